@@ -1,4 +1,4 @@
-"""The `trainer` command: one command a stage. A command parses, calls the stage function, shows its result; no logic here."""
+"""The `trainer` command: one command a stage. It parses, calls the stage function, shows its result; no logic here."""
 
 from __future__ import annotations
 

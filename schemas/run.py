@@ -82,7 +82,7 @@ class Evaluation(Part):
         description="By track: a fixed subset of the training images under the run's own track."
     )
     leakage: list[float] = Field(
-        description="For each (unrelated prompt, seed): root mean square pixel distance, 0 to 1, from the base's picture."
+        description="For each (unrelated prompt, seed): RMS pixel distance, 0 to 1, from the base's picture."
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from schemas import __version__
+from schemas.edge import Program
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="trainer")
 def main() -> None:
     """Finetune on a snapshot, sample the same seeds at chosen epochs, compare caption strategies."""

@@ -15,7 +15,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import re
 import subprocess
 import sys
@@ -120,7 +119,7 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write under a temporary name, then rename: a reader never sees half a file."""
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_bytes(data)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def table(rows: Iterable[dict[str, str]]) -> bytes:
@@ -163,6 +162,8 @@ def make(package: Path, out: Path, progress: Callable[[int, int], None]) -> int:
     images.mkdir(parents=True, exist_ok=True)
     for done, record in enumerate(chosen, start=1):
         svg = package / "color" / "svg" / f"{record['hexcode']}.svg"
+        if not svg.is_file():
+            raise SystemExit(f"{svg}: no such file; the package is incomplete, unpack {PACKAGE} again")
         write_whole(images / file_name(record), rasterise(svg.read_text(encoding="utf-8")))
         progress(done, len(chosen))
     names = {file_name(record) for record in chosen}
@@ -173,8 +174,11 @@ def make(package: Path, out: Path, progress: Callable[[int, int], None]) -> int:
 
 
 def show(done: int, total: int) -> None:
-    """Progress on one line of stderr."""
-    print(f"\r{done}/{total} pictures", end="\n" if done == total else "", file=sys.stderr, flush=True)
+    """Progress on stderr: one line that counts up on a terminal, a line for every hundred pictures elsewhere."""
+    if sys.stderr.isatty():
+        print(f"\r{done}/{total} pictures", end="\n" if done == total else "", file=sys.stderr, flush=True)
+    elif done % 100 == 0 or done == total:
+        print(f"{done}/{total} pictures", file=sys.stderr)
 
 
 def main() -> None:

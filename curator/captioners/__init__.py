@@ -24,7 +24,7 @@ and where it needs them:
     def model(options) -> Model | None      # the model and its exact revision: recorded, and part of the digest
     def warnings(options) -> list[str]      # what a person should hear before the captions are made
 
-`batch` has the columns `image_sha256`, `path` (where the picture can be opened) and those that `fields` named.
+`batch` has the columns `image_sha256`, `image_path` (where the picture can be opened) and those that `fields` named.
 Metadata columns are text, or lists of text where any image's metadata has a list there; null where an image has none.
 A caption may depend on nothing but its own row: not on its neighbours, nor on the order, nor on the batch size.
 

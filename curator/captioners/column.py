@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 VERSION = 1
 IMPORTS = True
 LOCATIONS = frozenset({"file"})
-READ = "column_value"
+READ = "value in the file"
 
 
 class Options(StrategyOptions):
@@ -43,7 +43,7 @@ def fields(options: Options, available: list[str]) -> list[str]:
 
 
 def read(images: pl.DataFrame, options: Options) -> Reading:
-    """The file's caption for each image, as column `column_value`. Raises BadOption where the file can't be used."""
+    """The file's caption for each image, as a column. Raises BadOption where the file can't be used."""
     import polars as pl
 
     if options.file is None:

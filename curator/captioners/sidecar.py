@@ -36,7 +36,7 @@ def read(images: pl.DataFrame, options: Options) -> Reading:
     """The files' texts and what kept them from being read, as columns `sidecar` and `sidecar_problem`."""
     import polars as pl
 
-    found = [_read(Path(path).with_suffix(options.extension)) for path in images["path"]]
+    found = [_read(Path(path).with_suffix(options.extension)) for path in images["image_path"]]
     schema = {"sidecar": pl.String, "sidecar_problem": pl.String}
     return Reading(pl.DataFrame(found, schema=schema, orient="row"))
 

@@ -44,6 +44,7 @@ class TrainConfig(BaseModel):
     base: str = _option(..., DATA, "Model to start from: a diffusers folder or a hub name.", decides=False)
     revision: str | None = _option(None, DATA, "Revision of a hub model.", decides=False)
     background: str = _option("white", DATA, "Colour put behind transparent pictures.")
+    resolution: int | None = _option(None, DATA, "Side of the training pictures in pixels.", shown="the base model's", gt=0)
     train_text_encoder: bool = _option(False, DATA, "Finetune the text encoder as well as the denoiser.")
 
     epochs: int = _option(45, LENGTH, "Passes over the training images.", ge=1, le=100_000)

@@ -19,6 +19,7 @@ from trainer_client.randomness import integers, keys, normal, order, uniform
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from trainer_client.cache import Latents, TextEmbeddings
     from trainer_client.config import TrainConfig
     from trainer_client.families import Family
     from trainer_client.schedule import Plan
@@ -28,22 +29,22 @@ BLOCK_NUMBERS = 1 << 23  # Noise values drawn at once: 32 MiB, a whole epoch of 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The training images on the device. N images, M distinct captions; caption 0 is the empty one.
+    """The training images: N, with M distinct captions of which 0 is the empty one.
 
-    `text_MTD` holds the captions' embeddings, or None where the text encoder is trained: then `ids_MT` are encoded in
-    every step.
+    `text` is the captions' embeddings, or where the text encoder is trained their token ids (M, T), encoded in every
+    step.
     """
 
     sha256s: Sequence[str]
-    mean_N2CHW: Tensor
-    logvar_N2CHW: Tensor
+    latents: Latents
     captions_N: Tensor
-    ids_MT: Tensor
-    text_MTD: Tensor | None
+    text: TextEmbeddings | Tensor
 
-    def text(self, family: Family, captions_B: Tensor) -> Tensor:
-        """(B, T, D)."""
-        return family.encode_text(self.ids_MT[captions_B]) if self.text_MTD is None else self.text_MTD[captions_B]
+    def embedded(self, family: Family, captions_B: Tensor) -> Tensor:
+        """The captions as the denoiser reads them, (B, T, D)."""
+        if isinstance(self.text, torch.Tensor):
+            return family.encode_text(self.text[captions_B])
+        return self.text.at(captions_B, family.device)
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,7 @@ def draw(family: Family, data: TrainingSet, config: TrainConfig, epoch: int, pla
     places_B = torch.tensor(places, device=family.device)
     flips_B = (uniform(keyed("flip"), 1)[:, 0] < 0.5).long() if config.flip else torch.zeros_like(places_B)
     latents_BCHW = family.latents(
-        data.mean_N2CHW[places_B, flips_B],
-        data.logvar_N2CHW[places_B, flips_B],
+        *data.latents.at(places_B, flips_B, family.device),
         normal(keyed("latent"), family.latent_shape),
     )
     timesteps_B = integers(keyed("timestep"), family.train_timesteps)

@@ -58,7 +58,7 @@ class Learner:
 
     def _losses(self, data: TrainingSet, micro: Drawn) -> Tensor:
         """Weighted mean squared error of each image, (B,)."""
-        text_BTD = data.text(self.family, micro.captions_B)
+        text_BTD = data.embedded(self.family, micro.captions_B)
         predicted_BCHW = self.family.predict(micro.noisy_BCHW, micro.timesteps_B, text_BTD)
         return (predicted_BCHW - micro.target_BCHW).square().mean(dim=(1, 2, 3)) * micro.weights_B
 

@@ -1,4 +1,4 @@
-"""The `curator` command: one command a stage. A command parses, calls the stage function, shows its result; no logic here."""
+"""The `curator` command: one command a stage. It parses, calls the stage function, shows its result; no logic here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from schemas import __version__
+from schemas.edge import Program
 
 catalog_option = click.option(
     "--catalog",
@@ -19,7 +20,7 @@ catalog_option = click.option(
 person_option = click.option("--as", "person", default=None, help="Who is doing this. [default: your user name]")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="curator")
 def main() -> None:
     """Index images, caption them by strategy, commit versions, export snapshots for training."""

@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from schemas.comparison import Comparison
 from schemas.run import RunReport
 from schemas.snapshot import SampleRow, SnapshotManifest
 
 FOLDER = Path(__file__).parent / "json"
-DOCUMENTS = {"snapshot": SnapshotManifest, "sample": SampleRow, "run": RunReport, "comparison": Comparison}
+DOCUMENTS: dict[str, type[BaseModel]] = {
+    "snapshot": SnapshotManifest,
+    "sample": SampleRow,
+    "run": RunReport,
+    "comparison": Comparison,
+}
 
 
 def json_schema(name: str) -> str:

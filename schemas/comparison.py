@@ -1,4 +1,4 @@
-"""The comparison: runs side by side on the same prompts, seeds, noise and held-out images. Prose: `spec/comparison.md`."""
+"""The comparison: runs side by side on the same prompts, seeds, noise and held-out images. See `spec/comparison.md`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pydantic import Field
 
 from schemas.document import Document, Part, Sha256, Timestamp
 from schemas.run import Cost, ExampleImage, Prompt
-
-COMPARISON_TYPE = "amatl/comparison/v1"
 
 
 class Estimate(Part):
@@ -25,11 +23,9 @@ class EpochMeasures(Part):
     """What one checkpoint of one run shows. Changes are against the run's own epoch 0 (the base), image by image."""
 
     epoch: int
-    held_out_change: dict[str, Estimate] = Field(
-        description="By track: held-out loss under that track minus the base's."
-    )
+    held_out_change: dict[str, Estimate] = Field(description="By track: held-out loss minus the base's.")
     reliance: dict[str, Estimate] = Field(
-        description="By track: loss with shuffled captions minus with true ones. Zero: the words don't matter."
+        description="By track: loss with shuffled captions minus with true ones. 0: words don't matter."
     )
     train_subset_change: Estimate | None
     leakage: Estimate | None
@@ -71,6 +67,6 @@ class Group(Part):
 class Comparison(Document):
     """What `trainer compare --json` prints and its page shows."""
 
-    type: Literal["amatl/comparison/v1"] = COMPARISON_TYPE
+    type: Literal["amatl/comparison/v1"] = "amatl/comparison/v1"
     created_at: Timestamp
     groups: list[Group]

@@ -23,11 +23,23 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+class Program(click.Group):
+    """A click group whose usage errors are JSON too where `--json` was given."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        argv = kwargs.get("args") or (args[0] if args else None) or sys.argv[1:]
+        if "--json" not in argv:
+            return super().main(*args, **kwargs)
+        try:
+            return super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.ClickException as error:
+            fail(type(error).__name__, error.format_message(), error.exit_code, as_json=True)
+
+
 def json_option(command: Command) -> Command:
-    """Adds `--json`: the result as one JSON document on stdout, errors as JSON on stderr, no progress."""
-    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; errors too, on stderr.")(
-        command
-    )
+    """Adds `--json`: the result as one JSON document on stdout, errors as JSON on stderr."""
+    text = "Print the result as JSON; errors too, on stderr."
+    return click.option("--json", "as_json", is_flag=True, help=text)(command)
 
 
 def catch_errors(command: Command) -> Command:
@@ -41,12 +53,8 @@ def catch_errors(command: Command) -> Command:
         except AmatlError as error:
             fail(type(error).__name__, str(error), error.exit_code, as_json)
         except KeyboardInterrupt:
-            fail(
-                "Interrupted",
-                "Interrupted. What was finished is kept; the same command goes on from there.",
-                130,
-                as_json,
-            )
+            message = "Interrupted. What was finished is kept; the same command goes on from there."
+            fail("Interrupted", message, 130, as_json)
         except BrokenPipeError:
             sys.exit(0)
         except OSError as error:
@@ -58,12 +66,8 @@ def catch_errors(command: Command) -> Command:
 
 def fail(kind: str, message: str, exit_code: int, as_json: bool) -> NoReturn:
     """Prints one error on stderr and leaves."""
-    text = (
-        json.dumps({"error": {"type": kind, "message": message}}, ensure_ascii=False)
-        if as_json
-        else f"Error: {message}"
-    )
-    click.echo(text, err=True)
+    document = {"error": {"type": kind, "message": message}}
+    click.echo(json.dumps(document, ensure_ascii=False) if as_json else f"Error: {message}", err=True)
     sys.exit(exit_code)
 
 
@@ -74,7 +78,7 @@ def show(result: BaseModel, as_json: bool, render: Callable[[Any], str]) -> None
 
 @contextmanager
 def progress_bar(as_json: bool = False) -> Iterator[Progress]:
-    """A `Progress` that draws one bar a stage on stderr; plain lines where stderr is no terminal; nothing with `--json`."""
+    """A `Progress` that draws a bar a stage on stderr; plain lines where that is no terminal; nothing with `--json`."""
     if as_json:
         yield silent
         return

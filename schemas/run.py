@@ -9,7 +9,6 @@ from pydantic import Field
 from schemas.document import Document, FileRef, Part, Sha256, Timestamp
 from schemas.snapshot import Split, Track
 
-RUN_TYPE = "amatl/run/v1"
 Role = Literal[
     "seen-caption",
     "held-out-caption",
@@ -61,7 +60,7 @@ class Grid(Part):
 
 
 class ExampleImage(Part):
-    """A real image and what each track calls it; its tile in the run's `references` grid is its position in the list."""
+    """A real image and what each track calls it; its position in the list is its tile in the `references` grid."""
 
     image_sha256: Sha256
     split: Split
@@ -77,13 +76,13 @@ class Evaluation(Part):
 
     held_out: dict[str, list[float]] = Field(description="By track: this model under that track's captions.")
     held_out_shuffled: dict[str, list[float]] = Field(
-        description="By track, captions permuted among the images; tracks whose captions are all equal are left out."
+        description="By track, captions permuted among the images; without tracks whose captions are all equal."
     )
     train_subset: dict[str, list[float]] = Field(
-        description="The run's own track on a fixed subset of training images."
+        description="By track: a fixed subset of the training images under the run's own track."
     )
     leakage: list[float] = Field(
-        description="Root mean square pixel distance (0 to 1) from the base's picture, same prompt, seed and noise, for each (unrelated prompt, seed)."
+        description="For each (unrelated prompt, seed): RMS pixel distance, 0 to 1, from the base's picture."
     )
 
 
@@ -103,7 +102,7 @@ class Checkpoint(Part):
 
     epoch: int
     folder: str = Field(
-        description="Relative to the run's folder; loadable by `from_pretrained`. May have been removed to save space."
+        description="Relative to the run's folder; loadable by `from_pretrained`. May have been removed since."
     )
     saved_at: Timestamp
     grid: Grid | None
@@ -134,7 +133,7 @@ class Cost(Part):
 class RunReport(Document):
     """`run.json` in a run's folder, rewritten whole at every checkpoint."""
 
-    type: Literal["amatl/run/v1"] = RUN_TYPE
+    type: Literal["amatl/run/v1"] = "amatl/run/v1"
     name: str
     status: Literal["running", "interrupted", "complete"]
     started_at: Timestamp
@@ -152,7 +151,7 @@ class RunReport(Document):
     examples: list[ExampleImage]
     references: Grid | None
     prompt_references: list[int | None] = Field(
-        description="For each prompt, the index of its real image in `examples`, or null."
+        description="For each prompt: where its real image is in `examples`, or null."
     )
     truncation: Truncation
     epochs: list[EpochRecord]

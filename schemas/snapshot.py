@@ -8,7 +8,6 @@ from pydantic import Field
 
 from schemas.document import Document, FileRef, Part, Sha256, Timestamp
 
-SNAPSHOT_TYPE = "amatl/snapshot/v1"
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = ("train", "validation")
 
@@ -16,10 +15,8 @@ SPLITS: tuple[Split, ...] = ("train", "validation")
 class Track(Part):
     """One committed version of a caption set, as this snapshot carries it."""
 
-    name: str = Field(
-        description="The set's name; its column in metadata.jsonl is `text` for the first track, else `text_<name>`."
-    )
-    column: str = Field(description="The column of metadata.jsonl that holds this track's captions.")
+    name: str = Field(description="The caption set's name.")
+    column: str = Field(description="Its column in metadata.jsonl: `text` for the first track, else `text_<name>`.")
     version: str = Field(description="The version exported, `dataset/set@n`.", examples=["openmoji/template@1"])
     version_digest: Sha256
     strategies: dict[str, int] = Field(description="How many captions each strategy made.")
@@ -46,12 +43,10 @@ class Selection(Part):
 class SnapshotManifest(Document):
     """`manifest.json`, written last: a folder without one is not a snapshot."""
 
-    type: Literal["amatl/snapshot/v1"] = SNAPSHOT_TYPE
-    identity: Sha256 = Field(
-        description="SHA-256 of canonical JSON over the sorted (image sha256, {track: caption}, split)."
-    )
+    type: Literal["amatl/snapshot/v1"] = "amatl/snapshot/v1"
+    identity: Sha256 = Field(description="Over the sorted (image sha256, {track: caption}, split); see spec.")
     images_identity: Sha256 = Field(
-        description="The same over (image sha256, {}, split): equal where images and split are, whatever the captions."
+        description="Over the sorted (image sha256, {}, split): equal where images and split are."
     )
     dataset: str
     tracks: list[Track] = Field(min_length=1)
@@ -68,9 +63,7 @@ class SampleRow(Part):
     """A line of a split's metadata.jsonl. Further `text_<set>` columns hold the other tracks' captions."""
 
     file_name: str = Field(description="Relative to the split's folder: `<sha256[:16]>.<ext>`.")
-    text: str | None = Field(
-        description="The first track's caption; null where the track has none and the export kept the image."
-    )
+    text: str | None = Field(description="The first track's caption; null where it has none and the image was kept.")
     sha256: Sha256
     size_bytes: int = Field(gt=0)
     width_px: int = Field(gt=0)

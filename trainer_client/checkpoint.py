@@ -37,7 +37,7 @@ def save_checkpoint(
     """
     import torch
 
-    folder = run_folder / checkpoint_name(epoch)
+    folder, first = run_folder / checkpoint_name(epoch), run_folder / checkpoint_name(0)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -46,13 +46,15 @@ def save_checkpoint(
             temporary,
             {"fp16": torch.float16, "fp32": torch.float32}[dtype],
             metadata={f"amatl.{name}": value for name, value in lineage.items()},
-            unchanged_from=run_folder / checkpoint_name(0) if epoch else None,
+            unchanged_from=first if epoch and first.is_dir() else None,
             trained=trained,
         )
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     except OSError as error:
-        raise NotSaved(f"{folder}: can't be saved ({error.strerror or error}). Free some space, then run it again.") from error
+        raise NotSaved(
+            f"{folder}: can't be saved ({error.strerror or error}). Free some space, then run it again."
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder

@@ -25,7 +25,9 @@ DATA, LENGTH, PICTURES, LEARNING, MEASURES, RUN = (
 )
 
 
-def _option(default: Any, group: str, help: str, *, decides: bool = True, shown: str | None = None, **limits: Any) -> Any:
+def _option(
+    default: Any, group: str, help: str, *, decides: bool = True, shown: str | None = None, **limits: Any
+) -> Any:
     """A field that is also a command-line option; `shown` is what `--help` says of a default that isn't a value."""
     extra = {"group": group, "decides": decides, "shown": shown}
     return Field(default, description=help, json_schema_extra=extra, **limits)
@@ -44,7 +46,9 @@ class TrainConfig(BaseModel):
     base: str = _option(..., DATA, "Model to start from: a diffusers folder or a hub name.", decides=False)
     revision: str | None = _option(None, DATA, "Revision of a hub model.", decides=False)
     background: str = _option("white", DATA, "Colour put behind transparent pictures.")
-    resolution: int | None = _option(None, DATA, "Side of the training pictures in pixels.", shown="the base model's", gt=0)
+    resolution: int | None = _option(
+        None, DATA, "Side of the training pictures in pixels.", shown="the base model's", gt=0
+    )
     train_text_encoder: bool = _option(False, DATA, "Finetune the text encoder as well as the denoiser.")
 
     epochs: int = _option(45, LENGTH, "Passes over the training images.", ge=1, le=100_000)
@@ -64,17 +68,23 @@ class TrainConfig(BaseModel):
     )
     seeds: tuple[int, ...] = _option(DEFAULT_SEEDS, PICTURES, "Seeds drawn for every prompt.")
     sample_steps: int = _option(20, PICTURES, "Denoising steps a picture.", ge=1, le=1000)
-    guidance_scale: float = _option(6.0, PICTURES, "Classifier-free guidance; 1 is none.", ge=0)
+    guidance_scale: float = _option(7.5, PICTURES, "Classifier-free guidance; 1 is none.", ge=0)
     sample_batch_size: int = _option(16, PICTURES, "Pictures drawn at once.", decides=False, ge=1)
 
     batch_size: int = _option(8, LEARNING, "Images that go through the model at once.", ge=1)
     accumulation: int = _option(1, LEARNING, "Batches whose gradients make one step.", ge=1)
-    learning_rate: float = _option(1e-5, LEARNING, "Of AdamW. 1e-5 suits Stable Diffusion 1.5, 1e-4 the mini model.", gt=0)
+    learning_rate: float = _option(
+        1e-5, LEARNING, "Of AdamW. 1e-5 suits Stable Diffusion 1.5, 1e-4 the mini model.", gt=0
+    )
     lr_schedule: Literal["constant", "cosine", "linear"] = _option(
         "constant", LEARNING, "After the warm-up. A falling rate confounds epoch with schedule."
     )
     warmup_steps: int | None = _option(
-        None, LEARNING, "Steps over which the rate rises to its value.", shown=f"one epoch, at most {MAX_WARMUP_STEPS}", ge=0
+        None,
+        LEARNING,
+        "Steps over which the rate rises to its value.",
+        shown=f"one epoch, at most {MAX_WARMUP_STEPS}",
+        ge=0,
     )
     weight_decay: float = _option(0.01, LEARNING, "Of AdamW.", ge=0)
     beta1: float = _option(0.9, LEARNING, "Of AdamW.", ge=0, lt=1)
@@ -88,11 +98,15 @@ class TrainConfig(BaseModel):
     ema_decay: float = _option(0.999, LEARNING, "Of the moving average, once it has warmed up.", ge=0, lt=1)
     seed: int = _option(0, LEARNING, "Seed of order, timesteps, noise, flips and dropout.", ge=0, lt=2**63)
 
-    eval_images: int = _option(64, MEASURES, "Held-out images, and training images, to measure losses on at most.", ge=0)
+    eval_images: int = _option(
+        64, MEASURES, "Held-out images, and training images, to measure losses on at most.", ge=0
+    )
     eval_timesteps: int = _option(4, MEASURES, "Fixed timesteps a loss is the mean of.", ge=1, le=1000)
     eval_batch_size: int = _option(64, MEASURES, "Images measured at once.", decides=False, ge=1)
 
-    out: Path = _option(..., RUN, "The run's folder; its last part names the run. An interrupted run goes on.", decides=False)
+    out: Path = _option(
+        ..., RUN, "The run's folder; its last part names the run. An interrupted run goes on.", decides=False
+    )
     save_dtype: Literal["fp16", "fp32"] = _option("fp16", RUN, "Number format of saved models.")
     state_every_seconds: float = _option(300.0, RUN, "How often the resume state is saved.", decides=False, ge=0)
     device: str = _option("auto", RUN, "auto, cpu, cuda or cuda:N.", decides=False)
@@ -106,7 +120,9 @@ class TrainConfig(BaseModel):
         decides=False,
         shown="$AMATL_CACHE, else ~/.cache/amatl",
     )
-    price_per_hour: float | None = _option(None, RUN, "What the machine costs an hour, to report cost.", decides=False, ge=0)
+    price_per_hour: float | None = _option(
+        None, RUN, "What the machine costs an hour, to report cost.", decides=False, ge=0
+    )
 
     @field_validator("seeds")
     @classmethod

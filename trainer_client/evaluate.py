@@ -74,9 +74,7 @@ def choose_measures(snapshot: Snapshot, own_track: str, images: int) -> Measures
     train_subset = _chosen(snapshot.rows("train"), min(images, len(held_out)) if held_out else images)
     tracks = [track for track in snapshot.tracks if all(row.captions[track] is not None for row in held_out)]
     shuffled = {
-        track: _deranged(held_out, track)
-        for track in tracks
-        if len({row.captions[track] for row in held_out}) > 1
+        track: _deranged(held_out, track) for track in tracks if len({row.captions[track] for row in held_out}) > 1
     }
     return Measures(held_out, train_subset, own_track, tracks, shuffled)
 
@@ -152,7 +150,9 @@ def _losses(
     mean_BCHW, logvar_BCHW = latents.at(images_B, torch.zeros_like(images_B), family.device)
     clean_BCHW = family.latents(mean_BCHW, logvar_BCHW, torch.zeros_like(mean_BCHW))
     noisy_BCHW = family.add_noise(clean_BCHW, noise_BCHW, timesteps_B)
-    predicted_BCHW = family.predict(noisy_BCHW, timesteps_B, text.of([caption for (_, caption), _ in batch], family.device))
+    predicted_BCHW = family.predict(
+        noisy_BCHW, timesteps_B, text.of([caption for (_, caption), _ in batch], family.device)
+    )
     target_BCHW = family.target(clean_BCHW, noise_BCHW, timesteps_B)
     return (predicted_BCHW - target_BCHW).square().mean(dim=(1, 2, 3))
 

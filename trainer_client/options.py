@@ -46,12 +46,23 @@ class GroupedOption(click.Option):
         self.group = group
 
 
+class GroupedArgument(click.Argument):
+    """An argument that `--help` explains in a section."""
+
+    def __init__(self, *args: Any, group: str, help: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group, self.text = group, help
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        return self.make_metavar(ctx), f"{self.text}  [required]"
+
+
 class GroupedCommand(click.Command):
     """A command whose `--help` shows options in sections, in the order of their config's fields."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
+        for param in sorted(self.get_params(ctx), key=lambda param: not hasattr(param, "group")):
             record = param.get_help_record(ctx)
             if record is not None:
                 sections.setdefault(getattr(param, "group", "Output"), []).append(record)
@@ -86,19 +97,26 @@ def _parameter(name: str, field: FieldInfo) -> Callable[[Decorated], Decorated]:
     extra: Any = field.json_schema_extra or {}
     kind = _type(field.annotation)
     if extra.get("argument"):
-        return click.argument(name, type=kind, metavar=name.upper())
+        settings = {"group": extra["group"], "help": field.description}
+        return click.argument(name, cls=GroupedArgument, type=kind, metavar=name.upper(), **settings)
     flag = f"--{name.replace('_', '-')}"
-    settings: dict[str, Any] = {"cls": GroupedOption, "group": extra["group"], "help": field.description}
-    if field.annotation is bool:
-        return click.option(flag, name, is_flag=True, default=field.default, **settings)
     required = field.default is PydanticUndefined
     default = None if required else field.default
-    shown = extra.get("shown") or (_shown(default) if default is not None else False)
-    return click.option(flag, name, type=kind, required=required, default=default, show_default=shown, **settings)
+    shown = extra.get("shown") or _shown(default)
+    text = f"{field.description}  [default: {shown}]" if shown else field.description
+    settings = {"cls": GroupedOption, "group": extra["group"], "help": text, "default": default}
+    if field.annotation is bool:
+        return click.option(flag, name, is_flag=True, **settings)
+    return click.option(flag, name, type=kind, required=required, **settings)
 
 
 def _shown(default: Any) -> str:
-    return ",".join(map(str, default)) if isinstance(default, tuple) else f"{default:g}" if isinstance(default, float) else str(default)
+    """A default as it would be typed; nothing for what is off or required."""
+    if default is None or default is False:
+        return ""
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def _type(annotation: Any) -> click.ParamType:

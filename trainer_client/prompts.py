@@ -152,7 +152,12 @@ def _of(row: Row, track: str, role: Role) -> Prompt:
 
 
 def _words(snapshot: Snapshot) -> set[str]:
-    captions = (text for split in (snapshot.rows("train"), snapshot.rows("validation")) for row in split for text in row.captions.values())
+    captions = (
+        text
+        for split in (snapshot.rows("train"), snapshot.rows("validation"))
+        for row in split
+        for text in row.captions.values()
+    )
     return {word for text in captions if text for word in re.findall(r"\w+", text.lower())}
 
 

@@ -14,6 +14,7 @@ from schemas.errors import AlreadyExists
 from schemas.run import BaseModelRef, ExampleImage, Prompt, RunReport, SnapshotRef
 from schemas.snapshot import Split
 from trainer_client.config import TrainConfig, decisive_fields
+from trainer_client.device import device_name
 from trainer_client.randomness import key
 
 if TYPE_CHECKING:
@@ -44,9 +45,7 @@ def read_report(run_folder: Path) -> RunReport | None:
     return None
 
 
-def decisive(
-    config: dict[str, Any], snapshot: str, base: str, prompts: Sequence[Prompt]
-) -> dict[str, Any]:
+def decisive(config: dict[str, Any], snapshot: str, base: str, prompts: Sequence[Prompt]) -> dict[str, Any]:
     """Everything that decides what a run learns, draws and measures, by name."""
     fields = {name: config.get(name) for name in decisive_fields()}
     asked = [prompt.model_dump(mode="json") for prompt in prompts]
@@ -100,16 +99,14 @@ def environment(family: Family) -> dict[str, str]:
     import torch
     import transformers
 
-    cuda = family.device.type == "cuda"
     return {
         "amatl": __version__,
         "device": str(family.device),
-        "device_name": torch.cuda.get_device_name(family.device) if cuda else (platform.processor() or platform.machine()),
-        "threads": str(torch.get_num_threads()),
+        "device_name": device_name(family.device),
         "precision": str(family.dtype).removeprefix("torch."),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "cuda": str(torch.version.cuda) if cuda else "",
+        "cuda": str(torch.version.cuda or "none"),
         "diffusers": diffusers.__version__,
         "transformers": transformers.__version__,
         "platform": platform.platform(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,12 +79,8 @@ def load_state(run_folder: Path, device: str) -> tuple[Position, dict[str, Tenso
 
 
 def remove_state(run_folder: Path) -> None:
-    """Removes the state of a complete run; the folder too, when nothing else is in it."""
-    (run_folder / FILE).unlink(missing_ok=True)
-    (run_folder / LOCK).unlink(missing_ok=True)
-    folder = (run_folder / FILE).parent
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+    """Removes the state of a complete run."""
+    shutil.rmtree((run_folder / FILE).parent, ignore_errors=True)
 
 
 @contextmanager
@@ -95,5 +92,7 @@ def only_trainer(run_folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise RunBusy(f"{run_folder}: another process is training there. Wait for it, or choose another --out.") from error
+            raise RunBusy(
+                f"{run_folder}: another process is training there. Wait for it, or choose another --out."
+            ) from error
         yield

@@ -86,7 +86,9 @@ def evaluate(prepared: Prepared, epoch: int, progress: Progress) -> Evaluation:
     def by_model(pairs: list[Pair]) -> dict[Pair, float]:
         before, in_all = len(losses) * timesteps, sum(map(len, parts)) * timesteps
         shown = _over_checkpoints(prepared, epoch, "evaluating", progress)
-        return _measured(prepared, pairs, embedded(), lambda stage, done, _, __="": shown(stage, before + done, in_all))
+        return _measured(
+            prepared, pairs, embedded(), lambda stage, done, total, detail="": shown(stage, before + done, in_all)
+        )
 
     for pairs in parts:
         made = prepared.baseline.losses(pairs, timesteps, by_model) if epoch == 0 else by_model(pairs)
@@ -118,13 +120,13 @@ def _tiles(prepared: Prepared, epoch: int) -> Tensor:
     return grid.view(rows, side_px, columns, side_px, 3).transpose(1, 2)
 
 
-def _over_checkpoints(prepared: Prepared, epoch: int, stage: str, progress: Progress) -> Progress:
+def _over_checkpoints(prepared: Prepared, epoch: int, name: str, progress: Progress) -> Progress:
     """Shows the work at one checkpoint as a part of the same work at all of them: one line a stage."""
     epochs = prepared.config.checkpoint_epochs()
     before = epochs.index(epoch)
 
-    def shown(_: str, done: int, total: int | None, detail: str = "") -> None:
+    def shown(stage: str, done: int, total: int | None, detail: str = "") -> None:
         at_each = total or 1
-        progress(stage, before * at_each + done, len(epochs) * at_each, f"epoch {epoch}")
+        progress(name, before * at_each + done, len(epochs) * at_each, f"epoch {epoch}")
 
     return shown

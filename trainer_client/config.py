@@ -29,7 +29,7 @@ def _option(
     default: Any, group: str, help: str, *, decides: bool = True, shown: str | None = None, **limits: Any
 ) -> Any:
     """A field that is also a command-line option; `shown` is what `--help` says of a default that isn't a value."""
-    extra = {"group": group, "decides": decides, "shown": shown}
+    extra: dict[str, Any] = {"group": group, "decides": decides, "shown": shown}
     return Field(default, description=help, json_schema_extra=extra, **limits)
 
 

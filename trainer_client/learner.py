@@ -1,4 +1,4 @@
-"""One optimiser step after another: gradients, clipping, AdamW, the moving average. Knows nothing of files or epochs."""
+"""One optimiser step after another: gradients, clipping, AdamW, the moving average. Knows neither files nor epochs."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ Config = TypeVar("Config", bound="BaseModel")
 Decorated = Callable[..., Any]
 
 
-class WholeNumbers(click.ParamType):
+class WholeNumbers(click.ParamType):  # type: ignore[type-arg]  # Generic since click 8.4 only.
     """Numbers with commas between: `1,2,5`."""
 
     name = "N,N,..."
@@ -119,7 +119,7 @@ def _shown(default: Any) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
-def _type(annotation: Any) -> click.ParamType:
+def _type(annotation: Any) -> click.ParamType[Any]:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         return _type(next(argument for argument in arguments if argument is not type(None)))
@@ -127,7 +127,7 @@ def _type(annotation: Any) -> click.ParamType:
         return WholeNumbers()
     if origin is Literal:
         return click.Choice(arguments)
-    simple: dict[Any, click.ParamType] = {
+    simple: dict[Any, click.ParamType[Any]] = {
         int: click.INT,
         float: click.FLOAT,
         str: click.STRING,

@@ -1,4 +1,4 @@
-"""Everything a run needs before its first step, and every reason to refuse it, found before the first minute is spent."""
+"""Everything a run needs before its first step, and every reason to refuse it, found before any time is spent."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ same prompts. A prompt that is word for word a caption of the snapshot is shown 
 
 from __future__ import annotations
 
-import os
+import itertools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -171,11 +171,11 @@ def _unheard_of(candidates: Iterable[tuple[str, str]], words: set[str]) -> list[
 def _common_opening(snapshot: Snapshot, tracks: list[str]) -> str:
     """The words that all captions of a track begin with ("openmoji drawing of "), of the first track that has any."""
     for track in tracks:
-        captions = [row.captions[track] for row in snapshot.rows("train")]
-        opening = os.path.commonprefix([caption or "" for caption in captions])
-        opening = opening[: opening.rfind(" ") + 1]
+        captions = [(row.captions[track] or "").split() for row in snapshot.rows("train")]
+        shared = itertools.takewhile(lambda words: len(set(words)) == 1, zip(*captions, strict=False))
+        opening = " ".join(words[0] for words in shared)
         if opening:
-            return opening
+            return f"{opening} "
     return ""
 
 

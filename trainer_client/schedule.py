@@ -31,7 +31,7 @@ class Plan:
 
     @property
     def full_step_images(self) -> int:
-        """What an image's loss is divided by: the images of a full step, so that every image of an epoch counts alike."""
+        """What an image's loss is divided by: the images of a full step, so that all images count alike."""
         return min(self.images, self.images_per_step)
 
 

@@ -71,7 +71,7 @@ def load_state(run_folder: Path, device: str) -> tuple[Position, dict[str, Tenso
     try:
         with safe_open(path, framework="pt", device=device) as file:
             position = Position.model_validate_json((file.metadata() or {}).get("position", "{}"))
-            return position, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: no mapping
+            return position, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except ValidationError as error:
         raise BadDocument(f"{path}: {first_problem(error)} Delete it to train from the start.") from error
     except SafetensorError as error:
@@ -85,7 +85,7 @@ def remove_state(run_folder: Path) -> None:
 
 @contextmanager
 def only_trainer(run_folder: Path) -> Iterator[None]:
-    """Holds the run's folder for this process; the system lets go when the process ends, however it ends. Raises RunBusy."""
+    """Holds the run's folder for this process; the system lets go when the process ends. Raises RunBusy."""
     path = run_folder / LOCK
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:

@@ -172,7 +172,7 @@ class Run:
         kept = max((checkpoint.epoch for checkpoint in self.report.checkpoints), default=0)
         advice = "" if self.config.clip_norm else " and --clip-norm 1"
         return (
-            f"{self.folder}: the loss is no number at epoch {epoch}, step {step}; the checkpoint of epoch {kept} is kept."
+            f"{self.folder}: the loss is no number at epoch {epoch}, step {step}; checkpoint {kept} is kept."
             f" Train into another --out with --learning-rate below {self.config.learning_rate:g}{advice}."
         )
 

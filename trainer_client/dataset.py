@@ -234,11 +234,9 @@ def pixels(row: Row, resolution_px: int, background: str = "white") -> NDArray[n
         image = on_background(upright(image), colour)
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
-        box = (left, top, left + side, top + side)
-        if side == resolution_px:
-            image = image.crop(box)
-        else:
-            image = image.resize((resolution_px, resolution_px), Image.Resampling.LANCZOS, box=box)
+        image = image.crop((left, top, left + side, top + side))  # `resize(box=...)` would look beyond the box
+        if side != resolution_px:
+            image = image.resize((resolution_px, resolution_px), Image.Resampling.LANCZOS)
         return np.array(image, dtype=np.uint8)
 
 

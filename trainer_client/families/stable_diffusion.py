@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -223,7 +224,9 @@ class StableDiffusion:
         from diffusers import DPMSolverMultistepScheduler
 
         scheduler = _scheduler(DPMSolverMultistepScheduler, self.schedule, algorithm_type="dpmsolver++", solver_order=2)
-        scheduler.set_timesteps(steps)  # On the CPU: reading a timestep back from a GPU at each step would stall it.
+        with warnings.catch_warnings():  # It makes arrays of tensors in a way that numpy is giving up.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            scheduler.set_timesteps(steps)  # On the CPU: reading a timestep back from a GPU at each step would stall it.
         scheduler.set_begin_index(0)
         return scheduler
 

@@ -6,7 +6,7 @@ A field's annotation gives the option's type, its description the help, its `gro
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -71,12 +71,13 @@ class GroupedCommand(click.Command):
                 formatter.write_dl(records)
 
 
-def options_of(model: type[BaseModel]) -> Callable[[Decorated], Decorated]:
-    """Decorates a command with an option (or argument) for every field of `model`, in order."""
+def options_of(model: type[BaseModel], leaving_out: Collection[str] = ()) -> Callable[[Decorated], Decorated]:
+    """Decorates a command with an option (or argument) for every field of `model`, in order, but those left out."""
 
     def decorate(command: Decorated) -> Decorated:
         for name, field in reversed(model.model_fields.items()):
-            command = _parameter(name, field)(command)
+            if name not in leaving_out:
+                command = _parameter(name, field)(command)
         return command
 
     return decorate

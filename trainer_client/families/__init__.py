@@ -40,6 +40,7 @@ class Family(Protocol):
     token_limit: int
     resolution_px: int
     latent_shape: tuple[int, int, int]  # (C, H, W) at resolution_px
+    weights: int  # numbers in all components
     train_timesteps: int
 
     @property

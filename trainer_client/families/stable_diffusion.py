@@ -57,6 +57,7 @@ class StableDiffusion:
         self.tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
         positions = int(self.text_encoder.config.max_position_embeddings)
         self.token_limit = min(int(self.tokenizer.model_max_length), positions)
+        self.weights = sum(p.numel() for m in (self.denoiser, self.vae, self.text_encoder) for p in m.parameters())
         self._set_size(resolution_px)
         self._set_schedule()
 
@@ -226,7 +227,9 @@ class StableDiffusion:
         scheduler = _scheduler(DPMSolverMultistepScheduler, self.schedule, algorithm_type="dpmsolver++", solver_order=2)
         with warnings.catch_warnings():  # It makes arrays of tensors in a way that numpy is giving up.
             warnings.simplefilter("ignore", DeprecationWarning)
-            scheduler.set_timesteps(steps)  # On the CPU: reading a timestep back from a GPU at each step would stall it.
+            scheduler.set_timesteps(
+                steps
+            )  # On the CPU: reading a timestep back from a GPU at each step would stall it.
         scheduler.set_begin_index(0)
         return scheduler
 

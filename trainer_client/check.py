@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from trainer_client.families import Family
 
 EXAMPLES = 3  # Truncated captions shown of a track.
+SHOWN = 48  # Characters of a caption shown on either side of the cut.
 SPARE = 1.05  # Space asked for over what the files will take.
 
 
@@ -176,10 +177,12 @@ def truncation(family: Family, captions: list[str]) -> Truncation:
 
 
 def _cut(caption: str, lost: str) -> str:
-    """The last kept words, a mark, the lost words: `... by the river [lost:] and a boat`."""
+    """The last kept words, how many words are lost, the first of these: `... by the river [3 words lost:] and a boat`."""
     kept = caption[: len(caption) - len(lost)].rstrip()
-    opening = kept if len(kept) <= 40 else f"... {kept[-40:].split(' ', 1)[-1]}"
-    return f"{opening} [lost:] {lost}"
+    opening = kept if len(kept) <= SHOWN else f"... {kept[-SHOWN:].split(' ', 1)[-1]}"
+    ending = lost if len(lost) <= SHOWN else f"{lost[:SHOWN].rsplit(' ', 1)[0]} ..."
+    count = len(lost.split())
+    return f"{opening} [{count} {'word' if count == 1 else 'words'} lost:] {ending}"
 
 
 def estimate(config: TrainConfig, snapshot: Snapshot, pace: Pace, batch_size: int, pictures: int) -> Estimate:
@@ -250,8 +253,8 @@ def render(result: CheckResult) -> str:
         "",
         *_tracks(result.tracks),
         "",
-        f"{result.epochs} epochs at {found.images_per_second:.3g} images/s: {duration(found.epoch_seconds)} an epoch.",
-        f"About {duration(found.total_seconds)}{_money(found)} a track: training {duration(found.training_seconds)},"
+        f"{result.epochs} epochs at {found.images_per_second:.3g} images/s, {duration(found.epoch_seconds)} an epoch.",
+        f"About {duration(found.total_seconds)}{_money(found)} for a track: training {duration(found.training_seconds)},"
         f" sampling {duration(found.sampling_seconds)} ({result.pictures} pictures at each of"
         f" {len(result.checkpoint_epochs)} checkpoints), evaluating {duration(found.evaluating_seconds)},"
         f" preparing {duration(found.preparing_seconds)}.",
@@ -261,7 +264,7 @@ def render(result: CheckResult) -> str:
 
 
 def _money(found: Estimate) -> str:
-    return "" if found.cost is None else f" and {found.cost:.2f} (at {found.price_per_hour:g} an hour)"
+    return "" if found.cost is None else f", cost {found.cost:.2f} at {found.price_per_hour:g} an hour,"
 
 
 def _tracks(tracks: list[TrackCheck]) -> list[str]:

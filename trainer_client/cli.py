@@ -12,9 +12,9 @@ from schemas.edge import Program, catch_errors, json_option, progress_bar, show
 from trainer_client.config import TrainConfig
 from trainer_client.options import GroupedCommand, WholeNumbers, config_of, options_of
 
-NOT_CHECKED = frozenset(  # What changes neither time nor space; `out` has a default there.
+NOT_CHECKED = frozenset(  # What changes neither time nor space; `captions` and `out` have other defaults there.
     {"learning_rate", "lr_schedule", "warmup_steps", "weight_decay", "beta1", "beta2", "epsilon", "clip_norm"}
-    | {"min_snr_gamma", "caption_dropout", "flip", "ema_decay", "seed", "state_every_seconds", "cache", "out"}
+    | {"min_snr_gamma", "caption_dropout", "flip", "ema_decay", "seed", "state_every_seconds", "cache", "captions", "out"}
 )
 
 
@@ -32,6 +32,7 @@ def main() -> None:
     default=Path(),
     help="Where runs would go, to compare the disk.  [default: .]",
 )
+@click.option("--captions", help="Count this caption track alone.  [default: all tracks]")
 @json_option
 @catch_errors
 def check_command(as_json: bool, **values: Any) -> None:

@@ -65,7 +65,9 @@ class Ledger:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for a person: `45 s`, `3 min 20 s`, `2 h 05 min`."""
+    """Seconds for a person: `4.5 s`, `45 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -38,7 +38,9 @@ def locate(base: str, revision: str | None = None) -> Path:
 def _download(base: str, revision: str | None) -> Path:
     """Full-precision weights where the hub has them, else the fp16 variant."""
     from diffusers import DiffusionPipeline
+    from diffusers.utils import logging
 
+    logging.set_verbosity(logging.CRITICAL)  # Its attempts are summed up in one message below.
     problem: Exception | None = None
     for variant in (None, "fp16"):
         try:
@@ -48,11 +50,17 @@ def _download(base: str, revision: str | None) -> Path:
             ValueError,
         ) as error:  # The hub's own errors are OSErrors; ValueError: no such variant.
             problem = problem or error
-    reason = str(problem).strip().splitlines()[0]
     raise NotFound(
-        f"{base}: neither a folder here nor to be had from the hub ({reason}) Check the name and the network, or give a"
-        " folder in diffusers layout."
+        f"{base}: neither a folder here nor to be had from the hub ({_reason(str(problem))}). Check the name and the"
+        " network, or give a folder in diffusers layout."
     ) from problem
+
+
+def _reason(message: str) -> str:
+    """A hub error's first sentence; what it says at length of being offline, shorter."""
+    if "cached" in message or "connect" in message:
+        return "it was not downloaded before, and the hub can't be reached"
+    return message.strip().splitlines()[0].split(". ")[0].rstrip(".:")
 
 
 def variant_of(folder: Path, component: str) -> str | None:

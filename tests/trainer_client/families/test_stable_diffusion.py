@@ -252,7 +252,7 @@ def test_a_hub_name_without_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("We couldn't connect.\nsecond line")
 
     monkeypatch.setattr(DiffusionPipeline, "download", download)
-    with pytest.raises(NotFound, match=r"owner/model.*couldn't connect.*give a folder") as caught:
+    with pytest.raises(NotFound, match=r"owner/model.*hub can't be reached.*give a folder") as caught:
         load_family("owner/model")
     assert asked == [None, "fp16"] and "\n" not in str(caught.value)
 

@@ -21,7 +21,13 @@ GOLDEN_ORDER = [0, 5, 4, 2, 3, 7, 6, 1]
 
 def test_words_are_splitmix64() -> None:
     """The first outputs of the reference implementation for the seeds 1234567 and 0."""
-    reference = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
+    reference = [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
     assert [int(word) % 2**64 for word in words(torch.tensor([1234567]), 5)[0]] == reference
     assert int(words(torch.tensor([0]), 1)[0, 0]) % 2**64 == 0xE220A8397B1DCDAF
 
@@ -98,7 +104,7 @@ def test_draws_are_independent() -> None:
 
 def test_uniform_and_integers_are_flat() -> None:
     draws = uniform(keys(5, "dropout", 0, 0, SHA256S), 500).flatten()
-    assert 0 <= draws.min() and draws.max() < 1
+    assert draws.min() >= 0 and draws.max() < 1
     counts = torch.histc(draws, bins=100, min=0, max=1)
     chi_squared = float(((counts - 10_000) ** 2 / 10_000).sum())
     assert chi_squared < 99 + 5 * math.sqrt(2 * 99)

@@ -142,6 +142,7 @@ def save_weights(
         state[key if key.startswith(prefix) else prefix + key] = tensor
     save_file(state, folder / name, metadata={"format": "pt", **(metadata or {})})
     shutil.copyfile(config_from / "config.json", folder / "config.json")
+    shutil.copymode(folder / "config.json", folder / name)  # safetensors lets only the owner read what it writes
 
 
 def link_files(source: Path, target: Path, copy: bool = False) -> None:

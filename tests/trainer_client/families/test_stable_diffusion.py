@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -139,8 +138,8 @@ def test_a_saved_model_is_loaded_by_from_pretrained_and_knows_where_it_comes_fro
             assert opened.metadata() == {"format": "pt", "amatl.epoch": epoch}
             assert all(opened.get_tensor(name).dtype == torch.float16 for name in opened.keys())  # noqa: SIM118
     for path in ("vae/" + weights, "text_encoder/model.safetensors"):
-        assert os.path.samefile(tmp_path / "0" / path, tmp_path / "1" / path)
-    assert not os.path.samefile(tmp_path / "0/unet" / weights, tmp_path / "1/unet" / weights)
+        assert (tmp_path / "0" / path).samefile(tmp_path / "1" / path)
+    assert not (tmp_path / "0/unet" / weights).samefile(tmp_path / "1/unet" / weights)
     again = load_family(str(tmp_path / "1"))
     assert again.digest != family.digest
     assert again.tokenise(["a red fox"]).tolist() == family.tokenise(["a red fox"]).tolist()

@@ -177,7 +177,7 @@ def truncation(family: Family, captions: list[str]) -> Truncation:
 
 
 def _cut(caption: str, lost: str) -> str:
-    """The last kept words, how many words are lost, the first of these: `... by the river [3 words lost:] and a boat`."""
+    """The last kept words, how many are lost, the first of these: `... by the river [3 words lost:] and a boat`."""
     kept = caption[: len(caption) - len(lost)].rstrip()
     opening = kept if len(kept) <= SHOWN else f"... {kept[-SHOWN:].split(' ', 1)[-1]}"
     ending = lost if len(lost) <= SHOWN else f"{lost[:SHOWN].rsplit(' ', 1)[0]} ..."
@@ -254,8 +254,8 @@ def render(result: CheckResult) -> str:
         *_tracks(result.tracks),
         "",
         f"{result.epochs} epochs at {found.images_per_second:.3g} images/s, {duration(found.epoch_seconds)} an epoch.",
-        f"About {duration(found.total_seconds)}{_money(found)} for a track: training {duration(found.training_seconds)},"
-        f" sampling {duration(found.sampling_seconds)} ({result.pictures} pictures at each of"
+        f"About {duration(found.total_seconds)}{_money(found)} for a track:"
+        f" training {duration(found.training_seconds)}, sampling {duration(found.sampling_seconds)} ({result.pictures} pictures at each of"
         f" {len(result.checkpoint_epochs)} checkpoints), evaluating {duration(found.evaluating_seconds)},"
         f" preparing {duration(found.preparing_seconds)}.",
         f"Disk: {size(result.space.needed_bytes)} needed, {size(result.space.free_bytes)} free.",

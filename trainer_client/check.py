@@ -255,7 +255,8 @@ def render(result: CheckResult) -> str:
         "",
         f"{result.epochs} epochs at {found.images_per_second:.3g} images/s, {duration(found.epoch_seconds)} an epoch.",
         f"About {duration(found.total_seconds)}{_money(found)} for a track:"
-        f" training {duration(found.training_seconds)}, sampling {duration(found.sampling_seconds)} ({result.pictures} pictures at each of"
+        f" training {duration(found.training_seconds)}, sampling {duration(found.sampling_seconds)}"
+        f" ({result.pictures} pictures at each of"
         f" {len(result.checkpoint_epochs)} checkpoints), evaluating {duration(found.evaluating_seconds)},"
         f" preparing {duration(found.preparing_seconds)}.",
         f"Disk: {size(result.space.needed_bytes)} needed, {size(result.space.free_bytes)} free.",

@@ -111,7 +111,11 @@ class Snapshot:
         rows = [(row, split) for split in SPLITS for row in self.rows(split)]
         if len({row.sha256 for row, _ in rows}) < len(rows):
             raise BadSnapshot(f"{self.folder}: an image is there twice. Export the snapshot again.")
-        if snapshot_identity((row.sha256, row.captions, split) for row, split in rows) != self.manifest.identity:
+        found = (
+            snapshot_identity((row.sha256, row.captions, split) for row, split in rows),
+            snapshot_identity((row.sha256, {}, split) for row, split in rows),
+        )
+        if found != (self.manifest.identity, self.manifest.images_identity):
             raise ChecksumMismatch(
                 f"{self.folder / 'manifest.json'}: its identity isn't that of the images, captions and split in the"
                 " folder. Export the snapshot again."
@@ -125,8 +129,8 @@ def _read_manifest(folder: Path) -> SnapshotManifest:
     if not path.is_file():
         raise NotFound(f"{folder}: not a snapshot, it has no manifest.json (an unfinished export has none either).")
     manifest = SnapshotManifest.read(path)
-    if not manifest.splits.get("train"):
-        raise BadSnapshot(f"{path}: there is no train split.")
+    if "train" not in manifest.splits or not manifest.splits["train"].samples:
+        raise BadSnapshot(f"{path}: no image to train on. Export it again, holding out fewer.")
     return manifest
 
 
@@ -137,7 +141,7 @@ def _read_split(folder: Path, manifest: SnapshotManifest, split: Split) -> tuple
     check_file(path, count.metadata)
     rows: list[Row] = []
     references: list[tuple[Path, FileRef]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):  # of bytes: only at newlines
         where = f"{path}, line {number}"
         sample, columns = _parse(line, where)
         captions = {track.name: _caption(columns, track.column, where) for track in manifest.tracks}
@@ -149,14 +153,14 @@ def _read_split(folder: Path, manifest: SnapshotManifest, split: Split) -> tuple
     return sorted(rows, key=lambda row: row.sha256), references
 
 
-def _parse(line: str, where: str) -> tuple[SampleRow, dict[str, Any]]:
+def _parse(line: bytes, where: str) -> tuple[SampleRow, dict[str, Any]]:
     try:
         columns = json.loads(line)
         return SampleRow.model_validate(columns), columns
-    except json.JSONDecodeError as error:
-        raise BadDocument(f"{where}: not JSON ({error}).") from error
     except ValidationError as error:
         raise BadDocument(f"{where}: {first_problem(error)}") from error
+    except ValueError as error:
+        raise BadDocument(f"{where}: not JSON ({error}).") from error
 
 
 def _caption(columns: dict[str, Any], column: str, where: str) -> str | None:

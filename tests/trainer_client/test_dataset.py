@@ -14,6 +14,7 @@ from PIL import Image
 
 from schemas.digest import sha256_file
 from schemas.errors import AmatlError, BadDocument, BadOption, ChecksumMismatch, NotFound
+from tests.trainer_client.conftest import write_snapshot
 from trainer_client.dataset import BadImage, BadSnapshot, Row, Snapshot, decode_all, in_threads, pixels
 
 
@@ -144,6 +145,24 @@ def test_damage_is_named(copy: Path, damage: Callable[[Path], str], error: type[
         Snapshot.open(copy)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_captions_with_line_separators_stay_in_their_row(tmp_path: Path) -> None:
+    strange = "one\u2028two\x85three\x1cfour\nfive"
+    folder = write_snapshot(tmp_path / "snapshot", 2, 1, lambda split, number: {"some": strange}, ("some",))
+    path = folder / "train" / "metadata.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n", encoding="utf-8")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["splits"]["train"]["metadata"].update(sha256=sha256_file(path), size_bytes=path.stat().st_size)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert [row.captions["some"] for row in Snapshot.open(folder).rows("train")] == [strange] * 2
+
+
+def test_a_snapshot_of_held_out_images_alone(tmp_path: Path) -> None:
+    write_snapshot(tmp_path / "snapshot", train=0, validation=2)
+    with pytest.raises(BadSnapshot, match="no image to train on"):
+        Snapshot.open(tmp_path / "snapshot")
 
 
 def test_no_folder(tmp_path: Path) -> None:

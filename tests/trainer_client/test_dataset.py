@@ -185,7 +185,9 @@ def test_pixels_of_a_palette_with_a_transparent_entry(tmp_path: Path) -> None:
     assert found[0, 0].tolist() == [255, 255, 255] and found[3, 3].tolist() == [0, 255, 0]
 
 
-@pytest.mark.parametrize(("mode", "colour"), [("L", 100), ("LA", (100, 255)), ("I;16", 25700), ("CMYK", (0, 0, 0, 155))])
+@pytest.mark.parametrize(
+    ("mode", "colour"), [("L", 100), ("LA", (100, 255)), ("I;16", 25700), ("CMYK", (0, 0, 0, 155))]
+)
 def test_pixels_of_other_modes_are_grey(tmp_path: Path, mode: str, colour: Any) -> None:
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     Image.new(mode, (6, 6), colour).save(path)

@@ -21,7 +21,13 @@ GOLDEN_ORDER = [0, 5, 4, 2, 3, 7, 6, 1]
 
 def test_words_are_splitmix64() -> None:
     """The first outputs of the reference implementation for the seeds 1234567 and 0."""
-    reference = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
+    reference = [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
     assert [int(word) % 2**64 for word in words(torch.tensor([1234567]), 5)[0]] == reference
     assert int(words(torch.tensor([0]), 1)[0, 0]) % 2**64 == 0xE220A8397B1DCDAF
 

@@ -18,6 +18,14 @@ SENTENCES = [
 COLOURS = ["red", "green", "blue", "orange", "purple", "teal", "gold", "navy"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tensors this small are slower on several threads, very much so on a busy machine."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An epsilon base: 16 px pictures, 4x8x8 latents, random weights, in diffusers layout."""

@@ -15,13 +15,48 @@ from trainer_client.config import DEFAULT_SAVE_EPOCHS, TrainConfig, decisive_fie
 from trainer_client.options import config_of
 
 GIVEN: dict[str, Any] = {"snapshot": Path("s"), "base": "b", "out": Path("o")}
-FROZEN_FLAGS = """
---accumulation --background --base --batch-size --beta1 --beta2 --cache --caption-dropout --captions --clip-norm
---device --ema --ema-decay --epochs --epsilon --eval-batch-size --eval-images --eval-timesteps --flip --guidance-scale
---json --learning-rate --lr-schedule --min-snr-gamma --out --precision --price-per-hour --prompts --resolution
---revision --sample-batch-size --sample-steps --save-dtype --save-epochs --seed --seeds --state-every-seconds
---train-text-encoder --warmup-steps --weight-decay
-""".split()
+FROZEN_FLAGS = [
+    "--accumulation",
+    "--background",
+    "--base",
+    "--batch-size",
+    "--beta1",
+    "--beta2",
+    "--cache",
+    "--caption-dropout",
+    "--captions",
+    "--clip-norm",
+    "--device",
+    "--ema",
+    "--ema-decay",
+    "--epochs",
+    "--epsilon",
+    "--eval-batch-size",
+    "--eval-images",
+    "--eval-timesteps",
+    "--flip",
+    "--guidance-scale",
+    "--json",
+    "--learning-rate",
+    "--lr-schedule",
+    "--min-snr-gamma",
+    "--out",
+    "--precision",
+    "--price-per-hour",
+    "--prompts",
+    "--resolution",
+    "--revision",
+    "--sample-batch-size",
+    "--sample-steps",
+    "--save-dtype",
+    "--save-epochs",
+    "--seed",
+    "--seeds",
+    "--state-every-seconds",
+    "--train-text-encoder",
+    "--warmup-steps",
+    "--weight-decay",
+]
 
 
 def test_options_of_train_are_what_scripts_rely_on() -> None:

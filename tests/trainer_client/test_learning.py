@@ -34,8 +34,8 @@ def prepared(snapshot: Path, base: Path, tmp_path: Path, **values: Any) -> Prepa
 def learn(run: Prepared, epochs: int = 1) -> tuple[Learner, list[float]]:
     learner, losses = Learner(run.family, run.config, run.plan), []
     for epoch in range(1, epochs + 1):
-        for drawn in epoch_steps(run.family, run.data, run.config, run.plan, epoch):
-            losses.append(float(learner.learn(run.data, drawn)) / len(drawn.timesteps_B))
+        steps = epoch_steps(run.family, run.data, run.config, run.plan, epoch)
+        losses += [float(learner.learn(run.data, drawn)) / len(drawn.timesteps_B) for drawn in steps]
     return learner, losses
 
 

@@ -44,8 +44,9 @@ def test_roles_comments_and_plain_lines(opened: Snapshot, tmp_path: Path) -> Non
 
 def test_a_caption_of_the_snapshot_is_recognised_with_its_image(opened: Snapshot, tmp_path: Path) -> None:
     seen, held_out = opened.rows("train")[3], opened.rows("validation")[1]
-    text = f"{seen.captions['human']}\n{held_out.captions['human']}\n[made-up-subject] {seen.captions['human']} \ndrawing\n"
-    with pytest.raises(BadDocument, match="line 3: the prompt .* is there twice"):
+    caption = seen.captions["human"]
+    text = f"{caption}\n{held_out.captions['human']}\n[made-up-subject] {caption} \ndrawing\n"
+    with pytest.raises(BadDocument, match=r"line 3: the prompt .* is there twice"):
         read(text, opened, tmp_path)
     prompts = read(text.replace("[made-up-subject]", "#"), opened, tmp_path)
     assert [(prompt.role, prompt.image_sha256, prompt.track) for prompt in prompts] == [
@@ -76,7 +77,7 @@ def test_files_without_prompts_are_refused(opened: Snapshot, tmp_path: Path, tex
 
 
 def test_unreadable_files_are_named(opened: Snapshot, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="missing.txt"):
+    with pytest.raises(NotFound, match=r"missing\.txt"):
         read_prompts(tmp_path / "missing.txt", opened)
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     with pytest.raises(BadDocument, match="not UTF-8"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,10 +9,13 @@ import torch
 
 from schemas.errors import AmatlError, BadOption
 from schemas.progress import Progress
-from schemas.run import Cost, Prompt, RunReport, Truncation
+from schemas.run import Cost, Prompt, RunReport
+from schemas.snapshot import SPLITS
 from trainer_client import record
 from trainer_client.baseline import Baseline
 from trainer_client.cache import Latents, TextEmbeddings, cache_latents, cache_text, default_folder
+from trainer_client.check import examine, truncation
+from trainer_client.clock import duration
 from trainer_client.dataset import Row, Snapshot
 from trainer_client.device import choose_device
 from trainer_client.draws import TrainingSet
@@ -80,6 +82,10 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared:
     report, rows = _report(config, snapshot, family, prompts)
     if before is not None:
         report = _go_on(before, report)
+    if report.status != "complete":
+        found = examine(config, snapshot, family, len(prompts), progress).estimate
+        money = "" if found.cost is None else f", cost {found.cost:.2f}"
+        progress("estimating", 1, 1, f"about {duration(found.total_seconds)}{money}")
     cache = config.cache or default_folder()
     return Prepared(config, snapshot, family, plan, report, rows, Baseline(cache, family, config.background))
 
@@ -120,7 +126,7 @@ def _report(
         examples=[example for example, _ in examples],
         references=None,
         prompt_references=record.prompt_references(prompts, [example for example, _ in examples]),
-        truncation=_truncation(family, [row.captions[config.captions or ""] or "" for row in snapshot.rows("train")]),
+        truncation=truncation(family, _captions(snapshot, config.captions or "")),
         epochs=[],
         checkpoints=[],
         cost=Cost(
@@ -134,15 +140,8 @@ def _report(
     return report, [row for _, row in examples]
 
 
-def _truncation(family: Family, captions: Sequence[str]) -> Truncation:
-    counts = family.count_tokens(captions)
-    lost = [caption for caption, count in zip(captions, counts, strict=True) if count > family.token_limit]
-    return Truncation(
-        token_limit=family.token_limit,
-        captions=len(captions),
-        truncated=len(lost),
-        examples=list(dict.fromkeys(lost))[:3],
-    )
+def _captions(snapshot: Snapshot, track: str) -> list[str]:
+    return [row.captions[track] or "" for split in SPLITS for row in snapshot.rows(split)]
 
 
 def _go_on(before: RunReport, asked: RunReport) -> RunReport:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from schemas.comparison import ComparedRun, Comparison, Estimate, Group
+from schemas.comparison import Comparison, Estimate, Group
 from schemas.document import write_atomically
 from schemas.errors import BadOption
 from schemas.progress import Progress, silent
@@ -139,7 +139,7 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def table(comparison: Comparison, out: Path) -> str:
+def in_words(comparison: Comparison, out: Path) -> str:
     """What the command prints for a person: the headline and findings of each group, then where the page is."""
     lines = []
     for group in comparison.groups:
@@ -148,4 +148,4 @@ def table(comparison: Comparison, out: Path) -> str:
     return "\n".join([*lines, str(out)])
 
 
-__all__ = ["ComparedRun", "compare", "table"]
+__all__ = ["compare", "in_words"]

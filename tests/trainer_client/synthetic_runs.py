@@ -48,6 +48,7 @@ class Plan:
     relies: float = 0.02
     leaks: float = 0.1
     level: float = 0.15
+    noise: float = 0.001
     held_out: int = 16
     prompts: Sequence[Prompt] | None = None
     seeds: Sequence[int] = (1, 2)
@@ -173,7 +174,7 @@ def evaluation(plan: Plan, share: float, epoch: int) -> Evaluation:
     noise = np.random.default_rng([len(plan.captions), epoch])
     images = np.random.default_rng(7).normal(0, 0.03, plan.held_out)
     fall = {track: plan.learns * share * (1 if track == plan.captions else 0.5) for track in TRACKS}
-    wobble = noise.normal(0, 0.001, (3, plan.held_out))
+    wobble = noise.normal(0, plan.noise, (3, plan.held_out))
     held_out = {track: plan.level + images - fall[track] + wobble[0] for track in TRACKS}
     relies = 0.008 + (plan.relies - 0.008) * share
     shuffled = {track: held_out[track] + relies * (1 if track == plan.captions else 0.6) + wobble[1] for track in SPEAKING}

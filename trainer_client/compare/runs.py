@@ -57,7 +57,7 @@ def runs_below(folder: Path) -> list[tuple[str, list[Run]]]:
         raise NotFound(f"{folder}: there is no such folder to set beside the runs.")
     own = _runs_in(folder)
     if own:
-        return [(folder.name, own)]
+        return [("/".join(folder.parts[-2:]), own)]
     groups = [(f"{folder.name}/{child.name}", _runs_in(child)) for child in sorted(folder.iterdir()) if child.is_dir()]
     found = [(title, runs) for title, runs in groups if runs]
     if not found:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from trainer_client.compare.bootstrap import LEAST, above_zero, below_zero
 from trainer_client.compare.weigh import Ranking, Weighed, compare_means, rank
-from trainer_client.compare.words import duration, epochs_range, interval, listed, loss, money, plural, signed
+from trainer_client.compare.words import duration, epochs_range, interval, listed, loss, money, plural, sentence, signed
 
 FEW_IMAGES = 20
 GAP_OF_NOTE = 0.2  # of the train-subset change
@@ -33,12 +33,12 @@ def verdict(weighed: Weighed) -> Verdict:
     by_reliance = rank({k: v for k, v in weighed.reliance.items() if k in learned}, weighed.paired, highest_first=True)
     chosen = by_reliance.leaders or _least_leaking(weighed, learned)
     findings = [
-        *_learned(weighed, learned),
         *_follows(weighed, by_reliance),
-        *_forgets(weighed),
-        *_leaks(weighed),
         *_stops_paying(weighed),
+        *_leaks(weighed),
         *_misleads(weighed, chosen),
+        *_learned(weighed, learned),
+        *_forgets(weighed),
         *_by_heart(weighed),
         *_cost(weighed),
         *_caveats(weighed),
@@ -60,7 +60,9 @@ def _headline(weighed: Weighed, learned: list[str], chosen: list[str]) -> str:
     plateaus = [run.plateau_epoch for run in runs if run.plateau_epoch is not None]
     more = " or more" if any(run.still_improving for run in runs) else ""
     tied = ": too close to call between them" if len(chosen) > 1 else ""
-    return f"{listed(chosen, 'or').capitalize()} captions, {epochs_range(plateaus)}{more}{tied}."
+    named = listed(chosen, "or")
+    who = f"{sentence(named)} captions" if all(run.label == run.captions for run in runs) else f"The run {named}"
+    return f"{who}, {epochs_range(plateaus)}{more}{tied}."
 
 
 def _least_leaking(weighed: Weighed, learned: list[str]) -> list[str]:
@@ -73,7 +75,7 @@ def _learned(weighed: Weighed, learned: list[str]) -> list[str]:
     changes = {label: value for label in weighed.own_loss if (value := weighed.own_change(label)) is not None}
     if not changes:
         return []
-    told = [f"{label} {signed(changes[label].mean)} {interval(changes[label])}" for label in learned]
+    told = [f"{label} {signed(changes[label].mean)}" for label in learned]
     rest = [label for label in changes if label not in learned]
     sentences = []
     if told:
@@ -93,18 +95,17 @@ def _follows(weighed: Weighed, ranking: Ranking) -> list[str]:
     none = f" The captions of {listed(idle)} are all alike, so there are no words to follow." if idle else ""
     if not ranking.order:
         return [none.strip()] if none else []
-    first = ranking.order[0]
-    text = f"Given each other's captions, the held-out pictures cost {first} {signed(ranking.values[first].mean)} in loss"
-    text += f" {interval(ranking.values[first])}"
-    others = [f"{loss(ranking.values[label].mean)} for {label}" for label in ranking.order[1:]]
-    text += f", against {listed(others)}" if others else ""
-    if not below_zero(ranking.values[first]) and not above_zero(ranking.values[first]):
-        return [f"{text}: whether any run follows its words can't be told.{none}"]
+    first, value = ranking.order[0], ranking.values[ranking.order[0]]
+    rises = [f"by {loss(value.mean)} {interval(value)} for {first}"]
+    rises += [f"by {loss(ranking.values[label].mean)} for {label}" for label in ranking.order[1:]]
+    text = f"with the wrong captions held-out loss rises {listed(rises)}"
+    if not above_zero(value):
+        return [f"{sentence(text)}: whether any run follows its words can't be told.{none}"]
     if len(ranking.order) == 1:
-        return [f"{text}: it follows its words.{none}"]
+        return [f"{sentence(first)} follows its words: {text}.{none}"]
     if ranking.clear:
-        return [f"{first.capitalize()} follows its words the most. {text}.{none}"]
-    return [f"{text}. {listed(ranking.leaders).capitalize()} can't be told apart in how far they follow words.{none}"]
+        return [f"{sentence(first)} follows its words the most: {text}.{none}"]
+    return [f"{sentence(listed(ranking.leaders))} can't be told apart in how far they follow their words: {text}.{none}"]
 
 
 def _forgets(weighed: Weighed) -> list[str]:
@@ -131,16 +132,21 @@ def _leaks(weighed: Weighed) -> list[str]:
     if not ranking.order:
         return []
     first, last = ranking.order[0], ranking.order[-1]
+    fewest = min(value.count for value in ranking.values.values())
+    if fewest < LEAST:
+        told = listed([f"{label} {value.mean:.3f}" for label, value in ranking.values.items()])
+        few = f"only {plural(fewest, 'picture')} of unrelated prompts, too few to say which leaks more"
+        return [f"Distance from the base's pictures at epoch {weighed.epoch}: {told}; {few}."]
     worth = f"{ranking.values[first].mean:.3f} {interval(ranking.values[first], 3)}"
     if len(ranking.order) == 1:
         return [f"At epoch {weighed.epoch} pictures of unrelated prompts lie {worth} from the base's (0 same, 1 opposite)."]
     least = f"{last} least ({ranking.values[last].mean:.3f})"
     if ranking.clear:
         return [
-            f"{first.capitalize()} leaks its style the most: at epoch {weighed.epoch} pictures of unrelated prompts lie "
+            f"{sentence(first)} leaks its style the most: at epoch {weighed.epoch} pictures of unrelated prompts lie "
             f"{worth} from the base's, and {least}."
         ]
-    together = listed(ranking.leaders).capitalize()
+    together = sentence(listed(ranking.leaders))
     if len(ranking.leaders) == len(ranking.order):
         return [f"{together} can't be told apart in how far they move unrelated prompts ({worth} for {first})."]
     return [f"{together} leak their style the most and can't be told apart ({worth} for {first}); {least}."]
@@ -157,9 +163,13 @@ def _stops_paying(weighed: Weighed) -> list[str]:
     never = [run.label for run in runs if run.plateau_epoch == 0]
     if never:
         sentences.append(f"For {listed(never)} no checkpoint is clearly better than the base.")
+    still = [run for run in runs if run.still_improving]
+    if still:
+        last = listed([str(epoch) for epoch in sorted({run.plateau_epoch or 0 for run in still})])
+        verb = "were" if len(still) > 1 else "was"
+        names = sentence(listed([run.label for run in still]))
+        sentences.append(f"{names} {verb} still improving at epoch {last}, the last one.")
     for run in runs:
-        if run.still_improving:
-            sentences.append(f"{run.label.capitalize()} was still improving at epoch {run.plateau_epoch}.")
         if run.worse_from_epoch is not None:
             sentences.append(f"From epoch {run.worse_from_epoch} {run.label} gets clearly worse again.")
     return [" ".join(sentences)] if sentences else []
@@ -175,7 +185,7 @@ def _misleads(weighed: Weighed, chosen: list[str]) -> list[str]:
     figures = f"{loss(ranking.values[first].mean)} against {loss(ranking.values[rival].mean)} for {rival}"
     if first in chosen:
         return [f"Held-out loss puts {first} first too ({figures}); here it agrees with the reliance on words."]
-    sentence = f"Held-out loss alone misleads here: it would choose {first} ({figures})"
+    start = f"Held-out loss alone misleads here: it would choose {first} ({figures})"
     faults = []
     if first not in weighed.reliance:
         faults.append("its captions are all alike, so its words choose nothing")
@@ -185,7 +195,7 @@ def _misleads(weighed: Weighed, chosen: list[str]) -> list[str]:
         compare_means(weighed.leakage, first, rival, weighed.paired)
     ):
         faults.append("it leaks more into unrelated prompts")
-    return [f"{sentence}, but {listed(faults)}."]
+    return [f"{start}, but {listed(faults)}."]
 
 
 def _by_heart(weighed: Weighed) -> list[str]:
@@ -241,7 +251,7 @@ def _caveats(weighed: Weighed) -> list[str]:
     for label, run in weighed.compared.items():
         if run.status != "complete":
             word = "is still running" if run.status == "running" else "was interrupted"
-            told.append(f"{label.capitalize()} {word}: {plural(run.epochs_trained, 'epoch')} so far.")
+            told.append(f"{sentence(label)} {word}: {plural(run.epochs_trained, 'epoch')} so far.")
     epochs = {tuple(point.epoch for point in run.epochs) for run in weighed.compared.values()}
     if len(epochs) > 1:
         told.append("The runs were not saved at the same epochs; empty places in the grids are checkpoints that don't exist.")

@@ -40,6 +40,13 @@ def duration(seconds: float) -> str:
     return f"{minutes // MINUTE} h {minutes % MINUTE} min" if minutes % MINUTE else f"{minutes // MINUTE} h"
 
 
+def day(date: str) -> str:
+    """2026-11-03 as 3 Nov 2026, in English wherever it is run."""
+    year, month, number = date.split("-")
+    names = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+    return f"{int(number)} {names[int(month) - 1]} {year}"
+
+
 def money(amount: float) -> str:
     """An amount in the currency the price was given in: small ones with as many places as they need."""
     return f"{amount:.2f}" if amount >= 0.1 or amount == 0 else f"{amount:.4f}"
@@ -55,6 +62,11 @@ def listed(items: Sequence[str], last: str = "and") -> str:
     if len(items) < 2:
         return "".join(items)
     return f"{', '.join(items[:-1])} {last} {items[-1]}"
+
+
+def sentence(text: str) -> str:
+    """With a capital at the start, the rest as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def epochs_range(epochs: Sequence[int]) -> str:

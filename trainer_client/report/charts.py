@@ -17,7 +17,7 @@ from trainer_client.compare.words import MINUS, signed
 
 WIDTH, HEIGHT = 360, 232
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 34
-LEAST_TICK_GAP = 17  # units of the drawing between two epoch labels
+LEAST_TICK_GAP = 15  # units of the drawing between two epoch labels
 SHAPES = ("circle", "square", "triangle", "diamond", "ring", "bar")
 
 

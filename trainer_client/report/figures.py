@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -9,25 +10,38 @@ from markupsafe import Markup
 from schemas.comparison import ComparedRun, EpochMeasures, Estimate, Group
 from trainer_client.report.charts import Panel, Series, draw, y_range
 
+Value = Callable[[EpochMeasures], Estimate | None]
+HELD_OUT = (
+    "One chart for each set of captions the held-out pictures are read with; every run is measured under all of them. "
+    "Lower is better. A line is heavier under the run's own captions."
+)
+RELIANCE = (
+    "How much the loss rises when held-out pictures are given each other's captions. At zero the words don't matter; "
+    "higher means the model follows them more."
+)
+OTHERS = (
+    "Leakage: how far pictures of unrelated prompts moved from the base's. Train subset: the change in loss on pictures "
+    "trained on. Gap: how much further it fell there than on held-out pictures."
+)
+
 
 @dataclass(frozen=True)
 class Figure:
-    """Some charts of one measure on one scale, and the same figures as a table."""
+    """Some charts of one measure, and the same figures as a table: label, epoch, a value for each column."""
 
     title: str
     note: str
     panels: list[tuple[str, Markup]]
     columns: list[str]
-    rows: list[tuple[str, int, int, list[Estimate | None]]]  # label, key, epoch, a value a column
+    rows: list[tuple[str, int, list[Estimate | None]]]
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A run's seconds by what they went to, as shares of the longest run's."""
+    """A run's seconds by what they went to: (what, seconds, percent of the longest run's)."""
 
     run: ComparedRun
-    key: int
-    parts: list[tuple[str, float, float]]  # what, seconds, percent of the longest
+    parts: list[tuple[str, float, float]]
     total: float
     each_epoch: float | None
 
@@ -39,107 +53,99 @@ def keys(groups: list[Group]) -> dict[str, int]:
 
 
 def figures(group: Group, key: dict[str, int]) -> list[Figure]:
-    """Every chart that has a value to show."""
-    epochs = sorted({point.epoch for run in group.runs for point in run.epochs})
-    held_out = sorted({track for run in group.runs for p in run.epochs for track in p.held_out_change}, key=_order(group))
-    relying = sorted({track for run in group.runs for p in run.epochs for track in p.reliance}, key=_order(group))
+    """Every figure that has a value to show."""
+    charts = _Charts(group, key)
+    held_out = charts.tracks(lambda point: point.held_out_change)
+    relying = charts.tracks(lambda point: point.reliance)
     found = [
-        _by_track(
-            group,
-            key,
-            epochs,
-            "Held-out loss, change from the base",
-            "One chart for each set of captions the held-out pictures are read with; every run is measured under all of "
-            "them. Lower is better. A run is heavier under its own captions.",
-            held_out,
-            lambda point, track: point.held_out_change.get(track),
-        ),
-        _by_track(
-            group,
-            key,
-            epochs,
-            "Reliance on captions",
-            "How much the loss rises when held-out pictures are given each other's captions. At zero the words don't "
-            "matter; higher means the model follows them more.",
-            relying,
-            lambda point, track: point.reliance.get(track),
-        ),
-        _single(
-            group,
-            key,
-            epochs,
-            "Leakage, memorising",
-            "Leakage: how far pictures of unrelated prompts moved from the base's. Train subset: the change in loss on "
-            "pictures trained on. Gap: how much further it fell there than on held-out pictures.",
-        ),
+        charts.by_track("Held-out loss, change from the base", HELD_OUT, held_out, lambda point: point.held_out_change),
+        charts.by_track("Reliance on captions", RELIANCE, relying, lambda point: point.reliance),
+        charts.others("Leakage and memorising", OTHERS),
     ]
     return [figure for figure in found if figure.panels]
 
 
-def bars(group: Group, key: dict[str, int]) -> list[Bar]:
+def bars(group: Group) -> list[Bar]:
     """Seconds of every run."""
-    found = []
     longest = max((_total(run) for run in group.runs), default=0.0) or 1.0
-    for run in group.runs:
-        cost = run.cost
-        seconds = [
-            ("preparing", cost.preparing_seconds),
-            ("training", cost.training_seconds),
-            ("sampling", cost.sampling_seconds),
-            ("evaluating", cost.evaluating_seconds),
-        ]
-        parts = [(what, value, 100 * value / longest) for what, value in seconds]
-        each = cost.training_seconds / run.epochs_trained if run.epochs_trained else None
-        found.append(Bar(run, key[run.label], parts, _total(run), each))
-    return found
+    return [_bar(run, longest) for run in group.runs]
 
 
 def at(run: ComparedRun, epoch: int | None) -> EpochMeasures | None:
-    """A run's measures at an epoch, else its last."""
-    return next((point for point in run.epochs if point.epoch == epoch), run.epochs[-1] if run.epochs else None)
+    """A run's measures at an epoch."""
+    return next((point for point in run.epochs if point.epoch == epoch), None)
 
 
-def _order(group: Group):  # type: ignore[no-untyped-def]
-    names = list(group.tracks)
-    return lambda track: (names.index(track) if track in names else len(names), track)
+class _Charts:
+    """Draws one group's measures."""
+
+    def __init__(self, group: Group, key: dict[str, int]) -> None:
+        self.group, self.key = group, key
+        self.epochs = sorted({point.epoch for run in group.runs for point in run.epochs})
+
+    def tracks(self, of: Callable[[EpochMeasures], dict[str, Estimate]]) -> list[str]:
+        """The tracks that a measure was taken under, in the snapshot's order."""
+        found = {track for run in self.group.runs for point in run.epochs for track in of(point)}
+        names = list(self.group.tracks)
+        return sorted(found, key=lambda track: (names.index(track) if track in names else len(names), track))
+
+    def by_track(
+        self, title: str, note: str, tracks: list[str], of: Callable[[EpochMeasures], dict[str, Estimate]]
+    ) -> Figure:
+        """A panel for each track, all on one scale."""
+        values = [_under(track, of) for track in tracks]
+        names = [f"under {track} captions" for track in tracks]
+        own = {run.own_track: self.key[run.label] for run in self.group.runs if run.own_track}
+        panels = [
+            Panel(f"{title}, {name}", self._series(value), own.get(track))
+            for track, name, value in zip(tracks, names, values, strict=True)
+        ]
+        limits = y_range(panels)
+        drawn = [(name, draw(panel, limits, self.epochs)) for name, panel in zip(names, panels, strict=True)]
+        return Figure(title, note, drawn, [f"under {track}" for track in tracks], self._rows(values))
+
+    def others(self, title: str, note: str) -> Figure:
+        """The measures that aren't by track, each on a scale of its own."""
+        kinds: list[tuple[str, Value]] = [
+            ("leakage", lambda point: point.leakage),
+            ("train subset, change from the base", lambda point: point.train_subset_change),
+            ("gap", lambda point: point.gap),
+        ]
+        panels = [(name, Panel(name.capitalize(), self._series(value)), value) for name, value in kinds]
+        shown = [(name, panel, value) for name, panel, value in panels if not panel.empty]
+        drawn = [(name, draw(panel, y_range([panel]), self.epochs)) for name, panel, _ in shown]
+        return Figure(title, note, drawn, [name for name, _, _ in shown], self._rows([value for _, _, value in shown]))
+
+    def _series(self, value: Value) -> list[Series]:
+        lines = []
+        for run in self.group.runs:
+            points = {point.epoch: found for point in run.epochs if (found := value(point)) is not None}
+            lines.append(Series(run.label, self.key[run.label], points))
+        return lines
+
+    def _rows(self, values: list[Value]) -> list[tuple[str, int, list[Estimate | None]]]:
+        return [
+            (run.label, point.epoch, [value(point) for value in values])
+            for run in self.group.runs
+            for point in run.epochs
+        ]
 
 
-def _by_track(group, key, epochs, title, note, tracks, value):  # type: ignore[no-untyped-def]
-    own = {run.own_track: key[run.label] for run in group.runs if run.own_track}
-    panels = [Panel(f"{title}, under {track} captions", _series(group, key, lambda p, t=track: value(p, t)), own.get(track)) for track in tracks]
-    limits = y_range(panels)
-    rows = [
-        (run.label, key[run.label], point.epoch, [value(point, track) for track in tracks])
-        for run in group.runs
-        for point in run.epochs
-    ]
-    drawn = [(f"under {track} captions", draw(panel, limits, epochs)) for track, panel in zip(tracks, panels, strict=True)]
-    return Figure(title, note, drawn, [f"under {track}" for track in tracks], rows)
+def _under(track: str, of: Callable[[EpochMeasures], dict[str, Estimate]]) -> Value:
+    return lambda point: of(point).get(track)
 
 
-def _single(group, key, epochs, title, note):  # type: ignore[no-untyped-def]
-    kinds = [
-        ("leakage", lambda point: point.leakage),
-        ("train subset, change from the base", lambda point: point.train_subset_change),
-        ("gap", lambda point: point.gap),
-    ]
-    panels = [(name, Panel(name.capitalize(), _series(group, key, value)), value) for name, value in kinds]
-    shown = [(name, panel, value) for name, panel, value in panels if not panel.empty]
-    drawn = [(name, draw(panel, y_range([panel]), epochs)) for name, panel, _ in shown]
-    rows = [
-        (run.label, key[run.label], point.epoch, [value(point) for _, _, value in shown])
-        for run in group.runs
-        for point in run.epochs
-    ]
-    return Figure(title, note, drawn, [name for name, _, _ in shown], rows)
-
-
-def _series(group, key, value):  # type: ignore[no-untyped-def]
-    found = []
-    for run in group.runs:
-        points = {point.epoch: value(point) for point in run.epochs}
-        found.append(Series(run.label, key[run.label], {e: v for e, v in points.items() if v is not None}))
-    return found
+def _bar(run: ComparedRun, longest: float) -> Bar:
+    cost = run.cost
+    seconds = {
+        "preparing": cost.preparing_seconds,
+        "training": cost.training_seconds,
+        "sampling": cost.sampling_seconds,
+        "evaluating": cost.evaluating_seconds,
+    }
+    parts = [(what, value, 100 * value / longest) for what, value in seconds.items()]
+    each = cost.training_seconds / run.epochs_trained if run.epochs_trained else None
+    return Bar(run, parts, _total(run), each)
 
 
 def _total(run: ComparedRun) -> float:

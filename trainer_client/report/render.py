@@ -11,7 +11,7 @@ from markupsafe import Markup
 from schemas.comparison import Comparison, Group
 from schemas.progress import Progress, silent
 from trainer_client.compare.runs import Run
-from trainer_client.compare.words import duration, interval, listed, loss, money, plural, signed
+from trainer_client.compare.words import day, duration, interval, listed, loss, money, plural, signed
 from trainer_client.report.charts import mark
 from trainer_client.report.figures import at, bars, figures, keys
 from trainer_client.report.pictures import Pictures, collect, role_words
@@ -59,7 +59,7 @@ def _view(number: int, group: Group, pictures: Pictures, key: dict[str, int]) ->
         "group": group,
         "pictures": pictures,
         "figures": figures(group, key),
-        "bars": bars(group, key),
+        "bars": bars(group),
         "settings": [(name, _setting(value)) for name, value in group.settings.items()],
         "differing": _differing(group),
         "priced": any(run.cost.price_per_hour is not None for run in group.runs),
@@ -83,7 +83,7 @@ def _setting(value: Any) -> str:
 
 
 def _functions() -> dict[str, Any]:
-    names = (at, duration, interval, listed, loss, money, plural, role_words, signed)
+    names = (at, day, duration, interval, listed, loss, money, plural, role_words, signed)
     return {function.__name__: function for function in names}
 
 

@@ -210,10 +210,11 @@
   function film(section, group) {
     const holder = section.querySelector("[data-film]");
     if (!holder) return;
-    const at = { prompt: group.telling, seed: 0, epoch: 0 };
+    const at = { prompt: group.telling, seed: 0, epoch: Math.max(0, group.epochs.indexOf(group.shown)) };
+    let played = false;
     let timer = null;
     const stage = make("div", { className: "film-stage" }), now = make("output", { className: "epoch-now" });
-    const slider = make("input", { type: "range", min: 0, max: group.epochs.length - 1, step: 1, value: 0, "aria-label": "Epoch" });
+    const slider = make("input", { type: "range", min: 0, max: group.epochs.length - 1, step: 1, "aria-label": "Epoch" });
     const play = make("button", { type: "button", className: "plainbutton", textContent: "Play" });
     const tiles = group.runs.map(() => make("button", { type: "button" }));
     const real = make("figure", {});
@@ -236,11 +237,12 @@
     const advance = () => { at.epoch += 1; show(); if (at.epoch >= group.epochs.length - 1) stop(); };
     play.addEventListener("click", () => {
       if (timer) return stop();
-      if (at.epoch >= group.epochs.length - 1) { at.epoch = 0; show(); }
+      if (!played || at.epoch >= group.epochs.length - 1) { at.epoch = 0; show(); }
+      played = true;
       play.textContent = "Pause";
       timer = setInterval(advance, 650);
     });
-    slider.addEventListener("input", () => { stop(); at.epoch = Number(slider.value); show(); });
+    slider.addEventListener("input", () => { stop(); played = true; at.epoch = Number(slider.value); show(); });
     tiles.forEach((tile, run) => tile.addEventListener("click", () => { stop(); enlarge(group, { ...at, run }); }));
     const pick = (axis, label) => select(label, values(group, axis).map((_, index) => [index, word(group, axis, index)]), at[axis], (index) => { at[axis] = Number(index); show(); });
     holder.append(

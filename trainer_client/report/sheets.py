@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BUDGET_BYTES = 4_000_000  # of all sheets; base64 makes a third more of it, and the page is to stay below 6 MB
 STEPS = ((192, 84), (192, 72), (160, 68), (128, 64), (96, 60), (64, 50))  # (largest tile in px, WebP quality)
 WEBP_LIMIT_PX = 16_383
-SMALL_TILE_PX = 96  # up to here a tile is drawn larger than it is, its pixels kept square
+SMALL_TILE_PX = 96  # up to here a tile's pixels are kept square where it is drawn several times larger
 
 
 @dataclass
@@ -120,5 +120,5 @@ def _encode(sheet: Sheet, largest_px: int, quality: int, first: bool) -> bytes:
 
 def _rule(sheet: Sheet, content: bytes) -> str:
     uri = f"data:image/webp;base64,{base64.b64encode(content).decode()}"
-    crisp = ";image-rendering:pixelated" if sheet.tile_px <= SMALL_TILE_PX else ""
+    crisp = ";--crisp:pixelated" if sheet.tile_px <= SMALL_TILE_PX else ""
     return f".{sheet.name}{{--w:{sheet.columns};--h:{sheet.rows}{crisp};background-image:url({uri})}}"

@@ -60,7 +60,9 @@ class ComparedRun(Part):
         description="First checkpoint that no later one betters clearly (own track, held out, 95%)."
     )
     still_improving: bool = Field(description="The plateau is the last checkpoint: longer training may pay.")
-    worse_from_epoch: int | None = Field(description="First checkpoint after the plateau that is clearly worse than it.")
+    worse_from_epoch: int | None = Field(
+        description="First checkpoint after the plateau that is clearly worse than it."
+    )
     epochs: list[EpochMeasures]
     cost: Cost
     truncation: Truncation

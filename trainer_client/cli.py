@@ -18,8 +18,8 @@ def main() -> None:
 
 @main.command("compare")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
-@click.option("--beside", multiple=True, type=click.Path(path_type=Path), help="Folder of further runs: a group apart.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True, help="The page.")
+@click.option("--beside", multiple=True, type=click.Path(path_type=Path), help="Folder of runs: a group apart.")
+@click.option("--out", type=click.Path(path_type=Path), default="report.html", show_default=True, help="The page.")
 @click.option("--unpaired", is_flag=True, help="Allow runs that differ in more than captions; the page says so.")
 @json_option
 @catch_errors

@@ -1,4 +1,4 @@
-"""Run folders made up for the comparison's tests: planted losses, random tiles. No model, and never shown as results."""
+"""Run folders made up for the comparison's tests: planted losses, plain tiles, no model. Never results."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ class Plan:
 def prompts(count: int = 4) -> list[Prompt]:
     """A suite with every role, the first two captions of the first two examples."""
     suite = [
-        Prompt(text="openmoji drawing of a fox", role="held-out-caption", image_sha256=sha("image 0"), track="template"),
+        Prompt(
+            text="openmoji drawing of a fox", role="held-out-caption", image_sha256=sha("image 0"), track="template"
+        ),
         Prompt(text="a small orange fox sitting", role="seen-caption", image_sha256=sha("image 1"), track="human"),
         Prompt(text="a red car", role="unrelated"),
         Prompt(text="an image", role="generic"),
@@ -170,14 +172,16 @@ def _checkpoint(folder: Path, plan: Plan, suite: list[Prompt], epoch: int) -> Ch
 
 
 def evaluation(plan: Plan, share: float, epoch: int) -> Evaluation:
-    """Losses that fall by `plan.learns` times `share` under the own track (half of it under others), with small noise."""
+    """Losses that fall by `plan.learns` times `share` under the own track (half under others), with noise."""
     noise = np.random.default_rng([len(plan.captions), epoch])
     images = np.random.default_rng(7).normal(0, 0.03, plan.held_out)
     fall = {track: plan.learns * share * (1 if track == plan.captions else 0.5) for track in TRACKS}
     wobble = noise.normal(0, plan.noise, (3, plan.held_out))
     held_out = {track: plan.level + images - fall[track] + wobble[0] for track in TRACKS}
     relies = 0.008 + (plan.relies - 0.008) * share
-    shuffled = {track: held_out[track] + relies * (1 if track == plan.captions else 0.6) + wobble[1] for track in SPEAKING}
+    shuffled = {
+        track: held_out[track] + relies * (1 if track == plan.captions else 0.6) + wobble[1] for track in SPEAKING
+    }
     train = 0.15 + np.random.default_rng(8).normal(0, 0.03, 12) - 1.5 * plan.learns * share
     pictures = sum(prompt.role == "unrelated" for prompt in (plan.prompts or prompts())) * len(plan.seeds)
     return Evaluation(

@@ -13,11 +13,10 @@ from __future__ import annotations
 import numpy as np
 
 from schemas.comparison import ComparedRun, EpochMeasures, Estimate
-from schemas.run import Checkpoint, Evaluation
+from schemas.run import Checkpoint, Cost, Evaluation
 from trainer_client.compare.bootstrap import above_zero, below_zero, change, difference, estimate
 from trainer_client.compare.runs import Run
-
-SECONDS_PER_HOUR = 3600
+from trainer_client.compare.words import HOUR
 
 
 def measured(run: Run, label: str, differs: dict[str, object]) -> ComparedRun:
@@ -43,6 +42,11 @@ def measured(run: Run, label: str, differs: dict[str, object]) -> ComparedRun:
         config_digest=report.config_digest,
         differs=differs,
     )
+
+
+def total_seconds(cost: Cost) -> float:
+    """Everything a run spent."""
+    return cost.preparing_seconds + cost.training_seconds + cost.sampling_seconds + cost.evaluating_seconds
 
 
 def held_out_changes(run: Run, epoch: int) -> dict[str, Estimate]:
@@ -109,7 +113,7 @@ def _at(run: Run, point: Checkpoint) -> EpochMeasures:
         leakage=estimate(evaluation.leakage) if evaluation else None,
         train_loss=record.train_loss if record else None,
         seconds=seconds,
-        cost=None if price is None else price * seconds / SECONDS_PER_HOUR,
+        cost=None if price is None else price * seconds / HOUR,
     )
 
 

@@ -10,11 +10,9 @@ from trainer_client.compare.runs import Run
 
 # Settings that may differ between paired runs: what is compared, where things lie, what it costs, how fast it goes.
 # Prompts and base are compared as they were resolved; checkpoints may be missing without changing what others learned.
-MAY_DIFFER = frozenset(
-    "base cache captions device eval_batch_size out price_per_hour prompts revision sample_batch_size save_epochs seeds "
-    "snapshot state_every_seconds".split()
-)
-LONG = 48
+MAY_DIFFER = {"base", "cache", "captions", "device", "eval_batch_size", "out", "price_per_hour", "prompts", "revision"}
+MAY_DIFFER |= {"sample_batch_size", "save_epochs", "seeds", "snapshot", "state_every_seconds"}
+NAMED, LONG = 12, 48  # differences in an error, characters of a value
 
 
 class NotPaired(AmatlError):
@@ -30,8 +28,9 @@ def refuse_unpaired(runs: list[Run]) -> None:
     """Raises NotPaired naming every difference and how to go on."""
     found = differences(runs)
     if found:
+        more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
         raise NotPaired(
-            f"These runs differ in more than their captions: {'; '.join(found)}. "
+            f"These runs differ in more than their captions: {'; '.join(found[:NAMED])}{more}. "
             "Train them again on the same snapshot with the same settings, leave out the odd ones, "
             "or pass --unpaired to set them side by side all the same (the page will say so)."
         )

@@ -1,4 +1,4 @@
-"""One name, one caption version: where two snapshots call different versions alike, the version number tells them apart."""
+"""One name, one caption version: where snapshots call different versions alike, their numbers tell them apart."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ def _renamed(run: Run, ambiguous: set[str]) -> Run:
     names = {
         track.name: track.version.rpartition("/")[2] for track in report.snapshot.tracks if track.name in ambiguous
     }
-    tracks = [
-        track.model_copy(update={"name": names.get(track.name, track.name)}) for track in report.snapshot.tracks
-    ]
+    tracks = [track.model_copy(update={"name": names.get(track.name, track.name)}) for track in report.snapshot.tracks]
     changed: dict[str, object] = {
         "snapshot": report.snapshot.model_copy(update={"tracks": tracks}),
         "captions": names.get(report.captions, report.captions),

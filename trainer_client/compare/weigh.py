@@ -99,7 +99,7 @@ def compare_means(values: Mapping[str, Sequence[float]], label: str, other: str,
 def _fill(found: Weighed, label: str, own: str | None, evaluation: Evaluation) -> None:
     if evaluation.leakage:
         found.leakage[label] = evaluation.leakage
-    if own is None or own not in evaluation.held_out:
+    if own is None or not evaluation.held_out.get(own):
         return
     found.own_loss[label] = evaluation.held_out[own]
     if own in evaluation.held_out_shuffled:

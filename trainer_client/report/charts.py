@@ -17,6 +17,7 @@ from trainer_client.compare.words import MINUS, signed
 
 WIDTH, HEIGHT = 360, 232
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 34
+NOTHING = 0.01  # half the scale where every value is zero
 LEAST_TICK_GAP = 15  # units of the drawing between two epoch labels
 SHAPES = ("circle", "square", "triangle", "diamond", "ring", "bar")
 
@@ -45,9 +46,17 @@ class Panel:
 
 def y_range(panels: Sequence[Panel]) -> tuple[float, float]:
     """A common scale for panels that are to be compared: every mean and interval, and zero."""
-    ends = [end for panel in panels for line in panel.series for p in line.points.values() for end in (p.low, p.high, p.mean)]
+    ends = [
+        end
+        for panel in panels
+        for line in panel.series
+        for p in line.points.values()
+        for end in (p.low, p.high, p.mean)
+    ]
     low, high = min([0.0, *ends]), max([0.0, *ends])
-    pad = 0.06 * (high - low) or 1.0
+    if low == high:
+        return -NOTHING, NOTHING
+    pad = 0.06 * (high - low)
     return low - (pad if low < 0 else 0), high + (pad if high > 0 else 0)
 
 
@@ -113,11 +122,13 @@ def _line(line: Series, scale: _Scale, strong: bool) -> str:
     places = [(scale.x(epoch), scale.y(line.points[epoch].mean)) for epoch in epochs]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     weight = " strong" if strong else ""
-    dots = "".join(
-        f"<g><title>{escape(line.label)}, epoch {epoch}: {signed(line.points[epoch].mean)}</title>{mark(line.key, x, y)}</g>"
-        for epoch, (x, y) in zip(epochs, places, strict=True)
-    )
+    dots = "".join(_dot(line, epoch, x, y) for epoch, (x, y) in zip(epochs, places, strict=True))
     return f'<g class="line k{line.key}{weight}"><polyline points="{path}"/>{dots}</g>'
+
+
+def _dot(line: Series, epoch: int, x: float, y: float) -> str:
+    said = f"{escape(line.label)}, epoch {epoch}: {signed(line.points[epoch].mean)}"
+    return f"<g><title>{said}</title>{mark(line.key, x, y)}</g>"
 
 
 def mark(key: int, x: float, y: float, size: float = 3.2) -> str:

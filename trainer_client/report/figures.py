@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from schemas.comparison import ComparedRun, EpochMeasures, Estimate, Group
+from trainer_client.compare.measures import total_seconds
 from trainer_client.report.charts import Panel, Series, draw, y_range
 
 Value = Callable[[EpochMeasures], Estimate | None]
@@ -20,8 +21,8 @@ RELIANCE = (
     "higher means the model follows them more."
 )
 OTHERS = (
-    "Leakage: how far pictures of unrelated prompts moved from the base's. Train subset: the change in loss on pictures "
-    "trained on. Gap: how much further it fell there than on held-out pictures."
+    "Leakage: how far pictures of unrelated prompts moved from the base's. Train subset: the change in loss on "
+    "pictures trained on. Gap: how much further it fell there than on held-out pictures."
 )
 
 
@@ -67,7 +68,7 @@ def figures(group: Group, key: dict[str, int]) -> list[Figure]:
 
 def bars(group: Group) -> list[Bar]:
     """Seconds of every run."""
-    longest = max((_total(run) for run in group.runs), default=0.0) or 1.0
+    longest = max((total_seconds(run.cost) for run in group.runs), default=0.0) or 1.0
     return [_bar(run, longest) for run in group.runs]
 
 
@@ -145,9 +146,4 @@ def _bar(run: ComparedRun, longest: float) -> Bar:
     }
     parts = [(what, value, 100 * value / longest) for what, value in seconds.items()]
     each = cost.training_seconds / run.epochs_trained if run.epochs_trained else None
-    return Bar(run, parts, _total(run), each)
-
-
-def _total(run: ComparedRun) -> float:
-    cost = run.cost
-    return cost.preparing_seconds + cost.training_seconds + cost.sampling_seconds + cost.evaluating_seconds
+    return Bar(run, parts, total_seconds(run.cost), each)

@@ -98,7 +98,11 @@ class Pictures:
             "epochs": self.epochs,
             "shown": self.shown_epoch,
             "prompts": [
-                {"text": prompt.text, "role": role_words(prompt), "real": self.place(prompt) if self.references else None}
+                {
+                    "text": prompt.text,
+                    "role": role_words(prompt),
+                    "real": self.place(prompt) if self.references else None,
+                }
                 for prompt in self.group.prompts
             ],
             "seeds": self.group.seeds,

@@ -1,4 +1,4 @@
-"""Draws a comparison as one HTML file that asks nothing of the network: styles, script, pictures, charts are all in it."""
+"""Draws a comparison as one HTML file that asks nothing of the network: styles, script, pictures and all."""
 
 from __future__ import annotations
 

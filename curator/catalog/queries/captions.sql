@@ -1,0 +1,1 @@
+--! Queries on captions; methods in ../captions.py.

@@ -1,0 +1,1 @@
+--! Queries on splits; methods in ../splits.py.

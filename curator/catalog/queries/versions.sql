@@ -1,0 +1,1 @@
+--! Queries on versions; methods in ../versions.py.

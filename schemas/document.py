@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -12,6 +13,11 @@ from schemas.errors import BadDocument
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="Hex SHA-256.")]
 Timestamp = Annotated[str, Field(description="RFC 3339 in UTC, with Z.", examples=["2026-11-23T12:00:00Z"])]
+
+
+def now() -> Timestamp:
+    """This moment as the documents write it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Part(BaseModel):

@@ -24,8 +24,9 @@ Every predicate is true or false, never unknown: a missing value satisfies no pr
 every `not` are the exact opposites of what they negate, so they do hold for a missing value.
 """
 
-from curator.where.evaluate import expand, matches
+from curator.where.evaluate import matches
+from curator.where.images import listed_columns
 from curator.where.parse import Where, parse
 from curator.where.tokens import BadExpression
 
-__all__ = ["BadExpression", "Where", "expand", "matches", "parse"]
+__all__ = ["BadExpression", "Where", "listed_columns", "matches", "parse"]

@@ -43,7 +43,7 @@ def matches(where: Where, images: pl.DataFrame) -> pl.Series:
     """
     import polars as pl
 
-    table = expand(images, where)
+    table = _columns_read(images, where)
     expression = _Builder(where, _kinds(table)).build(where.tree)
     try:
         return table.select(expression.alias("matches")).to_series()
@@ -51,7 +51,7 @@ def matches(where: Where, images: pl.DataFrame) -> pl.Series:
         raise BadOption(f"{where.option}: it can't be evaluated ({error}). Simplify it.") from error
 
 
-def expand(images: pl.DataFrame, where: Where) -> pl.DataFrame:
+def _columns_read(images: pl.DataFrame, where: Where) -> pl.DataFrame:
     """The table of just the columns that `where` reads, metadata fields unpacked and typed."""
     import polars as pl
 

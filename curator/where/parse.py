@@ -144,6 +144,9 @@ class _Parser:
     def next(self) -> Token:
         return self.tokens[self.position]
 
+    def at_end(self) -> bool:
+        return self.next.kind == "end"
+
     def take(self, *values: str) -> Token | None:
         """The next token if it is one of these keywords or operators, else None."""
         token = self.next
@@ -161,10 +164,10 @@ class _Parser:
             self.fail(f"`{value}` expected {why}.")
 
     def whole(self) -> Node:
-        if self.next.kind == "end":
+        if self.at_end():
             self.fail("the expression is empty; write for example width_px >= 512.")
         node = self.expression()
-        if self.next.kind != "end":
+        if not self.at_end():
             self.fail("`and`, `or` or the end expected here.")
         return node
 
@@ -219,7 +222,7 @@ class _Parser:
         return Not(node) if opposite else node
 
     def alone(self, column: Column) -> Truth:
-        if self.next.kind != "end" and self.next.value not in ("and", "or", ")"):
+        if not self.at_end() and self.next.value not in ("and", "or", ")"):
             self.fail(f"a comparison expected after `{column.name}`: = != < <= > >= in like ilike contains is.")
         return Truth(column)
 
@@ -250,18 +253,20 @@ class _Parser:
     def value(self) -> Value:
         token = self.next
         self.position += 1
+        value: str | int | float | bool
         if token.kind == "text":
-            return Value(token.value, token.start, token.end)
-        if token.kind == "number":
-            return Value(_number(token.value), token.start, token.end)
-        if token.kind == "keyword" and token.value in ("true", "false"):
-            return Value(token.value == "true", token.start, token.end)
-        self.position -= 1
-        if token.value == "null":
-            self.fail("nothing equals null; write `is null` or `is not null`.")
-        if token.kind == "name":
-            self.fail(f"text goes in quotes: '{token.value}'.")
-        self.fail("text in quotes, a number, true or false expected here.")
+            value = token.value
+        elif token.kind == "number":
+            value = _number(token.value)
+        elif token.kind == "keyword" and token.value in ("true", "false"):
+            value = token.value == "true"
+        elif token.kind == "keyword" and token.value == "null":
+            self.fail("nothing equals null; write `is null` or `is not null`.", token)
+        elif token.kind == "name":
+            self.fail(f"text goes in quotes: '{token.value}'.", token)
+        else:
+            self.fail("text in quotes, a number, true or false expected here.", token)
+        return Value(value, token.start, token.end)
 
 
 def _number(text: str) -> int | float:

@@ -50,9 +50,7 @@ RULES = st.one_of(
 @settings(deadline=None)
 def test_fill_is_the_nearest_sum_and_of_those_the_earliest(sizes: list[int], target: int) -> None:
     every = [
-        positions
-        for length in range(len(sizes) + 1)
-        for positions in itertools.combinations(range(len(sizes)), length)
+        positions for length in range(len(sizes) + 1) for positions in itertools.combinations(range(len(sizes)), length)
     ]
 
     def order(positions: tuple[int, ...]) -> tuple[object, ...]:
@@ -164,7 +162,7 @@ def test_fewer_than_are_held_out_already_is_said() -> None:
 
 def test_trained_images_are_held_out_only_on_request() -> None:
     groups = stored(singles(50), assign(singles(50), Rule(count=10)).splits)
-    with pytest.raises(CannotHoldOut, match="10 of the 50 images can be held out.*--holdout-trained"):
+    with pytest.raises(CannotHoldOut, match=r"10 of the 50 images can be held out.*--holdout-trained"):
         assign(groups, Rule(count=12))
     assignment = assign(groups, Rule(count=12, also_trained=True))
     assert held_out(groups, assignment.splits) == 12
@@ -173,7 +171,7 @@ def test_trained_images_are_held_out_only_on_request() -> None:
 
 
 def test_fresh_images_are_held_out_before_trained_ones() -> None:
-    groups = stored(singles(50), assign(singles(50), Rule(count=0)).splits) + [Group(sha(99), 1)]
+    groups = [*stored(singles(50), assign(singles(50), Rule(count=0)).splits), Group(sha(99), 1)]
     assignment = assign(groups, Rule(count=1, also_trained=True))
     assert assignment.new == {sha(99): "validation"}
 

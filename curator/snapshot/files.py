@@ -22,6 +22,9 @@ WORKERS = 8
 ROWS_A_GROUP = 65_536
 """Rows of a row group of samples.parquet. Part of what makes its bytes the same everywhere: don't change it."""
 
+ESCAPED_LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
+"""Left as they are in JSON, these would be ends of lines to some readers."""
+
 PROVENANCE = (
     "strategy",
     "strategy_version",
@@ -75,7 +78,7 @@ def write_metadata(folder: Path, table: pl.DataFrame, columns: Mapping[str, str]
     with (folder / "metadata.jsonl").open("w", encoding="utf-8", newline="\n") as file:
         encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
         for row in rows:
-            file.write(encode(dict(zip(names, row, strict=True))) + "\n")
+            file.write(encode(dict(zip(names, row, strict=True))).translate(ESCAPED_LINE_ENDS) + "\n")
 
 
 def write_samples(file: Path, table: pl.DataFrame, tracks: Sequence[TrackSource]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 IMAGES_A_TASK = 32
-WORKERS = 8
+WORKERS = 4
 ROWS_A_GROUP = 65_536
 """Rows of a row group of samples.parquet. Part of what makes its bytes the same everywhere: don't change it."""
 

@@ -6,8 +6,9 @@ import hashlib
 import os
 import sys
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from schemas.digest import CHUNK_BYTES, sha256_file
 from schemas.errors import AmatlError, ChecksumMismatch
@@ -57,17 +58,19 @@ def _link(path: Path, target: Path) -> tuple[Method, str]:
 
 
 def _reflink_or_copy(path: Path, target: Path) -> tuple[Method, str]:
-    with path.open("rb") as source, target.open("w+b") as copy:
+    with path.open("rb", buffering=0) as source, target.open("w+b", buffering=0) as copy:
         if _reflink(source, copy):
             return "reflinked", hashlib.file_digest(copy, "sha256").hexdigest()
         digest = hashlib.sha256()
         while chunk := source.read(CHUNK_BYTES):
             digest.update(chunk)
-            copy.write(chunk)
+            rest = memoryview(chunk)
+            while rest:  # a write may take less than it is given
+                rest = rest[copy.write(rest) :]
         return "copied", digest.hexdigest()
 
 
-def _reflink(source: IO[bytes], copy: IO[bytes]) -> bool:
+def _reflink(source: FileIO, copy: FileIO) -> bool:
     """Whether the file system let the two files share their blocks (btrfs, XFS, bcachefs; the same device)."""
     if not sys.platform.startswith("linux"):
         return False

@@ -1,7 +1,7 @@
 """The catalog: the only code that knows SQL and DuckDB. Everything else speaks to the `Catalog` class.
 
-One method a named query (queries/*.sql), each one transaction; arguments and results are plain values, lists, models or polars
-frames, never cursors, so that one day the same class can speak to a service that holds the file.
+One method a named query (queries/*.sql), each one transaction; arguments and results are plain values, lists, models
+or polars frames, never cursors, so that one day the same class can speak to a service that holds the file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """How the catalog reaches its DuckDB file: open, lock errors, and the two ways a named query runs (`_read`, `_write`).
 
-DuckDB runs with external access off and its configuration locked, so that no statement can reach another file. One process
-writes at a time; threads of one process each get a cursor. Bulk rows come and go as polars frames, never row by row.
+DuckDB runs with external access off and its configuration locked, so that no statement can reach another file. One
+process writes at a time; threads of one process each get a cursor. Bulk rows come and go as polars frames, never row
+by row.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
 
 
 class Connection:
-    """An open catalog file and its named queries. Use as a context manager; the nouns (images, captions, ...) build on it."""
+    """An open catalog file and its named queries, a context manager; the nouns (images, captions, ...) build on it."""
 
     def __init__(self, path: Path | str) -> None:
         """Opens an existing catalog and brings it to this program's schema.
@@ -111,7 +112,8 @@ class Connection:
     ) -> None:
         """Runs the named query, one or more statements, as one transaction: all of it or nothing.
 
-        `rows`, and each of `frames` by its name, can be read in it as tables. A collision with another thread is retried.
+        `rows`, and each of `frames` by its name, can be read in it as tables. A collision with another thread is
+        retried.
         """
         import duckdb
 

@@ -1,4 +1,4 @@
-"""Brings a catalog file to this program's schema: numbered SQL files, each in one transaction, each noted in `migrations`."""
+"""Brings a catalog to this program's schema: numbered SQL files, each one transaction, each noted in `migrations`."""
 
 from __future__ import annotations
 

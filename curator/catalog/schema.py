@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     import duckdb
 
 FILE = Path(__file__).parent / "schema.sql"
-HEADER = "-- Written by `python -m curator.catalog.schema`: what all migrations together give. Read the migrations for the reasons.\n"
+HEADER = """\
+-- Written by `python -m curator.catalog.schema`: what all migrations together give. The reasons are in the migrations.
+"""
 # In an order in which each statement finds what it needs.
 STATEMENTS = """
 SELECT sql FROM (
@@ -20,7 +22,7 @@ SELECT sql FROM (
     UNION ALL SELECT 2, table_name, 0, sql FROM duckdb_tables() WHERE NOT internal
     UNION ALL SELECT 3, index_name, 0, sql FROM duckdb_indexes()
     UNION ALL SELECT 4, function_name, 0,
-        'CREATE MACRO ' || function_name || '(' || array_to_string(parameters, ', ') || ') AS ' || macro_definition || ';'
+        'CREATE MACRO ' || function_name || '(' || array_to_string(parameters, ', ') || ') AS ' || macro_definition
         FROM duckdb_functions() WHERE NOT internal
     UNION ALL SELECT 5, '', view_oid, sql FROM duckdb_views() WHERE NOT internal
 ) ORDER BY kind, name, oid

@@ -1,4 +1,4 @@
--- Written by `python -m curator.catalog.schema`: what all migrations together give. Read the migrations for the reasons.
+-- Written by `python -m curator.catalog.schema`: what all migrations together give. The reasons are in the migrations.
 
 CREATE SEQUENCE caption_ids INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
 

@@ -4,8 +4,8 @@
     -- Every dataset, by name.
     SELECT name FROM datasets ORDER BY name;
 
-A `Catalog` method of the same name runs each; a test holds the two sets equal. Parameters are written `$name`. A block that
-writes may hold several statements: they are one transaction.
+A `Catalog` method of the same name runs each; a test holds the two sets equal. Parameters are written `$name`. A
+block that writes may hold several statements: they are one transaction.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def test_create_leaves_one_file_and_opens_again(tmp_path: Path) -> None:
 
 def test_create_overwrites_nothing(tmp_path: Path) -> None:
     (tmp_path / "lab.duckdb").write_text("mine")
-    with pytest.raises(AlreadyExists, match="lab.duckdb"):
+    with pytest.raises(AlreadyExists, match=r"lab\.duckdb"):
         Catalog.create(tmp_path / "lab.duckdb")
     assert (tmp_path / "lab.duckdb").read_text() == "mine"
 
@@ -59,7 +59,7 @@ def test_a_missing_catalog_says_how_to_make_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"a text, not a database\n" * 500])
 def test_another_file_is_not_a_catalog(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "lab.duckdb").write_bytes(content)
-    with pytest.raises(NotACatalog, match="lab.duckdb"):
+    with pytest.raises(NotACatalog, match=r"lab\.duckdb"):
         Catalog(tmp_path / "lab.duckdb")
     assert (tmp_path / "lab.duckdb").read_bytes() == content
 

@@ -26,9 +26,9 @@ def test_every_query_file_belongs_to_a_noun() -> None:
 
 
 def test_parses_name_summary_parameters_and_sql() -> None:
-    text = "--! About.\n\n-- name: one\n-- The first.\nSELECT $a, '$quoted' -- $comment\nWHERE x = $b_2;\n\n-- name: two\n-- Next.\nSELECT 1;\n"
-    one, two = parse(text, "images")
-    assert (one.name, one.summary, one.parameters) == ("one", "The first.", {"a", "b_2"})
+    first = "-- name: one\n-- The first.\nSELECT $a, '$quoted' -- $comment\nWHERE x = $b_2;\n\n"
+    one, two = parse(f"--! About.\n\n{first}-- name: two\n-- Next.\nSELECT 1;\n", "images")
+    assert (one.name, one.summary, one.parameters) == ("one", "The first.", frozenset({"a", "b_2"}))
     assert one.sql.startswith("SELECT $a") and one.sql.endswith("$b_2;")
     assert (two.name, two.sql) == ("two", "SELECT 1;")
 
@@ -37,5 +37,5 @@ def test_parses_name_summary_parameters_and_sql() -> None:
     "text", ["SELECT 1;", "-- name: nameless summary\nSELECT 1;", "-- name: empty\n-- Does nothing.\n\n"]
 )
 def test_refuses_sql_outside_a_block_and_blocks_without_summary_or_sql(text: str) -> None:
-    with pytest.raises(ValueError, match="images.sql"):
+    with pytest.raises(ValueError, match=r"images\.sql"):
         parse(text, "images")

@@ -71,15 +71,14 @@ def snapshot(
                   caption.SET (of the versions given), and every metadata field
       operators   = != < <= > >=  in ('a', 'b')  like '%a_'  ilike  contains  is null  and or not ( )
     """
-    from getpass import getuser
-
     from curator import snapshot as stage
     from curator.catalog import Catalog
+    from curator.person import user_name
     from curator.snapshot.show import account
 
     rule = stage.Holdout(holdout, holdout_fraction, holdout_where, holdout_trained)
     with Catalog(catalog) as opened, progress_bar(as_json) as progress:
-        result = stage.snapshot(opened, versions, out, where, rule, keep_missing, link, person or getuser(), progress)
+        result = stage.snapshot(opened, versions, out, where, rule, keep_missing, link, person or user_name(), progress)
     show(result, as_json, account)
 
 

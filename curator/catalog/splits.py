@@ -25,12 +25,10 @@ class Splits(Connection):
         """Every path each image is at. Columns: image_sha256, paths (list, the first first)."""
         return self._read("image_paths", dataset=dataset)
 
-    def track(self, dataset: str, set_name: str, number: int) -> pl.DataFrame:
-        """The captions of one version, by image. Columns: image_sha256, text, strategy, strategy_version, options (JSON
-        text), model, model_revision, by_person, person, captioned_at (RFC 3339), inputs_digest.
-        """
-        return self._read("track", dataset=dataset, set_name=set_name, number=number)
+    def track(self, dataset: str, set_name: str, last_caption_id: int) -> pl.DataFrame:
+        """The captions of a set as of a caption id, by image, with their provenance.
 
-    def committed_versions(self) -> pl.DataFrame:
-        """Every committed version of every set. Columns: dataset, set_name, number, digest."""
-        return self._read("committed_versions")
+        Columns: image_sha256, text, strategy, strategy_version, options (JSON text), model, model_revision, by_person,
+        person, restored_from, restored_by, captioned_at (RFC 3339), inputs_digest.
+        """
+        return self._read("track", dataset=dataset, set_name=set_name, last_caption_id=last_caption_id)

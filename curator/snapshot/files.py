@@ -33,6 +33,8 @@ PROVENANCE = (
     "model_revision",
     "by_person",
     "person",
+    "restored_from",
+    "restored_by",
     "captioned_at",
     "inputs_digest",
 )

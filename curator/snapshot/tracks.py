@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from schemas.errors import BadOption, NotFound
+from curator.reference import Reference, resolve, set_versions
+from schemas.errors import BadOption
 from schemas.snapshot import Track
 
 if TYPE_CHECKING:
@@ -51,59 +51,35 @@ def columns(tracks: Sequence[TrackSource]) -> dict[str, str]:
 def tracks_of(catalog: Catalog, references: Sequence[str]) -> tuple[str, list[TrackSource]]:
     """The dataset and the tracks that `references` name, in their order.
 
-    Raises BadOption where they name several datasets, or one set twice; NotFound for a version there isn't.
+    Raises NotFound for a version there isn't; BadOption for a set without a version number, several datasets, or one
+    set twice.
     """
-    versions = [resolve_version(catalog, reference) for reference in references]
-    datasets = sorted({version.dataset for version in versions})
+    found = [_committed(catalog, reference) for reference in references]
+    datasets = sorted({reference.dataset for reference in found})
     if len(datasets) != 1:
         raise BadOption(f"A snapshot is of one dataset, and these versions are of {', '.join(datasets)}.")
-    sets = Counter(version.set_name for version in versions)
-    for name, times in sets.items():
+    for name, times in Counter(reference.set_name for reference in found).items():
         if times > 1:
             raise BadOption(
                 f"{name}: named {times} times, and a snapshot holds one version of a set. Make one snapshot for each: "
                 "they share images and split, so runs on them can still be compared."
             )
-    return datasets[0], [
-        TrackSource(
-            version.set_name, str(version), version.digest, catalog.track(datasets[0], version.set_name, version.number)
-        )
-        for version in versions
-    ]
+    return datasets[0], [_source(catalog, reference) for reference in found]
 
 
-@dataclass(frozen=True)
-class _Version:
-    dataset: str
-    set_name: str
-    number: int
-    digest: str
-
-    def __str__(self) -> str:
-        return f"{self.dataset}/{self.set_name}@{self.number}"
-
-
-REFERENCE = re.compile(r"(?:(?P<dataset>[^/@]+)/)?(?P<set>[^/@]+)(?:@(?P<number>[0-9]+))?")
+def _committed(catalog: Catalog, text: str) -> Reference:
+    """The version that `text` names; a set's captions as they are now can't be exported."""
+    reference = resolve(catalog, text)
+    if reference.number is not None:
+        return reference
+    versions = set_versions(catalog, reference.dataset, reference.set_name)
+    if versions:
+        raise BadOption(f"{text}: name a committed version. The latest is {reference}@{versions[-1]['number']}.")
+    raise BadOption(f"{text}: only a committed version can be exported. Make one with: curator commit {reference}")
 
 
-def resolve_version(catalog: Catalog, reference: str) -> _Version:
-    """The committed version a reference names. Raises BadOption where it is no single version, NotFound."""
-    match = REFERENCE.fullmatch(reference)
-    if match is None:
-        raise BadOption(f"{reference}: not a version. Write dataset/set@n or set@n, for example template@1.")
-    versions = [_Version(*row) for row in catalog.committed_versions().iter_rows()]
-    named = [
-        version
-        for version in versions
-        if version.set_name == match["set"] and match["dataset"] in (None, version.dataset)
-    ]
-    if not named:
-        raise NotFound(f"{reference}: nothing of that name is committed. Commit it with: curator commit {match['set']}")
-    if len({version.dataset for version in named}) > 1:
-        raise BadOption(f"{reference}: several datasets have it. Write one of {', '.join(map(str, named))}.")
-    if match["number"] is None:
-        raise BadOption(f"{reference}: name a committed version; the latest is {named[-1]}.")
-    for version in named:
-        if version.number == int(match["number"]):
-            return version
-    raise NotFound(f"{reference}: there is no such version; the latest is {named[-1]}.")
+def _source(catalog: Catalog, version: Reference) -> TrackSource:
+    digests = {row["number"]: row["digest"] for row in set_versions(catalog, version.dataset, version.set_name)}
+    assert version.number is not None and version.last_caption_id is not None
+    captions = catalog.track(version.dataset, version.set_name, version.last_caption_id)
+    return TrackSource(version.set_name, str(version), digests[version.number], captions)

@@ -109,7 +109,7 @@ def _fill(catalog: Catalog, images: dict[str, Path]) -> None:
     cursor.execute("INSERT INTO near_duplicates SELECT 'bench', sha256, sha256, 0 FROM rows")
     for run, (name, text) in enumerate((("text", CAPTION), ("empty", ""))):
         cursor.execute(
-            "INSERT INTO caption_runs VALUES (?, 'bench', ?, 'fixed', 1, '{}', NULL, NULL, false, 'me', ?)",
+            "INSERT INTO caption_runs VALUES (?, 'bench', ?, 'fixed', 1, '{}', NULL, NULL, false, 'me', NULL, NULL, ?)",
             [run, name, MOMENT],
         )
         cursor.execute(

@@ -100,7 +100,8 @@ class Lab:
         """Captions and a version of a set; returns its short reference."""
         ((run,),) = self.run("SELECT nextval('caption_run_ids')")
         self.run(
-            "INSERT INTO caption_runs VALUES (?, ?, ?, ?, 1, '{\"text\":\"x\"}', NULL, NULL, false, 'ana', ?)",
+            "INSERT INTO caption_runs VALUES (?, ?, ?, ?, 1, '{\"text\":\"x\"}', NULL, NULL, false, 'ana', NULL, "
+            "NULL, ?)",
             run, self.dataset, set_name, strategy, MOMENT,
         )  # fmt: skip
         for image, text in captions.items():

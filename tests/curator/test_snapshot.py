@@ -138,6 +138,8 @@ def test_samples_carry_the_provenance_of_each_caption(lab: Lab, zoo: dict[str, s
         "model_revision": None,
         "by_person": False,
         "person": "ana",
+        "restored_from": None,
+        "restored_by": None,
         "captioned_at": "2026-11-23T12:00:00Z",
         "inputs_digest": "in",
     }
@@ -399,15 +401,18 @@ def test_a_place_taken_meanwhile_is_not_overwritten(
     ("references", "error", "problem"),
     [
         (["human"], BadOption, "latest is zoo/human@1"),
-        (["human@2"], NotFound, "latest is zoo/human@1"),
+        (["human@2"], NotFound, "There are: @1"),
         (["humans@1"], NotFound, "humans"),
         (["human@x"], BadOption, "human@x"),
+        (["draft"], BadOption, "curator commit zoo/draft"),
         (["human@1", "human@1"], BadOption, "one version of a set"),
     ],
 )
 def test_references_that_name_no_version(
     lab: Lab, zoo: dict[str, str], tmp_path: Path, references: list[str], error: type[AmatlError], problem: str
 ) -> None:
+    lab.commit("draft", {zoo["1"]: "a draft"})
+    lab.run("DELETE FROM versions WHERE set_name = 'draft'")
     with pytest.raises(error, match=problem):
         snapshot(lab.catalog, references, tmp_path / "snap")
 

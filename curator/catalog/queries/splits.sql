@@ -22,20 +22,17 @@ GROUP BY image_sha256
 ORDER BY image_sha256;
 
 -- name: track
--- The captions of one version, each with where it came from.
+-- The captions of a set as of a caption id, each with where it came from; images without one are left out.
 SELECT c.image_sha256, c.text, r.strategy, r.strategy_version, CAST(r.options AS VARCHAR) AS options, r.model,
-    r.model_revision, r.by_person, r.person, rfc3339(c.captioned_at) AS captioned_at, c.inputs_digest
-FROM (
-    SELECT c.*
-    FROM captions AS c
-    JOIN versions AS v ON v.dataset = c.dataset AND v.set_name = c.set_name
-    WHERE v.dataset = $dataset AND v.set_name = $set_name AND v.number = $number AND c.caption_id <= v.last_caption_id
-    QUALIFY row_number() OVER (PARTITION BY c.image_sha256 ORDER BY c.caption_id DESC) = 1
-) AS c
+    r.model_revision, r.by_person, r.person, r.restored_from, r.restored_by, rfc3339(c.captioned_at) AS captioned_at,
+    c.inputs_digest
+FROM captions AS c
+JOIN (
+    SELECT max(caption_id) AS caption_id
+    FROM captions
+    WHERE dataset = $dataset AND set_name = $set_name AND caption_id <= $last_caption_id
+    GROUP BY image_sha256
+) AS latest ON latest.caption_id = c.caption_id
 JOIN caption_runs AS r ON r.run_id = c.run_id
 WHERE c.text IS NOT NULL
 ORDER BY c.image_sha256;
-
--- name: committed_versions
--- Every committed version of every set.
-SELECT dataset, set_name, number, digest FROM versions ORDER BY dataset, set_name, number;

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import click
 
+from curator.captions_cli import COMMANDS as CAPTION_COMMANDS
+from curator.options import catalog_option, person_option
 from schemas import __version__
 from schemas.edge import Program, catch_errors, json_option, progress_bar, show
-
-catalog_option = click.option(
-    "--catalog",
-    type=click.Path(path_type=Path),
-    default=lambda: Path(os.environ.get("CURATOR_CATALOG") or "amatl.duckdb"),
-    show_default="$CURATOR_CATALOG, else ./amatl.duckdb",
-    help="The catalog file.",
-)
-person_option = click.option("--as", "person", default=None, help="Who is doing this. [default: your user name]")
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -132,6 +124,10 @@ def rejects(dataset: str | None, reason: str | None, limit: int, catalog: Path, 
     with Catalog(catalog) as opened:
         result = stage.rejects(opened, dataset, reason)
     show(result, as_json, lambda found: stage.account(found, limit))
+
+
+for command in CAPTION_COMMANDS:
+    main.add_command(command)
 
 
 @main.command()

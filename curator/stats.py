@@ -83,7 +83,7 @@ class StatsResult(BaseModel):
     duplicate_captions: int = Field(description="Different captions that several images have.")
     duplicate_examples: list[Repeated]
     frequent_words: list[Frequent]
-    frequent_terms: list[Frequent] = Field(description="Pieces between commas, of captions that have a comma.")
+    frequent_terms: list[Frequent] = Field(description="Pieces between commas that occur more than once.")
     notices: list[str]
 
 
@@ -92,18 +92,18 @@ def stats(
 ) -> StatsResult:
     """Statistics of a version, or of a set as it is now. `tokenizer`: a hub name or a local folder.
 
-    A tokenizer that can't be had from the hub costs the token counts only, with a notice; a folder without one is an error.
-    Raises BadOption, NotFound.
+    A tokenizer that can't be had from the hub costs the token counts only, with a notice. Raises BadOption, NotFound
+    (also for a folder without a tokenizer).
     """
     named = resolve(catalog, reference)
     counter, notices = _tokenizer(tokenizer)
     captions = catalog.caption_texts(named.dataset, named.set_name, named.last_caption_id)
     text = captions["text"]
-    progress("counting words", 0, None)
     words, terms = _pieces(text, WORD), _terms(text)
     repeated = _repeated(text)
-    progress("counting tokens", 0, None)
+    progress("counting words and tokens", 1, 2)
     counted = _token_stats(catalog, named.dataset, captions, counter) if counter and captions.height else None
+    progress("counting words and tokens", 2, 2)
     return StatsResult(
         reference=str(named),
         committed=named.number is not None,
@@ -117,7 +117,7 @@ def stats(
         duplicate_captions=repeated.height,
         duplicate_examples=[Repeated(**row) for row in repeated.head(EXAMPLES).iter_rows(named=True)],
         frequent_words=_frequent(words, captions.height),
-        frequent_terms=_frequent(terms, captions.height),
+        frequent_terms=_frequent(terms.filter(terms["count"] > 1), captions.height),
         notices=notices,
     )
 

@@ -1,8 +1,8 @@
 """Exact token counts for a text encoder's tokenizer, by counting each distinct word once.
 
-CLIP's tokenizer splits at blanks before anything else and never joins what a blank parts, so a caption has as many tokens as
-its words have. Captions share few words: 200,000 captions a second instead of some thousands. Where a tokenizer isn't known
-to work so (SentencePiece, say), each distinct caption is counted whole.
+CLIP's tokenizer splits at blanks before anything else and never joins what a blank parts, so a caption has as many
+tokens as its words have. Captions share few words: 200,000 captions a second instead of some thousands. Where a
+tokenizer isn't known to work so (SentencePiece, say), each distinct caption is counted whole.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class TokenizerUnavailable(AmatlError):
 
 @dataclass(frozen=True)
 class TokenCounter:
-    """A tokenizer, its token limit (begin and end tokens counted; None: unknown), and whether words can be counted apart."""
+    """A tokenizer, its limit (tokens, begin and end counted; None: unknown), and whether words can be counted apart."""
 
     name: str
     tokenizer: Tokenizer
@@ -75,7 +75,7 @@ class TokenCounter:
         return caption[encoding.offsets[first][0] :]
 
     def _by_word(self, captions: pl.Series, known: dict[str, int]) -> pl.Series:
-        """Sums over words. Only the ASCII blank parts words here: other blanks stay inside a "word" and change nothing."""
+        """Sums over words. Only the ASCII blank parts words here: other blanks stay inside a "word" and do no harm."""
         import numpy as np
         import polars as pl
 
@@ -114,7 +114,7 @@ def load(name: str) -> TokenCounter:
 
 
 def parts_at_blanks(description: dict[str, Any]) -> bool:
-    """Whether a tokenizer (its tokenizer.json) surely gives a text as many tokens as its blank-parted words together."""
+    """Whether a tokenizer (its tokenizer.json) surely gives a text as many tokens as its words have together."""
     model = description["model"]
     return (
         model.get("type") in ("BPE", "WordPiece", "WordLevel")

@@ -108,7 +108,7 @@ def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
 
 # ---- the grammar
 
-_PLACEHOLDER = re.compile(r"""\$\{(?P<inside>(?:[^}'"]|'[^']*'|"[^"]*")*)\}""")
+_PLACEHOLDER = re.compile(r"""\$\{(?P<inside>[^|}]*(?:\|(?:[^}'"]|'[^']*'|"[^"]*")*)?)\}""")
 _FILTER = re.compile(r"""\s*\|\s*(?P<name>[a-z]+)(?P<arguments>(?:\s+(?:\d+|'[^']*'|"[^"]*"))*)\s*""")
 _ARGUMENT = re.compile(r"""(\d+)|'([^']*)'|"([^"]*)\"""")
 

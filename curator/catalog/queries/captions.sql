@@ -2,7 +2,9 @@
 
 -- name: images_to_caption
 -- Each image of a dataset once, in the order it was first seen, with the metadata values at JSON pointers and their types.
-SELECT image_sha256, path, file_name, format, width_px, height_px,
+SELECT image_sha256, path, file_name, format,
+    if(exif_orientation >= 5, height_px, width_px) AS width_px,
+    if(exif_orientation >= 5, width_px, height_px) AS height_px,
     json_extract_string(metadata, $pointers) AS metadata_values,
     json_type(metadata, $pointers) AS metadata_types
 FROM dataset_images

@@ -127,11 +127,11 @@ def plainly(separators: list[str], values: list[str | None]) -> str | None:
     return (text + separators[-1]).strip()
 
 
-words = st.text(st.characters(exclude_characters="$", exclude_categories=("Cs",)), max_size=6)
+words = st.text(st.characters(exclude_characters="$", exclude_categories=("Cs", "Cc")), max_size=6)
 values = st.lists(st.one_of(st.none(), words), min_size=3, max_size=3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(words, min_size=4, max_size=4), st.lists(values, min_size=1, max_size=5))
 def test_compiled_is_what_a_loop_would_do(separators: list[str], rows: list[list[str | None]]) -> None:
     text = separators[0] + "${a}" + separators[1] + "${b}" + separators[2] + "${c}" + separators[3]

@@ -184,7 +184,7 @@ def _change(change: Change, coloured: bool) -> Iterable[str]:
             text += word.text
         else:
             left, right, colour = marks[word.op]
-            styled = click.style(word.text, fg=colour, strikethrough=word.op == "delete")
+            styled = click.style(word.text, fg=colour, strikethrough=(word.op == "delete") or None)
             text += styled if coloured else f"{left}{word.text}{right}"
     yield f"    {text}"
 

@@ -221,5 +221,3 @@ def test_a_tokenizer_in_the_hubs_cache_needs_no_hub(
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, file: str(tmp_path / file))
     monkeypatch.setattr(tokens, "_probe", lambda: pytest.fail("asked"))
     assert tokens.load("some/model").limit == 9
-
-

@@ -114,5 +114,28 @@ def sample_command(
     show(result, as_json, render)
 
 
+@main.command("compare")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option("--beside", multiple=True, type=click.Path(path_type=Path), help="Folder of runs: a group apart.")
+@click.option("--out", type=click.Path(path_type=Path), default="report.html", show_default=True, help="The page.")
+@click.option("--unpaired", is_flag=True, help="Allow runs that differ in more than captions; the page says so.")
+@json_option
+@catch_errors
+def compare_command(runs: tuple[Path, ...], beside: tuple[Path, ...], out: Path, unpaired: bool, as_json: bool) -> None:
+    """Set runs side by side on the same prompts, seeds and held-out images, in one HTML page that needs nothing else.
+
+    RUN is a folder that `trainer train` wrote. Runs must differ in nothing but their captions.
+
+    \b
+    Example:
+      trainer compare runs/* --beside examples/study/76 --out report.html
+    """
+    from trainer_client.compare import compare, in_words
+
+    with progress_bar(as_json) as progress:
+        result = compare(runs, out, beside, unpaired, progress)
+    show(result, as_json, lambda comparison: in_words(comparison, out))
+
+
 if __name__ == "__main__":
     main()

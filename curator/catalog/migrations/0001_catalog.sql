@@ -6,7 +6,8 @@ CREATE TABLE datasets (
     created_at TIMESTAMPTZ NOT NULL
 );
 
--- One row a walk over a folder; its counts are what `ingest` printed.
+-- One row a finished walk over a folder; its counts are what `ingest` printed. An interrupted walk keeps its files and
+-- leaves no row here, so an ingest_id may have none.
 CREATE SEQUENCE ingest_ids;
 CREATE TABLE ingests (
     ingest_id BIGINT PRIMARY KEY,
@@ -14,6 +15,7 @@ CREATE TABLE ingests (
     root VARCHAR NOT NULL,
     person VARCHAR NOT NULL,
     ingested_at TIMESTAMPTZ NOT NULL,
+    options JSON NOT NULL,           -- metadata, join_on, max_pixels
     counts JSON NOT NULL
 );
 
@@ -31,9 +33,8 @@ CREATE TABLE images (
 
 -- Every path a picture was seen at, with the metadata that came with the path. A later row for the same (dataset, path)
 -- replaces the earlier one; `gone` says a later walk no longer found it.
-CREATE SEQUENCE file_ids;
 CREATE TABLE files (
-    file_id BIGINT PRIMARY KEY,
+    file_id BIGINT PRIMARY KEY,      -- ascending: a later row has a higher one
     dataset VARCHAR NOT NULL,
     path VARCHAR NOT NULL,           -- absolute
     file_name VARCHAR NOT NULL,      -- relative to the ingested folder, forward slashes
@@ -55,11 +56,28 @@ CREATE TABLE near_duplicates (
     distance UTINYINT NOT NULL       -- Hamming distance of the hashes, 0 for the representative itself
 );
 
+-- What of a folder couldn't be used, and why. A later row for the same (dataset, path, reason) replaces the earlier one;
+-- `resolved` says a later walk no longer met it. Size and time are the file's, so that it isn't read again in vain.
 CREATE TABLE rejects (
     dataset VARCHAR NOT NULL,
-    path VARCHAR NOT NULL,           -- the file, or the metadata file and row
+    root VARCHAR NOT NULL,           -- the ingested folder
+    path VARCHAR NOT NULL,           -- the file, or the metadata file and its row: table.csv:12
     reason VARCHAR NOT NULL,         -- short code: truncated, not-an-image, ...
     detail VARCHAR NOT NULL,         -- one line for a person
+    size_bytes BIGINT,
+    mtime_ns BIGINT,
+    resolved BOOLEAN NOT NULL,
+    ingest_id BIGINT NOT NULL
+);
+
+-- The metadata tables and sidecars as the last finished ingest of a folder saw them: unchanged, they aren't read again.
+CREATE TABLE metadata_files (
+    dataset VARCHAR NOT NULL,
+    root VARCHAR NOT NULL,
+    path VARCHAR NOT NULL,
+    size_bytes BIGINT NOT NULL,
+    mtime_ns BIGINT NOT NULL,
+    gone BOOLEAN NOT NULL,
     ingest_id BIGINT NOT NULL
 );
 
@@ -76,6 +94,8 @@ CREATE TABLE caption_runs (
     model_revision VARCHAR,
     by_person BOOLEAN NOT NULL,      -- the captions count as a person's: no strategy replaces them
     person VARCHAR NOT NULL,         -- whose captions they are, else who ran the strategy
+    restored_from VARCHAR,           -- the version a restore took these from; the run is a copy of the one that made them
+    restored_by VARCHAR,             -- who restored it
     started_at TIMESTAMPTZ NOT NULL
 );
 
@@ -86,7 +106,7 @@ CREATE TABLE captions (
     dataset VARCHAR NOT NULL,
     set_name VARCHAR NOT NULL,
     image_sha256 VARCHAR NOT NULL,
-    text VARCHAR,                    -- null: the caption was taken out (a restore to a version without it)
+    text VARCHAR,                    -- null: taken out (metadata gone, or a restore to a version without it)
     inputs_digest VARCHAR NOT NULL,  -- of what the strategy read for this image, and of its options and version
     parent_id BIGINT,                -- the revision this one was made from
     run_id BIGINT NOT NULL,
@@ -114,3 +134,27 @@ CREATE TABLE splits (
     split VARCHAR NOT NULL,          -- train or validation
     assigned_at TIMESTAMPTZ NOT NULL
 );
+
+-- Times leave the catalog as text: RFC 3339, UTC, with Z.
+CREATE MACRO rfc3339(t) AS strftime(timezone('UTC', t), '%Y-%m-%dT%H:%M:%SZ');
+
+-- The last row of each path that is still there; first_file_id is the path's first row, which keeps the order of paths
+-- when a correction gives one a new row.
+CREATE VIEW current_files AS
+SELECT * EXCLUDE (revision) FROM (
+    SELECT *,
+        min(file_id) OVER (PARTITION BY dataset, path) AS first_file_id,
+        row_number() OVER (PARTITION BY dataset, path ORDER BY file_id DESC) AS revision
+    FROM files
+)
+WHERE revision = 1 AND NOT gone;
+
+-- Each image of a dataset once, with its first path and that path's metadata.
+CREATE VIEW dataset_images AS
+SELECT f.dataset, f.image_sha256, f.first_file_id, f.path, f.file_name, f.metadata, f.source_url, f.license,
+    i.size_bytes, i.width_px, i.height_px, i.format, i.has_alpha, i.exif_orientation, i.phash
+FROM (
+    SELECT * FROM current_files
+    QUALIFY row_number() OVER (PARTITION BY dataset, image_sha256 ORDER BY first_file_id) = 1
+) AS f
+JOIN images AS i ON i.sha256 = f.image_sha256;

@@ -6,6 +6,7 @@ the counts and the snapshot's identity are checked first, and the first differen
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from collections import deque
@@ -104,7 +105,9 @@ class Snapshot:
                 f"{self.folder} has {len(self.tracks)} caption tracks: choose one with --captions: {listed}."
             )
         if name not in self.tracks:
-            raise BadOption(f"{self.folder} has no caption track `{name}`. Its tracks: {listed}.")
+            near = difflib.get_close_matches(name, self.tracks, n=1)
+            hint = f" Did you mean `{near[0]}`?" if near else ""
+            raise BadOption(f"{self.folder} has no caption track `{name}`. Its tracks: {listed}.{hint}")
         return name
 
     def _check_identity(self) -> None:

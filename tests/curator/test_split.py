@@ -157,7 +157,7 @@ def test_fewer_than_are_held_out_already_is_said() -> None:
     groups = stored(singles(50), assign(singles(50), Rule(count=10)).splits)
     assignment = assign(groups, Rule(count=4))
     assert held_out(groups, assignment.splits) == 10
-    assert assignment.notes == ["10 images held out, not 4: they were held out earlier and stay so."]
+    assert assignment.notes == ["10 held out, not 4: what was held out earlier stays so."]
 
 
 def test_trained_images_are_held_out_only_on_request() -> None:
@@ -167,7 +167,7 @@ def test_trained_images_are_held_out_only_on_request() -> None:
     assignment = assign(groups, Rule(count=12, also_trained=True))
     assert held_out(groups, assignment.splits) == 12
     assert list(assignment.new.values()) == ["validation"] * 2
-    assert "2 images held out that earlier snapshots trained on" in assignment.notes[0]
+    assert "2 of those held out were trained on by earlier" in assignment.notes[0]
 
 
 def test_fresh_images_are_held_out_before_trained_ones() -> None:
@@ -180,7 +180,7 @@ def test_a_match_holds_out_the_whole_group_and_says_what_else_is_held_out() -> N
     groups = [Group(sha(1), 3), Group(sha(2), 1), Group(sha(3), 2, "validation"), Group(sha(4), 1)]
     assignment = assign(groups, Rule(matches=frozenset([sha(1)])))
     assert assignment.splits == {sha(1): "validation", sha(2): "train", sha(3): "validation", sha(4): "train"}
-    assert assignment.notes == ["2 more images held out: they were held out earlier and stay so."]
+    assert assignment.notes == ["2 more held out: what was held out earlier stays so."]
 
 
 def test_a_match_among_trained_images_is_refused_unless_asked() -> None:

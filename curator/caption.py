@@ -185,7 +185,6 @@ def _caption_batches(
     without: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     for start in range(0, images.height, captioner.batch_size):
-        progress("captioning", start, images.height)
         batch = inputs.slice(start, captioner.batch_size)
         made = _checked(captioner, captioner.caption(batch, options), batch.height)
         made = images.slice(start, captioner.batch_size).hstack(made)
@@ -195,8 +194,7 @@ def _caption_batches(
             run.run_id = run.run_id or catalog.reserve_caption_run()
             catalog.add_captions(run, rows)
         _count(made, result, without, failed)
-    if images.height:
-        progress("captioning", images.height, images.height)
+        progress("captioning", start + made.height, images.height)
     result.without_caption, result.failed = dict(without.most_common()), dict(failed.most_common())
 
 

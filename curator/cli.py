@@ -2,28 +2,132 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from pathlib import Path
 
 import click
 
+from curator.captions_cli import COMMANDS as CAPTION_COMMANDS
+from curator.options import catalog_option, person_option
 from schemas import __version__
 from schemas.edge import Program, catch_errors, json_option, progress_bar, show
-
-catalog_option = click.option(
-    "--catalog",
-    type=click.Path(path_type=Path),
-    default=lambda: Path(os.environ.get("CURATOR_CATALOG") or "amatl.duckdb"),
-    show_default="$CURATOR_CATALOG, else ./amatl.duckdb",
-    help="The catalog file.",
-)
-person_option = click.option("--as", "person", default=None, help="Who is doing this. [default: your user name]")
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="curator")
 def main() -> None:
     """Index images, caption them by strategy, commit versions, export snapshots for training."""
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@catalog_option
+@json_option
+@catch_errors
+def init(file: Path | None, catalog: Path, as_json: bool) -> None:
+    """Make an empty catalog: FILE, else the one that --catalog names.
+
+    A catalog that is there already is left as it is.
+
+    \b
+    Example:
+      curator init lab.duckdb
+      export CURATOR_CATALOG=lab.duckdb
+    """
+    from curator import init as stage
+
+    show(stage.init(file or catalog), as_json, stage.account)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--dataset", required=True, metavar="NAME", help="What the pictures are called together.")
+@click.option(
+    "--metadata", type=click.Path(path_type=Path), help="A table on the pictures: CSV, TSV, JSON(L), Parquet."
+)
+@click.option("--join-on", metavar="COLUMN", help="The table's column that names the pictures.  [default: file_name]")
+@click.option("--max-pixels", type=int, metavar="N", help="Reject larger pictures.  [default: 150000000]")
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Read so many at once.  [default: one a core]")
+@click.option("--strict", is_flag=True, help="Exit with 1 where there are rejects.")
+@person_option
+@catalog_option
+@json_option
+@catch_errors
+def ingest(
+    folder: Path,
+    dataset: str,
+    metadata: Path | None,
+    join_on: str | None,
+    max_pixels: int | None,
+    threads: int | None,
+    strict: bool,
+    person: str | None,
+    catalog: Path,
+    as_json: bool,
+) -> None:
+    """Index the pictures in FOLDER and below. No file is changed.
+
+    PNG, JPEG, WebP, GIF (first frame), BMP and TIFF, by their bytes, not their suffix. Metadata comes from imagefolder
+    tables (metadata.jsonl, .csv, .parquet), texts beside the pictures (fox.txt for fox.png) and --metadata. What can't
+    be used is a reject with a reason: see `curator rejects`. Again on the same folder, only what changed is read.
+
+    \b
+    Example:
+      curator ingest photos --dataset zoo
+      curator ingest images --dataset openmoji --metadata openmoji.csv --join-on hexcode
+
+    A value of COLUMN names a picture by path in FOLDER, that without suffix, file name, or file name without suffix.
+    """
+    from getpass import getuser
+
+    from curator import ingest as stage
+    from curator.catalog import Catalog
+    from curator.ingest.show import account
+
+    with Catalog(catalog) as opened, progress_bar(as_json) as progress:
+        result = stage.ingest(
+            opened,
+            folder,
+            dataset,
+            metadata=metadata,
+            join_on=join_on,
+            max_pixels=stage.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels,
+            person=person or getuser(),
+            threads=threads,
+            progress=progress,
+        )
+    show(result, as_json, account)
+    if strict and result.rejects:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("dataset", required=False)
+@click.option("--reason", metavar="REASON", help="Only these: truncated, row-without-image, ...")
+@click.option(
+    "--limit", type=click.IntRange(0), default=20, show_default=True, help="Show so many of a reason; 0: all."
+)
+@catalog_option
+@json_option
+@catch_errors
+def rejects(dataset: str | None, reason: str | None, limit: int, catalog: Path, as_json: bool) -> None:
+    """List what ingest couldn't use, of DATASET or of all, with the reasons.
+
+    \b
+    Example:
+      curator rejects openmoji
+      curator rejects --reason truncated --json
+    """
+    from curator import rejects as stage
+    from curator.catalog import Catalog
+
+    with Catalog(catalog) as opened:
+        result = stage.rejects(opened, dataset, reason)
+    show(result, as_json, lambda found: stage.account(found, limit))
+
+
+for command in CAPTION_COMMANDS:
+    main.add_command(command)
 
 
 @main.command()

@@ -79,18 +79,27 @@ def diff(catalog: Catalog, before: str, after: str | None = None, limit: int = L
 
 
 def word_operations(before: str, after: str) -> list[WordOperation]:
-    """How one caption becomes the other, in words, blanks and punctuation marks (Ratcliff and Obershelp's matching)."""
+    """How one caption becomes the other, in words, blanks and punctuation marks (Ratcliff and Obershelp's matching).
+
+    Blanks alone between two changes count as changed with them, which reads better.
+    """
     old, new = WORD.findall(before), WORD.findall(after)
+    codes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     operations: list[WordOperation] = []
-    for op, i, j, k, m in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if op == "equal":
-            operations.append(WordOperation(op="equal", text="".join(old[i:j])))
+    deleted = inserted = ""
+    for place, (op, i, j, k, m) in enumerate(codes):
+        left, right = "".join(old[i:j]), "".join(new[k:m])
+        if op != "equal" or (not left.strip() and 0 < place < len(codes) - 1):
+            deleted, inserted = deleted + left, inserted + right
             continue
-        if j > i:
-            operations.append(WordOperation(op="delete", text="".join(old[i:j])))
-        if m > k:
-            operations.append(WordOperation(op="insert", text="".join(new[k:m])))
-    return operations
+        operations += [*_edit(deleted, inserted), WordOperation(op="equal", text=left)]
+        deleted = inserted = ""
+    return [*operations, *_edit(deleted, inserted)]
+
+
+def _edit(deleted: str, inserted: str) -> list[WordOperation]:
+    edit = [WordOperation(op="delete", text=deleted), WordOperation(op="insert", text=inserted)]
+    return [operation for operation in edit if operation.text]
 
 
 def _sides(catalog: Catalog, before: str, after: str | None) -> tuple[Reference, Reference]:

@@ -40,7 +40,7 @@ def chosen_fields(captioner: Captioner, options: Any, available: list[str]) -> l
 
 
 def image_inputs(catalog: Catalog, dataset: str, fields: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The images (`image_sha256`, `file_name`), and what a strategy gets of them: identity and `fields`, row by row alike."""
+    """The images (`image_sha256`, `file_name`) and, row by row, what a strategy gets of them: identity and `fields`."""
     import polars as pl
 
     in_metadata = [name for name in catalog.metadata_fields(dataset) if name in fields]
@@ -64,7 +64,8 @@ def image_inputs(catalog: Catalog, dataset: str, fields: Sequence[str]) -> tuple
 def inputs_digests(captioner: Captioner, options: Any, by: str | None, inputs: pl.DataFrame) -> pl.Series:
     """Hex SHA-256 an image: over what made the caption (strategy, version, options, model, whose) and `inputs`.
 
-    Each is sha256(fingerprint + canonical JSON of the row's inputs), the fingerprint the sha256 of canonical JSON.
+    Each is sha256(fingerprint + {"field":value} of each field the image has, by name); the fingerprint is the sha256 of
+    canonical JSON. A field that only other images have changes nothing.
     """
     import polars as pl
 
@@ -81,7 +82,11 @@ def inputs_digests(captioner: Captioner, options: Any, by: str | None, inputs: p
     start = fingerprint.encode()
     if not inputs.width:
         return pl.Series("digest", [hashlib.sha256(start).hexdigest()]).new_from_index(0, inputs.height)
-    rows = inputs.select(pl.struct(sorted(inputs.columns)).struct.json_encode()).to_series().to_list()
+    fields = [
+        pl.when(pl.col(name).is_not_null()).then(pl.struct(name).struct.json_encode())
+        for name in sorted(inputs.columns)
+    ]
+    rows = inputs.select(pl.concat_str(fields, ignore_nulls=True)).to_series().to_list()
     return pl.Series("digest", [hashlib.sha256(start + row.encode()).hexdigest() for row in rows], dtype=pl.String)
 
 

@@ -38,7 +38,7 @@ class Reference(BaseModel):
 def resolve(catalog: Catalog, text: str) -> Reference:
     """Finds what `text` names.
 
-    Raises BadOption where it can't be a reference or names several (listing the candidates), NotFound listing what there is.
+    Raises BadOption where it can't be a reference or names several (listing them), NotFound listing what there is.
     """
     match = GRAMMAR.fullmatch(text)
     if not match:

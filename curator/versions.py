@@ -74,7 +74,7 @@ class RestoreResult(BaseModel):
 def captions_digest(captions: Iterable[tuple[str, str]]) -> str:
     """SHA-256 over the canonical JSON (RFC 8785) of [[image sha256, caption], ...], which come sorted by image.
 
-    For arrays of strings, RFC 8785 asks for what `json.dumps` writes without blanks and without \\u for what needs none;
+    For arrays of strings, RFC 8785 asks for what `json.dumps` writes without blanks and needless escapes;
     a test holds the two equal. Hashed piece by piece, so that memory doesn't grow with the text.
     """
     digest = hashlib.sha256(b"[")

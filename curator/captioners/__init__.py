@@ -10,7 +10,7 @@ The contract, for a table strategy (an expression over metadata) and a model str
         ...
 
     def fields(options, available: list[str]) -> list[str]:
-        \"\"\"The columns it reads. The digest of an image's inputs covers these (and what `read` adds) and nothing else.\"\"\"
+        \"\"\"The columns it reads; the digest of an image's inputs covers these and what `read` adds.\"\"\"
 
     def caption(batch: polars.DataFrame, options) -> polars.DataFrame:
         \"\"\"One row out for each row in, same order: see `captions`.\"\"\"
@@ -111,7 +111,8 @@ def captions(text: pl.Series, reason: pl.Series | str = "", failed: pl.Series | 
     """What `caption` returns: `text` (null: no caption), `reason` (why not, a short phrase), `failed`.
 
     Not failed: there is nothing to say about the image, and an earlier caption of this strategy is taken out.
-    Failed: it couldn't be found out this time (unreadable file, model error): what there was stays; the next run retries.
+    Failed: it couldn't be found out this time (unreadable file, model error). What there was stays; the next run
+    tries again.
     """
     import polars as pl
 
@@ -229,7 +230,8 @@ def _from_file(key: str, value: str) -> str:
 
 
 def _problem(captioner: Captioner, error: ValidationError) -> str:
-    first: Any = error.errors(include_url=False)[0]
+    # A misspelt option is the better news than the one missing for it.
+    first: Any = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"{captioner.name} has no option {name!r}."

@@ -1,11 +1,11 @@
 """Captions that stand in a column: of the images' metadata, or of a table file (CSV, TSV, JSON, JSONL, Parquet).
 
-    curator caption openmoji --strategy column --set alt -o column=alt_text
-    curator caption openmoji --strategy column --set human --by ana -o file=human.csv -o join_on=file_name -o column=caption
+    curator caption zoo --strategy column --set alt -o column=alt_text
+    curator caption zoo --strategy column --set human --by ana -o file=human.csv -o join_on=file_name -o column=caption
 
-With `file`, a row belongs to the images that have its value in `join_on`: `file_name` (any of an image's paths, relative to
-the ingested folder) or a metadata field. Rows without an image, and a second row for the same image, are rejected and shown.
-An image without a row, or with an empty cell, gets no caption.
+With `file`, a row belongs to the images that have its value in `join_on`: `file_name` (any of an image's paths,
+relative to the ingested folder) or a metadata field. Rows without an image, and a second row for the same image, are
+rejected and shown. An image without a row, or with an empty cell, gets no caption.
 """
 
 from __future__ import annotations

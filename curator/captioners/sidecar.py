@@ -1,4 +1,4 @@
-"""Captions that lie beside the images: `fox.txt` beside `fox.png`, as most trainers keep them.
+"""Captions that lie beside the images: `fox.txt` (or `fox.png.txt`) beside `fox.png`, as most trainers keep them.
 
     curator caption openmoji --strategy sidecar --set human --by ana
 
@@ -36,7 +36,7 @@ def read(images: pl.DataFrame, options: Options) -> Reading:
     """The files' texts and what kept them from being read, as columns `sidecar` and `sidecar_problem`."""
     import polars as pl
 
-    found = [_read(Path(path).with_suffix(options.extension)) for path in images["image_path"]]
+    found = [_read(Path(path), options.extension) for path in images["image_path"]]
     schema = {"sidecar": pl.String, "sidecar_problem": pl.String}
     return Reading(pl.DataFrame(found, schema=schema, orient="row"))
 
@@ -50,12 +50,15 @@ def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
     return captions(batch["sidecar"].cast(pl.String), reason=reason, failed=problem.is_not_null())
 
 
-def _read(path: Path) -> tuple[str | None, str | None]:
-    try:
-        return path.read_text(encoding="utf-8-sig"), None
-    except FileNotFoundError:
-        return None, None
-    except UnicodeDecodeError:
-        return None, f"the {path.suffix} file isn't UTF-8"
-    except OSError as error:
-        return None, f"the {path.suffix} file can't be read ({error.strerror})"
+def _read(image: Path, extension: str) -> tuple[str | None, str | None]:
+    """The text, or what is wrong with the file; neither where there is none."""
+    for path in (image.with_suffix(extension), image.with_name(image.name + extension)):
+        try:
+            return path.read_text(encoding="utf-8-sig"), None
+        except FileNotFoundError:
+            continue
+        except UnicodeDecodeError:
+            return None, f"the {extension} file isn't UTF-8"
+        except OSError as error:
+            return None, f"the {extension} file can't be read ({error.strerror})"
+    return None, None

@@ -1,13 +1,14 @@
 """Captions of booru tags: "1girl, hatsune miku, blue hair", ordered, cleaned and cut.
 
     curator caption booru --strategy tags --set tags -o drop=highres,absurdres -o limit=30
-    curator caption booru --strategy tags --set tags -o column=tags -o categories=@categories.txt -o shuffle_seed=1 -o keep=2
+    curator caption booru --strategy tags --set tags -o column=tags -o categories=@categories.txt -o shuffle_seed=1
 
-Tags come from the columns `tag_string_<category>`, or from one `column` with `categories` saying what is what (the others
-are `general`). A value is a list, or text with commas or blanks between tags. In this order: `alias` renames, `drop` leaves
-out, repeated tags go, `order` puts the categories in order (those not named are left out), `limit` cuts, `shuffle_seed`
-shuffles all but the first `keep`, underscores become blanks (not in faces such as o_o).
-Lists are given with commas, or from a file: `-o drop=@drop.txt`. Letter case and blank or underscore make no difference in them.
+Tags come from the columns `tag_string_<category>`, or from one `column` with `categories` saying what is what (the
+others are `general`). A value is a list, or text with commas or blanks between tags. In this order: `alias` renames,
+`drop` leaves out, repeated tags go, `order` puts the categories in order (those not named are left out), `limit` cuts,
+`shuffle_seed` shuffles all but the first `keep`, underscores become blanks (not in faces such as o_o).
+Lists are given with commas, or from a file with commas or lines: `-o drop=@drop.txt`. Letter case makes no difference
+in them, nor does a blank for an underscore.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """A caption from the image's metadata: words with `${field}` placeholders.
 
-    curator caption openmoji --strategy template --set template -o 'template=openmoji drawing of ${annotation}, ${subgroup}'
+    curator caption zoo --strategy template --set template -o 'template=drawing of ${name}, ${group}'
 
 Use single quotes, or the shell takes the placeholders out. `$$` writes a dollar sign.
 
-A missing or empty field takes its separator with it. The words between two placeholders are the separator of the right-hand
-one, written when that field is there and any field before it is; words before the first and after the last placeholder are
-always written. With '${a}, ${b} by ${c}': without a it is 'B by C', without b 'A by C', without c 'A, B'. With every
-field missing there is no caption. Put words that belong to one field round it with `wrap`.
+A missing or empty field takes its separator with it. The words between two placeholders are the separator of the
+right-hand one: written when that field is there and any field before it is. The words before the first and after the
+last placeholder are always written. With '${a}, ${b} by ${c}': without a it is 'B by C', without b 'A by C', without c
+'A, B'. With every field missing there is no caption. Words that belong to one field go round it with `wrap`.
 
 Filters follow a field, left to right: ${tags|split ','|limit 3|lower|join ' and '}
 
@@ -20,7 +20,8 @@ Filters follow a field, left to right: ${tags|split ','|limit 3|lower|join ' and
     default 'TEXT'          instead of nothing
     wrap 'LEFT' 'RIGHT'     round the value where there is one: ${year|wrap ' (' ')'}
 
-Metadata has its own names; `file_name`, `file_stem`, `folder`, `format`, `width_px` and `height_px` are there for every image.
+Fields are those of the metadata; `file_name`, `file_stem`, `folder`, `format`, `width_px` and `height_px` are always
+there.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def parse(template: str) -> Template:
 
 
 def _placeholder(before: str, inside: str) -> Placeholder:
-    name, bar, _ = inside.partition("|")
+    name = inside.partition("|")[0]
     if not name.strip():
         raise ValueError(f"${{{inside}}} names no field")
     filters: list[Filter] = []
@@ -194,17 +195,20 @@ def _words(value: pl.Expr, is_list: bool, count: int) -> tuple[pl.Expr, bool]:
 
 
 def _split(value: pl.Expr, is_list: bool, separator: str) -> tuple[pl.Expr, bool]:
-    return (value if is_list else _items(value.str.split(separator))), True
+    """Items of a list are split as text is: a text and a list with nothing but it are the same."""
+    import polars as pl
+
+    if is_list:
+        return _items(value.list.eval(pl.element().str.split(separator).explode())), True
+    return _items(value.str.split(separator)), True
 
 
 def _limit(value: pl.Expr, is_list: bool, count: int) -> tuple[pl.Expr, bool]:
-    items, _ = _split(value, is_list, ",")
-    return _items(items).list.head(count), True
+    return _split(value, is_list, ",")[0].list.head(count), True
 
 
 def _join(value: pl.Expr, is_list: bool, separator: str) -> tuple[pl.Expr, bool]:
-    items, _ = _split(value, is_list, ",")
-    return _items(items).list.join(separator), False
+    return _split(value, is_list, ",")[0].list.join(separator), False
 
 
 def _default(value: pl.Expr, is_list: bool, text: str) -> tuple[pl.Expr, bool]:

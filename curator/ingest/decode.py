@@ -95,7 +95,7 @@ def _unusable(data: bytes, image_format: str, error: Exception) -> Unusable:
     text = " ".join(str(error).split()) or type(error).__name__
     if "cannot identify" in text:
         text = f"starts like {image_format.upper()}, but can't be read as one"
-    cut_off = any(word in text.lower() for word in ("premature end", "truncated", "not enough", "unexpected end"))
+    cut_off = any(word in text.lower() for word in ("premature end of jpeg", "truncated", "not enough", "unexpected end"))
     no_end = image_format == "jpeg" and b"\xff\xd9" not in data[-64:]
     return Unusable(Reason.TRUNCATED if cut_off or no_end else Reason.CORRUPT, text[:200])
 
@@ -114,12 +114,19 @@ def _decode_jpeg(data: bytes) -> Decoded | None:
 
 def _decode_with_pillow(data: bytes, image_format: str, max_pixels: int) -> Decoded:
     with _open(data, image_format) as image:
-        _refuse_large(image.width, image.height, max_pixels)
+        width_px, height_px = image.size
+        _refuse_large(width_px, height_px, max_pixels)
+        # Pillow turns a TIFF upright as it loads it and forgets the orientation; a PNG may tell its own only when loaded.
+        orientation = _exif_orientation(image) if image_format == "tiff" else 1
+        if orientation >= 5:
+            width_px, height_px = height_px, width_px
         image.load()
-        orientation = _exif_orientation(image)
         has_alpha = image.mode in ALPHA_MODES or "transparency" in image.info
-        grey = _upright(_grey_on_white(image, has_alpha), orientation)
-        return Decoded(image_format, image.width, image.height, has_alpha, orientation, grey)
+        grey = _grey_on_white(image, has_alpha)
+        if image_format != "tiff":
+            orientation = _exif_orientation(image)
+            grey = _upright(grey, orientation)
+        return Decoded(image_format, width_px, height_px, has_alpha, orientation, grey)
 
 
 def _open(data: bytes, image_format: str) -> Image:
@@ -149,10 +156,9 @@ def _grey_on_white(image: Image, has_alpha: bool) -> NDArray[np.uint8]:
         small = _reduced(image.convert("RGBA"))
         white = Image.new("RGBA", small.size, "white")
         white.alpha_composite(small)
-        return np.asarray(white.convert("L"))
+        return np.asarray(white.convert("L"), dtype=np.uint8)
     direct = image.mode in {"L", "RGB"}
-    grey: NDArray[np.uint8] = np.asarray(_reduced(image if direct else image.convert("RGB")).convert("L"))
-    return grey
+    return np.asarray(_reduced(image if direct else image.convert("RGB")).convert("L"), dtype=np.uint8)
 
 
 def _grey_of_deep(values_HW: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -120,30 +120,28 @@ def _check_bmp(data: bytes) -> None:
 
 
 def _check_tiff(data: bytes) -> None:
-    """The first directory, and the strips or tiles it names, lie within the file (TIFF 6.0 section 2)."""
+    """The first directory, the values it points to, and its strips or tiles lie within the file (TIFF 6.0 section 2)."""
     order = "<" if data[:2] == b"II" else ">"
+    places: dict[int, tuple[int, ...]] = {}
     try:
         (directory,) = struct.unpack_from(order + "I", data, 4)
         (entries,) = struct.unpack_from(order + "H", data, directory)
-        places: dict[int, list[int]] = {}
-        for entry in range(entries):
-            tag, kind, count, value = struct.unpack_from(order + "HHI4s", data, directory + 2 + 12 * entry)
-            if tag in _TIFF_PLACES:
-                places[tag] = _tiff_numbers(data, order, kind, count, value)
+        struct.unpack_from(order + "I", data, directory + 2 + 12 * entries)  # where the next directory is
+        for start in range(directory + 2, directory + 2 + 12 * entries, 12):
+            tag, kind, count = struct.unpack_from(order + "HHI", data, start)
+            size = count * _TIFF_SIZES.get(kind, 0)
+            place = start + 8 if size <= 4 else struct.unpack_from(order + "I", data, start + 8)[0]
+            if place + size > len(data):
+                raise struct.error
+            if tag in _TIFF_PLACES and kind in (3, 4):
+                places[tag] = struct.unpack_from(f"{order}{count}{'H' if kind == 3 else 'I'}", data, place)
     except struct.error:
         raise Unusable(Reason.TRUNCATED, f"ends after {len(data)} bytes, before its directory does") from None
     for offsets, sizes in ((273, 279), (324, 325)):
-        ends = [offset + size for offset, size in zip(places.get(offsets, []), places.get(sizes, []), strict=False)]
+        ends = [sum(part) for part in zip(places.get(offsets, ()), places.get(sizes, ()), strict=False)]
         if ends and max(ends) > len(data):
             raise Unusable(Reason.TRUNCATED, f"has {len(data)} of at least {max(ends)} bytes")
 
 
+_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # bytes of each type
 _TIFF_PLACES = {273, 279, 324, 325}  # StripOffsets, StripByteCounts, TileOffsets, TileByteCounts
-
-
-def _tiff_numbers(data: bytes, order: str, kind: int, count: int, value: bytes) -> list[int]:
-    letter, size = {3: ("H", 2), 4: ("I", 4)}.get(kind, ("I", 4))
-    if count * size <= 4:
-        return list(struct.unpack_from(f"{order}{count}{letter}", value))
-    (offset,) = struct.unpack(order + "I", value)
-    return list(struct.unpack_from(f"{order}{count}{letter}", data, offset))

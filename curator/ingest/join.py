@@ -72,6 +72,13 @@ class Tables:
                 if row.place not in self.used:
                     yield Reject(row.place, Reason.ROW_WITHOUT_IMAGE, f"no picture called {key!r}")
 
+    def notes_on_joining(self, join_on: str) -> Iterator[str]:
+        """What to say where not one row of the `--metadata` table found a picture: the wrong column, most likely."""
+        table = self.explicit
+        if table and table.rows and not any(row.place in self.used for row in table.rows.values()):
+            columns = ", ".join(table.columns)
+            yield f"no row of {Path(table.path).name} names a picture. Is {join_on} the right column? There are: {columns}."
+
     def _all(self) -> list[Table]:
         return [*self.by_folder.values(), *([self.explicit] if self.explicit else [])]
 

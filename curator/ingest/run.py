@@ -61,6 +61,7 @@ class IngestRun:
             tables.rows_of(entry.file_name)  # a picture that can't be used still answers its row
         for reject in tables.unused():
             self._reject(reject)
+        self.notes += tables.notes_on_joining(self.options["join_on"])
         self._gone()
         self._write_rejects()
         self.store.flush()
@@ -151,8 +152,7 @@ class IngestRun:
         """A usable picture's metadata; that a table lacks it is a reject, but the picture stays."""
         rows, lacks = tables.rows_of(entry.file_name)
         if lacks:
-            detail = "no row names it; the picture is kept, without metadata from the table"
-            self._reject(Reject(entry.path, Reason.IMAGE_WITHOUT_ROW, detail, entry.size_bytes, entry.mtime_ns))
+            self._reject(Reject(entry.path, Reason.IMAGE_WITHOUT_ROW, "no row names it", entry.size_bytes, entry.mtime_ns))
         return describe(rows, self._sidecar(entry))
 
     def _sidecar(self, entry: Entry) -> str | None:

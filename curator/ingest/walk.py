@@ -20,6 +20,7 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from curator.ingest.rejects import Reason, Reject
 from schemas.progress import Progress, silent
@@ -53,10 +54,17 @@ class Listing:
     unread_folders: list[str] = field(default_factory=list)
 
 
+class _Passed(NamedTuple):
+    """Files to pass over: names first, since resolving every path of a large folder is slow."""
+
+    names: set[str]
+    paths: set[str]
+
+
 def walk(root: Path, left_out: Iterable[Path] = (), progress: Progress = silent) -> Listing:
     """Lists `root`, an absolute folder, and all below it; `left_out` are files to pass over. Opens no file."""
     listing = Listing()
-    passed = {os.path.realpath(path) for path in left_out}
+    passed = _Passed({path.name for path in left_out}, {os.path.realpath(path) for path in left_out})
     texts: list[Entry] = []
     seen: set[tuple[int, int]] = set()
     folders = [root]
@@ -96,7 +104,7 @@ def _scan(folder: Path, seen: set[tuple[int, int]], listing: Listing) -> list[os
 
 
 def _sort_in(
-    found: os.DirEntry[str], root: Path, passed: set[str], folders: list[Path], texts: list[Entry], listing: Listing
+    found: os.DirEntry[str], root: Path, passed: _Passed, folders: list[Path], texts: list[Entry], listing: Listing
 ) -> None:
     name = found.name.lower()
     if name.startswith(".") or name in SYSTEM_NAMES:
@@ -111,7 +119,7 @@ def _sort_in(
         folders.append(Path(found.path))
         return
     path = PurePosixPath(name)
-    if passed and os.path.realpath(found.path) in passed:
+    if found.name in passed.names and os.path.realpath(found.path) in passed.paths:
         return
     if path.stem in ABOUT_STEMS and path.suffix in ABOUT_SUFFIXES:
         return
@@ -151,7 +159,7 @@ def _pair_texts(texts: list[Entry], listing: Listing) -> None:
     claimed = {entry.path for entry in listing.sidecars.values()}
     for entry in texts:
         if entry.path not in claimed:
-            detail = f"no picture called {PurePosixPath(entry.file_name).stem}.* lacks a text beside it"
+            detail = f"no picture called {PurePosixPath(entry.file_name).stem}.* beside it"
             listing.rejects.append(_reject_of(entry, Reason.ROW_WITHOUT_IMAGE, detail))
 
 

@@ -60,6 +60,8 @@ class Lab:
 
     def write(self) -> Catalog:
         """The catalog, with everything in it."""
+        if not self.pending:
+            return self.catalog
         cursor = self.catalog._connection.cursor()
         for table, rows in self.pending.items():
             cursor.register("pending", pl.DataFrame(rows, infer_schema_length=None))

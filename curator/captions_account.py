@@ -55,6 +55,7 @@ def of_caption(result: CaptionResult) -> str:
             "unchanged": result.unchanged,
             "kept, a person's": result.kept_by_person,
             "left as they are, though made from other inputs": result.outdated,
+            "left out: --where doesn't hold": result.left_out,
         }
     )
     lines += [_figure(count, f"without a caption: {reason}") for reason, count in result.without_caption.items()]

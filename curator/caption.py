@@ -103,7 +103,9 @@ def caption(
         reading = captioner.read(inputs, parsed)
         inputs, result.rejects = inputs.hstack(reading.columns), reading.rejects
     if where is not None:
-        chosen = _chosen(catalog, images, result, where)
+        from curator.where import images_where
+
+        chosen = images["image_sha256"].is_in(images_where(catalog, dataset, where).implode())
         images, inputs = images.filter(chosen), inputs.filter(chosen)
         result.not_chosen = result.images - images.height
     images = images.with_columns(inputs_digests(captioner, parsed, by, inputs.drop(IDENTITY)))
@@ -129,17 +131,6 @@ def _check(catalog: Catalog, dataset: str, captioner: Captioner, set_name: str, 
         raise NotFound(f"There is no dataset {dataset!r}. {there_are}")
     if by is not None and not captioner.imports:
         raise BadOption(f"--by {by}: captions made by `{captioner.name}` aren't a person's. Leave --by out.")
-
-
-def _chosen(catalog: Catalog, images: pl.DataFrame, result: CaptionResult, expression: str) -> pl.Series:
-    """Which images the expression holds for."""
-    from curator import where
-
-    parsed = where.parse(expression)
-    all_images = catalog.images_of_dataset(result.dataset)
-    captions = {result.set_name: catalog.caption_texts(result.dataset, result.set_name)}
-    table = where.listed_columns(all_images, catalog.stored_splits(result.dataset), captions)
-    return images["image_sha256"].is_in(table.filter(where.matches(parsed, table))["sha256"].implode())
 
 
 def _run(captioner: Captioner, options: Any, result: CaptionResult, by: str | None, person: str | None) -> CaptionRun:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from curator.ingest.formats import check_complete, sniff
+from curator.ingest.formats import check_complete, jpeg_has_exif, sniff
 from curator.ingest.rejects import Reason, Unusable
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _decode_jpeg(data: bytes) -> Decoded | None:
     if colours in {"CMYK", "YCCK"}:
         return None
     grey = simplejpeg.decode_jpeg(data, "GRAY", min_height=SMALL_PX, min_width=SMALL_PX, strict=True)[:, :, 0]
-    orientation = _exif_orientation(_open(data, "jpeg")) if b"Exif\0" in data else 1
+    orientation = _exif_orientation(_open(data, "jpeg")) if jpeg_has_exif(data) else 1
     return Decoded("jpeg", width_px, height_px, False, orientation, _upright(grey, orientation))
 
 

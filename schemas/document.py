@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -11,7 +12,27 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from schemas.errors import BadDocument
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="Hex SHA-256.")]
-Timestamp = Annotated[str, Field(description="RFC 3339 in UTC, with Z.", examples=["2026-11-23T12:00:00Z"])]
+Timestamp = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$",
+        description="RFC 3339 in UTC, with Z.",
+        examples=["2026-11-23T12:00:00Z"],
+    ),
+]
+_STEP = r"([^/\\.][^/\\]*|\.[^/\\.][^/\\]*|\.\.[^/\\]+)"  # any name but `.` and `..`
+RelativePath = Annotated[
+    str,
+    Field(
+        pattern=f"^{_STEP}(/{_STEP})*$",
+        description="Relative to the document's folder, with forward slashes, never outside it.",
+    ),
+]
+
+
+def now() -> Timestamp:
+    """This moment as the documents write it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Part(BaseModel):
@@ -23,7 +44,7 @@ class Part(BaseModel):
 class FileRef(Part):
     """A reference to bytes: where they are (relative to the document), what they hash to, how many there are."""
 
-    path: str = Field(description="Relative to the document's folder, with forward slashes, never outside it.")
+    path: RelativePath
     sha256: Sha256
     size_bytes: int = Field(ge=0)
 

@@ -24,7 +24,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Program(click.Group):
-    """A click group whose usage errors are JSON too where `--json` was given."""
+    """A click group that lists its commands in the order of the work; usage errors are JSON where `--json` was given."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         argv = kwargs.get("args") or (args[0] if args else None) or sys.argv[1:]

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from schemas.document import Document, FileRef, Part, Sha256, Timestamp
+from schemas.document import Document, FileRef, Part, RelativePath, Sha256, Timestamp
 from schemas.snapshot import Split, Track
 
 Role = Literal[
@@ -101,7 +101,7 @@ class Checkpoint(Part):
     """A saved model, its pictures and its losses. Epoch 0 is the base."""
 
     epoch: int
-    folder: str = Field(
+    folder: RelativePath = Field(
         description="Relative to the run's folder; loadable by `from_pretrained`. May have been removed since."
     )
     saved_at: Timestamp

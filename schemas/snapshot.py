@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from schemas.document import Document, FileRef, Part, Sha256, Timestamp
+from schemas.document import Document, FileRef, Part, RelativePath, Sha256, Timestamp
 
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = ("train", "validation")
@@ -28,7 +28,7 @@ class SplitCount(Part):
     """One split: a valid imagefolder under its own folder."""
 
     samples: int = Field(ge=0)
-    folder: str
+    folder: RelativePath
     metadata: FileRef = Field(description="The split's metadata.jsonl. Its rows carry each image's checksum.")
 
 
@@ -50,7 +50,9 @@ class SnapshotManifest(Document):
     )
     dataset: str
     tracks: list[Track] = Field(min_length=1)
-    splits: dict[Split, SplitCount]
+    splits: dict[Split, SplitCount] = Field(
+        json_schema_extra={"required": ["train"]}, description="`validation` is absent where nothing is held out."
+    )
     selection: Selection
     licenses: dict[str, int] = Field(description="Samples by licence; `unknown` where the metadata has none.")
     samples: FileRef = Field(description="samples.parquet: a row a sample with provenance of every caption.")
@@ -58,11 +60,18 @@ class SnapshotManifest(Document):
     created_by: str
     tool: str = Field(examples=["curator 0.1.0"])
 
+    @field_validator("splits")
+    @classmethod
+    def _has_train(cls, splits: dict[Split, SplitCount]) -> dict[Split, SplitCount]:
+        if "train" not in splits:
+            raise ValueError("there is no train split")
+        return splits
+
 
 class SampleRow(Part):
     """A line of a split's metadata.jsonl. Further `text_<set>` columns hold the other tracks' captions."""
 
-    file_name: str = Field(description="Relative to the split's folder: `<sha256[:16]>.<ext>`.")
+    file_name: RelativePath = Field(description="Relative to the split's folder: `<sha256[:16]>.<ext>`.")
     text: str | None = Field(description="The first track's caption; null where it has none and the image was kept.")
     sha256: Sha256
     size_bytes: int = Field(gt=0)

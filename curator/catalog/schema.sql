@@ -17,6 +17,8 @@ CREATE TABLE caption_runs (
     model_revision VARCHAR,
     by_person BOOLEAN NOT NULL,
     person VARCHAR NOT NULL,
+    restored_from VARCHAR,
+    restored_by VARCHAR,
     started_at TIMESTAMP WITH TIME ZONE NOT NULL
 );
 

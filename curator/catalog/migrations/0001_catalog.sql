@@ -94,6 +94,8 @@ CREATE TABLE caption_runs (
     model_revision VARCHAR,
     by_person BOOLEAN NOT NULL,      -- the captions count as a person's: no strategy replaces them
     person VARCHAR NOT NULL,         -- whose captions they are, else who ran the strategy
+    restored_from VARCHAR,           -- the version a restore took these from; the run is a copy of the one that made them
+    restored_by VARCHAR,             -- who restored it
     started_at TIMESTAMPTZ NOT NULL
 );
 
@@ -104,7 +106,7 @@ CREATE TABLE captions (
     dataset VARCHAR NOT NULL,
     set_name VARCHAR NOT NULL,
     image_sha256 VARCHAR NOT NULL,
-    text VARCHAR,                    -- null: the caption was taken out (a restore to a version without it)
+    text VARCHAR,                    -- null: taken out (metadata gone, or a restore to a version without it)
     inputs_digest VARCHAR NOT NULL,  -- of what the strategy read for this image, and of its options and version
     parent_id BIGINT,                -- the revision this one was made from
     run_id BIGINT NOT NULL,

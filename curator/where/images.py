@@ -1,0 +1,46 @@
+"""The columns an expression may name: those of an image, its metadata fields, its captions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def listed_columns(
+    images: pl.DataFrame, splits: pl.DataFrame | None = None, captions: Mapping[str, pl.DataFrame] | None = None
+) -> pl.DataFrame:
+    """The table to evaluate an expression on, row for row that of `Catalog.images_of_dataset`.
+
+    `splits` (representative_sha256, split) gives the column `split`, null where none is stored yet; each of `captions`
+    (image_sha256, text) gives a column `caption.<name>`. Width and height are as a person sees the picture.
+    """
+    import polars as pl
+
+    sideways = pl.col("exif_orientation") >= 5
+    table = images.select(
+        pl.col("image_sha256").alias("sha256"),
+        "file_name",
+        pl.when(sideways).then("height_px").otherwise("width_px").alias("width_px"),
+        pl.when(sideways).then("width_px").otherwise("height_px").alias("height_px"),
+        "size_bytes",
+        "format",
+        "has_alpha",
+        "license",
+        "source_url",
+        "representative_sha256",
+        "metadata",
+    )
+    if splits is not None:
+        table = table.join(
+            splits.select("representative_sha256", "split"),
+            on="representative_sha256",
+            how="left",
+            maintain_order="left",
+        )
+    for name, frame in (captions or {}).items():
+        column = frame.select(pl.col("image_sha256").alias("sha256"), pl.col("text").alias(f"caption.{name}"))
+        table = table.join(column, on="sha256", how="left", maintain_order="left")
+    return table.rename({"representative_sha256": "near_duplicate_of"})

@@ -95,7 +95,9 @@ def _unusable(data: bytes, image_format: str, error: Exception) -> Unusable:
     text = " ".join(str(error).split()) or type(error).__name__
     if "cannot identify" in text:
         text = f"starts like {image_format.upper()}, but can't be read as one"
-    cut_off = any(word in text.lower() for word in ("premature end of jpeg", "truncated", "not enough", "unexpected end"))
+    cut_off = any(
+        word in text.lower() for word in ("premature end of jpeg", "truncated", "not enough", "unexpected end")
+    )
     no_end = image_format == "jpeg" and b"\xff\xd9" not in data[-64:]
     return Unusable(Reason.TRUNCATED if cut_off or no_end else Reason.CORRUPT, text[:200])
 
@@ -116,7 +118,7 @@ def _decode_with_pillow(data: bytes, image_format: str, max_pixels: int) -> Deco
     with _open(data, image_format) as image:
         width_px, height_px = image.size
         _refuse_large(width_px, height_px, max_pixels)
-        # Pillow turns a TIFF upright as it loads it and forgets the orientation; a PNG may tell its own only when loaded.
+        # Pillow turns a TIFF upright as it loads it and forgets the orientation; a PNG may tell its own only then.
         orientation = _exif_orientation(image) if image_format == "tiff" else 1
         if orientation >= 5:
             width_px, height_px = height_px, width_px

@@ -131,7 +131,7 @@ def _check_bmp(data: bytes) -> None:
 
 
 def _check_tiff(data: bytes) -> None:
-    """The first directory, the values it points to, and its strips or tiles lie within the file (TIFF 6.0 section 2)."""
+    """The first directory, the values it points to and its strips or tiles lie within the file (TIFF 6.0, 2)."""
     order = "<" if data[:2] == b"II" else ">"
     places: dict[int, tuple[int, ...]] = {}
     try:

@@ -170,7 +170,8 @@ def _grey_of_deep(values_HW: NDArray[np.generic]) -> NDArray[np.uint8]:
     values = np.nan_to_num(values_HW.astype(np.float32))
     top = float(values.max())
     scale = 255.0 if values_HW.dtype.kind == "f" and top <= 1 else 1 / 257 if top > 255 else 1.0
-    return np.clip(values * scale, 0, 255).astype(np.uint8)
+    grey: NDArray[np.uint8] = np.clip(values * scale, 0, 255).astype(np.uint8)
+    return grey
 
 
 def _reduced(image: Image) -> Image:

@@ -41,7 +41,7 @@ class Example(BaseModel):
 
 
 class CaptionResult(BaseModel):
-    """What a caption run did. Every image of the dataset is in exactly one of `new` to `without_caption`."""
+    """What a caption run did. Every image of the dataset is in exactly one of `new` to `not_chosen`."""
 
     dataset: str
     set_name: str
@@ -59,6 +59,7 @@ class CaptionResult(BaseModel):
     without_caption: dict[str, int] = Field(
         default_factory=dict, description="Images it has no caption for, by reason."
     )
+    not_chosen: int = Field(default=0, description="Images that `--where` doesn't hold for.")
     taken_out: int = Field(default=0, description="Of those without: earlier captions of this strategy, taken out.")
     rejects: list[Rejected] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
@@ -75,12 +76,14 @@ def caption(
     by: str | None = None,
     person: str | None = None,
     only: Only = "changed",
+    where: str | None = None,
     progress: Progress = silent,
 ) -> CaptionResult:
     """Captions the images of `dataset` into `set_name` by the strategy of that name.
 
-    `options` as a mapping or `key=value` pairs; `by` makes imported captions a person's; `person` is who runs it.
-    Raises NotFound (dataset, strategy), BadOption (set name, option, field).
+    `options` as a mapping or `key=value` pairs; `by` makes imported captions a person's; `person` is who runs it;
+    `where` is an expression (curator.where) for the images to consider, which may name `caption.<set_name>` too.
+    Raises NotFound (dataset, strategy), BadOption (set name, option, field, expression).
     """
     captioner = captioners.load(strategy)
     parsed = captioners.parse_options(captioner, options)
@@ -98,6 +101,12 @@ def caption(
     if captioner.read:
         reading = captioner.read(inputs, parsed)
         inputs, result.rejects = inputs.hstack(reading.columns), reading.rejects
+    if where is not None:
+        from curator.where import images_where
+
+        chosen = images["image_sha256"].is_in(images_where(catalog, dataset, where).implode())
+        images, inputs = images.filter(chosen), inputs.filter(chosen)
+        result.not_chosen = result.images - images.height
     images = images.with_columns(inputs_digests(captioner, parsed, by, inputs.drop(IDENTITY)))
     images = _with_current(catalog, images, result)
     todo = ~_left_alone(images, captioner, by, only, result)

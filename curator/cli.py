@@ -194,8 +194,8 @@ def snapshot(
 
     \b
     EXPRESSION:
-      columns     sha256 file_name width_px height_px size_bytes format has_alpha license source_url split
-                  caption.SET (of the versions given), and every metadata field
+      columns     sha256 file_name width_px height_px size_bytes format has_alpha exif_orientation license source_url
+                  split near_duplicate_of, caption.SET of the versions given, and every metadata field
       operators   = != < <= > >=  in ('a', 'b')  like '%a_'  ilike  contains  is null  and or not ( )
     """
     from curator import snapshot as stage

@@ -113,7 +113,7 @@ def _images(groups: Iterable[Group]) -> int:
 def _by_count(drawn: Sequence[Group], wanted: int, also_trained: bool, notes: list[str]) -> set[str]:
     already = _images(group for group in drawn if group.stored == "validation")
     if already > wanted:
-        notes.append(f"{already} images held out, not {wanted}: they were held out earlier and stay so.")
+        notes.append(f"{already} held out, not {wanted}: what was held out earlier stays so.")
     missing = max(0, wanted - already)
     free = [group for group in drawn if group.stored is None]
     if also_trained:
@@ -124,8 +124,8 @@ def _by_count(drawn: Sequence[Group], wanted: int, also_trained: bool, notes: li
     held_out = [free[position] for position in chosen]
     if missing and _images(held_out) != missing:
         notes.append(
-            f"{already + _images(held_out)} images held out, not {wanted}: near-duplicates stay together, "
-            "and their groups don't add up to it."
+            f"{already + _images(held_out)} held out, not {wanted}: near-duplicates stay together, and their groups "
+            "don't add up to it."
         )
     _say_moved(held_out, notes)
     return {group.representative_sha256 for group in held_out}
@@ -158,7 +158,7 @@ def _by_match(drawn: Sequence[Group], matches: frozenset[str], also_trained: boo
         group for group in drawn if group.stored == "validation" and group.representative_sha256 not in matches
     )
     if others:
-        notes.append(f"{others} more images held out: they were held out earlier and stay so.")
+        notes.append(f"{others} more held out: what was held out earlier stays so.")
     _say_moved(matching, notes)
     return {group.representative_sha256 for group in matching}
 
@@ -166,7 +166,9 @@ def _by_match(drawn: Sequence[Group], matches: frozenset[str], also_trained: boo
 def _say_moved(held_out: Iterable[Group], notes: list[str]) -> None:
     moved = _images(group for group in held_out if group.stored == "train")
     if moved:
-        notes.append(f"{moved} images held out that earlier snapshots trained on: don't judge older models by them.")
+        notes.append(
+            f"{moved} of those held out were trained on by earlier snapshots: don't judge older models by them."
+        )
 
 
 def fill(sizes: Sequence[int], target: int) -> list[int]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from curator.snapshot import SnapshotResult
 
 REASONS = {
-    "file-gone": "their files are gone",
-    "where": "--where doesn't hold for them",
+    "file-gone": "every file is gone",
+    "where": "--where doesn't hold",
     "missing-caption": "not captioned in every version",
 }
 
@@ -15,16 +15,16 @@ def account(result: SnapshotResult) -> str:
     """What was made, what is in it, what was left out."""
     state = "already there, unchanged" if result.unchanged else f"a snapshot of {result.dataset}"
     lines = [f"{result.folder}: {state}", _line("identity", result.identity)]
-    lines.append(_line("train", f"{result.train} images"))
-    lines.append(_line("held out", f"{result.held_out} images"))
+    lines.append(_line("train", _images(result.train)))
+    lines.append(_line("held out", _images(result.held_out)))
     width = max(len(track.column) for track in result.tracks)
     for track in result.tracks:
-        empty = f", {track.empty} empty" if track.empty else ""
-        lines.append(_line("track", f"{track.column:<{width}}  {track.version}: {track.captions} captions{empty}"))
+        empty = f", {track.empty:,} empty" if track.empty else ""
+        lines.append(_line("track", f"{track.column:<{width}}  {track.version}: {track.captions:,} captions{empty}"))
     for reason, images in result.left_out.items():
         detail = f" ({_without(result)})" if reason == "missing-caption" else ""
-        lines.append(_line("left out", f"{images} images: {REASONS[reason]}{detail}"))
-    lines += [_line("licence", f"{images} images: {license}") for license, images in result.licenses.items()]
+        lines.append(_line("left out", f"{_images(images)}: {REASONS[reason]}{detail}"))
+    lines += [_line("licence", f"{_images(images)}: {license}") for license, images in result.licenses.items()]
     how = ", ".join(f"{images} {method}" for method, images in sorted(result.placed.items()))
     lines.append(_line("files", f"{result.size_bytes / 1e6:.1f} MB of images{f', {how}' if how else ''}"))
     return "\n".join([*lines, *(f"Note: {note}" for note in result.notes)])
@@ -32,6 +32,10 @@ def account(result: SnapshotResult) -> str:
 
 def _line(what: str, value: str) -> str:
     return f"  {what:<9} {value}"
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
 
 
 def _without(result: SnapshotResult) -> str:

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from curator.where.evaluate import matches
+from curator.where.parse import parse
+
 if TYPE_CHECKING:
     import polars as pl
+
+    from curator.catalog import Catalog
+
+CAPTION = "caption."
 
 
 def listed_columns(
@@ -41,6 +48,21 @@ def listed_columns(
             maintain_order="left",
         )
     for name, frame in (captions or {}).items():
-        column = frame.select(pl.col("image_sha256").alias("sha256"), pl.col("text").alias(f"caption.{name}"))
+        column = frame.select(pl.col("image_sha256").alias("sha256"), pl.col("text").alias(f"{CAPTION}{name}"))
         table = table.join(column, on="sha256", how="left", maintain_order="left")
     return table.rename({"representative_sha256": "near_duplicate_of"})
+
+
+def images_where(catalog: Catalog, dataset: str, text: str, option: str = "--where") -> pl.Series:
+    """The sha256 of each image of a dataset that an expression holds for; its captions are those of now.
+
+    Raises BadExpression.
+    """
+    where = parse(text, option)
+    captions = {}
+    if any(column.name.startswith(CAPTION) for column in where.columns):
+        sets = catalog.caption_sets()
+        names = [name for owner, name in sets.select("dataset", "set_name").iter_rows() if owner == dataset]
+        captions = {name: catalog.caption_texts(dataset, name) for name in names}
+    table = listed_columns(catalog.images_of_dataset(dataset), catalog.stored_splits(dataset), captions)
+    return table.filter(matches(where, table))["sha256"]

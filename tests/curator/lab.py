@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import polars as pl
 from PIL import Image
 
 from curator.catalog import Catalog
@@ -41,26 +42,40 @@ def empty_catalog() -> bytes:
 
 
 class Lab:
-    """A catalog and the folder its pictures lie in."""
+    """A catalog and the folder its pictures lie in. Rows are kept back and written in bulk, when one is needed."""
 
     def __init__(self, folder: Path, dataset: str = "zoo") -> None:
-        self.folder, self.dataset = folder, dataset
         (folder / "lab.duckdb").write_bytes(empty_catalog())
+        self.folder, self.dataset = folder, dataset
         self.catalog = Catalog(folder / "lab.duckdb")
-        self.cursor = self.catalog._connection.cursor()
-        self.files = 0
-        self.run("INSERT INTO datasets VALUES (?, ?)", dataset, MOMENT)
+        self.pending: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.files = self.captions = self.runs = 0
+        self.versions: Counter[tuple[str, str]] = Counter()
+        self.pending["datasets"].append({"name": dataset, "created_at": MOMENT})
 
-    def run(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    def close(self) -> None:
+        """Writes what is pending and lets go of the file."""
+        self.write()
+        self.catalog.close()
+
+    def write(self) -> Catalog:
+        """The catalog, with everything in it."""
+        if not self.pending:
+            return self.catalog
+        cursor = self.catalog._connection.cursor()
+        for table, rows in self.pending.items():
+            cursor.register("pending", pl.DataFrame(rows, infer_schema_length=None))
+            cursor.execute(f"INSERT INTO {table} BY NAME SELECT * FROM pending")
+        cursor.close()
+        self.pending.clear()
+        return self.catalog
+
+    def run(self, sql: str) -> list[tuple[Any, ...]]:
         """Speaks to the database past the class, as no program may."""
-        return self.cursor.execute(sql, list(values)).fetchall()
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """What is done within is one transaction, which is quicker."""
-        self.cursor.begin()
-        yield
-        self.cursor.commit()
+        cursor = self.write()._connection.cursor()
+        rows = cursor.execute(sql).fetchall()
+        cursor.close()
+        return rows
 
     def add(
         self,
@@ -78,12 +93,22 @@ class Lab:
         path.write_bytes(content)
         found = sha256(content).hexdigest()
         width, height = Image.open(io.BytesIO(content)).size
-        self.run(
-            "INSERT INTO images VALUES (?, ?, ?, ?, ?, false, ?, ?) ON CONFLICT DO NOTHING",
-            found, len(content), width, height, how.get("kind", "png"), how.get("orientation", 1), number,
-        )  # fmt: skip
+        self.pending["images"].append(
+            {
+                "sha256": found,
+                "size_bytes": len(content),
+                "width_px": width,
+                "height_px": height,
+                "format": how.get("kind", "png"),
+                "has_alpha": False,
+                "exif_orientation": how.get("orientation", 1),
+                "phash": number,
+            }
+        )
         self.file(path, found, metadata or {}, license)
-        self.run("INSERT INTO near_duplicates VALUES (?, ?, ?, 0)", self.dataset, found, near or found)
+        self.pending["near_duplicates"].append(
+            {"dataset": self.dataset, "image_sha256": found, "representative_sha256": near or found, "distance": 0}
+        )
         return found
 
     def file(
@@ -91,30 +116,67 @@ class Lab:
     ) -> None:
         """One more row of a path."""
         self.files += 1
-        self.run(
-            "INSERT INTO files VALUES (?, ?, ?, ?, ?, 1, 1, ?, 'https://example.org/' || ?, ?, ?, 1)",
-            self.files, self.dataset, str(path), path.name, image, json.dumps(metadata), path.name, license, gone,
-        )  # fmt: skip
+        self.pending["files"].append(
+            {
+                "file_id": self.files,
+                "dataset": self.dataset,
+                "path": str(path),
+                "file_name": path.name,
+                "image_sha256": image,
+                "size_bytes": 1,
+                "mtime_ns": 1,
+                "metadata": json.dumps(metadata),
+                "source_url": f"https://example.org/{path.name}",
+                "license": license,
+                "gone": gone,
+                "ingest_id": 1,
+            }
+        )
+
+    def caption(self, set_name: str, captions: Mapping[str, str | None], strategy: str = "fixed") -> None:
+        """Captions that aren't committed."""
+        self.runs += 1
+        whose = {"dataset": self.dataset, "set_name": set_name, "run_id": self.runs}
+        self.pending["caption_runs"].append(
+            whose
+            | {
+                "strategy": strategy,
+                "strategy_version": 1,
+                "options": '{"text":"x"}',
+                "by_person": False,
+                "person": "ana",
+                "started_at": MOMENT,
+            }
+        )
+        for image, text in captions.items():
+            self.captions += 1
+            self.pending["captions"].append(
+                whose
+                | {
+                    "caption_id": self.captions,
+                    "image_sha256": image,
+                    "text": text,
+                    "inputs_digest": "in",
+                    "captioned_at": MOMENT,
+                }
+            )
 
     def commit(self, set_name: str, captions: Mapping[str, str | None], strategy: str = "fixed") -> str:
         """Captions and a version of a set; returns its short reference."""
-        ((run,),) = self.run("SELECT nextval('caption_run_ids')")
-        self.run(
-            "INSERT INTO caption_runs VALUES (?, ?, ?, ?, 1, '{\"text\":\"x\"}', NULL, NULL, false, 'ana', NULL, "
-            "NULL, ?)",
-            run, self.dataset, set_name, strategy, MOMENT,
-        )  # fmt: skip
-        for image, text in captions.items():
-            self.run(
-                "INSERT INTO captions VALUES (nextval('caption_ids'), ?, ?, ?, ?, 'in', NULL, ?, ?)",
-                self.dataset, set_name, image, text, run, MOMENT,
-            )  # fmt: skip
-        ((last,),) = self.run("SELECT max(caption_id) FROM captions")
-        ((before,),) = self.run(
-            "SELECT count(*) FROM versions WHERE dataset = ? AND set_name = ?", self.dataset, set_name
+        self.caption(set_name, captions, strategy)
+        self.versions[self.dataset, set_name] += 1
+        number = self.versions[self.dataset, set_name]
+        self.pending["versions"].append(
+            {
+                "dataset": self.dataset,
+                "set_name": set_name,
+                "number": number,
+                "last_caption_id": self.captions,
+                "captions": len(captions),
+                "digest": sha256_json(dict(captions)),
+                "message": "",
+                "person": "ana",
+                "committed_at": MOMENT,
+            }
         )
-        self.run(
-            "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, 'm', 'ana', ?)",
-            self.dataset, set_name, before + 1, last, len(captions), sha256_json(dict(captions)), MOMENT,
-        )  # fmt: skip
-        return f"{set_name}@{before + 1}"
+        return f"{set_name}@{number}"

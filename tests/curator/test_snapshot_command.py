@@ -15,10 +15,10 @@ from tests.curator.lab import Lab
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     lab = Lab(tmp_path)
-    with lab.catalog, lab.together():
-        images = [lab.add(f"{number}.png", number, {"legs": number % 4}, "CC0") for number in range(6)]
-        lab.commit("human", dict.fromkeys(images[2:], "a beast"))
-        lab.commit("empty", dict.fromkeys(images, ""))
+    images = [lab.add(f"{number}.png", number, {"legs": number % 4}, "CC0") for number in range(6)]
+    lab.commit("human", dict.fromkeys(images[2:], "a beast"))
+    lab.commit("empty", dict.fromkeys(images, ""))
+    lab.close()
     return tmp_path / "lab.duckdb"
 
 
@@ -32,7 +32,7 @@ def test_it_says_what_it_made(file: Path, tmp_path: Path) -> None:
     lines = [line.strip() for line in result.stdout.splitlines()]
     assert lines[0] == f"{tmp_path}/snap: a snapshot of zoo"
     assert "train     3 images" in lines
-    assert "held out  1 images" in lines
+    assert "held out  1 image" in lines
     assert "track     text        zoo/human@1: 4 captions" in lines
     assert "track     text_empty  zoo/empty@1: 4 captions, 4 empty" in lines
     assert "left out  2 images: not captioned in every version (2 without human)" in lines

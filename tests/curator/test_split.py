@@ -7,7 +7,7 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curator.split import DEFAULT_FRACTION, CannotHoldOut, Group, Rule, assign, draw, fill
@@ -38,6 +38,7 @@ STORED = GROUPS.flatmap(
         lambda splits: [replace(group, stored=split) for group, split in zip(groups, splits, strict=True)]
     )
 )
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # whatever else the machine is doing
 RULES = st.one_of(
     st.just(Rule()),
     st.builds(Rule, count=st.integers(0, 40)),
@@ -47,7 +48,7 @@ RULES = st.one_of(
 
 
 @given(sizes=st.lists(st.integers(1, 9), max_size=9), target=st.integers(0, 40))
-@settings(deadline=None)
+@CALM
 def test_fill_is_the_nearest_sum_and_of_those_the_earliest(sizes: list[int], target: int) -> None:
     every = [
         positions for length in range(len(sizes) + 1) for positions in itertools.combinations(range(len(sizes)), length)
@@ -68,7 +69,7 @@ def test_fill_a_million_single_pictures() -> None:
 
 
 @given(groups=STORED, rule=RULES)
-@settings(deadline=None)
+@CALM
 def test_what_is_held_out_stays_and_what_is_stored_moves_only_when_asked(groups: list[Group], rule: Rule) -> None:
     try:
         assignment = assign(groups, rule)
@@ -83,7 +84,7 @@ def test_what_is_held_out_stays_and_what_is_stored_moves_only_when_asked(groups:
 
 
 @given(groups=GROUPS, more=GROUPS, rule=RULES, later=RULES)
-@settings(deadline=None)
+@CALM
 def test_growing_the_data_set_moves_nothing(groups: list[Group], more: list[Group], rule: Rule, later: Rule) -> None:
     later = replace(later, also_trained=False)
     try:
@@ -98,7 +99,7 @@ def test_growing_the_data_set_moves_nothing(groups: list[Group], more: list[Grou
 
 
 @given(groups=GROUPS, count=st.integers(0, 40))
-@settings(deadline=None)
+@CALM
 def test_the_number_is_exact_where_group_sizes_allow(groups: list[Group], count: int) -> None:
     sums = {0}
     for group in groups:
@@ -113,7 +114,7 @@ def test_the_number_is_exact_where_group_sizes_allow(groups: list[Group], count:
 
 
 @given(groups=STORED, rule=RULES)
-@settings(deadline=None)
+@CALM
 def test_the_order_of_the_groups_does_not_matter_and_a_second_time_changes_nothing(
     groups: list[Group], rule: Rule
 ) -> None:
@@ -157,7 +158,7 @@ def test_fewer_than_are_held_out_already_is_said() -> None:
     groups = stored(singles(50), assign(singles(50), Rule(count=10)).splits)
     assignment = assign(groups, Rule(count=4))
     assert held_out(groups, assignment.splits) == 10
-    assert assignment.notes == ["10 images held out, not 4: they were held out earlier and stay so."]
+    assert assignment.notes == ["10 held out, not 4: what was held out earlier stays so."]
 
 
 def test_trained_images_are_held_out_only_on_request() -> None:
@@ -167,7 +168,7 @@ def test_trained_images_are_held_out_only_on_request() -> None:
     assignment = assign(groups, Rule(count=12, also_trained=True))
     assert held_out(groups, assignment.splits) == 12
     assert list(assignment.new.values()) == ["validation"] * 2
-    assert "2 images held out that earlier snapshots trained on" in assignment.notes[0]
+    assert "2 of those held out were trained on by earlier" in assignment.notes[0]
 
 
 def test_fresh_images_are_held_out_before_trained_ones() -> None:
@@ -180,7 +181,7 @@ def test_a_match_holds_out_the_whole_group_and_says_what_else_is_held_out() -> N
     groups = [Group(sha(1), 3), Group(sha(2), 1), Group(sha(3), 2, "validation"), Group(sha(4), 1)]
     assignment = assign(groups, Rule(matches=frozenset([sha(1)])))
     assert assignment.splits == {sha(1): "validation", sha(2): "train", sha(3): "validation", sha(4): "train"}
-    assert assignment.notes == ["2 more images held out: they were held out earlier and stay so."]
+    assert assignment.notes == ["2 more held out: what was held out earlier stays so."]
 
 
 def test_a_match_among_trained_images_is_refused_unless_asked() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curator import where
@@ -235,7 +235,7 @@ def only_amatl_errors(images: pl.DataFrame, text: str) -> None:
         assert mask.dtype == pl.Boolean and len(mask) == len(images) and mask.null_count() == 0
 
 
-FUZZ = settings(max_examples=300, deadline=None)
+FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @FUZZ

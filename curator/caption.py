@@ -19,7 +19,6 @@ from curator.captioners import BadCaptioner, Captioner, Rejected
 from curator.catalog.captions import CaptionRun
 from curator.inputs import IDENTITY, available_fields, chosen_fields, image_inputs, inputs_digests
 from curator.person import user_name
-from curator.where import images_where
 from schemas.errors import BadOption, NotFound
 from schemas.progress import Progress, silent
 
@@ -42,14 +41,13 @@ class Example(BaseModel):
 
 
 class CaptionResult(BaseModel):
-    """What a caption run did. Every image of the dataset is in exactly one of `left_out` to `without_caption`."""
+    """What a caption run did. Every image of the dataset is in exactly one of `new` to `not_chosen`."""
 
     dataset: str
     set_name: str
     strategy: str
     strategy_version: int
     images: int
-    left_out: int = Field(default=0, description="Images that --where doesn't hold for: not touched.")
     new: int = Field(default=0, description="Images that had no caption and have one now.")
     changed: int = Field(default=0, description="Captions replaced by another text.")
     unchanged: int = Field(
@@ -61,6 +59,7 @@ class CaptionResult(BaseModel):
     without_caption: dict[str, int] = Field(
         default_factory=dict, description="Images it has no caption for, by reason."
     )
+    not_chosen: int = Field(default=0, description="Images that `--where` doesn't hold for.")
     taken_out: int = Field(default=0, description="Of those without: earlier captions of this strategy, taken out.")
     rejects: list[Rejected] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
@@ -83,7 +82,7 @@ def caption(
     """Captions the images of `dataset` into `set_name` by the strategy of that name.
 
     `options` as a mapping or `key=value` pairs; `by` makes imported captions a person's; `person` is who runs it;
-    `where` an expression (curator/where) that leaves all other images as they are.
+    `where` is an expression (curator.where) for the images to consider, which may name `caption.<set_name>` too.
     Raises NotFound (dataset, strategy), BadOption (set name, option, field, expression).
     """
     captioner = captioners.load(strategy)
@@ -103,9 +102,11 @@ def caption(
         reading = captioner.read(inputs, parsed)
         inputs, result.rejects = inputs.hstack(reading.columns), reading.rejects
     if where is not None:
-        holds = images["image_sha256"].is_in(images_where(catalog, dataset, where).implode())
-        images, inputs = images.filter(holds), inputs.filter(holds)
-        result.left_out = result.images - images.height
+        from curator.where import images_where
+
+        chosen = images["image_sha256"].is_in(images_where(catalog, dataset, where).implode())
+        images, inputs = images.filter(chosen), inputs.filter(chosen)
+        result.not_chosen = result.images - images.height
     images = images.with_columns(inputs_digests(captioner, parsed, by, inputs.drop(IDENTITY)))
     images = _with_current(catalog, images, result)
     todo = ~_left_alone(images, captioner, by, only, result)

@@ -55,7 +55,7 @@ def of_caption(result: CaptionResult) -> str:
             "unchanged": result.unchanged,
             "kept, a person's": result.kept_by_person,
             "left as they are, though made from other inputs": result.outdated,
-            "left out: --where doesn't hold": result.left_out,
+            "left out by --where": result.not_chosen,
         }
     )
     lines += [_figure(count, f"without a caption: {reason}") for reason, count in result.without_caption.items()]
@@ -184,7 +184,7 @@ def _change(change: Change, coloured: bool) -> Iterable[str]:
             text += word.text
         else:
             left, right, colour = marks[word.op]
-            styled = click.style(word.text, fg=colour, strikethrough=word.op == "delete")
+            styled = click.style(word.text, fg=colour, strikethrough=(word.op == "delete") or None)
             text += styled if coloured else f"{left}{word.text}{right}"
     yield f"    {text}"
 

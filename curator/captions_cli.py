@@ -42,7 +42,7 @@ class CaptionCommand(click.Command):
     show_default=True,
     help="Images without a caption or with other inputs now; those without; every image.",
 )
-@click.option("--where", metavar="EXPRESSION", help="Only the images that this holds for; see curator snapshot.")
+@click.option("--where", metavar="EXPRESSION", help="Only the images that this holds for.")
 @click.option("--strict", is_flag=True, help="Exit with 1 where there are rejects or failures.")
 @person_option
 @catalog_option
@@ -69,6 +69,7 @@ def caption(
     \b
     Example:
       curator caption openmoji --strategy template --set template -o 'template=openmoji drawing of ${annotation}'
+      curator caption openmoji --strategy fixed --set fixed -o text=animal --where "group = 'animals-nature'"
       curator caption --strategy tags --help
     """
     from curator.caption import caption as stage

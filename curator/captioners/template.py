@@ -13,7 +13,7 @@ Filters follow a field, left to right: ${tags|split ','|limit 3|lower|join ' and
 
     lower, upper            letter case
     split 'TEXT'            text into a list
-    limit N                 the first N items of a list; text is split at commas first
+    limit N                 the first N items of a list; text (or a list of one) is split at commas first
     words N                 the first N words of each item
     replace 'OLD' 'NEW'     in each item
     join 'TEXT'             a list into text (without it: ', ')
@@ -108,7 +108,7 @@ def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
 
 # ---- the grammar
 
-_PLACEHOLDER = re.compile(r"""\$\{(?P<inside>(?:[^}'"]|'[^']*'|"[^"]*")*)\}""")
+_PLACEHOLDER = re.compile(r"""\$\{(?P<inside>[^|}]*(?:\|(?:[^}'"]|'[^']*'|"[^"]*")*)?)\}""")
 _FILTER = re.compile(r"""\s*\|\s*(?P<name>[a-z]+)(?P<arguments>(?:\s+(?:\d+|'[^']*'|"[^"]*"))*)\s*""")
 _ARGUMENT = re.compile(r"""(\d+)|'([^']*)'|"([^"]*)\"""")
 
@@ -195,12 +195,13 @@ def _words(value: pl.Expr, is_list: bool, count: int) -> tuple[pl.Expr, bool]:
 
 
 def _split(value: pl.Expr, is_list: bool, separator: str) -> tuple[pl.Expr, bool]:
-    """Items of a list are split as text is: a text and a list with nothing but it are the same."""
+    """Text into items. A list stays, but one of a single item is as text: a column may hold both, as lists."""
     import polars as pl
 
-    if is_list:
-        return _items(value.list.eval(pl.element().str.split(separator).explode())), True
-    return _items(value.str.split(separator)), True
+    if not is_list:
+        return _items(value.str.split(separator)), True
+    split = value.list.first().str.split(separator)
+    return _items(pl.when(value.list.len() == 1).then(split).otherwise(value)), True
 
 
 def _limit(value: pl.Expr, is_list: bool, count: int) -> tuple[pl.Expr, bool]:

@@ -95,7 +95,9 @@ def _unusable(data: bytes, image_format: str, error: Exception) -> Unusable:
     text = " ".join(str(error).split()) or type(error).__name__
     if "cannot identify" in text:
         text = f"starts like {image_format.upper()}, but can't be read as one"
-    cut_off = any(word in text.lower() for word in ("premature end of jpeg", "truncated", "not enough", "unexpected end"))
+    cut_off = any(
+        word in text.lower() for word in ("premature end of jpeg", "truncated", "not enough", "unexpected end")
+    )
     no_end = image_format == "jpeg" and b"\xff\xd9" not in data[-64:]
     return Unusable(Reason.TRUNCATED if cut_off or no_end else Reason.CORRUPT, text[:200])
 

@@ -152,7 +152,9 @@ class IngestRun:
         """A usable picture's metadata; that a table lacks it is a reject, but the picture stays."""
         rows, lacks = tables.rows_of(entry.file_name)
         if lacks:
-            self._reject(Reject(entry.path, Reason.IMAGE_WITHOUT_ROW, "no row names it", entry.size_bytes, entry.mtime_ns))
+            self._reject(
+                Reject(entry.path, Reason.IMAGE_WITHOUT_ROW, "no row names it", entry.size_bytes, entry.mtime_ns)
+            )
         return describe(rows, self._sidecar(entry))
 
     def _sidecar(self, entry: Entry) -> str | None:

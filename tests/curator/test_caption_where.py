@@ -30,14 +30,14 @@ def texts(lab: Lab, set_name: str) -> list[str]:
 
 def test_only_the_images_it_holds_for(lab: Lab) -> None:
     result = caption(lab.catalog, "zoo", "fixed", "a", ["text=bird"], where="annotation = 'owl'")
-    assert (result.images, result.left_out, result.new) == (3, 2, 1)
+    assert (result.images, result.not_chosen, result.new) == (3, 2, 1)
     assert texts(lab, "a") == ["bird"]
 
 
 def test_the_others_keep_their_captions(lab: Lab) -> None:
     caption(lab.catalog, "zoo", "fixed", "a", ["text=beast"])
     result = caption(lab.catalog, "zoo", "fixed", "a", ["text=bird"], where="annotation = 'owl'")
-    assert (result.left_out, result.changed) == (2, 1)
+    assert (result.not_chosen, result.changed) == (2, 1)
     assert texts(lab, "a") == ["beast", "beast", "bird"]
 
 
@@ -45,7 +45,7 @@ def test_captions_of_now_are_columns(lab: Lab) -> None:
     caption(lab.catalog, "zoo", "template", "names", ["template=${annotation}"])
     caption(lab.catalog, "zoo", "fixed", "a", ["text=beast"], where="caption.names like '%x' or caption.names = 'yak'")
     result = caption(lab.catalog, "zoo", "fixed", "a", ["text=rest"], where="caption.a is null")
-    assert (result.new, result.left_out) == (1, 2)
+    assert (result.new, result.not_chosen) == (1, 2)
     with pytest.raises(BadExpression, match=r"caption\.nope.*caption\.a, caption\.names"):
         caption(lab.catalog, "zoo", "fixed", "a", ["text=x"], where="caption.nope is null")
 
@@ -55,7 +55,7 @@ def test_a_table_imported_in_part_rejects_nothing_for_it(lab: Lab, tmp_path: Pat
     table.write_text("file_name,caption\nfox.png,a fox\nowl.png,an owl\n")
     options = [f"file={table}", "join_on=file_name", "column=caption"]
     result = caption(lab.catalog, "zoo", "column", "human", options, by="ana", where="annotation = 'fox'")
-    assert (result.new, result.left_out, result.rejects) == (1, 2, [])
+    assert (result.new, result.not_chosen, result.rejects) == (1, 2, [])
 
 
 def test_the_command(lab: Lab, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_the_command(lab: Lab, tmp_path: Path) -> None:
     arguments = ["caption", "zoo", "--strategy", "empty", "--set", "e", "--catalog", str(tmp_path / "lab.duckdb")]
     made = CliRunner().invoke(main, [*arguments, "--where", "annotation in ('fox', 'owl')"])
     assert made.exit_code == 0, made.output
-    assert "left out: --where doesn't hold" in made.stdout
+    assert "left out by --where" in made.stdout
     wrong = CliRunner().invoke(main, [*arguments, "--where", "anotation = 'fox'"])
     assert wrong.exit_code == 2
     assert "Did you mean `annotation`?" in wrong.stderr

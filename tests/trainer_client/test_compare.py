@@ -163,6 +163,21 @@ def test_losses_that_fit_no_image_are_named(tmp_path: Path) -> None:
     assert "epoch 1, held_out.template has 2 losses for 16 images" in result.stderr
 
 
+@pytest.mark.parametrize("value", ["NaN", "Infinity"])
+def test_a_run_that_diverged_is_named(tmp_path: Path, value: str) -> None:
+    runs = two(tmp_path)
+    rewrite(runs[0], checkpoints__1__evaluation__held_out__template=[float(value)] * 16)
+    result = invoke(*runs, "--out", tmp_path / "r.html")
+    assert result.exit_code == 1 and "epoch 1, held_out.template" in result.stderr and "diverged" in result.stderr
+
+
+def test_a_grid_outside_the_run_is_refused(tmp_path: Path) -> None:
+    runs = two(tmp_path)
+    rewrite(runs[0], checkpoints__1__grid__file__path="../b/grids/epoch-001.png")
+    result = invoke(*runs, "--out", tmp_path / "r.html")
+    assert result.exit_code == 1 and "outside its folder" in result.stderr
+
+
 def test_a_missing_and_a_changed_grid_are_named(tmp_path: Path) -> None:
     runs = two(tmp_path)
     grid = runs[0] / "grids" / "epoch-001.png"

@@ -104,7 +104,7 @@ def _row_without_checksum(folder: Path) -> str:
 
 def _path_leading_out(folder: Path) -> str:
     _rewrite(folder, lambda rows: rows[0].update(file_name="../../secret.png"))
-    return "../../secret.png"
+    return "metadata.jsonl, line 1: file_name"
 
 
 def _image_twice(folder: Path) -> str:
@@ -135,7 +135,7 @@ def _rewrite(folder: Path, change: Callable[[list[dict[str, Any]]], object]) -> 
         (_caption_that_is_a_number, BadDocument),
         (_row_too_few, BadSnapshot),
         (_row_without_checksum, BadDocument),
-        (_path_leading_out, BadSnapshot),
+        (_path_leading_out, BadDocument),
         (_image_twice, BadSnapshot),
     ],
 )

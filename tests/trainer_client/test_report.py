@@ -9,10 +9,13 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from schemas.run import ExampleImage, Prompt
+from schemas.digest import sha256_file
+from schemas.document import FileRef
+from schemas.run import ExampleImage, Grid, Prompt
 from tests.trainer_client.synthetic_runs import TRACKS, Plan, make_run, prompts, sha
 from trainer_client.compare import compare
 from trainer_client.compare.runs import open_run
@@ -209,10 +212,17 @@ def test_large_tiles_are_scaled_down(tmp_path: Path) -> None:
     assert "pixelated" not in style
 
 
-def test_a_budget_that_is_too_small_costs_quality(tmp_path: Path) -> None:
-    sheets, original = sheet_of(tmp_path, Plan(tile_px=192))
-    assert len(sheets.style(budget_bytes=1500)) < len(sheets.style())
-    assert embedded(sheets.style(budget_bytes=1)).width == original.width * 64 // 192
+def test_a_budget_that_is_too_small_costs_quality_then_size(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)
+    path = tmp_path / "noise.png"
+    Image.fromarray(noise).resize((384, 384)).save(path)
+    file = FileRef(path=path.name, sha256=sha256_file(path), size_bytes=path.stat().st_size)
+    sheets = Sheets()
+    sheets.add(tmp_path, Grid(file=file, rows=2, columns=2, tile_px=192))
+    best = len(sheets.style())
+    worse = sheets.style(budget_bytes=best // 4)
+    assert len(worse) < best / 2 and embedded(worse).width == 384
+    assert embedded(sheets.style(budget_bytes=1)).width == 128
 
 
 def test_webp_goes_in_as_it_is(tmp_path: Path) -> None:

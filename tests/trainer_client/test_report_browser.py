@@ -49,6 +49,10 @@ seen.open = dialog.open;
 dialog.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
 seen.enlarged = dialog.querySelector("figcaption").textContent;
 dialog.close();
+const strip = document.querySelectorAll("#g0 .key tbody tr")[2].querySelectorAll("button.tile")[1];
+strip.click();
+seen.strip = dialog.querySelector("figcaption").textContent;
+dialog.close();
 const slider = document.querySelector("#g0 input[type=range]");
 slider.value = 2;
 slider.dispatchEvent(new Event("input"));
@@ -102,6 +106,10 @@ def test_arrow_keys_move_and_enter_enlarges(seen: dict[str, Any]) -> None:
     assert seen["stops"] == 1
     assert seen["focused"].startswith("empty, epoch 1,")
     assert seen["open"] is True and seen["enlarged"] == "empty, epoch 3, seed 2"
+
+
+def test_the_key_picture_enlarges_too(seen: dict[str, Any]) -> None:
+    assert seen["strip"] == "template, epoch 1, seed 1"
 
 
 def test_the_film_follows_its_slider(seen: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +86,11 @@ def _check_lists(run: Run, path: Path) -> None:
                     raise BadDocument(
                         f"{path}: epoch {point.epoch}, {field}.{track} has {len(losses)} losses for {expected} images. "
                         "Train the run again, or leave it out."
+                    )
+                if not all(map(math.isfinite, losses)):
+                    raise BadDocument(
+                        f"{path}: epoch {point.epoch}, {field}.{track} has a loss that is no number: it diverged. "
+                        "Train it again with a lower learning rate, or leave it out."
                     )
     if len(report.prompt_references) != len(report.prompts):
         raise BadDocument(

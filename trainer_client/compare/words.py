@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from schemas.comparison import Estimate
@@ -42,6 +43,8 @@ def duration(seconds: float) -> str:
 
 def day(date: str) -> str:
     """2026-11-03 as 3 Nov 2026, in English wherever it is run."""
+    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])-\d{2}", date):
+        return date
     year, month, number = date.split("-")
     names = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
     return f"{int(number)} {names[int(month) - 1]} {year}"

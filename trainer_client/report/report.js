@@ -135,16 +135,27 @@
     return node;
   };
 
+  // The still strips (captions by epoch) become tiles that enlarge, like the others.
+  function strips(section, group) {
+    section.querySelectorAll("table.strips").forEach((table) => {
+      [...table.tBodies[0].rows].forEach((row, run) => [...row.cells].slice(1).forEach((cell, epoch) => {
+        cell.replaceChildren(button(group, { run, epoch, prompt: Number(table.dataset.prompt), seed: 0 }));
+      }));
+      roving(table);
+    });
+  }
+
   // One tab stop a grid; arrow keys go from tile to tile.
   function roving(table) {
     const rows = [...table.tBodies[0].rows].map((row) => [...row.querySelectorAll("button.tile")]);
-    rows.flat().forEach((tile, index) => { tile.tabIndex = index ? -1 : 0; });
+    rows.flat().filter((tile) => !tile.disabled).forEach((tile, index) => { tile.tabIndex = index ? -1 : 0; });
     table.addEventListener("keydown", (event) => {
       const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
       const row = rows.findIndex((line) => line.includes(event.target));
       if (!step || row < 0) return;
-      const next = rows[row + step[0]]?.[rows[row].indexOf(event.target) + step[1]];
       event.preventDefault();
+      let [y, x] = [row, rows[row].indexOf(event.target)], next;
+      do { y += step[0]; x += step[1]; next = rows[y]?.[x]; } while (next?.disabled);
       if (!next) return;
       event.target.tabIndex = -1;
       next.tabIndex = 0;
@@ -281,6 +292,7 @@
 
   document.querySelectorAll(".group").forEach((section) => {
     const group = groups[Number(section.dataset.group)];
+    strips(section, group);
     explorer(section, group);
     film(section, group);
   });

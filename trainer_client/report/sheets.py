@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from schemas.run import Grid
 
 BUDGET_BYTES = 4_000_000  # of all sheets; base64 makes a third more of it, and the page is to stay below 6 MB
-STEPS = ((192, 84), (192, 72), (160, 68), (128, 64), (96, 60), (64, 50))  # (largest tile in px, WebP quality)
+LOSSLESS = 101
+STEPS = (  # (largest tile in px, WebP quality): the first that keeps within the budget
+    *((192, quality) for quality in (LOSSLESS, 96, 92, 88, 84, 78, 72)),
+    *((160, 68), (128, 64), (96, 60), (64, 50)),
+)
+PROBED = 6  # sheets encoded to see whether a step is worth trying
 WEBP_LIMIT_PX = 16_383
 SMALL_TILE_PX = 96  # up to here a tile's pixels are kept square where it is drawn several times larger
 
@@ -48,6 +53,10 @@ class Sheets:
     def add(self, folder: Path, grid: Grid) -> Sheet:
         """Reads a grid of the run in `folder`. Raises NotFound, ChecksumMismatch or BadDocument naming the file."""
         path = folder / grid.file.path
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise BadDocument(
+                f"{folder}: run.json names a grid outside its folder ({grid.file.path}). Leave this run out."
+            )
         if not path.is_file():
             raise NotFound(f"{path}: this grid is missing. Copy it again from where the run was made.")
         if sha256_file(path) != grid.file.sha256:
@@ -63,11 +72,13 @@ class Sheets:
         """The CSS rules that hold every sheet as a data URI, at the best quality that keeps within the budget."""
         sheets = list(self.found.values())
         encoded: list[bytes] = []
-        for largest_px, quality in STEPS:
+        for step in STEPS:
+            if step != STEPS[-1] and _expected_bytes(sheets, step) > budget_bytes:
+                continue
             encoded = []
             for done, sheet in enumerate(sheets):
-                progress("embedding grids", done, len(sheets), f"quality {quality}")
-                encoded.append(_encode(sheet, largest_px, quality, first=quality == STEPS[0][1]))
+                progress("embedding grids", done, len(sheets), f"quality {step[1]}")
+                encoded.append(_encode(sheet, *step))
             if sum(map(len, encoded)) <= budget_bytes:
                 break
         progress("embedding grids", len(sheets), len(sheets))
@@ -108,14 +119,25 @@ def _resized(image: Image.Image, columns: int, rows: int, from_px: int, to_px: i
     return scaled
 
 
-def _encode(sheet: Sheet, largest_px: int, quality: int, first: bool) -> bytes:
-    if first and sheet.as_it_is is not None:
-        return sheet.as_it_is
+def _expected_bytes(sheets: list[Sheet], step: tuple[int, int]) -> float:
+    """What all sheets would take at a step, going by a few of them."""
+    probed = sheets[:: max(1, len(sheets) // PROBED)]
+    pixels = sum(sheet.image.width * sheet.image.height for sheet in sheets)
+    seen = sum(sheet.image.width * sheet.image.height for sheet in probed)
+    return sum(len(_encode(sheet, *step)) for sheet in probed) * pixels / max(seen, 1)
+
+
+def _encode(sheet: Sheet, largest_px: int, quality: int) -> bytes:
     tile_px = min(sheet.tile_px, largest_px)
     image = _resized(sheet.image, sheet.columns, sheet.rows, sheet.tile_px, tile_px)
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=quality, method=4)
-    return buffer.getvalue()
+    if quality == LOSSLESS:
+        image.save(buffer, "WEBP", lossless=True, method=4)
+    else:
+        image.save(buffer, "WEBP", quality=quality, method=4)
+    content = buffer.getvalue()
+    unchanged = sheet.as_it_is if tile_px == sheet.tile_px else None
+    return content if unchanged is None or len(unchanged) > len(content) else unchanged
 
 
 def _rule(sheet: Sheet, content: bytes) -> str:

@@ -2,7 +2,9 @@
 
 -- name: images_to_caption
 -- Each image of a dataset once, in the order it was first seen, with the metadata values at JSON pointers and their types.
-SELECT image_sha256, path, file_name, format, width_px, height_px,
+SELECT image_sha256, path, file_name, format,
+    if(exif_orientation >= 5, height_px, width_px) AS width_px,
+    if(exif_orientation >= 5, width_px, height_px) AS height_px,
     json_extract_string(metadata, $pointers) AS metadata_values,
     json_type(metadata, $pointers) AS metadata_types
 FROM dataset_images
@@ -123,16 +125,14 @@ SELECT c.dataset, c.set_name, c.caption_id, c.text, c.parent_id, c.inputs_digest
     r.strategy, r.strategy_version, CAST(r.options AS VARCHAR) AS options, r.model, r.model_revision, r.by_person,
     r.person, r.restored_from, r.restored_by,
     list(v.number ORDER BY v.number) FILTER (WHERE v.number IS NOT NULL) AS versions
-FROM captions AS c
+FROM (
+    SELECT *, lead(caption_id) OVER (PARTITION BY dataset, set_name ORDER BY caption_id) AS next_caption_id
+    FROM captions
+    WHERE image_sha256 = $image_sha256
+) AS c
 JOIN caption_runs AS r ON r.run_id = c.run_id
 LEFT JOIN versions AS v ON v.dataset = c.dataset AND v.set_name = c.set_name AND v.last_caption_id >= c.caption_id
-    AND v.last_caption_id < coalesce((
-        SELECT min(later.caption_id)
-        FROM captions AS later
-        WHERE later.dataset = c.dataset AND later.set_name = c.set_name
-            AND later.image_sha256 = c.image_sha256 AND later.caption_id > c.caption_id
-    ), 9223372036854775807)
-WHERE c.image_sha256 = $image_sha256
+    AND v.last_caption_id < coalesce(c.next_caption_id, 9223372036854775807)
 GROUP BY ALL
 ORDER BY c.dataset, c.set_name, c.caption_id;
 

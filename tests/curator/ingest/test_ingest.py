@@ -307,7 +307,9 @@ def test_metadata_comes_from_folder_table_then_given_table_then_sidecar(lab: Lab
     assert lab.rejects() == {"metadata.jsonl:1": "row-without-image"}, "the nearest table is the one that counts"
 
 
-@pytest.mark.parametrize("key", ["sub/Café.png", "sub/Café", "Café.png", "Café", "sub\\Cafe\u0301.png", "./sub/Café.png"])
+@pytest.mark.parametrize(
+    "key", ["sub/Café.png", "sub/Café", "Café.png", "Café", "sub\\Cafe\u0301.png", "./sub/Café.png"]
+)
 def test_the_ways_a_row_may_name_a_picture(lab: Lab, key: str) -> None:
     put(lab.pictures / "sub" / "Café.png", 1)
     table = lab.pictures.parent / "t.json"
@@ -389,7 +391,9 @@ def test_an_ingest_interrupted_between_reading_and_its_end_is_finished_by_the_ne
     lab.ingest()
     put(lab.pictures / "b.png", 2)
     with monkeypatch.context() as patch:
-        patch.setattr("curator.ingest.run.IngestRun._write_rejects", lambda run: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            "curator.ingest.run.IngestRun._write_rejects", lambda run: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             lab.ingest()
     result = lab.ingest()

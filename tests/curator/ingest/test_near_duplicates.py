@@ -12,7 +12,9 @@ from curator.ingest.near_duplicates import group
 NONE = np.array([], dtype=np.uint64)
 
 
-def by_comparing_all(representatives: NDArray[np.uint64], pictures: NDArray[np.uint64], bits: int) -> list[tuple[int, int]]:
+def by_comparing_all(
+    representatives: NDArray[np.uint64], pictures: NDArray[np.uint64], bits: int
+) -> list[tuple[int, int]]:
     """The definition: nearest representative within the distance, the earliest of equals; else a new one."""
     known = [(int(value), place) for place, value in enumerate(representatives)]
     out = []

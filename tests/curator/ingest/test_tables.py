@@ -70,7 +70,16 @@ def test_tsv_is_split_at_tabs(tmp_path: Path) -> None:
 
 
 def test_bad_csv_lines_are_rejects_and_the_rest_is_read(tmp_path: Path) -> None:
-    lines = [b"file_name,text", b"a.png,one", b"b.png", b"c.png,x,y", b"d.png,\xff", b",nameless", b"a.png,again", b"e.png,last"]
+    lines = [
+        b"file_name,text",
+        b"a.png,one",
+        b"b.png",
+        b"c.png,x,y",
+        b"d.png,\xff",
+        b",nameless",
+        b"a.png,again",
+        b"e.png,last",
+    ]
     read = table(tmp_path, "t.csv", b"\n".join(lines))
     assert values(read) == {"a.png": {"text": "one"}, "e.png": {"text": "last"}}
     bad = Reason.BAD_ROW

@@ -30,7 +30,16 @@ def test_finds_pictures_in_all_folders_in_order(tmp_path: Path) -> None:
 
 
 def test_passes_over_hidden_files_texts_about_the_folder_and_our_own(tmp_path: Path) -> None:
-    names = (".hidden.png", ".git/a.png", "Thumbs.db", "__MACOSX/a.png", "README.md", "LICENSE", "license.txt", "sub/NOTICE")
+    names = (
+        ".hidden.png",
+        ".git/a.png",
+        "Thumbs.db",
+        "__MACOSX/a.png",
+        "README.md",
+        "LICENSE",
+        "license.txt",
+        "sub/NOTICE",
+    )
     own = tmp_path / "lab.duckdb"
     listing = listed(tmp_path, *names, "lab.duckdb", "sub/lab.duckdb", left_out=(own,))
     assert [entry.file_name for entry in listing.candidates] == ["sub/lab.duckdb"]
@@ -41,7 +50,11 @@ def test_tables_and_sidecars(tmp_path: Path) -> None:
     listing = listed(
         tmp_path, "metadata.jsonl", "sub/metadata.csv", "sub/Metadata.parquet", "a.png", "a.txt", "b.jpg", "b.jpg.txt"
     )
-    assert [entry.file_name for entry in listing.tables] == ["metadata.jsonl", "sub/Metadata.parquet", "sub/metadata.csv"]
+    assert [entry.file_name for entry in listing.tables] == [
+        "metadata.jsonl",
+        "sub/Metadata.parquet",
+        "sub/metadata.csv",
+    ]
     sidecars = {name: entry.file_name for name, entry in listing.sidecars.items()}
     assert sidecars == {"a.png": "a.txt", "b.jpg": "b.jpg.txt"}
 

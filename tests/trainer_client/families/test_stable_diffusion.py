@@ -268,3 +268,11 @@ def test_a_hub_name_with_only_an_fp16_variant(base: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(DiffusionPipeline, "download", download)
     family = load_family("owner/model", revision="main")
     assert (family.base, family.revision) == ("owner/model", "main")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dtype", "levels"), [(torch.float32, 2), (torch.bfloat16, 40)])
+def test_pictures_on_the_gpu_are_those_on_the_cpu(base: Path, dtype: torch.dtype, levels: int) -> None:
+    on_cpu = draw_tiles(load_family(str(base)), ["a red fox"], [1, 2], steps=8).int()
+    on_gpu = draw_tiles(load_family(str(base), "cuda", dtype), ["a red fox"], [1, 2], steps=8).int()
+    assert (on_cpu - on_gpu).abs().float().mean() <= levels

@@ -88,8 +88,9 @@ def caption(
     captioner = captioners.load(strategy)
     parsed = captioners.parse_options(captioner, options)
     _check(catalog, dataset, captioner, set_name, by)
-    fields = chosen_fields(captioner, parsed, available_fields(catalog, dataset))
-    images, inputs = image_inputs(catalog, dataset, fields)
+    in_metadata = catalog.metadata_fields(dataset)
+    fields = chosen_fields(captioner, parsed, available_fields(in_metadata))
+    images, inputs = image_inputs(catalog, dataset, fields, in_metadata)
     result = CaptionResult(
         dataset=dataset,
         set_name=set_name,

@@ -22,10 +22,9 @@ BUILT_IN = ("file_name", "file_stem", "folder", "format", "width_px", "height_px
 IDENTITY = ("image_sha256", "image_path")
 
 
-def available_fields(catalog: Catalog, dataset: str) -> list[str]:
-    """The fields a strategy may read of the images of a dataset: their metadata's, then the built-in ones."""
-    fields = dict.fromkeys([*catalog.metadata_fields(dataset), *BUILT_IN])
-    return [name for name in fields if name not in IDENTITY]
+def available_fields(metadata_fields: Sequence[str]) -> list[str]:
+    """The fields a strategy may read of a dataset's images: their metadata's, then the built-in ones."""
+    return [name for name in dict.fromkeys([*metadata_fields, *BUILT_IN]) if name not in IDENTITY]
 
 
 def chosen_fields(captioner: Captioner, options: Any, available: list[str]) -> list[str]:
@@ -39,11 +38,13 @@ def chosen_fields(captioner: Captioner, options: Any, available: list[str]) -> l
     return wanted
 
 
-def image_inputs(catalog: Catalog, dataset: str, fields: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def image_inputs(
+    catalog: Catalog, dataset: str, fields: Sequence[str], metadata_fields: Sequence[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The images (`image_sha256`, `file_name`) and, row by row, what a strategy gets of them: identity and `fields`."""
     import polars as pl
 
-    in_metadata = [name for name in catalog.metadata_fields(dataset) if name in fields]
+    in_metadata = [name for name in fields if name in metadata_fields]
     images = catalog.images_to_caption(dataset, [_pointer(name) for name in in_metadata])
     columns = {name: _metadata_column(images, place) for place, name in enumerate(in_metadata)}
     if "file_names" in fields:

@@ -21,14 +21,14 @@ GRAMMAR = re.compile(r"(?:(?P<dataset>[^@]+)/)?(?P<set>[a-z0-9_-]+)(?:@(?P<numbe
 
 
 class Reference(BaseModel):
-    """A caption set (`number` None: as it is now) or one version of it, found in the catalog."""
+    """A caption set as it is now (`number` None) or one version of it: the revisions up to `last_caption_id`."""
 
     model_config = ConfigDict(frozen=True)
 
     dataset: str
     set_name: str
     number: int | None
-    last_caption_id: int | None
+    last_caption_id: int
     captions: int
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ def resolve(catalog: Catalog, text: str) -> Reference:
         raise BadOption(f"{text}: several datasets have a set of that name. Write one of {candidates}.")
     found = named[0]
     if not suffix:
-        return Reference.model_validate({**found, "number": None, "last_caption_id": None})
+        return Reference.model_validate({**found, "number": None})
     return _version(catalog, found["dataset"], found["set_name"], int(match["number"]))
 
 

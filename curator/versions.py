@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
@@ -71,18 +69,21 @@ class RestoreResult(BaseModel):
     uncommitted: int = Field(description="Captions that were in no version; they are in the history only.")
 
 
-def captions_digest(captions: Iterable[tuple[str, str]]) -> str:
-    """SHA-256 over the canonical JSON (RFC 8785) of [[image sha256, caption], ...], which come sorted by image.
+def captions_digest(captions: pl.DataFrame) -> str:
+    """SHA-256 over the canonical JSON (RFC 8785) of [[image sha256, caption], ...]; `image_sha256`, `text`, by image.
 
-    For arrays of strings, RFC 8785 asks for what `json.dumps` writes without blanks and needless escapes;
-    a test holds the two equal. Hashed piece by piece, so that memory doesn't grow with the text.
+    The JSON that Polars writes of a text is the canonical one: no blanks, no needless escapes; a test holds the two
+    equal. Written and hashed piece by piece, so that memory doesn't grow with the text.
     """
+    import polars as pl
+
+    start, end = '{"text":', "}"
+    text = pl.struct("text").struct.json_encode().str.strip_prefix(start).str.strip_suffix(end)
+    row = pl.concat_str(pl.lit('["'), "image_sha256", pl.lit('",'), text, pl.lit("]"))
     digest = hashlib.sha256(b"[")
-    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-    rows = list(captions)
-    for start in range(0, len(rows), ROWS_A_PIECE):
-        piece = encode(rows[start : start + ROWS_A_PIECE])[1:-1]
-        digest.update(("," if start else "").encode() + piece.encode())
+    for first in range(0, captions.height, ROWS_A_PIECE):
+        piece = captions.slice(first, ROWS_A_PIECE).select(row.str.join(",")).item()
+        digest.update(("," if first else "").encode() + piece.encode())
     digest.update(b"]")
     return digest.hexdigest()
 
@@ -92,16 +93,15 @@ def commit(catalog: Catalog, reference: str, message: str, person: str | None = 
     named = resolve(catalog, reference)
     if named.number is not None:
         raise BadOption(f"{reference}: a commit makes the next version; name the set alone: {_set(named)}.")
-    last_caption_id = _last_caption_id(catalog, named)
-    texts = catalog.caption_texts(named.dataset, named.set_name, last_caption_id)
-    digest = captions_digest(texts.select("image_sha256", "text").iter_rows())
+    texts = catalog.caption_texts(named.dataset, named.set_name, named.last_caption_id)
+    digest = captions_digest(texts)
     versions = set_versions(catalog, named.dataset, named.set_name)
     latest = versions[-1] if versions else None
     if latest and latest["digest"] == digest:
         return _commit_result(f"{_set(named)}@{latest['number']}", digest, texts.height, latest["message"], None)
-    differences = _differences(catalog, named, latest["last_caption_id"] if latest else 0, last_caption_id)
+    differences = _differences(catalog, named, latest["last_caption_id"] if latest else 0, named.last_caption_id)
     catalog.add_version(
-        named.dataset, named.set_name, last_caption_id, texts.height, digest, message, person or user_name()
+        named.dataset, named.set_name, named.last_caption_id, texts.height, digest, message, person or user_name()
     )
     number = set_versions(catalog, named.dataset, named.set_name)[-1]["number"]
     return _commit_result(f"{_set(named)}@{number}", digest, texts.height, message, differences)
@@ -112,7 +112,7 @@ def versions(catalog: Catalog, reference: str | None = None) -> VersionsResult:
     only = resolve(catalog, reference) if reference else None
     sets = []
     for row in catalog.caption_sets().iter_rows(named=True):
-        named = Reference.model_validate({**row, "number": None, "last_caption_id": None})
+        named = Reference.model_validate({**row, "number": None})
         if only and _set(only) != _set(named):
             continue
         found = set_versions(catalog, named.dataset, named.set_name)
@@ -158,11 +158,6 @@ def counts(differences: pl.DataFrame) -> dict[str, int]:
 
 def _set(reference: Reference) -> str:
     return f"{reference.dataset}/{reference.set_name}"
-
-
-def _last_caption_id(catalog: Catalog, named: Reference) -> int:
-    rows = catalog.caption_sets().iter_rows(named=True)
-    return next(int(row["last_caption_id"]) for row in rows if f"{row['dataset']}/{row['set_name']}" == _set(named))
 
 
 def _differences(catalog: Catalog, named: Reference, before: int | None, after: int | None) -> pl.DataFrame:

@@ -34,10 +34,10 @@ class Captions(Connection):
     """Queries on captions."""
 
     def images_to_caption(self, dataset: str, pointers: list[str]) -> pl.DataFrame:
-        """Each image of a dataset once, in the order it was first seen, with metadata at these JSON pointers (RFC 6901).
+        """Each image of a dataset once, in the order first seen, with metadata at these JSON pointers (RFC 6901).
 
-        Columns: image_sha256, path, file_name, format, width_px, height_px (upright), and two lists aligned with `pointers`:
-        metadata_values (text; lists as JSON text) and metadata_types (JSON type names, null where there is nothing).
+        Columns: image_sha256, path, file_name, format, width_px, height_px (upright), and two lists aligned with
+        `pointers`: metadata_values (text; lists as JSON text) and metadata_types (JSON type names, null for nothing).
         """
         return self._read("images_to_caption", dataset=dataset, pointers=pointers)
 
@@ -96,7 +96,7 @@ class Captions(Connection):
     def restore_captions(
         self, dataset: str, set_name: str, restored_from: str, restored_by: str, rows: pl.DataFrame
     ) -> None:
-        """Adds revisions whose runs are copies. Columns: image_sha256, text, inputs_digest, parent_id, run_id, old_run_id."""
+        """Adds revisions whose runs are copies: image_sha256, text, inputs_digest, parent_id, run_id, old_run_id."""
         self._write(
             "restore_captions",
             rows=rows,

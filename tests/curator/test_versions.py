@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,6 +38,10 @@ def texts(catalog: Catalog) -> list[str]:
     return sorted(catalog.caption_texts("zoo", "t")["text"].to_list())
 
 
+def frame(captions: list[tuple[str, str]]) -> pl.DataFrame:
+    return pl.DataFrame(captions, schema={"image_sha256": pl.String, "text": pl.String}, orient="row")
+
+
 sorted_captions = st.dictionaries(
     st.integers(0, 99), st.text(st.characters(exclude_categories=("Cs",)), max_size=20), max_size=5
 ).map(lambda found: sorted((sha(number), text) for number, text in found.items()))
@@ -45,21 +50,21 @@ sorted_captions = st.dictionaries(
 @settings(max_examples=60, deadline=None)
 @given(sorted_captions)
 def test_the_digest_is_that_of_canonical_json(captions: list[tuple[str, str]]) -> None:
-    assert captions_digest(captions) == sha256_json([list(row) for row in captions])
+    assert captions_digest(frame(captions)) == sha256_json([list(row) for row in captions])
 
 
 def test_the_digest_of_many_rows_is_that_of_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     captions = sorted((sha(number), f'a {number}\n\x7f\u2028"\\') for number in range(10))
-    whole = captions_digest(captions)
+    whole = captions_digest(frame(captions))
     monkeypatch.setattr("curator.versions.ROWS_A_PIECE", 3)
-    assert captions_digest(captions) == whole == sha256_json([list(row) for row in captions])
+    assert captions_digest(frame(captions)) == whole == sha256_json([list(row) for row in captions])
 
 
 def test_a_commit_makes_the_next_version_and_nothing_new_makes_none(catalog: Catalog) -> None:
     template(catalog, "a ${name}")
     first = commit(catalog, "zoo/t", "first", "ana")
     assert (first.version, first.captions, first.unchanged, first.added) == ("zoo/t@1", 2, False, 2)
-    assert first.digest == captions_digest(sorted([(sha(0), "a fox"), (sha(1), "a owl")]))
+    assert first.digest == captions_digest(frame(sorted([(sha(0), "a fox"), (sha(1), "a owl")])))
     again = commit(catalog, "t", "again")
     assert (again.version, again.unchanged, again.message) == ("zoo/t@1", True, "first")
     template(catalog, "a ${name|lower}")  # new rows, the same captions

@@ -9,7 +9,7 @@ WORDS = "a photo of the red fox and an owl's nest in 1999, it's big; cats don't 
 
 
 def write_tiny_clip(folder: Path, limit: int = 77) -> Path:
-    """Writes vocab.json, merges.txt and tokenizer_config.json of a CLIP tokenizer of some hundred tokens to `folder`."""
+    """Writes vocab.json, merges.txt and tokenizer_config.json of a CLIP tokenizer of some hundred tokens."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
     from curator.tokens import CLIP_WORDS

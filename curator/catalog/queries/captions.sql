@@ -21,8 +21,12 @@ GROUP BY image_sha256;
 -- name: metadata_fields
 -- The names that occur in the metadata of a dataset's images, in the order they first occur.
 SELECT field
-FROM (SELECT first_file_id, json_keys(metadata) AS names FROM dataset_images WHERE dataset = $dataset) AS images,
-    unnest(names) WITH ORDINALITY AS named(field, place)
+FROM (
+    SELECT json_keys(metadata) AS names, min(first_file_id) AS first_file_id
+    FROM dataset_images
+    WHERE dataset = $dataset
+    GROUP BY names
+) AS images, unnest(names) WITH ORDINALITY AS named(field, place)
 GROUP BY field
 ORDER BY min(first_file_id), min(place);
 

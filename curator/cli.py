@@ -78,11 +78,10 @@ def ingest(
 
     A value of COLUMN names a picture by path in FOLDER, that without suffix, file name, or file name without suffix.
     """
-    from getpass import getuser
-
     from curator import ingest as stage
     from curator.catalog import Catalog
     from curator.ingest.show import account
+    from curator.person import user_name
 
     with Catalog(catalog) as opened, progress_bar(as_json) as progress:
         result = stage.ingest(
@@ -92,7 +91,7 @@ def ingest(
             metadata=metadata,
             join_on=join_on,
             max_pixels=stage.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels,
-            person=person or getuser(),
+            person=person or user_name(),
             threads=threads,
             progress=progress,
         )
@@ -124,6 +123,30 @@ def rejects(dataset: str | None, reason: str | None, limit: int, catalog: Path, 
     with Catalog(catalog) as opened:
         result = stage.rejects(opened, dataset, reason)
     show(result, as_json, lambda found: stage.account(found, limit))
+
+
+@main.command()
+@catalog_option
+@json_option
+@catch_errors
+def doctor(catalog: Path, as_json: bool) -> None:
+    """Check the catalog against the disk, and say what mends each finding.
+
+    Files missing or changed since they were read, interrupted ingests, versions whose digest is no longer right: exit
+    code 1. Rejects, images without a caption, near-duplicates, uncommitted captions: told, exit code 0.
+
+    \b
+    Example:
+      curator doctor --catalog lab.duckdb
+    """
+    from curator import doctor as stage
+    from curator.catalog import Catalog
+
+    with Catalog(catalog) as opened, progress_bar(as_json) as progress:
+        result = stage.doctor(opened, progress)
+    show(result, as_json, stage.account)
+    if not result.healthy:
+        sys.exit(1)
 
 
 for command in CAPTION_COMMANDS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +40,9 @@ def init(path: Path) -> InitResult:
 def account(result: InitResult) -> str:
     """The result for a person."""
     if result.created:
-        return f"Made {result.catalog}, an empty catalog.\nNext: curator ingest FOLDER --dataset NAME"
+        usual = os.environ.get("CURATOR_CATALOG") or "amatl.duckdb"
+        where = "" if result.catalog == usual else f" --catalog {shlex.quote(result.catalog)}"
+        return f"Made {result.catalog}, an empty catalog.\nNext: curator ingest FOLDER --dataset NAME{where}"
     holds = ", ".join(result.datasets) or "no datasets yet"
     return f"{result.catalog} is a catalog already ({holds}); nothing to do."
 

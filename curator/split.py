@@ -88,11 +88,7 @@ def assign(groups: Iterable[Group], rule: Rule) -> Assignment:
         held_out = _by_match(drawn, rule.matches, rule.also_trained, notes)
     else:
         fraction = DEFAULT_FRACTION if rule.fraction is None else rule.fraction
-        held_out = {
-            group.representative_sha256
-            for group in drawn
-            if group.stored is None and draw(group.representative_sha256) < fraction * 2**64
-        }
+        held_out = _by_lot(drawn, fraction, notes)
     splits: dict[str, Split] = {
         group.representative_sha256: "validation"
         if group.stored == "validation" or group.representative_sha256 in held_out
@@ -108,6 +104,17 @@ def assign(groups: Iterable[Group], rule: Rule) -> Assignment:
 
 def _images(groups: Iterable[Group]) -> int:
     return sum(group.images for group in groups)
+
+
+def _by_lot(drawn: Sequence[Group], fraction: float, notes: list[str]) -> set[str]:
+    lots = {
+        group.representative_sha256
+        for group in drawn
+        if group.stored is None and draw(group.representative_sha256) < fraction * 2**64
+    }
+    if fraction and not lots and all(group.stored != "validation" for group in drawn):
+        notes.append(f"No image is held out: a share of {fraction:g} drew none. For a number of them: --holdout N.")
+    return lots
 
 
 def _by_count(drawn: Sequence[Group], wanted: int, also_trained: bool, notes: list[str]) -> set[str]:

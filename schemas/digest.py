@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,19 @@ def snapshot_identity(samples: Iterable[tuple[str, Mapping[str, str | None], str
     Neither dates, nor file names, nor provenance enter: the same content has the same identity anywhere.
     Hashed sample by sample, so that memory doesn't grow with the text.
     """
-    import rfc8785
-
     digest = hashlib.sha256(b"[")
     for position, (sha256, captions, split) in enumerate(sorted(samples, key=lambda sample: sample[0])):
         digest.update(b"," if position else b"")
-        digest.update(rfc8785.dumps([sha256, dict(captions), split]))
+        digest.update(_canonical([sha256, dict(captions), split], all(map(str.isascii, captions))))
     digest.update(b"]")
     return digest.hexdigest()
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+
+
+def _canonical(value: Any, plain: bool) -> bytes:
+    """Canonical JSON. `plain`: text and nulls under ASCII names, for which `json` does the same ten times as fast."""
+    import rfc8785
+
+    return _encode(value).encode() if plain else rfc8785.dumps(value)

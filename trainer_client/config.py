@@ -113,6 +113,9 @@ class TrainConfig(BaseModel):
     precision: Literal["auto", "bf16", "fp32"] = _option(
         "auto", RUN, "Arithmetic of the passes; weights are kept in fp32. auto: bf16 on a GPU, fp32 on the CPU."
     )
+    cuda_graph: Literal["auto", "on", "off"] = _option(
+        "auto", RUN, "Replay recorded kernels on a GPU; auto: for small models.", decides=False
+    )
     cache: Path | None = _option(
         None,
         RUN,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from trainer_client.graphed import Graphed, worth_it
 from trainer_client.schedule import Plan, ema_decay, learning_rate
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ class Learner:
             fused=True,
         )
         self.average = {name: weight.detach().clone() for name, weight in self.parameters.items()} if config.ema else {}
+        weights = list(self.parameters.values())
+        recorded = worth_it(config.cuda_graph, family.device, weights) and not config.train_text_encoder
+        self.graphed = Graphed(self._backward, weights) if recorded else None
         self.finite = torch.ones((), dtype=torch.bool, device=family.device)
 
     def learn(self, data: TrainingSet, drawn: Drawn) -> Tensor:
@@ -50,17 +54,18 @@ class Learner:
         """
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.family.device)
         for micro in drawn.split(self.config.batch_size):
-            losses_B = self._losses(data, micro)
-            (losses_B.sum() / self.plan.full_step_images).backward()  # type: ignore[no-untyped-call]
-            loss_sum += losses_B.detach().double().sum()
+            text_BTD = data.embedded(self.family, micro.captions_B)
+            losses_B = (self.graphed or self._backward)(micro, text_BTD)
+            loss_sum += losses_B.double().sum()
         self._update(loss_sum)
         return loss_sum
 
-    def _losses(self, data: TrainingSet, micro: Drawn) -> Tensor:
-        """Weighted mean squared error of each image, (B,)."""
-        text_BTD = data.embedded(self.family, micro.captions_B)
+    def _backward(self, micro: Drawn, text_BTD: Tensor) -> Tensor:
+        """The weighted mean squared error of each image, (B,); adds its gradient to the parameters'."""
         predicted_BCHW = self.family.predict(micro.noisy_BCHW, micro.timesteps_B, text_BTD)
-        return (predicted_BCHW - micro.target_BCHW).square().mean(dim=(1, 2, 3)) * micro.weights_B
+        losses_B = (predicted_BCHW - micro.target_BCHW).square().mean(dim=(1, 2, 3)) * micro.weights_B
+        (losses_B.sum() / self.plan.full_step_images).backward()  # type: ignore[no-untyped-call]
+        return losses_B.detach()
 
     def _update(self, loss_sum: Tensor) -> None:
         limit = self.config.clip_norm or float("inf")
@@ -69,7 +74,7 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, self.plan, self.step)
         self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad(set_to_none=self.graphed is None)
         if self.average:
             weights = [weight.detach() for weight in self.parameters.values()]
             torch._foreach_lerp_(list(self.average.values()), weights, 1 - ema_decay(self.config, self.step))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from curator.catalog.captions import Captions
+from curator.catalog.checks import Checks
 from curator.catalog.connection import CatalogLocked, NotACatalog, connect
 from curator.catalog.images import Images
 from curator.catalog.splits import Splits
@@ -20,7 +21,7 @@ from schemas.errors import AlreadyExists, AmatlError
 __all__ = ["Catalog", "CatalogLocked", "NotACatalog"]
 
 
-class Catalog(Images, Captions, Versions, Splits):
+class Catalog(Images, Captions, Versions, Splits, Checks):
     """An open catalog. `with Catalog(path) as catalog: ...`; `Catalog.create(path)` makes a new one."""
 
     @classmethod

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from curator.ingest.formats import check_complete, sniff
+from curator.ingest.formats import check_complete, jpeg_has_exif, sniff
 from curator.ingest.rejects import Reason, Unusable
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _decode_jpeg(data: bytes) -> Decoded | None:
     if colours in {"CMYK", "YCCK"}:
         return None
     grey = simplejpeg.decode_jpeg(data, "GRAY", min_height=SMALL_PX, min_width=SMALL_PX, strict=True)[:, :, 0]
-    orientation = _exif_orientation(_open(data, "jpeg")) if b"Exif\0" in data else 1
+    orientation = _exif_orientation(_open(data, "jpeg")) if jpeg_has_exif(data) else 1
     return Decoded("jpeg", width_px, height_px, False, orientation, _upright(grey, orientation))
 
 
@@ -118,7 +118,7 @@ def _decode_with_pillow(data: bytes, image_format: str, max_pixels: int) -> Deco
     with _open(data, image_format) as image:
         width_px, height_px = image.size
         _refuse_large(width_px, height_px, max_pixels)
-        # Pillow turns a TIFF upright as it loads it and forgets the orientation; a PNG may tell its own only when loaded.
+        # Pillow turns a TIFF upright as it loads it and forgets the orientation; a PNG may tell its own only then.
         orientation = _exif_orientation(image) if image_format == "tiff" else 1
         if orientation >= 5:
             width_px, height_px = height_px, width_px
@@ -170,7 +170,8 @@ def _grey_of_deep(values_HW: NDArray[np.generic]) -> NDArray[np.uint8]:
     values = np.nan_to_num(values_HW.astype(np.float32))
     top = float(values.max())
     scale = 255.0 if values_HW.dtype.kind == "f" and top <= 1 else 1 / 257 if top > 255 else 1.0
-    return np.clip(values * scale, 0, 255).astype(np.uint8)
+    grey: NDArray[np.uint8] = np.clip(values * scale, 0, 255).astype(np.uint8)
+    return grey
 
 
 def _reduced(image: Image) -> Image:

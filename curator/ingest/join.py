@@ -77,7 +77,8 @@ class Tables:
         table = self.explicit
         if table and table.rows and not any(row.place in self.used for row in table.rows.values()):
             columns = ", ".join(table.columns)
-            yield f"no row of {Path(table.path).name} names a picture. Is {join_on} the right column? There are: {columns}."
+            name = Path(table.path).name
+            yield f"no row of {name} names a picture. Is {join_on} the right column? There are: {columns}."
 
     def _all(self) -> list[Table]:
         return [*self.by_folder.values(), *([self.explicit] if self.explicit else [])]

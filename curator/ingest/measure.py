@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def _read(path: Path, max_pixels: int) -> bytes:
         if not head:
             raise Unusable(Reason.ZERO_BYTE, "the file is empty")
         sniff(head)
-        rest = file.read(most_bytes)
-        if len(rest) == most_bytes and file.read(1):
+        if os.fstat(file.fileno()).st_size > most_bytes:
             raise Unusable(Reason.TOO_LARGE, f"more than {most_bytes:,} bytes")
-        return head + rest
+        file.seek(0)  # reading on and joining the two would copy every file once more
+        return file.read()

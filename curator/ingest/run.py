@@ -50,8 +50,7 @@ class IngestRun:
             self.rejects = dict(self.known.rejects)
             self.tally["unchanged"] = len(as_before)
             return
-        self.progress("reading metadata", 0, None)
-        tables = read_tables(self.listing, self.table, self.options["join_on"])
+        tables = self._read_tables()
         self.notes += tables.notes
         for reject in tables.rejects:
             self._reject(reject)
@@ -120,6 +119,15 @@ class IngestRun:
         return all(key in self.known.rejects for key in met) and all(
             key in met or key[0] in there or key[0].rpartition(":")[0] in self.sources for key in self.known.rejects
         )
+
+    def _read_tables(self) -> Tables:
+        count = len(self.listing.tables) + (self.table is not None)
+        if count:
+            self.progress("reading metadata", 0, count)
+        tables = read_tables(self.listing, self.table, self.options["join_on"])
+        if count:
+            self.progress("reading metadata", count, count)
+        return tables
 
     def _read(self, tables: Tables) -> None:
         results = read_pictures(self.to_read, self.options["max_pixels"], self.threads)

@@ -36,7 +36,8 @@ class Holdout:
     def text(self) -> str | None:
         """The rule as the manifest tells it."""
         given = [self.count, self.fraction, self.expression]
-        return next((str(option) for option in given if option is not None), None)
+        text = next((str(option) for option in given if option is not None), None)
+        return f"{text}, trained images too" if text and self.also_trained else text
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+
+import click
+
 from curator.snapshot import SnapshotResult
 
 REASONS = {
@@ -14,7 +18,7 @@ REASONS = {
 def account(result: SnapshotResult) -> str:
     """What was made, what is in it, what was left out."""
     state = "already there, unchanged" if result.unchanged else f"a snapshot of {result.dataset}"
-    lines = [f"{result.folder}: {state}", _line("identity", result.identity)]
+    lines = [f"{click.style(result.folder, bold=True)}: {state}", "", _line("identity", result.identity)]
     lines.append(_line("train", _images(result.train)))
     lines.append(_line("held out", _images(result.held_out)))
     width = max(len(track.column) for track in result.tracks)
@@ -27,7 +31,8 @@ def account(result: SnapshotResult) -> str:
     lines += [_line("licence", f"{_images(images)}: {license}") for license, images in result.licenses.items()]
     how = ", ".join(f"{images} {method}" for method, images in sorted(result.placed.items()))
     lines.append(_line("files", f"{result.size_bytes / 1e6:.1f} MB of images{f', {how}' if how else ''}"))
-    return "\n".join([*lines, *(f"Note: {note}" for note in result.notes)])
+    lines += [click.style(f"\nNote: {note}", fg="yellow") for note in result.notes]
+    return "\n".join([*lines, "", f"Next: trainer check {shlex.quote(str(result.folder))} --base MODEL"])
 
 
 def _line(what: str, value: str) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from curator.catalog import Catalog
 from curator.snapshot import Holdout, NothingToExport, files, snapshot
 from curator.split import CannotHoldOut
 from curator.where import BadExpression
@@ -371,6 +375,29 @@ def test_what_a_killed_snapshot_left_is_removed_by_the_next_one(lab: Lab, zoo: d
     snapshot(lab.write(), ["human@1"], tmp_path / "snap")
     assert not (tmp_path / ".snap.999.partial").exists()
     assert (tmp_path / ".snapper.999.partial").exists()
+
+
+def test_killed_on_the_way_it_leaves_nothing_that_looks_like_a_snapshot(
+    lab: Lab, zoo: dict[str, str], tmp_path: Path
+) -> None:
+    lab.close()
+    program = f"""
+import os, signal
+from pathlib import Path
+from curator import snapshot
+from curator.catalog import Catalog
+snapshot.write_samples = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+with Catalog({str(tmp_path / "lab.duckdb")!r}) as catalog:
+    snapshot.snapshot(catalog, ["human@1"], Path({str(tmp_path / "snap")!r}))
+"""
+    assert subprocess.run([sys.executable, "-c", program]).returncode == -signal.SIGKILL
+    (left,) = tmp_path.glob(".snap.*.partial")
+    assert list(left.glob("*/*.png"))
+    assert not [path for path in tree(tmp_path) if path.endswith("manifest.json") or path.startswith("snap")]
+    with Catalog(tmp_path / "lab.duckdb") as catalog:
+        assert catalog.stored_splits("zoo").is_empty()
+        snapshot(catalog, ["human@1"], tmp_path / "snap")
+    assert not left.exists()
 
 
 def test_the_folder_of_a_living_snapshot_is_left_alone(lab: Lab, zoo: dict[str, str], tmp_path: Path) -> None:

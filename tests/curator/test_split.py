@@ -198,6 +198,14 @@ def test_a_match_of_nothing_is_said() -> None:
     ]
 
 
+def test_a_share_that_draws_nothing_is_said() -> None:
+    groups = sorted(singles(50), key=lambda group: draw(group.representative_sha256))[-3:]
+    assert assign(groups, Rule()).notes == [
+        "No image is held out: a share of 0.1 drew none. For a number of them: --holdout N."
+    ]
+    assert not assign(groups, Rule(fraction=0)).notes
+
+
 def test_something_must_be_left_to_train_on() -> None:
     with pytest.raises(CannotHoldOut, match="nothing is left to train on"):
         assign(singles(5), Rule(count=5))

@@ -35,7 +35,7 @@ def test_loss_that_misleads_is_called_so(tmp_path: Path) -> None:
         plan("template", 0.02, 0.04, 0.1, level=0.17),
         plan("human", 0.02, 0.02, 0.2, level=0.17),
     )
-    assert group.headline.startswith("Template captions, about 3 epochs") and group.chosen == ["template"]
+    assert group.headline.startswith("Template captions, 3 epochs or more") and group.chosen == ["template"]
     said = text(group)
     assert "Template follows its words the most" in said
     assert "Empty leaks its style the most" in said and "template least" in said
@@ -65,6 +65,13 @@ def test_nothing_learned_at_all(tmp_path: Path) -> None:
     group = group_of(tmp_path, plan("template", -0.02, 0.02, 0.1), plan("human", -0.02, 0.02, 0.1))
     assert group.headline == f"By epoch {group.judged_epoch} nothing was learned that the held-out images show."
     assert "training did harm" in text(group) and group.chosen == []
+
+
+def test_a_run_that_ignores_its_words_is_not_said_to_rely(tmp_path: Path) -> None:
+    group = group_of(tmp_path, plan("template", 0.02, 0.03, 0.1), plan("human", 0.02, 0.0, 0.1, noise=0.01))
+    assert "not clearly for human" in text(group) and "Template follows its words the most" in text(group)
+    neither = group_of(tmp_path / "n", *(plan(name, 0.02, 0.0, 0.1, noise=0.01) for name in ("template", "human")))
+    assert "Whether any run follows its words can't be told" in text(neither)
 
 
 def test_few_images_are_said_and_tiny_numbers_choose_nothing(tmp_path: Path) -> None:
@@ -121,4 +128,4 @@ def test_epochs_cost_money_where_there_is_a_price(tmp_path: Path) -> None:
     report = make_run(tmp_path / "p", Plan("template"))
     priced = report.cost.model_copy(update={"price_per_hour": 36.0})
     group = group_of(tmp_path, Plan("template", fields={"cost": priced}))
-    assert "10 s (0.10)" in text(group)
+    assert "10 s (cost 0.10)" in text(group)

@@ -26,6 +26,7 @@ FROZEN_FLAGS = [
     "--caption-dropout",
     "--captions",
     "--clip-norm",
+    "--cuda-graph",
     "--device",
     "--ema",
     "--ema-decay",
@@ -134,5 +135,6 @@ def test_the_digest_covers_what_decides_and_not_where_or_how_fast() -> None:
         "state_every_seconds",
         "device",
         "cache",
+        "cuda_graph",
         "price_per_hour",
     }

@@ -171,3 +171,26 @@ def test_ten_steps_give_the_losses_they_always_gave(snapshot: Path, base: Path, 
     run = prepared(snapshot, base, tmp_path, batch_size=4, epochs=4, flip=True, caption_dropout=0.2, ema=True)
     _, losses = learn(run, epochs=4)
     assert losses[:10] == pytest.approx(GOLDEN_LOSSES, abs=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_recorded_kernels_learn_what_the_others_learn(
+    snapshot: Path, base: Path, tmp_path: Path, precision: str
+) -> None:
+    values = {"device": "cuda", "precision": precision, "accumulation": 2, "batch_size": 2, "ema": True}
+    learnt = {}
+    for wanted in ("on", "off"):
+        learner, losses = learn(prepared(snapshot, base, tmp_path, **values, cuda_graph=wanted), epochs=6)
+        assert (learner.graphed is not None) is (wanted == "on")
+        learnt[wanted] = losses
+    assert learnt["on"] == pytest.approx(learnt["off"], rel=1e-3 if precision == "fp32" else 3e-2)
+
+
+@pytest.mark.gpu
+def test_a_gpu_learns_what_the_cpu_learns(snapshot: Path, base: Path, tmp_path: Path) -> None:
+    losses = [
+        learn(prepared(snapshot, base, tmp_path, device=device, precision="fp32", flip=True), epochs=4)[1]
+        for device in ("cpu", "cuda")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=2e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from schemas.comparison import Estimate
 from schemas.run import Evaluation
 from trainer_client.compare.bootstrap import LEAST, above_zero, below_zero, change
 from trainer_client.compare.weigh import Ranking, Weighed, compare_means, rank
@@ -20,10 +21,13 @@ def follows(weighed: Weighed, ranking: Ranking) -> list[str]:
         return [none.strip()] if none else []
     first, value = ranking.order[0], ranking.values[ranking.order[0]]
     rises = [f"by {loss(value.mean)} {interval(value)} for {first}"]
-    rises += [f"by {loss(ranking.values[label].mean)} for {label}" for label in ranking.order[1:]]
+    rises += [_rise(label, ranking.values[label]) for label in ranking.order[1:]]
     text = f"with the wrong captions held-out loss rises {listed(rises)}"
     if not above_zero(value):
-        return [f"{sentence(text)}: whether any run follows its words can't be told.{none}"]
+        told = listed([f"{label} {signed(ranking.values[label].mean)}" for label in ranking.order])
+        return [
+            f"Whether any run follows its words can't be told: wrong captions change held-out loss by {told}.{none}"
+        ]
     if len(ranking.order) == 1:
         return [f"{sentence(first)} follows its words: {text}.{none}"]
     if ranking.clear:
@@ -31,6 +35,12 @@ def follows(weighed: Weighed, ranking: Ranking) -> list[str]:
     return [
         f"{sentence(listed(ranking.leaders))} can't be told apart in how far they follow their words: {text}.{none}"
     ]
+
+
+def _rise(label: str, value: Estimate) -> str:
+    return (
+        f"by {loss(value.mean)} for {label}" if above_zero(value) else f"not clearly for {label} ({signed(value.mean)})"
+    )
 
 
 def stops_paying(weighed: Weighed) -> list[str]:

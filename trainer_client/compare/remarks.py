@@ -42,14 +42,14 @@ def cost(weighed: Weighed) -> list[str]:
     total = sum(map(total_seconds, costs))
     looking = sum(item.sampling_seconds + item.evaluating_seconds for item in costs)
     bills = [item.price_per_hour * total_seconds(item) / HOUR for item in costs if item.price_per_hour is not None]
-    bill = f" and {money(sum(bills))}" if len(bills) == len(costs) else ""
+    bill = f" at a cost of {money(sum(bills))}" if len(bills) == len(costs) else ""
     share = f", of which {100 * looking / total:.0f}% went into sampling and evaluating" if total else ""
     return [f"{epoch} Together {duration(total)}{bill}{share}."]
 
 
 def _priced(run: ComparedRun, seconds: float) -> str:
     price = run.cost.price_per_hour
-    return duration(seconds) if price is None else f"{duration(seconds)} ({money(price * seconds / HOUR)})"
+    return duration(seconds) if price is None else f"{duration(seconds)} (cost {money(price * seconds / HOUR)})"
 
 
 def caveats(weighed: Weighed) -> list[str]:

@@ -56,11 +56,10 @@ def _headline(weighed: Weighed, learned: list[str], chosen: list[str]) -> str:
         return f"By epoch {weighed.epoch} nothing was learned that the held-out images show."
     runs = [weighed.compared[label] for label in chosen]
     plateaus = [run.plateau_epoch for run in runs if run.plateau_epoch is not None]
-    more = " or more" if any(run.still_improving for run in runs) else ""
     tied = ": too close to call between them" if len(chosen) > 1 else ""
     named = listed(chosen, "or")
     who = f"{sentence(named)} captions" if all(run.label == run.captions for run in runs) else f"The run {named}"
-    return f"{who}, {epochs_range(plateaus)}{more}{tied}."
+    return f"{who}, {epochs_range(plateaus, any(run.still_improving for run in runs))}{tied}."
 
 
 def _least_leaking(weighed: Weighed, learned: list[str]) -> list[str]:

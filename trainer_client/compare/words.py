@@ -72,9 +72,12 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def epochs_range(epochs: Sequence[int]) -> str:
-    """about 15 epochs; 15 to 30 epochs."""
+def epochs_range(epochs: Sequence[int], open_ended: bool) -> str:
+    """about 15 epochs; 15 to 30 epochs; 8 epochs or more."""
     if not epochs:
         return "no telling how long"
     low, high = min(epochs), max(epochs)
-    return f"about {plural(high, 'epoch')}" if low == high else f"{low} to {plural(high, 'epoch')}"
+    span = plural(high, "epoch") if low == high else f"{low} to {plural(high, 'epoch')}"
+    if open_ended:
+        return f"{span} or more"
+    return f"about {span}" if low == high else span

@@ -5,13 +5,14 @@ import inspect
 import pytest
 
 from curator.catalog.captions import Captions
+from curator.catalog.checks import Checks
 from curator.catalog.connection import Connection
 from curator.catalog.images import Images
 from curator.catalog.queries import load_queries, parse
 from curator.catalog.splits import Splits
 from curator.catalog.versions import Versions
 
-NOUNS = {"images": Images, "captions": Captions, "versions": Versions, "splits": Splits}
+NOUNS = {"images": Images, "captions": Captions, "versions": Versions, "splits": Splits, "checks": Checks}
 
 
 @pytest.mark.parametrize("noun", NOUNS)

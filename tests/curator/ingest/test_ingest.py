@@ -144,7 +144,7 @@ def test_every_kind_of_reject_is_on_record(lab: Lab) -> None:
     put(root / "wide.bmp", 3, size=(400, 300))
     (root / "gone.png").symlink_to("nowhere")
     (root / "lost.txt").write_text("a caption without a picture")
-    names = "good zero cut hurt text wide".split()
+    names = ["good", "zero", "cut", "hurt", "text", "wide"]
     table = [f'{{"file_name": "{name}.{"bmp" if name == "wide" else "png"}"}}' for name in names]
     table += ["{broken", '{"file_name": "good.png"}', '{"file_name": "missing.png"}']
     (root / "metadata.jsonl").write_text("\n".join(table))

@@ -27,18 +27,20 @@ def rejects(table: Table) -> list[tuple[str, Reason]]:
     return [(Path(reject.path).name, reject.reason) for reject in table.rejects]
 
 
+FOX_ROW = '{"file_name": "fox.png", "text": "a red fox", "size": 3}'
+OWL_ROW = '{"file_name": "owl.png", "text": "é", "size": null}'
 FOX = {"fox.png": {"text": "a red fox", "size": 3}, "owl.png": {"text": "é", "size": None}}
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("t.jsonl", '{"file_name": "fox.png", "text": "a red fox", "size": 3}\n\n{"file_name": "owl.png", "text": "é", "size": null}\n'),
-        ("t.ndjson", '\ufeff{"file_name": "fox.png", "text": "a red fox", "size": 3}\n{"file_name": "./owl.png", "text": "é", "size": null}'),
-        ("t.json", '[{"file_name": "fox.png", "text": "a red fox", "size": 3}, {"file_name": "owl.png", "text": "é", "size": null}]'),
-        ("t.json", '{"fox.png": {"text": "a red fox", "size": 3}, "owl.png": {"text": "é", "size": null}}'),
+        ("t.jsonl", f"{FOX_ROW}\n\n{OWL_ROW}\n"),
+        ("t.ndjson", f"\ufeff{FOX_ROW}\n{OWL_ROW.replace('owl', './owl')}"),
+        ("t.json", f"[{FOX_ROW}, {OWL_ROW}]"),
+        ("t.json", json.dumps(FOX)),
     ],
-)  # fmt: skip
+)
 def test_json_keeps_its_types(tmp_path: Path, name: str, content: str) -> None:
     read = table(tmp_path, name, content)
     assert (values(read), read.rejects) == (FOX, [])
@@ -83,7 +85,8 @@ def test_bad_csv_lines_are_rejects_and_the_rest_is_read(tmp_path: Path) -> None:
     read = table(tmp_path, "t.csv", b"\n".join(lines))
     assert values(read) == {"a.png": {"text": "one"}, "e.png": {"text": "last"}}
     bad = Reason.BAD_ROW
-    assert rejects(read) == [("t.csv:3", bad), ("t.csv:4", bad), ("t.csv:5", bad), ("t.csv:6", bad), ("t.csv:7", Reason.DUPLICATE_ROW)]  # fmt: skip
+    assert rejects(read)[:-1] == [(f"t.csv:{number}", bad) for number in range(3, 7)]
+    assert rejects(read)[-1] == ("t.csv:7", Reason.DUPLICATE_ROW)
     assert "the row at 2 is used" in read.rejects[-1].detail
 
 

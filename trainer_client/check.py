@@ -113,9 +113,16 @@ def check(config: TrainConfig, progress: Progress = silent) -> CheckResult:
 
 
 def examine(
-    config: TrainConfig, snapshot: Snapshot, family: Family, prompts: int, progress: Progress = silent
+    config: TrainConfig,
+    snapshot: Snapshot,
+    family: Family,
+    prompts: int,
+    progress: Progress = silent,
+    budget_seconds: float | None = None,
 ) -> CheckResult:
     """Decodes every image, counts lost words, times a few steps, compares the disk. The snapshot is verified already.
+
+    `budget_seconds` is for how long each thing is timed (see pace.py).
 
     Raises BadImage, NotEnoughMemory, NotEnoughSpace. Leaves the family as it was.
     """
@@ -128,7 +135,16 @@ def examine(
             f" {size(space.free_bytes)} are free. Use fewer --save-epochs, or an --out on another disk."
         )
     batch_size = min(config.batch_size, len(snapshot.rows("train")))
-    pace = measure_pace(family, rows, batch_size, config.train_text_encoder, config.background, progress)
+    pace = measure_pace(
+        family,
+        rows,
+        batch_size,
+        config.train_text_encoder,
+        config.background,
+        progress,
+        config.cuda_graph,
+        budget_seconds,
+    )
     names = [config.captions] if config.captions else snapshot.tracks
     return CheckResult(
         snapshot=snapshot.folder,

@@ -15,7 +15,7 @@ from trainer_client.options import GroupedCommand, WholeNumbers, config_of, opti
 NOT_CHECKED = frozenset(  # What changes neither time nor space; `captions` and `out` have other defaults there.
     {"learning_rate", "lr_schedule", "warmup_steps", "weight_decay", "beta1", "beta2", "epsilon", "clip_norm"}
     | {"min_snr_gamma", "caption_dropout", "flip", "ema_decay", "seed", "state_every_seconds"}
-    | {"cache", "captions", "cuda_graph", "out"}
+    | {"cache", "captions", "out"}
 )
 
 

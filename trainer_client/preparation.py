@@ -20,7 +20,8 @@ from trainer_client.dataset import Row, Snapshot
 from trainer_client.device import choose_device
 from trainer_client.draws import TrainingSet
 from trainer_client.evaluate import Measures, choose_measures
-from trainer_client.families import load_family
+from trainer_client.families import base_digest, load_family
+from trainer_client.pace import SHORT_BUDGET_SECONDS
 from trainer_client.prompts import default_prompts, read_prompts
 from trainer_client.schedule import Plan, warmup_steps
 
@@ -52,11 +53,6 @@ class Prepared:
     places: dict[str, int] = field(init=False)
     text: TextEmbeddings | None = field(init=False)
 
-    @property
-    def complete(self) -> bool:
-        """Whether the run was finished before."""
-        return self.report.status == "complete"
-
     def embeddings(self) -> TextEmbeddings:
         """Of every caption that is measured; made anew where the text encoder is trained."""
         if self.text is not None:
@@ -65,29 +61,54 @@ class Prepared:
         return _embed(self.family, list(dict.fromkeys(caption for _, caption in pairs)))
 
 
-def prepare(config: TrainConfig, progress: Progress) -> Prepared:
-    """Checks everything, in the order of what it costs. Raises what any check raises; see `encode` for the rest."""
+def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
+    """Checks everything, in the order of what it costs; gives the report of a run that is complete already.
+
+    Raises what any check raises. `encode` does the rest.
+    """
     before = record.read_report(config.out)
     snapshot = Snapshot.open(config.snapshot, verify=True, progress=progress)
     track = snapshot.track(config.captions)
     _refuse_missing_captions(snapshot, track)
     prompts = read_prompts(config.prompts, snapshot) if config.prompts else default_prompts(snapshot)
+    plan = Plan(len(snapshot.rows("train")), config.batch_size * config.accumulation, config.epochs)
+    config = _filled_in(config, track, plan)
+    if before is not None and _is_complete(before, config, snapshot, prompts):
+        return before
     progress("loading the model", 0, 1)
     family = load_family(
         config.base, *choose_device(config.device, config.precision), config.revision, config.resolution
     )
     progress("loading the model", 1, 1)
-    plan = Plan(len(snapshot.rows("train")), config.batch_size * config.accumulation, config.epochs)
-    config = record.resolved(config, track, family, warmup_steps(config, plan))
+    config = record.resolved(config, family)
     report, rows = _report(config, snapshot, family, prompts)
     if before is not None:
         report = _go_on(before, report)
-    if report.status != "complete":
-        found = examine(config, snapshot, family, len(prompts), progress).estimate
+    if not report.checkpoints:  # What goes on was examined when it began.
+        found = examine(config, snapshot, family, len(prompts), progress, SHORT_BUDGET_SECONDS).estimate
         money = "" if found.cost is None else f", cost {found.cost:.2f}"
         progress("estimating", 1, 1, f"about {duration(found.total_seconds)}{money}")
     cache = config.cache or default_folder()
     return Prepared(config, snapshot, family, plan, report, rows, Baseline(cache, family, config.background))
+
+
+def _filled_in(config: TrainConfig, track: str, plan: Plan) -> TrainConfig:
+    """With the defaults that depend on the snapshot."""
+    steps, epochs = warmup_steps(config, plan), config.checkpoint_epochs()
+    return config.model_copy(update={"captions": track, "save_epochs": epochs, "warmup_steps": steps})
+
+
+def _is_complete(before: RunReport, config: TrainConfig, snapshot: Snapshot, prompts: list[Prompt]) -> bool:
+    """Whether nothing is left to do, found out without loading the model.
+
+    Where the machine or the base decides a value (precision, resolution) and none is asked for, the run's own will do.
+    """
+    if before.status != "complete":
+        return False
+    values = config.model_dump(mode="json")
+    values |= {name: before.config.get(name) for name in ("precision", "resolution") if values[name] in ("auto", None)}
+    digest = base_digest(config.base, config.revision)
+    return not record.differences(before, record.decisive(values, snapshot.manifest.identity, digest, prompts))
 
 
 def _refuse_missing_captions(snapshot: Snapshot, track: str) -> None:
@@ -153,8 +174,6 @@ def _go_on(before: RunReport, asked: RunReport) -> RunReport:
             f"{asked.config['out']}: holds a run with other settings: {'; '.join(other)}."
             " Choose another --out, or give the same settings to go on."
         )
-    if before.status == "complete":
-        return before
     cost = before.cost.model_copy(update={"price_per_hour": asked.cost.price_per_hour})
     kept = {"config": asked.config, "environment": asked.environment, "cost": cost, "status": "running"}
     return before.model_copy(update=kept)

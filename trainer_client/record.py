@@ -139,13 +139,10 @@ def prompt_references(prompts: Sequence[Prompt], examples: Sequence[ExampleImage
     return [places.get(prompt.image_sha256) if prompt.image_sha256 else None for prompt in prompts]
 
 
-def resolved(config: TrainConfig, captions: str, family: Family, warmup_steps: int) -> TrainConfig:
-    """The config with every default that depends on snapshot, base or machine filled in."""
+def resolved(config: TrainConfig, family: Family) -> TrainConfig:
+    """The config with every default that depends on base or machine filled in."""
     return config.model_copy(
         update={
-            "captions": captions,
-            "save_epochs": config.checkpoint_epochs(),
-            "warmup_steps": warmup_steps,
             "resolution": family.resolution_px,
             "device": str(family.device),
             "precision": {"torch.bfloat16": "bf16", "torch.float32": "fp32"}[str(family.dtype)],

@@ -23,6 +23,7 @@ from trainer_client.draws import epoch_steps
 from trainer_client.interrupt import StopRequest
 from trainer_client.learner import Learner
 from trainer_client.outcome import TrainResult, outcome
+from trainer_client.pace import NotEnoughMemory
 from trainer_client.preparation import Prepared, encode, prepare
 from trainer_client.schedule import learning_rate
 from trainer_client.state import Position, load_state, only_trainer, remove_state, save_state
@@ -54,11 +55,17 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
         ledger = Ledger(config.price_per_hour)
         with ledger.timed("preparing"):
             prepared = prepare(config, watched)
-        if prepared.complete:
-            return outcome(prepared.report, config.out, was_complete=True)
+        if isinstance(prepared, RunReport):
+            return outcome(prepared, config.out, was_complete=True)
         with only_trainer(config.out):
             run = Run(prepared, ledger, stop, progress, watched)
-            run.go()
+            try:
+                run.go()
+            except torch.OutOfMemoryError as error:
+                raise NotEnoughMemory(
+                    f"The memory of {run.family.device} is too small. Use a smaller --sample-batch-size or"
+                    " --eval-batch-size to go on with this run; or begin another with a smaller --batch-size."
+                ) from error
         return outcome(run.report, config.out, resumed=run.resumed)
 
 

@@ -19,6 +19,7 @@ from tests.trainer_client.conftest import write_snapshot
 from trainer_client.checkpoint import checkpoint_name
 from trainer_client.config import TrainConfig
 from trainer_client.dataset import Snapshot
+from trainer_client.pace import NotEnoughMemory
 from trainer_client.preparation import OtherRun
 from trainer_client.train import NotFinite, TrainResult, train
 
@@ -247,7 +248,10 @@ def test_a_moving_average_and_a_text_encoder_resume_too(
     assert any(not torch.equal(tensor, encoders[1][name]) for name, tensor in encoders[0].items())
 
 
-def test_a_complete_run_says_so(whole: Path, folder: Path, snapshot: Path, base: Path) -> None:
+def test_a_complete_run_says_so_without_loading_the_model(
+    whole: Path, folder: Path, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("trainer_client.preparation.load_family")
     before = (whole / "run.json").read_bytes()
     result = train(config(folder, snapshot, base, "whole", price_per_hour=9.0, eval_batch_size=3))
     assert isinstance(result, TrainResult)
@@ -303,6 +307,20 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(
     assert (report.status, [checkpoint.epoch for checkpoint in report.checkpoints]) == ("interrupted", [0])
     assert (folder / "wild" / checkpoint_name(0) / UNET).is_file()
     assert all(torch.isfinite(tensor).all() for tensor in weights(folder / "wild", 0).values())
+
+
+def test_too_little_memory_is_said_and_the_run_goes_on_with_smaller_batches(
+    whole: Path, folder: Path, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch, pytest.raises(NotEnoughMemory, match="--sample-batch-size"):
+        patch.setattr("trainer_client.train.evaluate", too_large)
+        train(config(folder, snapshot, base, "large"))
+    assert RunReport.read(folder / "large" / "run.json").status == "interrupted"
+    train(config(folder, snapshot, base, "large", sample_batch_size=3, state_every_seconds=1))
+    assert weights(folder / "large").keys() == weights(whole).keys()
 
 
 def test_progress_names_every_stage_and_counts_over_the_whole_run(folder: Path, snapshot: Path, base: Path) -> None:

@@ -128,6 +128,15 @@ def load_family(
     return family
 
 
+def base_digest(base: str, revision: str | None = None) -> str:
+    """`load_family(base).digest` without loading the model. Raises as it does."""
+    from trainer_client.families.weights import locate
+
+    folder = locate(base, revision)
+    digest: str = importlib.import_module(FAMILIES[_class_name(folder)]).digest(folder)
+    return digest
+
+
 def _class_name(folder: Path) -> str:
     path = folder / "model_index.json"
     try:

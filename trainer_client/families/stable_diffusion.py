@@ -106,7 +106,7 @@ class StableDiffusion:
 
     @cached_property
     def _digests(self) -> dict[str, str]:
-        return {component: component_digest(self.folder, component, self.variants[component]) for component in WEIGHTS}
+        return component_digests(self.folder)
 
     @property
     def digest(self) -> str:
@@ -282,6 +282,16 @@ def _scheduler(kind: Any, config: Mapping[str, Any], **settings: Any) -> Any:
     """A diffusers scheduler with what it understands of another scheduler's configuration."""
     known = inspect.signature(kind.__init__).parameters
     return kind(**{name: value for name, value in {**config, **settings}.items() if name in known})
+
+
+def component_digests(folder: Path) -> dict[str, str]:
+    """Every component's digest."""
+    return {component: component_digest(folder, component, variant_of(folder, component)) for component in WEIGHTS}
+
+
+def digest(folder: Path) -> str:
+    """`Family.digest` of a base, without loading it."""
+    return combine(component_digests(folder))
 
 
 def load(

@@ -1,0 +1,42 @@
+# The two commands of the README are `make demo` and `make test`; `make setup` is what both share.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup demo test test-all lint bench schemas clean
+
+help:  ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.ready  ## Make .venv and install pinned packages.
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Amatl needs Python 3.11 or newer: make PYTHON=python3.12 setup")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing pinned packages into .venv (once, a minute or two) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[curator,trainer,dev]'
+	@touch $@
+
+demo: setup  ## Images to report.html, live on CPU, in minutes.
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
+
+test: setup  ## The default tier: about a minute, no network, no GPU.
+	@$(BIN)/python -m pytest -q
+
+test-all: setup  ## Every tier that needs no GPU and no server.
+	@$(BIN)/python -m pytest -q -m 'not gpu and not label_studio' --cov --cov-report=term
+
+lint: setup  ## Style, types, import contracts.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: setup  ## Benchmarks, one table. One of them: make bench BENCH=ingest
+	@$(BIN)/python -m tests.bench $(BENCH)
+
+schemas: setup  ## Write schemas/json from the models.
+	@$(BIN)/python -m schemas
+
+clean:  ## Remove what make made.
+	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -1,0 +1,1 @@
+"""The curator: indexes images, captions them by strategy, commits immutable versions, exports snapshots."""

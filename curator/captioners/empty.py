@@ -1,0 +1,31 @@
+"""The empty caption for every image: the baseline that says what captions are worth at all.
+
+curator caption openmoji --strategy empty --set empty
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from curator.captioners import StrategyOptions, captions
+
+if TYPE_CHECKING:
+    import polars as pl
+
+VERSION = 1
+
+
+class Options(StrategyOptions):
+    """None."""
+
+
+def fields(options: Options, available: list[str]) -> list[str]:
+    """It reads nothing."""
+    return []
+
+
+def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
+    """An empty string a row."""
+    import polars as pl
+
+    return captions(batch.select(pl.repeat("", pl.len()).alias("text")).to_series())

@@ -1,0 +1,241 @@
+"""What the commands on captions say to a person: plain text that reads well with and without colours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from curator.caption import CaptionResult
+    from curator.diff import Change, DiffResult
+    from curator.history import HistoryResult, Revision
+    from curator.stats import Frequent, Spread, StatsResult
+    from curator.versions import CommitResult, RestoreResult, VersionsResult
+
+REJECTS_SHOWN = 5
+WORDS_SHOWN = 12
+
+
+def strategies_help() -> str:
+    """A line a strategy."""
+    from curator import captioners
+
+    found = [captioners.load(name) for name in captioners.names()]
+    width = max(len(captioner.name) for captioner in found)
+    lines = [f"  {captioner.name:<{width}}  {captioner.summary}" for captioner in found]
+    return "\n".join(["Strategies:", *lines, "", "Help for one: curator caption --strategy NAME --help"])
+
+
+def strategy_help(name: str) -> str:
+    """A strategy's own help and its options."""
+    from curator import captioners
+
+    captioner = captioners.load(name)
+    options = captioner.options.model_fields
+    lines = [f"Strategy {name} (version {captioner.version})", "", captioner.help]
+    if options:
+        lines += ["", "Options (-o KEY=VALUE):"]
+        width = max(map(len, options))
+        for key, option in options.items():
+            default = " [required]" if option.is_required() else _default(option.get_default(call_default_factory=True))
+            lines.append(f"  {key:<{width}}  {option.description}{default}")
+    return "\n".join(lines)
+
+
+def of_caption(result: CaptionResult) -> str:
+    """Figures, reasons, examples, and what to do next."""
+    images = _count(result.images, "image")
+    lines = [f"{_bold(f'{result.dataset}/{result.set_name}')}: {images} by {result.strategy}", ""]
+    lines += _figures(
+        {
+            "new": result.new,
+            "changed": result.changed,
+            "unchanged": result.unchanged,
+            "kept, a person's": result.kept_by_person,
+            "left as they are, though made from other inputs": result.outdated,
+            "left out by --where": result.not_chosen,
+        }
+    )
+    lines += [_figure(count, f"without a caption: {reason}") for reason, count in result.without_caption.items()]
+    lines += [_figure(count, f"failed: {reason}", "red") for reason, count in result.failed.items()]
+    if result.taken_out:
+        lines.append(f"{'':11}({_count(result.taken_out, 'earlier caption')} taken out; history keeps them)")
+    if result.rejects:
+        lines.append(_figure(len(result.rejects), "rejected", "yellow"))
+        shown = result.rejects[:REJECTS_SHOWN]
+        lines += [f"{'':11}{reject.where}: {reject.detail}" for reject in shown]
+        lines += [f"{'':11}... all of them with --json"] if len(result.rejects) > len(shown) else []
+    if result.examples:
+        width = max(len(example.file_name) for example in result.examples)
+        lines += ["", *(f"  {_dim(f'{e.file_name:<{width}}')}  {e.text or _dim('(empty)')}" for e in result.examples)]
+    lines += [click.style(f"\nWarning: {warning}", fg="yellow") for warning in result.warnings]
+    if result.new or result.changed or result.taken_out:
+        lines += ["", f'Next: curator commit {result.dataset}/{result.set_name} -m "..."']
+    return "\n".join(lines)
+
+
+def of_commit(result: CommitResult) -> str:
+    """The version and its digest."""
+    captions = _count(result.captions, "caption")
+    if result.unchanged:
+        return f"Nothing new to commit: {_bold(result.version)} has these {captions}.\ndigest {result.digest}"
+    changes = _changes(result.added, result.changed, result.removed)
+    return f"{_bold(result.version)}  {captions}  ({changes})\ndigest {result.digest}"
+
+
+def of_versions(result: VersionsResult) -> str:
+    """A block a set."""
+    blocks = []
+    for found in result.sets:
+        uncommitted = click.style(f", {found.uncommitted:,} uncommitted", fg="yellow") if found.uncommitted else ""
+        lines = [f"{_bold(f'{found.dataset}/{found.set_name}')}  {_count(found.captions, 'caption')}{uncommitted}"]
+        people = max([len(version.person) for version in found.versions], default=0)
+        for v in found.versions:
+            when = _minute(v.committed_at)
+            lines.append(
+                f"  @{v.number:<3} {when}  {v.person:<{people}}  {v.captions:>9,}  {_dim(v.digest[:12])}  {v.message}"
+            )
+        blocks.append("\n".join(lines if found.versions else [*lines, "  no version yet: curator commit"]))
+    return "\n\n".join(blocks) or "There are no caption sets yet: curator caption makes one."
+
+
+def of_diff(result: DiffResult, coloured: bool) -> str:
+    """Counts, then the changes; deleted and inserted words in colour, or in [-brackets-] and {+braces+} without."""
+    counts = _changes(result.added, result.changed, result.removed) + f", {result.unchanged:,} unchanged"
+    lines = [f"{_bold(result.before)} -> {_bold(result.after)}", counts]
+    lines += [part for change in result.changes for part in ("", *_change(change, coloured))]
+    if result.left_off:
+        lines += ["", f"... and {result.left_off:,} more (--limit)"]
+    return "\n".join(lines)
+
+
+def of_restore(result: RestoreResult) -> str:
+    """What changed."""
+    if not result.added + result.changed + result.removed:
+        return f"{_bold(result.version)} is what the set has now; nothing to do."
+    lines = [f"Restored {_bold(result.version)}: {_changes(result.added, result.changed, result.removed)}"]
+    if result.uncommitted:
+        lines.append(f"{_count(result.uncommitted, 'caption')} in no version replaced; curator history still has them.")
+    return "\n".join(lines)
+
+
+def of_stats(result: StatsResult) -> str:
+    """A small table of lengths, then what a person should look at."""
+    state = "" if result.committed else ", uncommitted"
+    lines = [f"{_bold(result.reference)}  {_count(result.captions, 'caption')}, {result.empty:,} empty{state}", ""]
+    lines.append(_dim(f"{'':12}{'min':>7}{'median':>9}{'mean':>9}{'max':>7}"))
+    counted = result.tokens
+    limit = f", limit {counted.limit}" if counted and counted.limit else ""
+    lines += _spread("words", result.words) + _spread("characters", result.characters)
+    lines += _spread("tokens", counted.length if counted else None, f"{counted.tokenizer}{limit}" if counted else "")
+    if counted and counted.limit:
+        cut = f"{_count(counted.truncated, 'caption')} past the limit of {counted.limit} tokens"
+        lines += ["", click.style(cut, fg="yellow" if counted.truncated else None)]
+        for example in counted.truncated_examples:
+            lines.append(f"  {_dim(example.file_name or example.image_sha256[:12])}  {example.tokens} tokens, loses:")
+            lines.append(f"      {_shortened(example.words_lost)}")
+    shared = f"{_count(result.duplicates, 'image')} share {_count(result.duplicate_captions, 'caption')}"
+    lines += ["", f"{_count(result.vocabulary, 'different word')}; {shared if result.duplicates else 'no two alike'}"]
+    lines += [f"  {repeated.images:>7,} x  {_shortened(repeated.text)}" for repeated in result.duplicate_examples]
+    lines += _frequent("Frequent words", result.frequent_words) + _frequent("Frequent terms", result.frequent_terms)
+    lines += [click.style(f"\nNotice: {notice}", fg="yellow") for notice in result.notices]
+    return "\n".join(lines)
+
+
+def of_history(result: HistoryResult) -> str:
+    """The image, then its sets, each with its revisions."""
+    lines = [_bold(result.image_sha256), *(f"  {file.dataset}: {file.path}" for file in result.files)]
+    title = ""
+    for revision in result.revisions:
+        name = f"{revision.dataset}/{revision.set_name}"
+        lines += [] if name == title else ["", _bold(name)]
+        title = name
+        lines += _revision(revision)
+    return "\n".join(lines if result.revisions else [*lines, "", "It never had a caption."])
+
+
+def _revision(revision: Revision) -> Iterable[str]:
+    who = f"{revision.strategy} v{revision.strategy_version}"
+    if revision.model:
+        who += f", {revision.model} at {(revision.model_revision or '')[:12]}"
+    who = f"{revision.person}, by {who}" if revision.by_person else f"{who}, run by {revision.person}"
+    marks = [f"@{number}" for number in revision.versions] + (["current"] if revision.current else [])
+    yield f"  {_dim(_minute(revision.captioned_at))}  {who}  {click.style(' '.join(marks), fg='green')}".rstrip()
+    yield "      " + (_dim("(taken out)") if revision.text is None else revision.text or _dim("(empty)"))
+    if revision.restored_from:
+        yield _dim(f"      restored from {revision.restored_from} by {revision.restored_by}")
+    options = {key: value for key, value in revision.options.items() if value not in (None, [], "")}
+    if options:
+        yield _dim("      " + "  ".join(f"{key}={value}" for key, value in options.items()))
+
+
+def _change(change: Change, coloured: bool) -> Iterable[str]:
+    sign, colour = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}[change.kind]
+    yield f"{click.style(sign, fg=colour)} {_dim(change.file_name or change.image_sha256[:12])}"
+    if change.kind != "changed":
+        yield f"    {click.style((change.after if change.kind == 'added' else change.before) or '(empty)', fg=colour)}"
+        return
+    marks = {"delete": ("[-", "-]", "red"), "insert": ("{+", "+}", "green")}
+    text = ""
+    for word in change.words:
+        if word.op == "equal":
+            text += word.text
+        else:
+            left, right, colour = marks[word.op]
+            styled = click.style(word.text, fg=colour, strikethrough=(word.op == "delete") or None)
+            text += styled if coloured else f"{left}{word.text}{right}"
+    yield f"    {text}"
+
+
+def _figures(counts: Mapping[str, int]) -> list[str]:
+    return [_figure(count, name) for name, count in counts.items() if count]
+
+
+def _figure(count: int, name: str, colour: str | None = None) -> str:
+    return click.style(f"{count:>9,}", fg=colour) + f"  {name}"
+
+
+def _changes(added: int, changed: int, removed: int) -> str:
+    return f"{added:,} added, {changed:,} changed, {removed:,} removed"
+
+
+def _spread(name: str, spread: Spread | None, detail: str = "") -> list[str]:
+    if spread is None:
+        return []
+    figures = f"{name:<12}{spread.min:>7,}{spread.median:>9,.1f}{spread.mean:>9,.1f}{spread.max:>7,}"
+    return [f"{figures}   {_dim(detail)}" if detail else figures]
+
+
+def _frequent(title: str, found: Sequence[Frequent]) -> list[str]:
+    if not found:
+        return []
+    shown = ", ".join(f"{item.text} {_dim(f'{item.count:,} ({item.share:.0%})')}" for item in found[:WORDS_SHOWN])
+    return ["", f"{title}: {shown}"]
+
+
+def _default(value: Any) -> str:
+    if value in (None, [], "", False):
+        return ""
+    return f" [default: {','.join(value) if isinstance(value, list) else value}]"
+
+
+def _shortened(text: str, length: int = 100) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def _minute(timestamp: str) -> str:
+    return timestamp[:16].replace("T", " ") + "Z"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _bold(text: str) -> str:
+    return click.style(text, bold=True)
+
+
+def _dim(text: str) -> str:
+    return click.style(text, dim=True)

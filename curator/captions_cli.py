@@ -1,0 +1,249 @@
+"""The commands on captions: caption, commit, versions, diff, restore, stats, history. Parse, call the stage, show."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from curator.options import catalog_option, person_option
+from schemas.edge import catch_errors, fail, json_option, progress_bar, show
+
+if TYPE_CHECKING:
+    from curator.caption import Only
+
+
+class CaptionCommand(click.Command):
+    """Its help lists the strategies; after `--strategy NAME`, that strategy's own help and options."""
+
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        from curator import captioners
+        from curator.captions_account import strategies_help, strategy_help
+
+        name = context.params.get("strategy")
+        text = strategy_help(name) if name in captioners.names() else strategies_help()
+        formatter.write_paragraph()
+        formatter.write("\n".join(f"  {line}".rstrip() for line in text.splitlines()) + "\n")
+
+
+@click.command(cls=CaptionCommand)
+@click.argument("dataset")
+@click.option("--strategy", required=True, is_eager=True, metavar="NAME", help="How the captions are made; see below.")
+@click.option("--set", "set_name", required=True, metavar="NAME", help="The set they go into: a-z, 0-9, _ and -.")
+@click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the strategy.")
+@click.option("--by", metavar="PERSON", help="Imported captions count as this person's; no strategy replaces them.")
+@click.option(
+    "--only",
+    type=click.Choice(["changed", "missing", "all"]),
+    default="changed",
+    show_default=True,
+    help="Images without a caption or with other inputs now; those without; every image.",
+)
+@click.option("--where", metavar="EXPRESSION", help="Only the images that this holds for.")
+@click.option("--strict", is_flag=True, help="Exit with 1 where there are rejects or failures.")
+@person_option
+@catalog_option
+@json_option
+@catch_errors
+def caption(
+    dataset: str,
+    strategy: str,
+    set_name: str,
+    options: tuple[str, ...],
+    by: str | None,
+    only: str,
+    where: str | None,
+    strict: bool,
+    person: str | None,
+    catalog: Path,
+    as_json: bool,
+) -> None:
+    """Caption the images of DATASET by a strategy, into a caption set.
+
+    Again, only what changed is redone: images with other metadata, or all of them after an option changed. A person's
+    caption is never replaced.
+
+    \b
+    Example:
+      curator caption openmoji --strategy template --set template -o 'template=openmoji drawing of ${annotation}'
+      curator caption openmoji --strategy fixed --set fixed -o text=animal --where "group = 'animals-nature'"
+      curator caption --strategy tags --help
+    """
+    from curator.caption import caption as stage
+    from curator.captions_account import of_caption
+    from curator.catalog import Catalog
+
+    with Catalog(catalog) as opened, progress_bar(as_json) as progress:
+        result = stage(
+            opened,
+            dataset,
+            strategy,
+            set_name,
+            options,
+            by=by,
+            person=person,
+            only=cast("Only", only),
+            where=where,
+            progress=progress,
+        )
+    show(result, as_json, of_caption)
+    if strict and (result.rejects or result.failed):
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("caption_set", metavar="SET")
+@click.option("-m", "--message", required=True, help="What this version is.")
+@person_option
+@catalog_option
+@json_option
+@catch_errors
+def commit(caption_set: str, message: str, person: str | None, catalog: Path, as_json: bool) -> None:
+    """Freeze a caption set (dataset/set, or set) as its next version.
+
+    A version never changes, and its digest depends on nothing but images and captions. With nothing new since the last
+    version, it says so and commits nothing.
+
+    \b
+    Example:
+      curator commit openmoji/template -m "first draft"
+    """
+    from curator.captions_account import of_commit
+    from curator.catalog import Catalog
+    from curator.versions import commit as stage
+
+    with Catalog(catalog) as opened:
+        result = stage(opened, caption_set, message, person)
+    show(result, as_json, of_commit)
+
+
+@click.command()
+@click.argument("caption_set", metavar="[SET]", required=False)
+@catalog_option
+@json_option
+@catch_errors
+def versions(caption_set: str | None, catalog: Path, as_json: bool) -> None:
+    """List the versions of a caption set, or of every set.
+
+    \b
+    Example:
+      curator versions openmoji/template
+    """
+    from curator.captions_account import of_versions
+    from curator.catalog import Catalog
+    from curator.versions import versions as stage
+
+    with Catalog(catalog) as opened:
+        result = stage(opened, caption_set)
+    show(result, as_json, of_versions)
+
+
+@click.command()
+@click.argument("before")
+@click.argument("after", required=False)
+@click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="How many changes to list.")
+@catalog_option
+@json_option
+@catch_errors
+def diff(before: str, after: str | None, limit: int, catalog: Path, as_json: bool) -> None:
+    """Compare two versions, or sets as they are now, word by word.
+
+    BEFORE and AFTER are dataset/set@n, set@n or set. Without AFTER: a set's latest version with the set as it is now.
+    The counts are complete, whatever --limit is.
+
+    \b
+    Example:
+      curator diff template@1 template@2
+      curator diff template
+    """
+    from curator.captions_account import of_diff
+    from curator.catalog import Catalog
+    from curator.diff import diff as stage
+
+    with Catalog(catalog) as opened:
+        result = stage(opened, before, after, limit)
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    show(result, as_json, lambda found: of_diff(found, coloured))
+
+
+@click.command()
+@click.argument("version")
+@person_option
+@catalog_option
+@json_option
+@catch_errors
+def restore(version: str, person: str | None, catalog: Path, as_json: bool) -> None:
+    """Put a caption set back to a VERSION (dataset/set@n), by adding revisions: nothing is lost.
+
+    \b
+    Example:
+      curator restore openmoji/template@1
+    """
+    from curator.captions_account import of_restore
+    from curator.catalog import Catalog
+    from curator.versions import restore as stage
+
+    with Catalog(catalog) as opened:
+        result = stage(opened, version, person)
+    show(result, as_json, of_restore)
+
+
+@click.command()
+@click.argument("caption_set", metavar="SET")
+@click.option(
+    "--tokenizer",
+    metavar="NAME|FOLDER",
+    help="By hub name, or a folder with one.  [default: openai/clip-vit-large-patch14]",
+)
+@catalog_option
+@json_option
+@catch_errors
+def stats(caption_set: str, tokenizer: str | None, catalog: Path, as_json: bool) -> None:
+    """Statistics of a caption set (dataset/set, as it is now) or version (dataset/set@n).
+
+    How many captions, how long they are, exact token counts, captions that lose words past the tokenizer's limit,
+    vocabulary, duplicates, frequent words.
+
+    \b
+    Example:
+      curator stats template@1 --tokenizer examples/mini/sd
+    """
+    from curator import tokens
+    from curator.captions_account import of_stats
+    from curator.catalog import Catalog
+    from curator.stats import stats as stage
+
+    with Catalog(catalog) as opened, progress_bar(as_json) as progress:
+        result = stage(opened, caption_set, tokenizer or tokens.DEFAULT, progress)
+    show(result, as_json, of_stats)
+    if tokenizer and result.notices:  # asked for by name: the rest is printed, and it counts as an error
+        fail("TokenizerUnavailable", result.notices[0], 1, as_json)
+
+
+@click.command()
+@click.argument("image")
+@catalog_option
+@json_option
+@catch_errors
+def history(image: str, catalog: Path, as_json: bool) -> None:
+    """Every caption an image ever had: by whom or what, when, with which parameters.
+
+    IMAGE is a file name, a path, or the first 6 or more digits of its sha256.
+
+    \b
+    Example:
+      curator history 1F98A-fox.png
+    """
+    from curator.captions_account import of_history
+    from curator.catalog import Catalog
+    from curator.history import history as stage
+
+    with Catalog(catalog) as opened:
+        result = stage(opened, image)
+    show(result, as_json, of_history)
+
+
+COMMANDS = (caption, commit, versions, diff, restore, stats, history)

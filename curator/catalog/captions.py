@@ -1,0 +1,139 @@
+"""What the catalog knows about captions: one method a query of queries/captions.sql."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from curator.catalog.connection import Connection
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class CaptionRun(BaseModel):
+    """What the captions of one run share."""
+
+    run_id: int
+    dataset: str
+    set_name: str
+    strategy: str
+    strategy_version: int
+    options: dict[str, Any]
+    model: str | None = None
+    model_revision: str | None = None
+    by_person: bool = False
+    person: str
+    restored_from: str | None = None
+    restored_by: str | None = None
+
+
+class Captions(Connection):
+    """Queries on captions."""
+
+    def images_to_caption(self, dataset: str, pointers: list[str]) -> pl.DataFrame:
+        """Each image of a dataset once, in the order first seen, with metadata at these JSON pointers (RFC 6901).
+
+        Columns: image_sha256, path, file_name, format, width_px, height_px (upright), and two lists aligned with
+        `pointers`: metadata_values (text; lists as JSON text) and metadata_types (JSON type names, null for nothing).
+        """
+        return self._read("images_to_caption", dataset=dataset, pointers=pointers)
+
+    def file_names_of_images(self, dataset: str) -> pl.DataFrame:
+        """Columns: image_sha256, file_names (list: every file name the image has in the dataset now)."""
+        return self._read("file_names_of_images", dataset=dataset)
+
+    def metadata_fields(self, dataset: str) -> list[str]:
+        """The names that occur in the metadata of a dataset's images."""
+        return self._read("metadata_fields", dataset=dataset)["field"].to_list()
+
+    def current_captions(self, dataset: str, set_name: str, last_caption_id: int | None = None) -> pl.DataFrame:
+        """The last revision of each image in a set, up to a caption id (None: all), by image.
+
+        Columns: image_sha256, caption_id, text (null: taken out), inputs_digest, run_id, strategy, by_person, person.
+        """
+        return self._read("current_captions", dataset=dataset, set_name=set_name, last_caption_id=last_caption_id)
+
+    def caption_texts(self, dataset: str, set_name: str, last_caption_id: int | None = None) -> pl.DataFrame:
+        """The captions of a set as of a caption id (None: now), by image. Columns: image_sha256, text, caption_id."""
+        return self._read("caption_texts", dataset=dataset, set_name=set_name, last_caption_id=last_caption_id)
+
+    def caption_differences(
+        self,
+        before_dataset: str,
+        before_set: str,
+        before_caption_id: int,
+        after_dataset: str,
+        after_set: str,
+        after_caption_id: int,
+    ) -> pl.DataFrame:
+        """What differs between the states of two sets. Columns: image_sha256, before, after (null: no caption)."""
+        return self._read(
+            "caption_differences",
+            before_dataset=before_dataset,
+            before_set=before_set,
+            before_caption_id=before_caption_id,
+            after_dataset=after_dataset,
+            after_set=after_set,
+            after_caption_id=after_caption_id,
+        )
+
+    def revision_differences(
+        self, dataset: str, set_name: str, before_caption_id: int, after_caption_id: int
+    ) -> pl.DataFrame:
+        """What differs between two states of one set. Columns: image_sha256, before, after (null: no caption)."""
+        return self._read(
+            "revision_differences",
+            dataset=dataset,
+            set_name=set_name,
+            before_caption_id=before_caption_id,
+            after_caption_id=after_caption_id,
+        )
+
+    def caption_sets(self) -> pl.DataFrame:
+        """Every caption set. Columns: dataset, set_name, last_caption_id."""
+        return self._read("caption_sets")
+
+    def caption_count(self, dataset: str, set_name: str, last_caption_id: int) -> int:
+        """How many images have a caption in a set as of a caption id."""
+        found = self._read("caption_count", dataset=dataset, set_name=set_name, last_caption_id=last_caption_id)
+        return int(found["captions"][0])
+
+    def reserve_caption_run(self) -> int:
+        """An id for a new caption run, never given out twice."""
+        return int(self._read("reserve_caption_run")["run_id"][0])
+
+    def add_captions(self, run: CaptionRun, rows: pl.DataFrame) -> None:
+        """Adds revisions of one run. Columns: image_sha256, text, inputs_digest, parent_id."""
+        options = json.dumps(run.options, ensure_ascii=False)
+        self._write("add_captions", rows=rows, **run.model_dump() | {"options": options})
+
+    def restore_captions(
+        self, dataset: str, set_name: str, restored_from: str, restored_by: str, rows: pl.DataFrame
+    ) -> None:
+        """Adds revisions whose runs are copies: image_sha256, text, inputs_digest, parent_id, run_id, old_run_id."""
+        self._write(
+            "restore_captions",
+            rows=rows,
+            dataset=dataset,
+            set_name=set_name,
+            restored_from=restored_from,
+            restored_by=restored_by,
+        )
+
+    def find_images(self, text: str) -> pl.DataFrame:
+        """The images that a sha256 prefix (6 digits or more), file name or path may mean.
+
+        Columns: dataset, image_sha256, file_name, path.
+        """
+        return self._read("find_images", text=text)
+
+    def image_history(self, image_sha256: str) -> pl.DataFrame:
+        """Every revision an image ever had, by set, oldest first, with its run and the versions it is in."""
+        return self._read("image_history", image_sha256=image_sha256)
+
+    def names_of_images(self, dataset: str, rows: pl.DataFrame) -> pl.DataFrame:
+        """A file name for each of some images (`rows`: image_sha256). Columns: image_sha256, file_name."""
+        return self._read("names_of_images", rows=rows, dataset=dataset)

@@ -1,0 +1,36 @@
+"""What `curator doctor` asks the catalog: one method a query of queries/checks.sql."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from curator.catalog.connection import Connection
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Checks(Connection):
+    """Queries on whether the catalog and the world agree."""
+
+    def schema_number(self) -> int:
+        """The number of the last migration the catalog has had."""
+        return int(self._read("schema_number").item())
+
+    def files_on_record(self, dataset: str) -> pl.DataFrame:
+        """Every path of a dataset as it was read: path, size_bytes, mtime_ns."""
+        return self._read("files_on_record", dataset=dataset)
+
+    def ingested_folders(self, dataset: str) -> dict[str, dict[str, Any]]:
+        """The folders of a dataset, each with the options of its last finished ingest."""
+        rows = self._read("ingested_folders", dataset=dataset).iter_rows()
+        return {root: json.loads(options) for root, options in rows}
+
+    def unfinished_files(self, dataset: str) -> int:
+        """How many rows came from an ingest that was interrupted and not yet run again."""
+        return int(self._read("unfinished_files", dataset=dataset).item())
+
+    def caption_coverage(self, dataset: str) -> pl.DataFrame:
+        """For each caption set of a dataset: set_name, images, without_caption."""
+        return self._read("caption_coverage", dataset=dataset)

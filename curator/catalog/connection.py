@@ -1,0 +1,151 @@
+"""How the catalog reaches its DuckDB file: open, lock errors, and the two ways a named query runs (`_read`, `_write`).
+
+DuckDB runs with external access off and its configuration locked, so that no statement can reach another file. One
+process writes at a time; threads of one process each get a cursor. Bulk rows come and go as polars frames, never row
+by row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from curator.catalog.queries import Query, load_queries
+from schemas.errors import AmatlError, NotFound
+
+if TYPE_CHECKING:
+    import duckdb
+    import polars as pl
+
+ATTEMPTS_AT_A_COLLISION = 5
+CONFIGURATION: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": "false",
+    "python_enable_replacements": "false",
+    "lock_configuration": "true",
+}
+
+
+class CatalogLocked(AmatlError):
+    """Another process has the catalog open. Wait until it ends, then try again."""
+
+
+class NotACatalog(AmatlError):
+    """The file isn't a curator catalog. Name another one, or make one with: curator init FILE"""
+
+
+def connect(path: Path) -> duckdb.DuckDBPyConnection:
+    """Opens the DuckDB file at `path`, creating it. Raises CatalogLocked naming the other process, NotACatalog."""
+    import duckdb
+
+    try:
+        return duckdb.connect(str(path), config=CONFIGURATION)
+    except duckdb.IOException as error:
+        if holder := re.search(r"held in (.+?) \(PID (\d+)\)", str(error)):
+            raise CatalogLocked(
+                f"{path}: another process has the catalog open: {holder[2]} ({Path(holder[1]).name}). "
+                "Wait until it ends, or stop it, then try again."
+            ) from error
+        if "lock" in str(error):
+            raise CatalogLocked(f"{path}: another process has the catalog open. Wait until it ends.") from error
+        if "not a valid DuckDB" in str(error):
+            raise NotACatalog(f"{path}: not a curator catalog. Name another file, or: curator init FILE") from error
+        raise AmatlError(f"{path}: can't be opened. {str(error).splitlines()[0]}") from error
+    except duckdb.Error as error:
+        raise NotACatalog(f"{path}: can't be opened as a catalog. {str(error).splitlines()[0]}") from error
+
+
+class Connection:
+    """An open catalog file and its named queries, a context manager; the nouns (images, captions, ...) build on it."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Opens an existing catalog and brings it to this program's schema.
+
+        Raises NotFound where there is no file, NotACatalog, CatalogLocked.
+        """
+        from curator.catalog.migrate import migrate
+
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise NotFound(f"{self.path}: there is no catalog here. Make one with: curator init {self.path}")
+        self._connection = connect(self.path)
+        self._queries = load_queries()
+        try:
+            migrate(self._connection, self.path)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Closes the file, so that another process may have it."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read(self, name: str, rows: pl.DataFrame | None = None, **parameters: Any) -> pl.DataFrame:
+        """Runs the named query, one SELECT, and returns its rows. `rows` can be read in it as the table `rows`."""
+        import polars as pl
+
+        query = self._queries[name]
+        _check_parameters(query, parameters)
+        cursor = self._connection.cursor()
+        try:
+            if rows is not None:
+                cursor.register("rows", rows)
+            answer = pl.from_arrow(cursor.sql(query.sql, params=parameters).to_arrow_table())
+        finally:
+            cursor.close()
+        assert isinstance(answer, pl.DataFrame)
+        return answer
+
+    def _write(
+        self,
+        name: str,
+        rows: pl.DataFrame | None = None,
+        frames: Mapping[str, pl.DataFrame] | None = None,
+        **parameters: Any,
+    ) -> None:
+        """Runs the named query, one or more statements, as one transaction: all of it or nothing.
+
+        `rows`, and each of `frames` by its name, can be read in it as tables. A collision with another thread is
+        retried.
+        """
+        import duckdb
+
+        query = self._queries[name]
+        _check_parameters(query, parameters)
+        tables = dict(frames or {}) | ({} if rows is None else {"rows": rows})
+        for attempt in range(1, ATTEMPTS_AT_A_COLLISION + 1):
+            try:
+                return self._transaction(query, tables, parameters)
+            except duckdb.TransactionException:
+                if attempt == ATTEMPTS_AT_A_COLLISION:
+                    raise
+        return None
+
+    def _transaction(self, query: Query, tables: Mapping[str, pl.DataFrame], parameters: Mapping[str, Any]) -> None:
+        cursor = self._connection.cursor()
+        try:
+            for table, frame in tables.items():
+                cursor.register(table, frame)
+            cursor.begin()
+            try:
+                for statement in cursor.extract_statements(query.sql):
+                    used = {name: parameters[name] for name in statement.named_parameters}
+                    cursor.execute(statement, used) if used else cursor.execute(statement)
+                cursor.commit()
+            except BaseException:
+                cursor.rollback()
+                raise
+        finally:
+            cursor.close()
+
+
+def _check_parameters(query: Query, parameters: Mapping[str, Any]) -> None:
+    if query.parameters != set(parameters):
+        raise TypeError(f"query {query.name} takes {sorted(query.parameters)}, not {sorted(parameters)}")

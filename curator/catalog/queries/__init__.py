@@ -1,0 +1,63 @@
+"""The named queries: one .sql file a noun, each block `-- name: ...`, a line that says what it does, then SQL.
+
+    -- name: dataset_names
+    -- Every dataset, by name.
+    SELECT name FROM datasets ORDER BY name;
+
+A `Catalog` method of the same name runs each; a test holds the two sets equal. Parameters are written `$name`. A
+block that writes may hold several statements: they are one transaction.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+BLOCK = re.compile(
+    r"^-- name: *(?P<name>[a-z0-9_]+) *\n-- (?P<summary>[^\n]+)\n(?P<sql>.*?)(?=^-- name:|\Z)", re.M | re.S
+)
+# A quoted string, a comment, or a parameter: only the last is one.
+TOKEN = re.compile(r"'(?:[^']|'')*'|--[^\n]*|\$(?P<parameter>[a-z_][a-z0-9_]*)")
+
+
+@dataclass(frozen=True)
+class Query:
+    """One named block. `noun` is its file's name; `parameters` the `$names` it takes."""
+
+    name: str
+    noun: str
+    summary: str
+    sql: str
+    parameters: frozenset[str]
+
+
+@cache
+def load_queries() -> dict[str, Query]:
+    """Every named query by name. Raises ValueError for a name given twice or text outside a block."""
+    queries: dict[str, Query] = {}
+    for file in sorted(FOLDER.glob("*.sql")):
+        for query in parse(file.read_text(encoding="utf-8"), file.stem):
+            if query.name in queries:
+                raise ValueError(f"{file.name}: {query.name} is in {queries[query.name].noun}.sql already")
+            queries[query.name] = query
+    return queries
+
+
+def parse(text: str, noun: str) -> list[Query]:
+    """The blocks of one .sql file. Raises ValueError where a line belongs to none, or a block has no SQL."""
+    outside = BLOCK.sub("", text).strip()
+    stray = [line for line in outside.splitlines() if not line.startswith("--! ")]
+    if stray:
+        raise ValueError(f"{noun}.sql: not in a named block with a summary line: {stray[0]!r}")
+    return [_query(match, noun) for match in BLOCK.finditer(text)]
+
+
+def _query(match: re.Match[str], noun: str) -> Query:
+    sql = match["sql"].strip()
+    if not sql:
+        raise ValueError(f"{noun}.sql: {match['name']} has no SQL")
+    parameters = frozenset(token["parameter"] for token in TOKEN.finditer(sql) if token["parameter"])
+    return Query(match["name"], noun, match["summary"].strip(), sql, parameters)

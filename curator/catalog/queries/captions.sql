@@ -1,0 +1,184 @@
+--! Queries on captions; methods in ../captions.py.
+
+-- name: images_to_caption
+-- Each image of a dataset once, in the order it was first seen, with the metadata values at JSON pointers and their types.
+SELECT image_sha256, path, file_name, format,
+    if(exif_orientation >= 5, height_px, width_px) AS width_px,
+    if(exif_orientation >= 5, width_px, height_px) AS height_px,
+    json_extract_string(metadata, $pointers) AS metadata_values,
+    json_type(metadata, $pointers) AS metadata_types
+FROM dataset_images
+WHERE dataset = $dataset
+ORDER BY first_file_id;
+
+-- name: file_names_of_images
+-- Every file name of each image of a dataset, in the order they were first seen.
+SELECT image_sha256, list(file_name ORDER BY first_file_id) AS file_names
+FROM current_files
+WHERE dataset = $dataset
+GROUP BY image_sha256;
+
+-- name: metadata_fields
+-- The names that occur in the metadata of a dataset's images, in the order they first occur.
+SELECT field
+FROM (
+    SELECT json_keys(metadata) AS names, min(first_file_id) AS first_file_id
+    FROM dataset_images
+    WHERE dataset = $dataset
+    GROUP BY names
+) AS images, unnest(names) WITH ORDINALITY AS named(field, place)
+GROUP BY field
+ORDER BY min(first_file_id), min(place);
+
+-- name: current_captions
+-- The last revision of each image in a set, up to a caption id (null: all), with its run.
+SELECT c.image_sha256, c.caption_id, c.text, c.inputs_digest, c.run_id, r.strategy, r.by_person, r.person
+FROM captions AS c
+JOIN (
+    SELECT max(caption_id) AS caption_id
+    FROM captions
+    WHERE dataset = $dataset AND set_name = $set_name
+        AND caption_id <= coalesce($last_caption_id, 9223372036854775807)
+    GROUP BY image_sha256
+) AS latest ON latest.caption_id = c.caption_id
+JOIN caption_runs AS r ON r.run_id = c.run_id
+ORDER BY c.image_sha256;
+
+-- name: caption_texts
+-- The caption of each image in a set as of a caption id (null: now), by image; images without one are left out.
+SELECT c.image_sha256, c.text, c.caption_id
+FROM captions AS c
+JOIN (
+    SELECT max(caption_id) AS caption_id
+    FROM captions
+    WHERE dataset = $dataset AND set_name = $set_name
+        AND caption_id <= coalesce($last_caption_id, 9223372036854775807)
+    GROUP BY image_sha256
+) AS latest ON latest.caption_id = c.caption_id
+WHERE c.text IS NOT NULL
+ORDER BY c.image_sha256;
+
+-- name: caption_differences
+-- The images whose caption differs between the states of two sets (a caption id each), in the order captioned.
+SELECT image_sha256, before.text AS before, after.text AS after
+FROM (
+    SELECT image_sha256, arg_max_null(text, caption_id) AS text, max(caption_id) AS caption_id
+    FROM captions
+    WHERE dataset = $before_dataset AND set_name = $before_set
+        AND caption_id <= $before_caption_id
+    GROUP BY image_sha256
+) AS before
+FULL JOIN (
+    SELECT image_sha256, arg_max_null(text, caption_id) AS text, max(caption_id) AS caption_id
+    FROM captions
+    WHERE dataset = $after_dataset AND set_name = $after_set
+        AND caption_id <= $after_caption_id
+    GROUP BY image_sha256
+) AS after USING (image_sha256)
+WHERE before.text IS DISTINCT FROM after.text
+ORDER BY greatest(before.caption_id, after.caption_id);
+
+-- name: revision_differences
+-- The same for two states of one set: only images with a revision between the two can differ.
+WITH between_them AS (
+    SELECT DISTINCT image_sha256
+    FROM captions
+    WHERE dataset = $dataset AND set_name = $set_name
+        AND caption_id > least($before_caption_id, $after_caption_id)
+        AND caption_id <= greatest($before_caption_id, $after_caption_id)
+),
+revisions AS (
+    SELECT image_sha256, caption_id, text
+    FROM captions
+    WHERE dataset = $dataset AND set_name = $set_name AND image_sha256 IN (SELECT image_sha256 FROM between_them)
+)
+SELECT image_sha256, before.text AS before, after.text AS after
+FROM (
+    SELECT image_sha256, arg_max_null(text, caption_id) AS text, max(caption_id) AS caption_id
+    FROM revisions
+    WHERE caption_id <= $before_caption_id
+    GROUP BY image_sha256
+) AS before
+FULL JOIN (
+    SELECT image_sha256, arg_max_null(text, caption_id) AS text, max(caption_id) AS caption_id
+    FROM revisions
+    WHERE caption_id <= $after_caption_id
+    GROUP BY image_sha256
+) AS after USING (image_sha256)
+WHERE before.text IS DISTINCT FROM after.text
+ORDER BY greatest(before.caption_id, after.caption_id);
+
+-- name: caption_sets
+-- Every caption set and the id of its last revision.
+SELECT dataset, set_name, max(caption_id) AS last_caption_id
+FROM captions
+GROUP BY dataset, set_name
+ORDER BY dataset, set_name;
+
+-- name: caption_count
+-- How many images have a caption in a set as of a caption id.
+SELECT count(text) AS captions
+FROM (
+    SELECT arg_max_null(text, caption_id) AS text
+    FROM captions
+    WHERE dataset = $dataset AND set_name = $set_name AND caption_id <= $last_caption_id
+    GROUP BY image_sha256
+);
+
+-- name: reserve_caption_run
+-- The id of the next caption run.
+SELECT nextval('caption_run_ids') AS run_id;
+
+-- name: add_captions
+-- Adds revisions (image_sha256, text, inputs_digest, parent_id) of one caption run, and the run with its first rows.
+INSERT INTO caption_runs
+SELECT $run_id, $dataset, $set_name, $strategy, $strategy_version, $options, $model, $model_revision, $by_person,
+    $person, $restored_from, $restored_by, now()
+WHERE NOT EXISTS (SELECT * FROM caption_runs WHERE run_id = $run_id);
+INSERT INTO captions
+SELECT nextval('caption_ids'), $dataset, $set_name, image_sha256, text, inputs_digest, parent_id, $run_id, now()
+FROM rows;
+
+-- name: restore_captions
+-- Adds revisions (image_sha256, text, inputs_digest, parent_id, run_id), each new run_id a copy of the run old_run_id.
+INSERT INTO caption_runs
+SELECT n.run_id, r.dataset, r.set_name, r.strategy, r.strategy_version, r.options, r.model, r.model_revision, r.by_person,
+    r.person, $restored_from, $restored_by, now()
+FROM (SELECT DISTINCT run_id, old_run_id FROM rows) AS n
+JOIN caption_runs AS r ON r.run_id = n.old_run_id
+ORDER BY n.run_id;
+INSERT INTO captions
+SELECT nextval('caption_ids'), $dataset, $set_name, image_sha256, text, inputs_digest, parent_id, run_id, now()
+FROM rows;
+
+-- name: find_images
+-- The images, of any dataset, that a person may mean by a sha256 prefix, a file name, its last part, or a path.
+SELECT DISTINCT dataset, image_sha256, file_name, path
+FROM files
+WHERE starts_with(image_sha256, lower($text)) AND length($text) >= 6
+    OR file_name = $text OR path = $text OR ends_with(file_name, '/' || $text)
+ORDER BY dataset, file_name, path;
+
+-- name: image_history
+-- Every revision an image ever had, in every set, oldest first within each.
+SELECT c.dataset, c.set_name, c.caption_id, c.text, c.parent_id, c.inputs_digest, rfc3339(c.captioned_at) AS captioned_at,
+    r.strategy, r.strategy_version, CAST(r.options AS VARCHAR) AS options, r.model, r.model_revision, r.by_person,
+    r.person, r.restored_from, r.restored_by,
+    list(v.number ORDER BY v.number) FILTER (WHERE v.number IS NOT NULL) AS versions
+FROM (
+    SELECT *, lead(caption_id) OVER (PARTITION BY dataset, set_name ORDER BY caption_id) AS next_caption_id
+    FROM captions
+    WHERE image_sha256 = $image_sha256
+) AS c
+JOIN caption_runs AS r ON r.run_id = c.run_id
+LEFT JOIN versions AS v ON v.dataset = c.dataset AND v.set_name = c.set_name AND v.last_caption_id >= c.caption_id
+    AND v.last_caption_id < coalesce(c.next_caption_id, 9223372036854775807)
+GROUP BY ALL
+ORDER BY c.dataset, c.set_name, c.caption_id;
+
+-- name: names_of_images
+-- A file name for each of some images (rows: image_sha256) of a dataset, also of those that are gone.
+SELECT image_sha256, arg_min(file_name, file_id) AS file_name
+FROM files
+WHERE dataset = $dataset AND image_sha256 IN (SELECT image_sha256 FROM rows)
+GROUP BY image_sha256;

@@ -1,0 +1,138 @@
+-- Written by `python -m curator.catalog.schema`: what all migrations together give. The reasons are in the migrations.
+
+CREATE SEQUENCE caption_ids INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
+
+CREATE SEQUENCE caption_run_ids INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
+
+CREATE SEQUENCE ingest_ids INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
+
+CREATE TABLE caption_runs (
+    run_id BIGINT PRIMARY KEY,
+    dataset VARCHAR NOT NULL,
+    set_name VARCHAR NOT NULL,
+    strategy VARCHAR NOT NULL,
+    strategy_version INTEGER NOT NULL,
+    "options" JSON NOT NULL,
+    model VARCHAR,
+    model_revision VARCHAR,
+    by_person BOOLEAN NOT NULL,
+    person VARCHAR NOT NULL,
+    restored_from VARCHAR,
+    restored_by VARCHAR,
+    started_at TIMESTAMP WITH TIME ZONE NOT NULL
+);
+
+CREATE TABLE captions (
+    caption_id BIGINT PRIMARY KEY,
+    dataset VARCHAR NOT NULL,
+    set_name VARCHAR NOT NULL,
+    image_sha256 VARCHAR NOT NULL,
+    "text" VARCHAR,
+    inputs_digest VARCHAR NOT NULL,
+    parent_id BIGINT,
+    run_id BIGINT NOT NULL,
+    captioned_at TIMESTAMP WITH TIME ZONE NOT NULL
+);
+
+CREATE TABLE datasets (
+    "name" VARCHAR PRIMARY KEY,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL
+);
+
+CREATE TABLE files (
+    file_id BIGINT PRIMARY KEY,
+    dataset VARCHAR NOT NULL,
+    path VARCHAR NOT NULL,
+    file_name VARCHAR NOT NULL,
+    image_sha256 VARCHAR NOT NULL,
+    size_bytes BIGINT NOT NULL,
+    mtime_ns BIGINT NOT NULL,
+    metadata JSON NOT NULL,
+    source_url VARCHAR,
+    license VARCHAR,
+    gone BOOLEAN NOT NULL,
+    ingest_id BIGINT NOT NULL
+);
+
+CREATE TABLE images (
+    sha256 VARCHAR PRIMARY KEY,
+    size_bytes BIGINT NOT NULL,
+    width_px INTEGER NOT NULL,
+    height_px INTEGER NOT NULL,
+    format VARCHAR NOT NULL,
+    has_alpha BOOLEAN NOT NULL,
+    exif_orientation UTINYINT NOT NULL,
+    phash UBIGINT NOT NULL
+);
+
+CREATE TABLE ingests (
+    ingest_id BIGINT PRIMARY KEY,
+    dataset VARCHAR NOT NULL,
+    root VARCHAR NOT NULL,
+    person VARCHAR NOT NULL,
+    ingested_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    "options" JSON NOT NULL,
+    counts JSON NOT NULL
+);
+
+CREATE TABLE metadata_files (
+    dataset VARCHAR NOT NULL,
+    root VARCHAR NOT NULL,
+    path VARCHAR NOT NULL,
+    size_bytes BIGINT NOT NULL,
+    mtime_ns BIGINT NOT NULL,
+    gone BOOLEAN NOT NULL,
+    ingest_id BIGINT NOT NULL
+);
+
+CREATE TABLE migrations (
+    number INTEGER PRIMARY KEY,
+    "name" VARCHAR NOT NULL,
+    applied_at TIMESTAMP WITH TIME ZONE NOT NULL
+);
+
+CREATE TABLE near_duplicates (
+    dataset VARCHAR NOT NULL,
+    image_sha256 VARCHAR NOT NULL,
+    representative_sha256 VARCHAR NOT NULL,
+    "distance" UTINYINT NOT NULL
+);
+
+CREATE TABLE rejects (
+    dataset VARCHAR NOT NULL,
+    root VARCHAR NOT NULL,
+    path VARCHAR NOT NULL,
+    reason VARCHAR NOT NULL,
+    detail VARCHAR NOT NULL,
+    size_bytes BIGINT,
+    mtime_ns BIGINT,
+    resolved BOOLEAN NOT NULL,
+    ingest_id BIGINT NOT NULL
+);
+
+CREATE TABLE splits (
+    dataset VARCHAR NOT NULL,
+    representative_sha256 VARCHAR NOT NULL,
+    split VARCHAR NOT NULL,
+    assigned_at TIMESTAMP WITH TIME ZONE NOT NULL
+);
+
+CREATE TABLE versions (
+    dataset VARCHAR NOT NULL,
+    set_name VARCHAR NOT NULL,
+    number INTEGER NOT NULL,
+    last_caption_id BIGINT NOT NULL,
+    captions BIGINT NOT NULL,
+    digest VARCHAR NOT NULL,
+    message VARCHAR NOT NULL,
+    person VARCHAR NOT NULL,
+    committed_at TIMESTAMP WITH TIME ZONE NOT NULL
+);
+
+CREATE INDEX captions_by_image ON captions(image_sha256);
+
+CREATE MACRO rfc3339(t) AS strftime(timezone('UTC', t), '%Y-%m-%dT%H:%M:%SZ');
+
+CREATE VIEW current_files AS SELECT * EXCLUDE (revision) FROM (SELECT *, min(file_id) OVER (PARTITION BY dataset, path) AS first_file_id, row_number() OVER (PARTITION BY dataset, path ORDER BY file_id DESC) AS revision FROM files) WHERE ((revision = 1) AND (NOT gone));
+
+CREATE VIEW dataset_images AS SELECT f.dataset, f.image_sha256, f.first_file_id, f.path, f.file_name, f.metadata, f.source_url, f.license, i.size_bytes, i.width_px, i.height_px, i.format, i.has_alpha, i.exif_orientation, i.phash FROM ((SELECT * FROM current_files QUALIFY (row_number() OVER (PARTITION BY dataset, image_sha256 ORDER BY first_file_id) = 1)) AS f INNER JOIN images AS i ON ((i.sha256 = f.image_sha256)));

@@ -1,0 +1,43 @@
+"""What the catalog knows about versions: one method a query of queries/versions.sql."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from curator.catalog.connection import Connection
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Versions(Connection):
+    """Queries on versions."""
+
+    def versions(self) -> pl.DataFrame:
+        """Every committed version, oldest first.
+
+        Columns: dataset, set_name, number, last_caption_id, captions, digest, message, person, committed_at.
+        """
+        return self._read("versions")
+
+    def add_version(
+        self,
+        dataset: str,
+        set_name: str,
+        last_caption_id: int,
+        captions: int,
+        digest: str,
+        message: str,
+        person: str,
+    ) -> None:
+        """Commits a set as it was at a caption id, as its next version."""
+        self._write(
+            "add_version",
+            dataset=dataset,
+            set_name=set_name,
+            last_caption_id=last_caption_id,
+            captions=captions,
+            digest=digest,
+            message=message,
+            person=person,
+        )

@@ -1,0 +1,90 @@
+"""Every caption an image ever had: in which set, by whom or what, when, with which parameters, in which versions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field
+
+from schemas.errors import BadOption, NotFound
+
+if TYPE_CHECKING:
+    from curator.catalog import Catalog
+
+CANDIDATES = 5
+
+
+class Revision(BaseModel):
+    """One caption of the image. `text` null: it was taken out."""
+
+    dataset: str
+    set_name: str
+    caption_id: int
+    text: str | None
+    current: bool
+    versions: list[int] = Field(description="The committed versions that hold this revision.")
+    strategy: str
+    strategy_version: int
+    options: dict[str, Any]
+    model: str | None
+    model_revision: str | None
+    by_person: bool
+    person: str
+    restored_from: str | None
+    restored_by: str | None
+    parent_id: int | None = Field(description="The revision it was made from.")
+    inputs_digest: str
+    captioned_at: str
+
+
+class ImageFile(BaseModel):
+    """Where an image was seen."""
+
+    dataset: str
+    file_name: str
+    path: str
+
+
+class HistoryResult(BaseModel):
+    """An image and its captions, by set, oldest first."""
+
+    image_sha256: str
+    files: list[ImageFile]
+    revisions: list[Revision]
+
+
+def history(catalog: Catalog, image: str) -> HistoryResult:
+    """The history of the image that `image` names: the start of its sha256 (6 digits or more), its file name or path.
+
+    Raises NotFound, or BadOption listing candidates where several images are meant.
+    """
+    found = catalog.find_images(image)
+    if not found.height:
+        found = catalog.find_images(str(Path(image).absolute()))
+    images = found["image_sha256"].unique(maintain_order=True).to_list()
+    if not images:
+        raise NotFound(f"No image {image!r}: name one by 6 or more digits of its sha256, its file name or its path.")
+    if len(images) > 1:
+        raise BadOption(f"{image}: {len(images)} images may be meant: {_candidates(found.rows(named=True))}.")
+    rows = catalog.image_history(images[0]).rows(named=True)
+    last = {(row["dataset"], row["set_name"]): row["caption_id"] for row in rows}
+    revisions = [
+        Revision.model_validate(
+            row
+            | {
+                "options": json.loads(row["options"]),
+                "versions": row["versions"] or [],
+                "current": last[row["dataset"], row["set_name"]] == row["caption_id"],
+            }
+        )
+        for row in rows
+    ]
+    files = [ImageFile.model_validate(row) for row in found.rows(named=True)]
+    return HistoryResult(image_sha256=images[0], files=files, revisions=revisions)
+
+
+def _candidates(rows: list[dict[str, Any]]) -> str:
+    named = [f"{row['image_sha256'][:12]} ({row['dataset']}: {row['file_name']})" for row in rows]
+    return ", ".join(named[:CANDIDATES]) + (" ..." if len(named) > CANDIDATES else "")

@@ -1,0 +1,191 @@
+"""One strict decode of a picture's bytes: its size, alpha, orientation, and a small grey copy for the hash.
+
+JPEGs are decoded at a reduced scale, which reads every byte and costs a fraction; the others in full. A decoder's
+warning is a reject: half a picture is worse than none.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from curator.ingest.formats import check_complete, jpeg_has_exif, sniff
+from curator.ingest.rejects import Reason, Unusable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+SMALL_PX = 64  # the shorter side of the grey copy is at least this, where the picture is
+ORIENTATION_TAG = 0x0112
+ALPHA_MODES = {"RGBA", "LA", "PA", "RGBa", "La"}
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture's measures. Width and height are as stored; `grey_HW` is upright and on white."""
+
+    format: str
+    width_px: int
+    height_px: int
+    has_alpha: bool
+    exif_orientation: int
+    grey_HW: NDArray[np.uint8]
+
+
+@contextmanager
+def pillow_for_ingest() -> Iterator[None]:
+    """Pillow's own size limit and its warnings off: `max_pixels` and the strict checks stand for them.
+
+    For the whole process, so entered once around the threads, not in each.
+    """
+    from PIL import Image
+
+    limit = Image.MAX_IMAGE_PIXELS
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def decode(data: bytes, max_pixels: int) -> Decoded:
+    """Decodes a whole file. Raises Unusable: truncated, corrupt, too-large, not-an-image, unsupported-format."""
+    image_format = sniff(data[:64])
+    check_complete(data, image_format)
+    try:
+        _check_size(data, max_pixels)
+        decoded = _decode_jpeg(data) if image_format == "jpeg" else None
+        return decoded or _decode_with_pillow(data, image_format, max_pixels)
+    except Unusable:
+        raise
+    except (
+        Exception
+    ) as error:  # decoders raise almost anything on broken input: OSError, SyntaxError, struct.error, ...
+        raise _unusable(data, image_format, error) from error
+
+
+def _check_size(data: bytes, max_pixels: int) -> None:
+    """Looks at the header alone, before any decoder makes room for the pixels."""
+    import imagesize
+
+    try:
+        width_px, height_px = imagesize.get(BytesIO(data))
+    except Exception:  # a header it can't read is the decoder's to judge
+        return
+    _refuse_large(width_px, height_px, max_pixels)
+
+
+def _refuse_large(width_px: int, height_px: int, max_pixels: int) -> None:
+    if width_px > 0 and height_px > 0 and width_px * height_px > max_pixels:
+        raise Unusable(
+            Reason.TOO_LARGE, f"{width_px}x{height_px} = {width_px * height_px:,} pixels, more than {max_pixels:,}"
+        )
+
+
+def _unusable(data: bytes, image_format: str, error: Exception) -> Unusable:
+    """Tells cut-off from damaged: by what the decoder says, or a JPEG that lacks its end marker."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if "cannot identify" in text:
+        text = f"starts like {image_format.upper()}, but can't be read as one"
+    cut_off = any(
+        word in text.lower() for word in ("premature end of jpeg", "truncated", "not enough", "unexpected end")
+    )
+    no_end = image_format == "jpeg" and b"\xff\xd9" not in data[-64:]
+    return Unusable(Reason.TRUNCATED if cut_off or no_end else Reason.CORRUPT, text[:200])
+
+
+def _decode_jpeg(data: bytes) -> Decoded | None:
+    """A JPEG at a reduced scale; None for CMYK, which Pillow turns to RGB."""
+    import simplejpeg
+
+    height_px, width_px, colours, _ = simplejpeg.decode_jpeg_header(data)
+    if colours in {"CMYK", "YCCK"}:
+        return None
+    grey = simplejpeg.decode_jpeg(data, "GRAY", min_height=SMALL_PX, min_width=SMALL_PX, strict=True)[:, :, 0]
+    orientation = _exif_orientation(_open(data, "jpeg")) if jpeg_has_exif(data) else 1
+    return Decoded("jpeg", width_px, height_px, False, orientation, _upright(grey, orientation))
+
+
+def _decode_with_pillow(data: bytes, image_format: str, max_pixels: int) -> Decoded:
+    with _open(data, image_format) as image:
+        width_px, height_px = image.size
+        _refuse_large(width_px, height_px, max_pixels)
+        # Pillow turns a TIFF upright as it loads it and forgets the orientation; a PNG may tell its own only then.
+        orientation = _exif_orientation(image) if image_format == "tiff" else 1
+        if orientation >= 5:
+            width_px, height_px = height_px, width_px
+        image.load()
+        has_alpha = image.mode in ALPHA_MODES or "transparency" in image.info
+        grey = _grey_on_white(image, has_alpha)
+        if image_format != "tiff":
+            orientation = _exif_orientation(image)
+            grey = _upright(grey, orientation)
+        return Decoded(image_format, width_px, height_px, has_alpha, orientation, grey)
+
+
+def _open(data: bytes, image_format: str) -> Image:
+    from PIL import Image
+
+    formats = ["JPEG", "MPO"] if image_format == "jpeg" else [image_format.upper()]
+    return Image.open(BytesIO(data), formats=formats)
+
+
+def _exif_orientation(image: Image) -> int:
+    """1 to 8; 1 where there is none or it can't be read, as viewers do."""
+    try:
+        orientation = image.getexif().get(ORIENTATION_TAG, 1)
+    except Exception:  # broken EXIF in a sound picture
+        return 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def _grey_on_white(image: Image, has_alpha: bool) -> NDArray[np.uint8]:
+    """A small grey copy; transparent parts are white (on black, dark drawings would fuse)."""
+    import numpy as np
+    from PIL import Image
+
+    if image.mode.startswith(("I", "F")):
+        return _grey_of_deep(np.asarray(image))
+    if has_alpha:
+        small = _reduced(image.convert("RGBA"))
+        white = Image.new("RGBA", small.size, "white")
+        white.alpha_composite(small)
+        return np.asarray(white.convert("L"), dtype=np.uint8)
+    direct = image.mode in {"L", "RGB"}
+    return np.asarray(_reduced(image if direct else image.convert("RGB")).convert("L"), dtype=np.uint8)
+
+
+def _grey_of_deep(values_HW: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """16-bit and floating-point samples to 8 bits: by 257 where they pass 255, by 255 where they stay within 1."""
+    import numpy as np
+
+    values = np.nan_to_num(values_HW.astype(np.float32))
+    top = float(values.max())
+    scale = 255.0 if values_HW.dtype.kind == "f" and top <= 1 else 1 / 257 if top > 255 else 1.0
+    grey: NDArray[np.uint8] = np.clip(values * scale, 0, 255).astype(np.uint8)
+    return grey
+
+
+def _reduced(image: Image) -> Image:
+    factor = min(image.size) // SMALL_PX
+    return image.reduce(factor) if factor > 1 else image
+
+
+def _upright(grey_HW: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Undoes the EXIF orientation (Exif 2.32, tag 0x0112)."""
+    import numpy as np
+
+    if orientation in {5, 6, 7, 8}:
+        grey_HW = grey_HW.T
+    rows_turned = orientation in {3, 4, 7, 8}
+    columns_turned = orientation in {2, 3, 6, 7}
+    turned = grey_HW[:: -1 if rows_turned else 1, :: -1 if columns_turned else 1]
+    return np.ascontiguousarray(turned)

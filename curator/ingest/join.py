@@ -1,0 +1,145 @@
+"""Which metadata belongs to which picture.
+
+A picture's metadata comes from up to three places, later ones winning column by column: the imagefolder table of its
+folder or of the nearest folder above (joined on `file_name`, relative to the table), the `--metadata` table, and its
+sidecar text, kept under the key `sidecar`.
+
+A value of the `--metadata` column names a picture by its path in the folder, that path without suffix, its name, or
+its name without suffix; the first of these that some row has is taken. One row may describe several pictures (a key,
+not a path).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from curator.ingest.rejects import Reason, Reject
+from curator.ingest.tables import BadTable, Row, Table, clean_key, object_text, read_table
+from curator.ingest.walk import Entry, Listing
+
+SIDECAR_KEY = "sidecar"
+IMAGEFOLDER_COLUMN = "file_name"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What is said of one path: a JSON object, and the two columns the catalog knows."""
+
+    text: str = "{}"
+    source_url: str | None = None
+    license: str | None = None
+
+
+@dataclass
+class Tables:
+    """Every metadata table of an ingest, and which of their rows have found a picture."""
+
+    explicit: Table | None = None
+    by_folder: dict[str, Table] = field(default_factory=dict)
+    rejects: list[Reject] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know about the tables."""
+        return [note for table in self._all() for note in table.notes]
+
+    def rows_of(self, file_name: str) -> tuple[list[Row], bool]:
+        """The rows for a picture, the stronger last, and whether some table should have had one and hasn't."""
+        rows: list[Row] = []
+        folder = next(
+            (str(parent) for parent in PurePosixPath(file_name).parents if str(parent) in self.by_folder), None
+        )
+        if folder is not None:
+            relative = file_name if folder == "." else file_name[len(folder) + 1 :]
+            row = self.by_folder[folder].rows.get(clean_key(relative))
+            rows += [row] if row else []
+        lacks = folder is not None and not rows
+        if self.explicit is not None:
+            row = _explicit_row(self.explicit, file_name)
+            lacks = lacks or row is None
+            rows += [row] if row else []
+        self.used.update(row.place for row in rows)
+        return rows, lacks
+
+    def unused(self) -> Iterator[Reject]:
+        """A reject for each row that no picture has asked for."""
+        for table in self._all():
+            for key, row in table.rows.items():
+                if row.place not in self.used:
+                    yield Reject(row.place, Reason.ROW_WITHOUT_IMAGE, f"no picture called {key!r}")
+
+    def notes_on_joining(self, join_on: str) -> Iterator[str]:
+        """What to say where not one row of the `--metadata` table found a picture: the wrong column, most likely."""
+        table = self.explicit
+        if table and table.rows and not any(row.place in self.used for row in table.rows.values()):
+            columns = ", ".join(table.columns)
+            name = Path(table.path).name
+            yield f"no row of {name} names a picture. Is {join_on} the right column? There are: {columns}."
+
+    def _all(self) -> list[Table]:
+        return [*self.by_folder.values(), *([self.explicit] if self.explicit else [])]
+
+
+def read_tables(listing: Listing, metadata: Path | None, join_on: str) -> Tables:
+    """Reads every table. One given by name that can't be read raises BadTable; one found in a folder is a reject."""
+    tables = Tables()
+    if metadata is not None:
+        tables.explicit = read_table(metadata, join_on)
+        tables.rejects += tables.explicit.rejects
+    for entry in listing.tables:
+        folder = str(PurePosixPath(entry.file_name).parent)
+        try:
+            table = read_table(Path(entry.path), IMAGEFOLDER_COLUMN)
+        except BadTable as error:
+            detail = (
+                str(error)
+                .removeprefix(f"{entry.path}: ")
+                .replace("Choose one with --join-on.", "Give it with --metadata and --join-on.")
+            )
+            tables.rejects.append(Reject(entry.path, Reason.BAD_TABLE, detail, entry.size_bytes, entry.mtime_ns))
+            continue
+        tables.rejects += table.rejects
+        if folder in tables.by_folder:
+            detail = f"the folder has another table, {Path(tables.by_folder[folder].path).name}, which is used"
+            tables.rejects.append(Reject(entry.path, Reason.BAD_TABLE, detail, entry.size_bytes, entry.mtime_ns))
+        else:
+            tables.by_folder[folder] = table
+    return tables
+
+
+def describe(rows: list[Row], sidecar: str | None) -> Metadata:
+    """One path's metadata out of its rows, the stronger last, and its sidecar's text."""
+    if not rows and sidecar is None:
+        return Metadata()
+    source_url = next((row.source_url for row in reversed(rows) if row.source_url), None)
+    license_ = next((row.license for row in reversed(rows) if row.license), None)
+    if len(rows) == 1 and sidecar is None:
+        return Metadata(rows[0].metadata, source_url, license_)
+    values = {name: value for row in rows for name, value in json.loads(row.metadata).items()}
+    if sidecar is not None:
+        values[SIDECAR_KEY] = sidecar
+    return Metadata(object_text(values), source_url, license_)
+
+
+def read_sidecar(entry: Entry, reject: Callable[[Reject], None]) -> str | None:
+    """A sidecar's text without the white space around it; None, and a reject, where it can't be read."""
+    try:
+        return Path(entry.path).read_bytes().decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        reason, detail = Reason.BAD_ROW, f"the text isn't UTF-8 (byte {error.start})"
+    except OSError as error:
+        reason, detail = Reason.UNREADABLE, error.strerror or str(error)
+    reject(Reject(entry.path, reason, detail, entry.size_bytes, entry.mtime_ns))
+    return None
+
+
+def _explicit_row(table: Table, file_name: str) -> Row | None:
+    path = PurePosixPath(clean_key(file_name))
+    for key in (str(path), str(path.with_suffix("")), path.name, path.stem):
+        if row := table.rows.get(key):
+            return row
+    return None

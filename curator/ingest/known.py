@@ -1,0 +1,88 @@
+"""What the catalog already knows of a folder, so that an unchanged file is never opened again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from curator.ingest.join import Metadata
+from curator.ingest.rejects import Reason, Reject
+from curator.ingest.walk import Entry
+
+if TYPE_CHECKING:
+    from curator.catalog import Catalog
+
+# A file that was one of these and hasn't changed still is. (An unreadable one may have become readable without a
+# change.)
+LASTING = {
+    Reason.ZERO_BYTE, Reason.TRUNCATED, Reason.CORRUPT, Reason.NOT_AN_IMAGE, Reason.UNSUPPORTED_FORMAT,
+    Reason.TOO_LARGE,
+}  # fmt: skip
+
+
+class KnownFile(NamedTuple):
+    """A path's current row."""
+
+    file_name: str
+    image_sha256: str
+    size_bytes: int
+    mtime_ns: int
+    metadata: Metadata
+
+
+@dataclass
+class Known:
+    """The state of one folder of one dataset as its last ingest left it."""
+
+    files: dict[str, KnownFile]
+    rejects: dict[tuple[str, str], Reject]
+    metadata_files: dict[str, tuple[int, int]]
+    options: dict[str, Any] | None  # of the last finished ingest
+    finished: bool  # no ingest of it was interrupted since
+
+    @classmethod
+    def load(cls, catalog: Catalog, dataset: str, root: Path) -> Known:
+        """Reads what is known of `root`, an absolute path."""
+        prefix = prefix_of(root)
+        last = catalog.last_ingest(dataset, str(root))
+        frame = catalog.known_files(dataset, prefix)
+        newest = frame["ingest_id"].max() if len(frame) else 0
+        rejects = catalog.known_rejects(dataset, str(root), prefix).iter_rows()
+        seen = catalog.known_metadata_files(dataset, str(root)).iter_rows()
+        return cls(
+            files={
+                path: KnownFile(name, sha256, size, mtime, Metadata(text, source_url, license_))
+                for path, name, sha256, size, mtime, text, source_url, license_, _ in frame.iter_rows()
+            },
+            rejects={
+                (path, reason): Reject(path, Reason(reason), detail, size, mtime)
+                for path, reason, detail, size, mtime in rejects
+            },
+            metadata_files={path: (size, mtime) for path, size, mtime in seen},
+            options=last["options"] if last else None,
+            finished=last is not None and last["ingest_id"] >= newest,
+        )
+
+    def is_unchanged(self, entry: Entry) -> bool:
+        """The path is on record with this size and time."""
+        file = self.files.get(entry.path)
+        return file is not None and (file.size_bytes, file.mtime_ns) == (entry.size_bytes, entry.mtime_ns)
+
+    def lasting_reject(self, entry: Entry, max_pixels: int) -> Reject | None:
+        """Why the path couldn't be used, where it hasn't changed since, so that reading it again is in vain."""
+        for reason in LASTING:
+            reject = self.rejects.get((entry.path, reason))
+            if reject and (reject.size_bytes, reject.mtime_ns) == (entry.size_bytes, entry.mtime_ns):
+                same_limit = self.options is not None and self.options.get("max_pixels") == max_pixels
+                return reject if reason is not Reason.TOO_LARGE or same_limit else None
+        return None
+
+    def metadata_unchanged(self, entry: Entry) -> bool:
+        """The table or sidecar is on record with this size and time."""
+        return self.metadata_files.get(entry.path) == (entry.size_bytes, entry.mtime_ns)
+
+
+def prefix_of(root: Path) -> str:
+    """What every path below `root` starts with."""
+    return str(root).rstrip("/") + "/"

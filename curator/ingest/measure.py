@@ -1,0 +1,65 @@
+"""Reads a file once: its SHA-256, and what one strict decode tells of the picture."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from curator.ingest.decode import decode
+from curator.ingest.formats import HEAD_BYTES, sniff
+from curator.ingest.phash import perceptual_hash
+from curator.ingest.rejects import Reason, Unusable
+
+DEFAULT_MAX_PIXELS = 150_000_000
+# No picture within max_pixels takes more: 16 bytes a pixel, and a MiB of headers.
+MOST_BYTES_PER_PIXEL = 16
+HEADER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a picture is, whatever it is called: a row of `images`."""
+
+    sha256: str
+    size_bytes: int
+    width_px: int
+    height_px: int
+    format: str
+    has_alpha: bool
+    exif_orientation: int
+    phash: int
+
+
+def measure(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Measured:
+    """Reads and measures one picture. Raises Unusable with the reason where it can't be used."""
+    try:
+        data = _read(path, max_pixels)
+    except OSError as error:
+        raise Unusable(Reason.UNREADABLE, error.strerror or str(error)) from error
+    decoded = decode(data, max_pixels)
+    return Measured(
+        sha256=hashlib.sha256(data).hexdigest(),
+        size_bytes=len(data),
+        width_px=decoded.width_px,
+        height_px=decoded.height_px,
+        format=decoded.format,
+        has_alpha=decoded.has_alpha,
+        exif_orientation=decoded.exif_orientation,
+        phash=perceptual_hash(decoded.grey_HW),
+    )
+
+
+def _read(path: Path, max_pixels: int) -> bytes:
+    """The whole file, once its first bytes are a picture's."""
+    most_bytes = MOST_BYTES_PER_PIXEL * max_pixels + HEADER_BYTES
+    with path.open("rb", buffering=0) as file:
+        head = file.read(HEAD_BYTES)
+        if not head:
+            raise Unusable(Reason.ZERO_BYTE, "the file is empty")
+        sniff(head)
+        if os.fstat(file.fileno()).st_size > most_bytes:
+            raise Unusable(Reason.TOO_LARGE, f"more than {most_bytes:,} bytes")
+        file.seek(0)  # reading on and joining the two would copy every file once more
+        return file.read()

@@ -1,0 +1,52 @@
+"""Measures many pictures at once, in threads: the decoders and the hash release the lock. Results keep their order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from curator.ingest.decode import pillow_for_ingest
+from curator.ingest.measure import Measured, measure
+from curator.ingest.rejects import Reject, Unusable
+from curator.ingest.walk import Entry
+
+AHEAD_PER_THREAD = 8  # files in flight: bounds memory, and what an interrupt throws away
+
+
+def read_pictures(
+    entries: Iterable[Entry], max_pixels: int, threads: int | None = None
+) -> Iterator[tuple[Entry, Measured | Reject]]:
+    """Yields each entry with what it is, or why it can't be used. `threads` by default: one a core."""
+    import cv2
+
+    threads = threads or _cores()
+    cv2.setNumThreads(0)  # one picture a thread; OpenCV's own threads would only fight with these
+    pending: deque[tuple[Entry, Future[Measured | Reject]]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="ingest")
+    try:
+        with pillow_for_ingest():
+            for entry in entries:
+                pending.append((entry, pool.submit(_measured, entry, max_pixels)))
+                if len(pending) >= threads * AHEAD_PER_THREAD:
+                    first, future = pending.popleft()
+                    yield first, future.result()
+            while pending:
+                first, future = pending.popleft()
+                yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _measured(entry: Entry, max_pixels: int) -> Measured | Reject:
+    try:
+        return measure(Path(entry.path), max_pixels)
+    except Unusable as error:
+        return Reject(entry.path, error.reason, error.detail, entry.size_bytes, entry.mtime_ns)
+
+
+def _cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,43 @@
+"""What can't be used, and why: the reasons an ingest gives, each a short code that stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a file, or a row of a metadata table, is a reject. The value is what the catalog and `--json` hold."""
+
+    ZERO_BYTE = "zero-byte"
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    NOT_AN_IMAGE = "not-an-image"
+    UNSUPPORTED_FORMAT = "unsupported-format"
+    TOO_LARGE = "too-large"
+    UNREADABLE = "unreadable"
+    ROW_WITHOUT_IMAGE = "row-without-image"
+    IMAGE_WITHOUT_ROW = "image-without-row"
+    BAD_ROW = "bad-row"
+    BAD_TABLE = "bad-table"
+    DUPLICATE_ROW = "duplicate-row"
+
+
+class Unusable(Exception):
+    """Raised while a file is read: it is a reject for `reason`; `detail` is one line for a person."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One reject. `path` is the file, or a table and its line (`table.csv:12`); size and time are the file's."""
+
+    path: str
+    reason: Reason
+    detail: str
+    size_bytes: int | None = None
+    mtime_ns: int | None = None

@@ -1,0 +1,49 @@
+"""What `ingest` says to a person."""
+
+from __future__ import annotations
+
+import click
+
+from curator.ingest import IngestResult
+
+
+def account(result: IngestResult) -> str:
+    """Three lines of figures, the notes, and what to do next."""
+    lines = [f"{click.style(result.dataset, bold=True)}: {result.root}  ({result.seconds:.1f} s)", ""]
+    lines += [_line(result.files, "file", _changes(result)), _line(result.images, "image", _copies(result))]
+    rejects = ", ".join(f"{reason} {count:,}" for reason, count in result.rejects_by_reason.items())
+    lines.append(_line(result.rejects, "reject", rejects, "yellow" if result.rejects else None))
+    lines += ["", *(f"Note: {note}" for note in result.notes)]
+    if result.rejects:
+        lines.append(f"Next: curator rejects {result.dataset}")
+    elif result.images and (result.added or result.changed or result.corrected):
+        lines.append(f"Next: curator caption {result.dataset} --strategy template --set template -o 'template=...'")
+    elif not result.images:
+        lines.append(f"There is no picture in {result.root}.")
+    return "\n".join(lines).rstrip()
+
+
+def _line(count: int, noun: str, detail: str, colour: str | None = None) -> str:
+    return click.style(f"{count:>9,} {noun + ('' if count == 1 else 's'):<8}", fg=colour) + f"  {detail}".rstrip()
+
+
+def _changes(result: IngestResult) -> str:
+    counts = {
+        "new": result.added,
+        "changed": result.changed,
+        "with corrected metadata": result.corrected,
+        "unchanged": result.unchanged,
+        "unusable": result.files - result.added - result.changed - result.corrected - result.unchanged,
+        "gone since the last time": result.gone,
+    }
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+
+
+def _copies(result: IngestResult) -> str:
+    parts = []
+    if result.duplicate_paths:
+        parts.append(f"at {result.paths:,} paths")
+    if result.near_duplicate_groups:
+        groups = f"{result.near_duplicate_groups:,} group{'' if result.near_duplicate_groups == 1 else 's'}"
+        parts.append(f"{result.near_duplicate_images:,} near-duplicates in {groups}")
+    return ", ".join(parts) or ("all different" if result.images else "")

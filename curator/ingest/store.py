@@ -1,0 +1,139 @@
+"""Turns what an ingest found into frames for the catalog, a chunk at a time: each chunk is one transaction."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from curator.ingest.join import Metadata
+from curator.ingest.known import KnownFile
+from curator.ingest.measure import Measured
+from curator.ingest.rejects import Reject
+from curator.ingest.walk import Entry
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from curator.catalog import Catalog
+
+FILES_A_CHUNK = 2_000
+SECONDS_A_CHUNK = 10.0
+
+
+@dataclass
+class Store:
+    """Collects rows and writes them when there are enough; an interrupt loses what wasn't flushed, never half a row."""
+
+    catalog: Catalog
+    dataset: str
+    root: str
+    ingest_id: int
+    rejects_written: set[tuple[str, str]] = field(default_factory=set)  # (path, reason)
+    _images: dict[str, Measured] = field(default_factory=dict)
+    _files: list[dict[str, Any]] = field(default_factory=list)
+    _rejects: list[dict[str, Any]] = field(default_factory=list)
+    _flushed_at: float = field(default_factory=time.monotonic)
+
+    def add_picture(self, entry: Entry, measured: Measured, metadata: Metadata) -> None:
+        """A path that was read, with its picture."""
+        self._images.setdefault(measured.sha256, measured)
+        self._add_file(entry.path, entry.file_name, measured.sha256, entry.size_bytes, entry.mtime_ns, metadata)
+
+    def add_correction(self, entry: Entry, known: KnownFile, metadata: Metadata) -> None:
+        """A path whose picture is the same, but not what is said of it."""
+        self._add_file(entry.path, entry.file_name, known.image_sha256, entry.size_bytes, entry.mtime_ns, metadata)
+
+    def add_gone(self, path: str, known: KnownFile) -> None:
+        """A path that isn't there any more, or is no picture any more."""
+        self._add_file(
+            path, known.file_name, known.image_sha256, known.size_bytes, known.mtime_ns, known.metadata, gone=True
+        )
+
+    def add_reject(self, reject: Reject, resolved: bool = False) -> None:
+        """A reject, or that one no longer stands."""
+        self.rejects_written.add((reject.path, reject.reason.value))
+        self._rejects.append(asdict(reject) | {"reason": reject.reason.value, "resolved": resolved})
+        self._flush_when_due()
+
+    def flush(self) -> None:
+        """Writes what was collected."""
+        if self._files or self._rejects:
+            images = [asdict(image) for image in self._images.values()]
+            self.catalog.add_files(
+                self.dataset,
+                self.root,
+                self.ingest_id,
+                images=_frame(images, _image_columns()),
+                files=_frame(self._files, _file_columns()),
+                rejects=_frame(self._rejects, _reject_columns()),
+            )
+        self._images, self._files, self._rejects = {}, [], []
+        self._flushed_at = time.monotonic()
+
+    def _add_file(
+        self, path: str, name: str, sha256: str, size_bytes: int, mtime_ns: int, metadata: Metadata, gone: bool = False
+    ) -> None:
+        self._files.append(
+            {
+                "position": len(self._files) + 1,
+                "path": path,
+                "file_name": name,
+                "image_sha256": sha256,
+                "size_bytes": size_bytes,
+                "mtime_ns": mtime_ns,
+                "metadata": metadata.text,
+                "source_url": metadata.source_url,
+                "license": metadata.license,
+                "gone": gone,
+            }
+        )
+        self._flush_when_due()
+
+    def _flush_when_due(self) -> None:
+        waiting = len(self._files) + len(self._rejects)
+        if waiting >= FILES_A_CHUNK or time.monotonic() - self._flushed_at > SECONDS_A_CHUNK:
+            self.flush()
+
+
+def metadata_files_frame(seen: dict[str, tuple[int, int]], gone: dict[str, tuple[int, int]]) -> pl.DataFrame:
+    """The metadata files of a finished ingest that are new or changed, and those that are gone."""
+    import polars as pl
+
+    rows = [
+        {"path": path, "size_bytes": size, "mtime_ns": mtime, "gone": files is gone}
+        for files in (seen, gone)
+        for path, (size, mtime) in files.items()
+    ]
+    columns = {"path": pl.String, "size_bytes": pl.Int64, "mtime_ns": pl.Int64, "gone": pl.Boolean}
+    return pl.DataFrame(rows, schema=columns)
+
+
+def _frame(rows: list[dict[str, Any]], columns: dict[str, Any]) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.DataFrame(rows, schema=columns, orient="row")
+
+
+def _image_columns() -> dict[str, Any]:
+    import polars as pl
+
+    sizes = {"size_bytes": pl.Int64, "width_px": pl.Int32, "height_px": pl.Int32}
+    kinds = {"format": pl.String, "has_alpha": pl.Boolean, "exif_orientation": pl.UInt8, "phash": pl.UInt64}
+    return {"sha256": pl.String, **sizes, **kinds}
+
+
+def _file_columns() -> dict[str, Any]:
+    import polars as pl
+
+    names = {"position": pl.Int64, "path": pl.String, "file_name": pl.String, "image_sha256": pl.String}
+    status = {"size_bytes": pl.Int64, "mtime_ns": pl.Int64}
+    texts = {"metadata": pl.String, "source_url": pl.String, "license": pl.String}
+    return {**names, **status, **texts, "gone": pl.Boolean}
+
+
+def _reject_columns() -> dict[str, Any]:
+    import polars as pl
+
+    texts = {"path": pl.String, "reason": pl.String, "detail": pl.String}
+    return {**texts, "size_bytes": pl.Int64, "mtime_ns": pl.Int64, "resolved": pl.Boolean}

@@ -1,0 +1,51 @@
+"""Stage 0: an empty catalog, or word that there is one already."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, Field
+
+if TYPE_CHECKING:
+    from curator.catalog import Catalog
+
+
+class InitResult(BaseModel):
+    """The catalog that is there now."""
+
+    catalog: str
+    created: bool = Field(description="False where it was a catalog already; it is left as it is.")
+    datasets: list[str]
+
+
+def init(path: Path) -> InitResult:
+    """Makes an empty catalog at `path`; an existing catalog is left as it is, so that scripts can run again.
+
+    Raises NotACatalog where another file has the name, CatalogLocked, AmatlError where there is no folder for it.
+    """
+    from curator.catalog import Catalog, NotACatalog
+
+    if not path.exists():
+        with Catalog.create(path) as catalog:
+            return _result(catalog, created=True)
+    if not path.is_file():
+        raise NotACatalog(f"{path}: a folder, not a catalog. Give the name of a file.")
+    with Catalog(path) as catalog:
+        return _result(catalog, created=False)
+
+
+def account(result: InitResult) -> str:
+    """The result for a person."""
+    if result.created:
+        usual = os.environ.get("CURATOR_CATALOG") or "amatl.duckdb"
+        where = "" if result.catalog == usual else f" --catalog {shlex.quote(result.catalog)}"
+        return f"Made {result.catalog}, an empty catalog.\nNext: curator ingest FOLDER --dataset NAME{where}"
+    holds = ", ".join(result.datasets) or "no datasets yet"
+    return f"{result.catalog} is a catalog already ({holds}); nothing to do."
+
+
+def _result(catalog: Catalog, created: bool) -> InitResult:
+    return InitResult(catalog=str(catalog.path), created=created, datasets=catalog.dataset_names())

@@ -1,0 +1,117 @@
+"""What a strategy is given of each image, and the digest that tells when it has to be captioned again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from schemas.digest import sha256_json
+from schemas.errors import BadOption
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from curator.captioners import Captioner
+    from curator.catalog import Catalog
+
+# What every image has, whatever its metadata; a metadata field of the same name goes before it.
+BUILT_IN = ("file_name", "file_stem", "folder", "format", "width_px", "height_px")
+# How a strategy finds the picture. Metadata fields of these names can't be reached.
+IDENTITY = ("image_sha256", "image_path")
+
+
+def available_fields(metadata_fields: Sequence[str]) -> list[str]:
+    """The fields a strategy may read of a dataset's images: their metadata's, then the built-in ones."""
+    return [name for name in dict.fromkeys([*metadata_fields, *BUILT_IN]) if name not in IDENTITY]
+
+
+def chosen_fields(captioner: Captioner, options: Any, available: list[str]) -> list[str]:
+    """The fields the strategy asks for. Raises BadOption for one that no image has, listing those there are."""
+    wanted = captioner.fields(options, available)
+    unknown = [name for name in wanted if name not in (*available, "file_names")]
+    if unknown:
+        raise BadOption(
+            f"No image has a field {' or '.join(map(repr, unknown))}. The fields there are: {', '.join(available)}."
+        )
+    return wanted
+
+
+def image_inputs(
+    catalog: Catalog, dataset: str, fields: Sequence[str], metadata_fields: Sequence[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The images (`image_sha256`, `file_name`) and, row by row, what a strategy gets of them: identity and `fields`."""
+    import polars as pl
+
+    in_metadata = [name for name in fields if name in metadata_fields]
+    images = catalog.images_to_caption(dataset, [_pointer(name) for name in in_metadata])
+    columns = {name: _metadata_column(images, place) for place, name in enumerate(in_metadata)}
+    if "file_names" in fields:
+        names = catalog.file_names_of_images(dataset)
+        images = images.join(names, on="image_sha256", how="left", maintain_order="left")
+    file = pl.col("file_name").str
+    facts = images.with_columns(
+        pl.col("width_px", "height_px").cast(pl.String),
+        image_path=pl.col("path"),
+        file_stem=file.extract(r"([^/]*?)(?:\.[^./]*)?$"),
+        folder=file.extract(r"([^/]+)/[^/]*$"),
+    )
+    named = {name: columns[name] if name in columns else facts[name] for name in (*IDENTITY, *fields)}
+    inputs = pl.DataFrame([column.alias(name) for name, column in named.items()])
+    return images.select("image_sha256", "file_name"), inputs
+
+
+def inputs_digests(captioner: Captioner, options: Any, by: str | None, inputs: pl.DataFrame) -> pl.Series:
+    """Hex SHA-256 an image: over what made the caption (strategy, version, options, model, whose) and `inputs`.
+
+    Each is sha256(fingerprint + {"field":value} of each field the image has, by name); the fingerprint is the sha256 of
+    canonical JSON. A field that only other images have changes nothing.
+    """
+    import polars as pl
+
+    model = captioner.model(options)
+    fingerprint = sha256_json(
+        {
+            "strategy": captioner.name,
+            "version": captioner.version,
+            "options": options.model_dump(mode="json", exclude=set(captioner.locations)),
+            "model": model.model_dump() if model else None,
+            "by": by,
+        }
+    )
+    start = fingerprint.encode()
+    if not inputs.width:
+        return pl.Series("digest", [hashlib.sha256(start).hexdigest()]).new_from_index(0, inputs.height)
+    fields = [
+        pl.when(pl.col(name).is_not_null()).then(pl.struct(name).struct.json_encode())
+        for name in sorted(inputs.columns)
+    ]
+    rows = inputs.select(pl.concat_str(fields, ignore_nulls=True)).to_series().to_list()
+    return pl.Series("digest", [hashlib.sha256(start + row.encode()).hexdigest() for row in rows], dtype=pl.String)
+
+
+def _pointer(name: str) -> str:
+    """RFC 6901."""
+    return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
+def _metadata_column(images: pl.DataFrame, place: int) -> pl.Series:
+    """Text; or lists of text where any image has a list."""
+    import polars as pl
+
+    values = images["metadata_values"].list.get(place)
+    are_lists = (images["metadata_types"].list.get(place) == "ARRAY").fill_null(False)
+    if not are_lists.any():
+        return values
+    one = pl.DataFrame({"value": values}).select(pl.concat_list("value")).to_series()
+    lists = pl.Series([_items(value) for value in values.filter(are_lists)], dtype=pl.List(pl.String))
+    rows = pl.DataFrame({"row": are_lists.arg_true(), "list": lists})
+    frame = pl.DataFrame({"one": one, "value": values}).with_row_index("row").join(rows, on="row", how="left")
+    text = pl.when(pl.col("value").is_not_null()).then(pl.col("one"))
+    return frame.sort("row").select(pl.coalesce("list", text)).to_series()
+
+
+def _items(text: str) -> list[str]:
+    """The items of a JSON array as text; null items are left out."""
+    return [item if isinstance(item, str) else json.dumps(item) for item in json.loads(text) if item is not None]

@@ -1,0 +1,79 @@
+"""How a caption set and a version of it are named: `dataset/set@n`, or shorter where that is unambiguous.
+
+openmoji/template@1     version 1 of the set `template` of the dataset `openmoji`
+template@1              the same, if only one dataset has a set `template`
+template                the set as it is now, committed or not
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.errors import BadOption, NotFound
+
+if TYPE_CHECKING:
+    from curator.catalog import Catalog
+
+GRAMMAR = re.compile(r"(?:(?P<dataset>[^@]+)/)?(?P<set>[a-z0-9_-]+)(?:@(?P<number>[1-9][0-9]*))?")
+
+
+class Reference(BaseModel):
+    """A caption set as it is now (`number` None) or one version of it: the revisions up to `last_caption_id`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dataset: str
+    set_name: str
+    number: int | None
+    last_caption_id: int
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.set_name}" + (f"@{self.number}" if self.number else "")
+
+
+def resolve(catalog: Catalog, text: str) -> Reference:
+    """Finds what `text` names.
+
+    Raises BadOption where it can't be a reference or names several (listing them), NotFound listing what there is.
+    """
+    match = GRAMMAR.fullmatch(text)
+    if not match:
+        raise BadOption(f"{text}: not a caption set. Write dataset/set@n, set@n or set, for example template@1.")
+    sets = catalog.caption_sets()
+    named = [
+        row
+        for row in sets.iter_rows(named=True)
+        if row["set_name"] == match["set"] and match["dataset"] in (None, row["dataset"])
+    ]
+    suffix = f"@{match['number']}" if match["number"] else ""
+    if not named:
+        there_are = ", ".join(f"{dataset}/{name}" for dataset, name in sets.select("dataset", "set_name").iter_rows())
+        hint = f"There are: {there_are}." if there_are else "There are none yet: curator caption makes one."
+        raise NotFound(f"There is no caption set {text.partition('@')[0]!r}. {hint}")
+    if len(named) > 1:
+        candidates = ", ".join(f"{row['dataset']}/{row['set_name']}{suffix}" for row in named)
+        raise BadOption(f"{text}: several datasets have a set of that name. Write one of {candidates}.")
+    found = named[0]
+    if not suffix:
+        return Reference.model_validate({**found, "number": None})
+    return _version(catalog, found["dataset"], found["set_name"], int(match["number"]))
+
+
+def set_versions(catalog: Catalog, dataset: str, set_name: str) -> list[dict[str, Any]]:
+    """The versions of one set, oldest first, as `Catalog.versions` has them."""
+    rows = catalog.versions().iter_rows(named=True)
+    return [row for row in rows if (row["dataset"], row["set_name"]) == (dataset, set_name)]
+
+
+def _version(catalog: Catalog, dataset: str, set_name: str, number: int) -> Reference:
+    versions = set_versions(catalog, dataset, set_name)
+    for row in versions:
+        if row["number"] == number:
+            return Reference.model_validate(row)
+    if not versions:
+        raise NotFound(f"{dataset}/{set_name} has no version yet. Make one with: curator commit {dataset}/{set_name}")
+    numbers = ", ".join(f"@{row['number']}" for row in versions)
+    raise NotFound(f"{dataset}/{set_name} has no version @{number}. There are: {numbers}.")

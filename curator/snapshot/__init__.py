@@ -1,0 +1,120 @@
+"""Stage 5: committed versions of one dataset -> an immutable folder that trainers read. Format: schemas/spec/.
+
+Everything is decided first (which images, which split, hence the identity), then the files are written under a hidden
+name, the manifest last, then the split is stored, then the folder gets its name. Interrupted before that, nothing is
+left but a hidden folder that the next snapshot removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, Field
+
+from curator.snapshot.contents import Contents, contents_of, is_already_at, manifest_of
+from curator.snapshot.files import write_images, write_metadata, write_samples
+from curator.snapshot.select import Holdout, NothingToExport, select
+from curator.snapshot.tracks import columns, tracks_of
+from curator.snapshot.workspace import publish, workspace
+from schemas.document import now
+from schemas.progress import Progress, silent
+from schemas.snapshot import Track
+
+if TYPE_CHECKING:
+    from curator.catalog import Catalog
+
+__all__ = ["Holdout", "NothingToExport", "SnapshotResult", "snapshot"]
+
+
+class SnapshotResult(BaseModel):
+    """What a snapshot holds and what it left out."""
+
+    folder: Path
+    unchanged: bool = Field(description="It was there already, with this very content; nothing was written.")
+    identity: str
+    images_identity: str
+    dataset: str
+    train: int
+    held_out: int
+    tracks: list[Track]
+    left_out: dict[str, int] = Field(description="Images by reason: file-gone, where, missing-caption.")
+    without_caption: dict[str, int] = Field(description="Images that --where holds for and a track has no caption of.")
+    licenses: dict[str, int]
+    placed: dict[str, int] = Field(description="Image files by how they came: copied, reflinked, linked.")
+    size_bytes: int = Field(description="Of the images.")
+    notes: list[str]
+
+
+def snapshot(
+    catalog: Catalog,
+    references: Sequence[str],
+    out: Path,
+    where: str | None = None,
+    holdout: Holdout | None = None,
+    keep_missing: bool = False,
+    link: bool = False,
+    person: str = "",
+    progress: Progress = silent,
+) -> SnapshotResult:
+    """Exports `references` (`set@n`, one caption track each; the first becomes `text`) to the folder `out`.
+
+    Where `out` is a snapshot of this very content already, nothing is written. Raises AlreadyExists for anything else
+    there; BadExpression, CannotHoldOut, NothingToExport; ChecksumMismatch for an image file that changed.
+    """
+    holdout = holdout or Holdout()
+    progress("choosing images", 0, None)
+    dataset, sources = tracks_of(catalog, references)
+    contents = contents_of(dataset, sources, select(catalog, dataset, sources, where, holdout, keep_missing))
+    if is_already_at(contents, out):
+        _store_split(catalog, contents)
+        return _result(contents, out, unchanged=True, placed={})
+    paths = dict(catalog.image_paths(dataset).iter_rows())
+    with workspace(out) as folder:
+        placed = write_images(folder, contents.samples.table, paths, link, progress)
+        _write_tables(folder, contents, progress)
+        manifest_of(contents, folder, where, holdout.text, person).write(folder / "manifest.json")
+        _store_split(catalog, contents)
+        publish(folder, out)
+    return _result(contents, out, unchanged=False, placed=dict(placed))
+
+
+def _write_tables(folder: Path, contents: Contents, progress: Progress) -> None:
+    import polars as pl
+
+    progress("writing tables", 0, None)
+    table = contents.samples.table
+    for split in contents.split_sizes:
+        write_metadata(folder / split, table.filter(pl.col("split") == split), columns(contents.sources))
+    write_samples(folder / "samples.parquet", table, contents.sources)
+
+
+def _store_split(catalog: Catalog, contents: Contents) -> None:
+    """Keeps what was placed for the first time. Only now: a snapshot that failed decides nothing."""
+    import polars as pl
+
+    new = contents.samples.assignment.new
+    if new:
+        rows = pl.DataFrame({"representative_sha256": list(new), "split": list(new.values())})
+        catalog.store_splits(contents.dataset, rows, now())
+
+
+def _result(contents: Contents, out: Path, unchanged: bool, placed: dict[str, int]) -> SnapshotResult:
+    samples = contents.samples
+    return SnapshotResult(
+        folder=out,
+        unchanged=unchanged,
+        identity=contents.identity,
+        images_identity=contents.images_identity,
+        dataset=contents.dataset,
+        train=contents.split_sizes["train"],
+        held_out=contents.split_sizes.get("validation", 0),
+        tracks=contents.tracks,
+        left_out=samples.left_out,
+        without_caption=samples.without,
+        licenses=contents.licenses,
+        placed=placed,
+        size_bytes=int(samples.table["size_bytes"].sum()),
+        notes=samples.assignment.notes,
+    )

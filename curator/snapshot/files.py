@@ -1,0 +1,138 @@
+"""The files of a snapshot: images and metadata.jsonl of each split, samples.parquet. Format: schemas/spec/."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from curator.snapshot.place import place
+from curator.snapshot.tracks import TrackSource
+from schemas.digest import sha256_file
+from schemas.document import FileRef
+from schemas.progress import Progress
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+IMAGES_A_TASK = 32
+WORKERS = 4
+ROWS_A_GROUP = 65_536
+"""Rows of a row group of samples.parquet. Part of what makes its bytes the same everywhere: don't change it."""
+
+ESCAPED_LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
+"""Left as they are in JSON, these would be ends of lines to some readers."""
+
+PROVENANCE = (
+    "strategy",
+    "strategy_version",
+    "options",
+    "model",
+    "model_revision",
+    "by_person",
+    "person",
+    "restored_from",
+    "restored_by",
+    "captioned_at",
+    "inputs_digest",
+)
+
+
+def file_ref(folder: Path, path: str) -> FileRef:
+    """A finished file of the snapshot as the manifest refers to it."""
+    file = folder / path
+    return FileRef(path=path, sha256=sha256_file(file), size_bytes=file.stat().st_size)
+
+
+def write_images(
+    folder: Path, table: pl.DataFrame, paths: Mapping[str, Sequence[str]], link: bool, progress: Progress
+) -> Counter[str]:
+    """Puts every image in its split's folder, several at a time; counts how (copied, reflinked, linked).
+
+    `paths`: where each image can be found. Raises as `place` does, for the first image that fails.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    def some(rows: pl.DataFrame) -> list[str]:
+        return [place(sha, paths[sha], folder / split / name, link) for sha, split, name in rows.iter_rows()]
+
+    for split in table["split"].unique():
+        (folder / split).mkdir()
+    how: Counter[str] = Counter()
+    progress("writing images", 0, len(table))
+    pool = ThreadPoolExecutor(WORKERS)
+    try:
+        for methods in pool.map(some, table.select("sha256", "split", "file_name").iter_slices(IMAGES_A_TASK)):
+            how.update(methods)
+            progress("writing images", how.total(), len(table))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return how
+
+
+def write_metadata(folder: Path, table: pl.DataFrame, columns: Mapping[str, str]) -> None:
+    """Writes one split's metadata.jsonl: a line an image, sorted by sha256. `columns`: the column of each track."""
+    captions = {column: f"caption.{track}" for track, column in columns.items()}
+    names = ["file_name", *captions, "sha256", "size_bytes", "width_px", "height_px"]
+    rows = table.select(captions.get(name, name) for name in names).iter_rows()
+    with (folder / "metadata.jsonl").open("w", encoding="utf-8", newline="\n") as file:
+        encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+        for row in rows:
+            file.write(encode(dict(zip(names, row, strict=True))).translate(ESCAPED_LINE_ENDS) + "\n")
+
+
+def write_samples(file: Path, table: pl.DataFrame, tracks: Sequence[TrackSource]) -> None:
+    """Writes samples.parquet: a row a sample with the provenance of each caption. Equal content gives equal bytes."""
+    import pyarrow.parquet as pq
+
+    facts = table.select(
+        "sha256",
+        "split",
+        (table["split"] + "/" + table["file_name"]).alias("path"),
+        "source_file_name",
+        "size_bytes",
+        "width_px",
+        "height_px",
+        "format",
+        "has_alpha",
+        "exif_orientation",
+        "license",
+        "source_url",
+        "near_duplicate_of",
+        "metadata",
+    ).to_arrow()
+    pq.write_table(
+        facts.append_column("captions", _captions(table, tracks)).combine_chunks(),
+        file,
+        row_group_size=ROWS_A_GROUP,
+        compression="zstd",
+        compression_level=3,
+        version="2.6",
+        data_page_version="1.0",
+        use_dictionary=True,
+        write_statistics=True,
+        store_schema=False,
+    )
+
+
+def _captions(table: pl.DataFrame, tracks: Sequence[TrackSource]) -> pa.LargeListArray:
+    """For each sample the list of its captions, a struct a track (Polars takes ten times as long for this)."""
+    import numpy as np
+    import polars as pl
+    import pyarrow as pa
+
+    parts = []
+    for track in tracks:
+        provenance = track.captions.select("image_sha256", *PROVENANCE).rename({"image_sha256": "sha256"})
+        captions = table.select("sha256", pl.col(f"caption.{track.name}").alias("text"))
+        captions = captions.join(provenance, on="sha256", how="left", maintain_order="left")
+        named = captions.select(
+            pl.lit(track.name).alias("track"), pl.lit(track.version).alias("version"), "text", *PROVENANCE
+        )
+        parts.append(named.to_arrow().to_struct_array().combine_chunks())
+    sample_by_sample = np.arange(len(table) * len(tracks)).reshape(len(tracks), len(table)).T.ravel()
+    ends = np.arange(0, len(table) * len(tracks) + 1, len(tracks))
+    return pa.LargeListArray.from_arrays(ends, pa.concat_arrays(parts).take(pa.array(sample_by_sample)))

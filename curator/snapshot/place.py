@@ -1,0 +1,83 @@
+"""One image's bytes into the snapshot: reflinked, copied or hard-linked, and only if they are still the ones hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from io import FileIO
+from pathlib import Path
+from typing import Literal
+
+from schemas.digest import CHUNK_BYTES, sha256_file
+from schemas.errors import AmatlError, ChecksumMismatch
+
+Method = Literal["reflinked", "copied", "linked"]
+FICLONE = 0x40049409  # ioctl of linux/fs.h: share the blocks of another file until one of the two is written to
+
+
+class CannotLink(AmatlError):
+    """The image can't be hard-linked into the snapshot. Leave out --link to copy."""
+
+
+def place(sha256: str, paths: Sequence[str], target: Path, link: bool) -> Method:
+    """Puts the image `sha256` at `target` from the first of `paths` that still holds it.
+
+    Raises ChecksumMismatch naming every path where none does, CannotLink where the file system refuses; then there is
+    nothing at `target`.
+    """
+    problems = []
+    for path in map(Path, paths):
+        try:
+            method, found = _link(path, target) if link else _reflink_or_copy(path, target)
+        except FileNotFoundError:
+            problems.append(f"{path} is gone")
+            continue
+        except PermissionError:
+            problems.append(f"{path} can't be read")
+            continue
+        if found == sha256:
+            return method
+        target.unlink()
+        problems.append(f"{path} has changed since it was ingested")
+    raise ChecksumMismatch(f"{'; '.join(problems)}. Run curator ingest on its folder again, or put the file back.")
+
+
+def _link(path: Path, target: Path) -> tuple[Method, str]:
+    source = path.resolve()  # the file itself, not a symbolic link to it
+    if not source.exists():
+        raise FileNotFoundError(source)
+    try:
+        target.hardlink_to(source)
+    except OSError as error:
+        raise CannotLink(
+            f"{path}: can't be hard-linked into the snapshot ({error.strerror}). Leave out --link to copy."
+        ) from error
+    return "linked", sha256_file(target)
+
+
+def _reflink_or_copy(path: Path, target: Path) -> tuple[Method, str]:
+    with path.open("rb", buffering=0) as source, target.open("w+b", buffering=0) as copy:
+        if _reflink(source, copy):
+            return "reflinked", hashlib.file_digest(copy, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while chunk := source.read(CHUNK_BYTES):
+            digest.update(chunk)
+            rest = memoryview(chunk)
+            while rest:  # a write may take less than it is given
+                rest = rest[copy.write(rest) :]
+        return "copied", digest.hexdigest()
+
+
+def _reflink(source: FileIO, copy: FileIO) -> bool:
+    """Whether the file system let the two files share their blocks (btrfs, XFS, bcachefs; the same device)."""
+    if not sys.platform.startswith("linux"):
+        return False
+    import fcntl
+
+    try:
+        fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
+    except OSError:
+        return False
+    return os.fstat(copy.fileno()).st_size == os.fstat(source.fileno()).st_size

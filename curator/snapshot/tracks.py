@@ -1,0 +1,85 @@
+"""The versions a snapshot carries, one caption track each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from curator.reference import Reference, resolve, set_versions
+from schemas.errors import BadOption
+from schemas.snapshot import Track
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from curator.catalog import Catalog
+
+
+@dataclass(frozen=True)
+class TrackSource:
+    """One version to export: its names, its digest, its captions as `Catalog.track` gives them."""
+
+    name: str
+    version: str
+    digest: str
+    captions: pl.DataFrame
+
+    def described(self, samples: pl.DataFrame, column: str) -> Track:
+        """What the manifest says of this track, over the samples of the snapshot."""
+        import polars as pl
+
+        texts = samples[f"caption.{self.name}"].drop_nulls()
+        used = self.captions.filter(pl.col("image_sha256").is_in(samples["sha256"].implode()))
+        return Track(
+            name=self.name,
+            column=column,
+            version=self.version,
+            version_digest=self.digest,
+            strategies=dict(sorted(Counter(used["strategy"]).items())),
+            captions=len(texts),
+            empty=int((texts == "").sum()),
+        )
+
+
+def columns(tracks: Sequence[TrackSource]) -> dict[str, str]:
+    """The column of metadata.jsonl of each track: `text` for the first, `text_<set>` for the others."""
+    return {track.name: f"text_{track.name}" if position else "text" for position, track in enumerate(tracks)}
+
+
+def tracks_of(catalog: Catalog, references: Sequence[str]) -> tuple[str, list[TrackSource]]:
+    """The dataset and the tracks that `references` name, in their order.
+
+    Raises NotFound for a version there isn't; BadOption for a set without a version number, several datasets, or one
+    set twice.
+    """
+    found = [_committed(catalog, reference) for reference in references]
+    datasets = sorted({reference.dataset for reference in found})
+    if len(datasets) != 1:
+        raise BadOption(f"A snapshot is of one dataset, and these versions are of {', '.join(datasets)}.")
+    for name, times in Counter(reference.set_name for reference in found).items():
+        if times > 1:
+            raise BadOption(
+                f"{name}: named {times} times, and a snapshot holds one version of a set. Make one snapshot for each: "
+                "they share images and split, so runs on them can still be compared."
+            )
+    return datasets[0], [_source(catalog, reference) for reference in found]
+
+
+def _committed(catalog: Catalog, text: str) -> Reference:
+    """The version that `text` names; a set's captions as they are now can't be exported."""
+    reference = resolve(catalog, text)
+    if reference.number is not None:
+        return reference
+    versions = set_versions(catalog, reference.dataset, reference.set_name)
+    if versions:
+        raise BadOption(f"{text}: name a committed version. The latest is {reference}@{versions[-1]['number']}.")
+    raise BadOption(f"{text}: only a committed version can be exported. Make one with: curator commit {reference}")
+
+
+def _source(catalog: Catalog, version: Reference) -> TrackSource:
+    digests = {row["number"]: row["digest"] for row in set_versions(catalog, version.dataset, version.set_name)}
+    assert version.number is not None and version.last_caption_id is not None
+    captions = catalog.track(version.dataset, version.set_name, version.last_caption_id)
+    return TrackSource(version.set_name, str(version), digests[version.number], captions)

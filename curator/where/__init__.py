@@ -1,0 +1,32 @@
+"""`--where`: one expression over an image's listed columns, parsed and checked here.
+
+    width_px >= 512 and (license is null or license like 'CC%') and not annotation in ('fox', "dog face")
+
+The text becomes a tree, the tree becomes a Polars expression over a table the catalog returned: nothing from outside
+ever reaches the database. Grammar, loosest first (keywords in any case):
+
+    expression  = conjunction {"or" conjunction}
+    conjunction = negation {"and" negation}
+    negation    = "not" negation | "(" expression ")" | predicate
+    predicate   = column                                                 (a yes/no column such as has_alpha)
+                | column ("=" | "!=" | "<" | "<=" | ">" | ">=") (literal | column)
+                | column ["not"] "in" "(" literal {"," literal} ")"
+                | column ["not"] ("like" | "ilike" | "contains") text
+                | column "is" ["not"] "null"
+    literal     = text | number | "true" | "false"
+    column      = name | "`" any characters "`"
+
+Text stands in single or double quotes, a quote inside it is doubled. In `like` (`ilike`: whatever the case) `%` is any
+text and `_` one character, a backslash takes their meaning away. `contains` looks for a piece of a text, or for an
+entry of a list.
+
+Every predicate is true or false, never unknown: a missing value satisfies no predicate but `is null`, and `!=` and
+every `not` are the exact opposites of what they negate, so they do hold for a missing value.
+"""
+
+from curator.where.evaluate import matches
+from curator.where.images import images_where, listed_columns
+from curator.where.parse import Where, parse
+from curator.where.tokens import BadExpression
+
+__all__ = ["BadExpression", "Where", "images_where", "listed_columns", "matches", "parse"]

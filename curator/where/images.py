@@ -1,0 +1,68 @@
+"""The columns an expression may name: those of an image, its metadata fields, its captions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from curator.where.evaluate import matches
+from curator.where.parse import parse
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from curator.catalog import Catalog
+
+CAPTION = "caption."
+
+
+def listed_columns(
+    images: pl.DataFrame, splits: pl.DataFrame | None = None, captions: Mapping[str, pl.DataFrame] | None = None
+) -> pl.DataFrame:
+    """The table to evaluate an expression on, row for row that of `Catalog.images_of_dataset`.
+
+    `splits` (representative_sha256, split) gives the column `split`, null where none is stored yet; each of `captions`
+    (image_sha256, text) gives a column `caption.<name>`. Width and height are as a person sees the picture.
+    """
+    import polars as pl
+
+    sideways = pl.col("exif_orientation") >= 5
+    table = images.select(
+        pl.col("image_sha256").alias("sha256"),
+        "file_name",
+        pl.when(sideways).then("height_px").otherwise("width_px").alias("width_px"),
+        pl.when(sideways).then("width_px").otherwise("height_px").alias("height_px"),
+        "size_bytes",
+        "format",
+        "has_alpha",
+        "license",
+        "source_url",
+        "representative_sha256",
+        "metadata",
+    )
+    if splits is not None:
+        table = table.join(
+            splits.select("representative_sha256", "split"),
+            on="representative_sha256",
+            how="left",
+            maintain_order="left",
+        )
+    for name, frame in (captions or {}).items():
+        column = frame.select(pl.col("image_sha256").alias("sha256"), pl.col("text").alias(f"{CAPTION}{name}"))
+        table = table.join(column, on="sha256", how="left", maintain_order="left")
+    return table.rename({"representative_sha256": "near_duplicate_of"})
+
+
+def images_where(catalog: Catalog, dataset: str, text: str, option: str = "--where") -> pl.Series:
+    """The sha256 of each image of a dataset that an expression holds for; its captions are those of now.
+
+    Raises BadExpression.
+    """
+    where = parse(text, option)
+    captions = {}
+    if any(column.name.startswith(CAPTION) for column in where.columns):
+        sets = catalog.caption_sets()
+        names = [name for owner, name in sets.select("dataset", "set_name").iter_rows() if owner == dataset]
+        captions = {name: catalog.caption_texts(dataset, name) for name in names}
+    table = listed_columns(catalog.images_of_dataset(dataset), catalog.stored_splits(dataset), captions)
+    return table.filter(matches(where, table))["sha256"]

@@ -1,0 +1,13 @@
+# The trainer: docker build -f docker/trainer.Dockerfile -t amatl-trainer .
+# Use: docker run --rm --gpus all -v "$PWD:/data" amatl-trainer train /data/snapshots/all --captions template --out /data/runs/template
+# The base image brings CUDA's torch; constraints.txt pins another build, so torch's line is left out.
+FROM pytorch/pytorch:2.11.0-cuda13.0-cudnn9-runtime
+WORKDIR /amatl
+COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
+COPY schemas schemas
+COPY curator curator
+COPY trainer_client trainer_client
+RUN grep -v '^torch==' constraints.txt > constraints.docker.txt \
+ && pip install --no-cache-dir --constraint constraints.docker.txt '.[trainer]'
+WORKDIR /data
+ENTRYPOINT ["trainer"]

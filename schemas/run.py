@@ -1,0 +1,159 @@
+"""The run report: one training on one snapshot and one track. Prose: `spec/run.md`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from schemas.document import Document, FileRef, Part, RelativePath, Sha256, Timestamp
+from schemas.snapshot import Split, Track
+
+Role = Literal[
+    "seen-caption",
+    "held-out-caption",
+    "other-track-caption",
+    "made-up-subject",
+    "generic",
+    "fighting-style",
+    "unrelated",
+    "custom",
+]
+
+
+class Prompt(Part):
+    """A prompt that every checkpoint draws, and why it is asked."""
+
+    text: str
+    role: Role = "custom"
+    image_sha256: Sha256 | None = Field(default=None, description="The real image this prompt is a caption of.")
+    track: str | None = Field(default=None, description="The track the caption was taken from.")
+
+
+class SnapshotRef(Part):
+    """The snapshot a run trained on."""
+
+    identity: Sha256
+    images_identity: Sha256
+    dataset: str
+    tracks: list[Track]
+    train_images: int
+    held_out_images: int
+
+
+class BaseModelRef(Part):
+    """The model training started from."""
+
+    name: str = Field(description="Folder or hub name as given.")
+    family: str = Field(examples=["stable-diffusion"])
+    digest: Sha256 = Field(description="Over the weights of every component, by name and content.")
+    revision: str | None = None
+
+
+class Grid(Part):
+    """A picture of tiles, row by row: rows are prompts, columns are seeds (for references: one row of images)."""
+
+    file: FileRef
+    rows: int
+    columns: int
+    tile_px: int
+
+
+class ExampleImage(Part):
+    """A real image and what each track calls it; its position in the list is its tile in the `references` grid."""
+
+    image_sha256: Sha256
+    split: Split
+    captions: dict[str, str]
+
+
+class Evaluation(Part):
+    """Denoising losses at fixed timesteps and noise (mean squared error of the prediction, mean over timesteps).
+
+    Lists are per image, in the order of the report's `held_out_images` and `train_subset_images`, so that differences
+    between checkpoints and runs can be taken image by image. Shuffled: each image under another image's caption.
+    """
+
+    held_out: dict[str, list[float]] = Field(description="By track: this model under that track's captions.")
+    held_out_shuffled: dict[str, list[float]] = Field(
+        description="By track, captions permuted among the images; without tracks whose captions are all equal."
+    )
+    train_subset: dict[str, list[float]] = Field(
+        description="By track: a fixed subset of the training images under the run's own track."
+    )
+    leakage: list[float] = Field(
+        description="For each (unrelated prompt, seed): RMS pixel distance, 0 to 1, from the base's picture."
+    )
+
+
+class EpochRecord(Part):
+    """One epoch of training."""
+
+    epoch: int
+    steps: int = Field(description="Optimiser steps since the start.")
+    train_loss: float
+    learning_rate: float
+    seconds: float = Field(description="Training alone.")
+    images_per_second: float
+
+
+class Checkpoint(Part):
+    """A saved model, its pictures and its losses. Epoch 0 is the base."""
+
+    epoch: int
+    folder: RelativePath = Field(
+        description="Relative to the run's folder; loadable by `from_pretrained`. May have been removed since."
+    )
+    saved_at: Timestamp
+    grid: Grid | None
+    evaluation: Evaluation | None
+    sampling_seconds: float
+    evaluating_seconds: float
+
+
+class Truncation(Part):
+    """Captions that lose words past the tokenizer's limit."""
+
+    token_limit: int
+    captions: int
+    truncated: int
+    examples: list[str] = Field(default_factory=list)
+
+
+class Cost(Part):
+    """Seconds by what they went to, and money where a price was given."""
+
+    training_seconds: float
+    sampling_seconds: float
+    evaluating_seconds: float
+    preparing_seconds: float
+    price_per_hour: float | None = None
+
+
+class RunReport(Document):
+    """`run.json` in a run's folder, rewritten whole at every checkpoint."""
+
+    type: Literal["amatl/run/v1"] = "amatl/run/v1"
+    name: str
+    status: Literal["running", "interrupted", "complete"]
+    started_at: Timestamp
+    updated_at: Timestamp
+    snapshot: SnapshotRef
+    captions: str = Field(description="The track trained on.")
+    base: BaseModelRef
+    config: dict[str, Any] = Field(description="The whole resolved configuration.")
+    config_digest: Sha256
+    environment: dict[str, str] = Field(description="Device, versions, host platform.")
+    prompts: list[Prompt]
+    seeds: list[int]
+    held_out_images: list[Sha256]
+    train_subset_images: list[Sha256]
+    examples: list[ExampleImage]
+    references: Grid | None
+    prompt_references: list[int | None] = Field(
+        description="For each prompt: where its real image is in `examples`, or null."
+    )
+    truncation: Truncation
+    epochs: list[EpochRecord]
+    checkpoints: list[Checkpoint]
+    cost: Cost

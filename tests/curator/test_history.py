@@ -1,0 +1,74 @@
+"""The history of an image, and finding the image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from curator.caption import caption
+from curator.catalog import Catalog
+from curator.history import history
+from curator.versions import commit, restore
+from schemas.errors import BadOption, NotFound
+from tests.curator.fill import add_images, sha
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    with Catalog.create(tmp_path / "lab.duckdb") as opened:
+        add_images(opened, "zoo", [{"name": "fox"}, {"name": "owl"}], folder=str(tmp_path))
+        yield opened
+
+
+def test_every_caption_with_what_made_it_and_the_versions_it_is_in(catalog: Catalog, tmp_path: Path) -> None:
+    caption(catalog, "zoo", "template", "t", {"template": "a ${name}"}, person="ana")
+    commit(catalog, "t", "one")
+    caption(catalog, "zoo", "empty", "e")
+    commit(catalog, "e", "other set")
+    caption(catalog, "zoo", "template", "t", {"template": "the ${name}"}, person="bob")
+    commit(catalog, "t", "two")
+    add_images(catalog, "zoo", [{"name": "big owl"}], folder=str(tmp_path), first=1)
+    caption(catalog, "zoo", "template", "t", {"template": "the ${name}"})
+    commit(catalog, "t", "three")
+    restore(catalog, "t@1", "eve")
+    result = history(catalog, "0000.png")
+    assert result.image_sha256 == sha(0)
+    assert [
+        (found.set_name, found.text, found.versions, found.current, found.person) for found in result.revisions
+    ] == [
+        ("e", "", [1], True, result.revisions[0].person),
+        ("t", "a fox", [1], False, "ana"),
+        ("t", "the fox", [2, 3], False, "bob"),
+        ("t", "a fox", [], True, "ana"),
+    ]
+    last = result.revisions[-1]
+    assert last.options == {"template": "a ${name}"}
+    assert (last.restored_from, last.restored_by) == ("zoo/t@1", "eve")
+
+
+def test_an_image_without_captions_has_an_empty_history(catalog: Catalog) -> None:
+    assert history(catalog, "0001.png").revisions == []
+
+
+def test_an_image_is_found_by_sha256_prefix_file_name_and_path(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (sha(0), sha(0)[:6].upper(), "0000.png", str(tmp_path / "0000.png"), "./0000.png"):
+        assert history(catalog, name).image_sha256 == sha(0)
+    assert [found.file_name for found in history(catalog, sha(0)).files] == ["0000.png"]
+
+
+def test_a_name_that_no_image_has(catalog: Catalog) -> None:
+    for name in (sha(0)[:5], "nope.png", "%", ""):
+        with pytest.raises(NotFound, match="No image"):
+            history(catalog, name)
+
+
+def test_a_name_that_several_images_have_lists_them(catalog: Catalog) -> None:
+    add_images(catalog, "farm", [{}], first=7)
+    catalog._connection.cursor().execute("UPDATE files SET file_name = 'a/0000.png' WHERE dataset = 'farm'")
+    with pytest.raises(BadOption, match=r"2 images may be meant: .*\(farm: a/0000.png\)"):
+        history(catalog, "0000.png")

@@ -1,0 +1,166 @@
+"""The cache: keyed by everything that made an entry, made again where damaged, reused otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from trainer_client.cache import Shelf, cache_latents, cache_text, default_folder
+from trainer_client.dataset import Row, Snapshot, pixels
+from trainer_client.families import Family, load_family
+
+
+@pytest.fixture(scope="module")
+def family(base: Path) -> Family:
+    return load_family(str(base))
+
+
+@pytest.fixture
+def rows(snapshot: Path) -> list[Row]:
+    return Snapshot.open(snapshot, verify=False).rows("train")
+
+
+class Counting:
+    """A family that counts what it is asked to encode."""
+
+    def __init__(self, family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.images = self.captions = 0
+        encode_images, encode_text = family.encode_images, family.encode_text
+
+        def images(pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+            self.images += len(pixels_BCHW) // 2
+            return encode_images(pixels_BCHW)
+
+        def text(ids_BT: Tensor) -> Tensor:
+            self.captions += len(ids_BT)
+            return encode_text(ids_BT)
+
+        monkeypatch.setattr(family, "encode_images", images)
+        monkeypatch.setattr(family, "encode_text", text)
+
+
+@pytest.fixture
+def counted(family: Family, monkeypatch: pytest.MonkeyPatch) -> Counting:
+    return Counting(family, monkeypatch)
+
+
+def shards(cache: Path, kind: str) -> list[Path]:
+    return sorted((cache / kind).rglob("*.safetensors"))
+
+
+def test_latents_are_the_encoders_of_both_mirror_images(family: Family, rows: list[Row], cache: Path) -> None:
+    latents = cache_latents(family, rows)
+    assert latents.mean_N2CHW.shape == latents.logvar_N2CHW.shape == (12, 2, *family.latent_shape)
+    for place in (0, 7):
+        plain = torch.from_numpy(pixels(rows[place], family.resolution_px)).permute(2, 0, 1).float() / 127.5 - 1
+        with torch.no_grad():
+            mean, logvar = family.encode_images(torch.stack((plain, plain.flip(2))))
+        assert torch.allclose(latents.mean_N2CHW[place], mean, atol=1e-5)
+        assert torch.allclose(latents.logvar_N2CHW[place], logvar, atol=1e-5)
+    assert not latents.mean_N2CHW.requires_grad
+
+
+def test_gathering_some(family: Family, rows: list[Row], cache: Path) -> None:
+    latents = cache_latents(family, rows)
+    mean, logvar = latents.at(torch.tensor([3, 1]), torch.tensor([0, 1]), family.device)
+    assert torch.equal(mean, torch.stack((latents.mean_N2CHW[3, 0], latents.mean_N2CHW[1, 1])))
+    assert logvar.shape == mean.shape
+    text = cache_text(family, ["a red fox", "a wolf", "a red fox"])
+    assert text.captions == {"": 0, "a red fox": 1, "a wolf": 2}
+    assert torch.equal(text.of(["a wolf", ""], family.device), text.text_MTD[[2, 0]])
+    with pytest.raises(KeyError):
+        text.indices(["a bear"])
+
+
+def test_a_second_time_nothing_is_encoded(family: Family, rows: list[Row], cache: Path, counted: Counting) -> None:
+    first, words = cache_latents(family, rows), cache_text(family, ["a", "b"])
+    assert (counted.images, counted.captions) == (12, 3)
+    second, again = cache_latents(family, rows[::-1]), cache_text(family, ["b", "a"])
+    assert (counted.images, counted.captions) == (12, 3)
+    assert torch.equal(first.mean_N2CHW, second.mean_N2CHW.flip(0))
+    assert torch.equal(words.of(["a"], family.device), again.of(["a"], family.device))
+
+
+def test_only_what_is_missing_is_encoded(family: Family, rows: list[Row], cache: Path, counted: Counting) -> None:
+    cache_latents(family, rows[:5])
+    assert len(cache_latents(family, rows).mean_N2CHW) == 12
+    assert counted.images == 12
+
+
+def test_an_edited_caption_gets_its_own_embedding(family: Family, cache: Path, counted: Counting) -> None:
+    before = cache_text(family, ["a red fox"]).of(["a red fox"], family.device)
+    after = cache_text(family, ["a grey fox"]).of(["a grey fox"], family.device)
+    assert counted.captions == 3  # the empty one, red, grey
+    assert not torch.allclose(before, after, atol=1e-3)
+    assert torch.allclose(after, family.encode_text(family.tokenise(["a grey fox"])), atol=1e-6)
+
+
+def test_other_settings_never_meet(
+    family: Family, rows: list[Row], cache: Path, base: Path, counted: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    white = cache_latents(family, rows[:2])
+    assert not torch.allclose(white.mean_N2CHW, cache_latents(family, rows[:2], background="black").mean_N2CHW)
+    assert torch.equal(white.mean_N2CHW, cache_latents(family, rows[:2], background="#ffffff").mean_N2CHW)
+    assert counted.images == 4
+    with monkeypatch.context() as other:
+        other.setattr(family, "image_encoder_digest", "another autoencoder")
+        other.setattr(family, "text_encoder_digest", "another text encoder")
+        cache_latents(family, rows[:2])
+        cache_text(family, ["a"])
+    assert counted.images == 6
+    cache_text(family, ["a"])
+    assert counted.captions == 4
+    larger = load_family(str(base), resolution_px=32)
+    assert cache_latents(larger, rows[:1]).mean_N2CHW.shape[-2:] == (16, 16)
+    half = load_family(str(base), dtype=torch.bfloat16)
+    assert cache_latents(half, rows[:1]).mean_N2CHW.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty"])
+def test_a_damaged_shard_is_made_again(
+    family: Family, rows: list[Row], cache: Path, counted: Counting, damage: str
+) -> None:
+    whole = cache_latents(family, rows)
+    (shard,) = shards(cache, "latents")
+    content = bytearray(shard.read_bytes())
+    if damage == "flip":
+        content[-3] ^= 1
+    shard.write_bytes(content if damage == "flip" else content[:1000] if damage == "truncate" else b"")
+    assert torch.equal(cache_latents(family, rows).mean_N2CHW, whole.mean_N2CHW)
+    assert counted.images == 24
+    assert len(shards(cache, "latents")) == 1
+
+
+def test_what_was_encoded_before_an_interruption_is_kept(tmp_path: Path) -> None:
+    asked: list[str] = []
+    calls: list[tuple[int, int | None]] = []
+
+    def encode(keys: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        for key in keys:
+            asked.append(key)
+            if asked == list("abcde"):
+                raise KeyboardInterrupt
+            yield key, torch.tensor([ord(key)])
+
+    def count(stage: str, done: int, total: int | None, detail: str = "") -> None:
+        calls.append((done, total))
+
+    shelf = Shelf(tmp_path / "shelf")
+    with pytest.raises(KeyboardInterrupt):
+        shelf.complete(list("abcdefg"), encode, 2, "encoding")
+    found = shelf.complete(list("abcdefg"), encode, 2, "encoding", count)
+    assert {key: int(value) for key, value in found.items()} == {key: ord(key) for key in "abcdefg"}
+    assert asked == list("abcde" + "efg")
+    assert calls == [(5, 7), (6, 7), (7, 7)]
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_the_default_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AMATL_CACHE", str(tmp_path))
+    assert default_folder() == tmp_path
+    monkeypatch.setenv("AMATL_CACHE", "")
+    assert default_folder() == Path.home() / ".cache" / "amatl"

@@ -1,0 +1,140 @@
+"""The run's config, the options made from it, and what its digest covers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from schemas.errors import BadOption
+from trainer_client.cli import main
+from trainer_client.config import DEFAULT_SAVE_EPOCHS, TrainConfig, decisive_fields
+from trainer_client.options import config_of
+
+GIVEN: dict[str, Any] = {"snapshot": Path("s"), "base": "b", "out": Path("o")}
+FROZEN_FLAGS = [
+    "--accumulation",
+    "--background",
+    "--base",
+    "--batch-size",
+    "--beta1",
+    "--beta2",
+    "--cache",
+    "--caption-dropout",
+    "--captions",
+    "--clip-norm",
+    "--cuda-graph",
+    "--device",
+    "--ema",
+    "--ema-decay",
+    "--epochs",
+    "--epsilon",
+    "--eval-batch-size",
+    "--eval-images",
+    "--eval-timesteps",
+    "--flip",
+    "--guidance-scale",
+    "--json",
+    "--learning-rate",
+    "--lr-schedule",
+    "--min-snr-gamma",
+    "--out",
+    "--precision",
+    "--price-per-hour",
+    "--prompts",
+    "--resolution",
+    "--revision",
+    "--sample-batch-size",
+    "--sample-steps",
+    "--save-dtype",
+    "--save-epochs",
+    "--seed",
+    "--seeds",
+    "--state-every-seconds",
+    "--train-text-encoder",
+    "--warmup-steps",
+    "--weight-decay",
+]
+
+
+def test_options_of_train_are_what_scripts_rely_on() -> None:
+    options = [param for param in main.commands["train"].params if isinstance(param, click.Option)]
+    assert sorted(flag for option in options for flag in option.opts) == FROZEN_FLAGS
+
+
+def test_help_has_every_option_in_a_section_with_its_default() -> None:
+    text = CliRunner().invoke(main, ["train", "--help"]).stdout
+    sections = ["Data and model:", "Length:", "Pictures:", "Learning:", "Measures:", "Run:", "Output:"]
+    assert [line for line in text.splitlines() if line in sections] == sections
+    words = " ".join(text.split())
+    assert "Folder that `curator snapshot` wrote. [required]" in words
+    assert "[default: 1,2,5,15,30,45,60,70,100, up to --epochs]" in words
+    assert "Of AdamW. 1e-5 suits Stable Diffusion 1.5, 1e-4 the mini model. [default: 1e-05]" in words
+    assert "trainer train snapshots/all --captions template" in words
+
+
+def test_defaults_are_the_models_own() -> None:
+    seen: dict[str, Any] = {}
+    command = main.commands["train"]
+    with command.make_context("train", ["s", "--base", "b", "--out", "o"]) as context:
+        seen = {name: value for name, value in context.params.items() if name != "as_json"}
+    assert config_of(TrainConfig, seen) == TrainConfig(**GIVEN)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": 0}, "--epochs: Input should be greater than or equal to 1."),
+        ({"epochs": 3, "save_epochs": (1, 4)}, "--save-epochs 4 is not between 0 and --epochs 3."),
+        ({"seeds": (1, 1)}, "--seeds: a seed is given twice."),
+        ({"seeds": ()}, "--seeds: give at least one seed, none negative."),
+        ({"learning_rate": -1.0}, "--learning-rate: Input should be greater than 0."),
+    ],
+)
+def test_a_bad_value_names_its_option(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadOption) as caught:
+        config_of(TrainConfig, GIVEN | values)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--save-epochs", "1,two"], "'1,two' is not whole numbers with commas between."),
+        (["--lr-schedule", "steep"], "'steep' is not one of"),
+        (["--epochs", "0"], "--epochs: Input should be greater than or equal to 1."),
+    ],
+)
+def test_a_usage_error_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(main, ["train", "s", "--base", "b", "--out", "o", *arguments])
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_checkpoint_epochs_are_the_base_those_asked_for_and_the_last() -> None:
+    assert TrainConfig(**GIVEN, epochs=10).checkpoint_epochs() == (0, 1, 2, 5, 10)
+    assert TrainConfig(**GIVEN, epochs=100).checkpoint_epochs() == (0, *DEFAULT_SAVE_EPOCHS)
+    assert TrainConfig(**GIVEN, epochs=8, save_epochs=(3, 1, 3)).checkpoint_epochs() == (0, 1, 3, 8)
+
+
+def test_the_digest_covers_what_decides_and_not_where_or_how_fast() -> None:
+    decisive = set(decisive_fields())
+    free = set(TrainConfig.model_fields) - decisive
+    assert free == {
+        "snapshot",  # Its identity counts, and the base's digest, and the prompts themselves.
+        "base",
+        "revision",
+        "prompts",
+        "sample_batch_size",
+        "eval_batch_size",
+        "out",
+        "state_every_seconds",
+        "device",
+        "cache",
+        "cuda_graph",
+        "price_per_hour",
+    }

@@ -1,0 +1,219 @@
+"""What the frozen encoders make of pictures and captions, made once and kept on disk by content.
+
+An entry's key is everything that made it: for latents the picture's sha256, in a folder named by (resolution,
+background, crop, autoencoder, precision); for embeddings the token ids themselves, in a folder named by (text encoder,
+precision). So an edited caption can't meet an old embedding, nor can another tokenizer's.
+
+A shard is a safetensors file named by its own bytes' SHA-256: it is written under a temporary name and renamed, two
+processes can write side by side, and a damaged one is noticed, deleted and made again. An interrupted encoding keeps
+its finished shards. No file is ever changed; `rm -r` of the cache is always safe.
+
+Shapes: N images, 2 = (plain, flipped), C latent channels, H and W latent rows and columns, M captions, T tokens,
+D text features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from schemas.digest import sha256_json
+from schemas.document import write_atomically
+from schemas.progress import Progress, silent
+from trainer_client.dataset import Row, background_colour, in_threads, pixels
+
+if TYPE_CHECKING:
+    from trainer_client.families import Family
+
+T = TypeVar("T")
+
+FORMAT = 1  # Raise it when the same key would hold other values.
+SHARD_PX = 1 << 24  # Pictures encoded between two writes: 64 of 512 px, 4,096 of 64 px.
+BATCH_PX = 1 << 22  # Pictures encoded at once: 16 of 512 px.
+BATCH_CAPTIONS = 64
+
+
+def default_folder() -> Path:
+    """`$AMATL_CACHE`, else `~/.cache/amatl`."""
+    return Path(os.environ.get("AMATL_CACHE") or Path.home() / ".cache" / "amatl")
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The encoder's distributions for N images, plain and flipped, in the order of the rows asked for."""
+
+    mean_N2CHW: Tensor
+    logvar_N2CHW: Tensor
+
+    def at(self, indices_B: Tensor, flips_B: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        """(mean, log-variance) of some images as float32 on the device; flips are 0 or 1."""
+        where = (indices_B.to(self.mean_N2CHW.device), flips_B.to(self.mean_N2CHW.device))
+        return self.mean_N2CHW[where].to(device).float(), self.logvar_N2CHW[where].to(device).float()
+
+
+@dataclass(frozen=True)
+class TextEmbeddings:
+    """The text encoder's output for M distinct captions."""
+
+    captions: dict[str, int]  # caption -> position
+    text_MTD: Tensor
+
+    def indices(self, captions: Sequence[str]) -> Tensor:
+        """Positions of captions, int64 (B,) on the embeddings' device. Raises KeyError for one that wasn't encoded."""
+        return torch.tensor([self.captions[caption] for caption in captions], device=self.text_MTD.device)
+
+    def at(self, indices_B: Tensor, device: torch.device) -> Tensor:
+        """(B, T, D) float32 on the device."""
+        return self.text_MTD[indices_B.to(self.text_MTD.device)].to(device).float()
+
+    def of(self, captions: Sequence[str], device: torch.device) -> Tensor:
+        """(B, T, D) float32 of captions, on the device."""
+        return self.at(self.indices(captions), device)
+
+
+def cache_latents(
+    family: Family,
+    rows: Sequence[Row],
+    folder: Path | None = None,
+    background: str = "white",
+    batch_size: int | None = None,
+    progress: Progress = silent,
+) -> Latents:
+    """The latents of the rows' pictures and of their mirror images; encodes what the cache doesn't have."""
+    resolution_px = family.resolution_px
+    settings = {
+        "format": FORMAT,
+        "encoder": family.image_encoder_digest,
+        "resolution_px": resolution_px,
+        "background": list(background_colour(background)),
+        "crop": "middle square, Lanczos",
+        "precision": str(family.dtype),
+    }
+    shelf = Shelf((folder or default_folder()) / "latents" / sha256_json(settings)[:32])
+    path_of = {row.sha256: row for row in rows}
+    at_once = batch_size or max(1, BATCH_PX // (2 * resolution_px**2))
+
+    def encode(keys: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        pictures = in_threads(lambda key: _mirrored(path_of[key], resolution_px, background), keys, "")
+        for batch in _chunks(list(zip(keys, pictures, strict=True)), at_once):
+            pixels_BCHW = torch.cat([picture for _, picture in batch]).to(family.device).float() / 127.5 - 1
+            mean, logvar = family.encode_images(pixels_BCHW)
+            both = torch.stack((mean, logvar), dim=1).to(family.dtype).cpu()  # (2 B, mean and logvar, C, H, W)
+            yield from zip([key for key, _ in batch], both.reshape(len(batch), 2, *both.shape[1:]), strict=True)
+
+    in_shard = max(1, SHARD_PX // resolution_px**2)
+    found = shelf.complete([row.sha256 for row in rows], encode, in_shard, "encoding images", progress)
+    shape = (0, 2, 2, *family.latent_shape)
+    both_N22CHW = torch.stack([found[row.sha256] for row in rows]) if rows else torch.empty(shape, dtype=family.dtype)
+    device = _where(both_N22CHW, family.device)
+    return Latents(both_N22CHW[:, :, 0].contiguous().to(device), both_N22CHW[:, :, 1].contiguous().to(device))
+
+
+def cache_text(
+    family: Family, captions: Sequence[str], folder: Path | None = None, progress: Progress = silent
+) -> TextEmbeddings:
+    """The embeddings of the distinct captions among these (and of "", for dropout and guidance)."""
+    distinct = list(dict.fromkeys(["", *captions]))
+    settings = {"format": FORMAT, "encoder": family.text_encoder_digest, "precision": str(family.dtype)}
+    shelf = Shelf((folder or default_folder()) / "text" / sha256_json(settings)[:32])
+    ids_MT = torch.cat([family.tokenise(part).cpu() for part in _chunks(distinct, 4096)])
+    keys = [hashlib.sha256(ids.numpy().astype("<i8").tobytes()).hexdigest() for ids in ids_MT]
+    ids_of = dict(zip(keys, ids_MT, strict=True))
+
+    def encode(missing: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        for part in _chunks(missing, BATCH_CAPTIONS):
+            text_BTD = family.encode_text(torch.stack([ids_of[key] for key in part]).to(family.device))
+            yield from zip(part, text_BTD.to(family.dtype).cpu(), strict=True)
+
+    found = shelf.complete(keys, encode, 1024, "encoding captions", progress)
+    text_MTD = torch.stack([found[key] for key in keys])
+    positions = {caption: position for position, caption in enumerate(distinct)}
+    return TextEmbeddings(positions, text_MTD.to(_where(text_MTD, family.device)))
+
+
+class Shelf:
+    """A folder of shards with tensors by key."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @torch.no_grad()
+    def complete(
+        self,
+        keys: Sequence[str],
+        encode: Callable[[Sequence[str]], Iterator[tuple[str, Tensor]]],
+        in_shard: int,
+        stage: str,
+        progress: Progress = silent,
+    ) -> dict[str, Tensor]:
+        """The tensor of every key: from the shards, the missing ones from `encode`, which are then kept."""
+        distinct = list(dict.fromkeys(keys))
+        found = self.read(set(distinct))
+        missing = [key for key in distinct if key not in found]
+        for part in _chunks(missing, in_shard):
+            shard: dict[str, Tensor] = {}
+            for key, tensor in encode(part):
+                shard[key] = tensor.clone(memory_format=torch.contiguous_format)  # its own bytes, not a batch's
+                progress(stage, len(found) + len(shard), len(distinct))
+            self.write(shard)
+            found |= shard
+        return found
+
+    def read(self, wanted: set[str]) -> dict[str, Tensor]:
+        """What there is of the wanted keys. Deletes damaged shards: what they held is made again."""
+        found: dict[str, Tensor] = {}
+        for path in sorted(self.folder.glob("*.safetensors")):
+            if len(found) == len(wanted):
+                break
+            shard = read_shard(path)
+            if shard is None:
+                path.unlink(missing_ok=True)
+                continue
+            found |= {key: tensor for key, tensor in shard.items() if key in wanted}
+        return found
+
+    def write(self, shard: Mapping[str, Tensor]) -> None:
+        """Adds a shard, named by its content."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        content = save(dict(shard))
+        write_atomically(self.folder / f"{hashlib.sha256(content).hexdigest()}.safetensors", content)
+
+
+def read_shard(path: Path) -> dict[str, Tensor] | None:
+    """A shard's tensors, or None where its bytes aren't those it is named by."""
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != path.stem:
+        return None
+    try:
+        tensors: dict[str, Tensor] = load(content)
+    except SafetensorError:
+        return None
+    return tensors
+
+
+def _mirrored(row: Row, resolution_px: int, background: str) -> Tensor:
+    """The picture and its mirror image, uint8 (2, 3, resolution_px, resolution_px)."""
+    plain_CHW = torch.from_numpy(pixels(row, resolution_px, background)).permute(2, 0, 1)
+    return torch.stack((plain_CHW, plain_CHW.flip(2)))
+
+
+def _where(tensor: Tensor, device: torch.device) -> torch.device:
+    """The device, where the tensor takes at most a quarter of its free memory; else the CPU, from where steps fetch."""
+    if device.type != "cuda":
+        return device
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    return device if tensor.nbytes <= free_bytes / 4 else torch.device("cpu")
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

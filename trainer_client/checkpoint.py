@@ -1,0 +1,60 @@
+"""Checkpoints: models that `from_pretrained` loads, written whole or not at all, each knowing where it comes from.
+
+The weights' safetensors headers carry the lineage as text (the format's `__metadata__`), so that a model file that
+left its folder still says what it was trained on. Components that training doesn't touch are hard links to epoch 0's.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schemas.errors import AmatlError
+
+if TYPE_CHECKING:
+    from trainer_client.families import Family
+
+FOLDER = "checkpoints"
+
+
+class NotSaved(AmatlError):
+    """A checkpoint couldn't be written."""
+
+
+def checkpoint_name(epoch: int) -> str:
+    """The folder of an epoch's checkpoint, relative to the run's; names sort by epoch."""
+    return f"{FOLDER}/epoch-{epoch:03d}"
+
+
+def save_checkpoint(
+    family: Family, run_folder: Path, epoch: int, dtype: str, lineage: Mapping[str, str], trained: Sequence[str]
+) -> Path:
+    """Saves the family's present weights as epoch `epoch`'s checkpoint, replacing an older one; returns its folder.
+
+    Written to a temporary neighbour that is renamed at the end. `dtype` is `fp16` or `fp32`. Raises NotSaved.
+    """
+    import torch
+
+    folder, first = run_folder / checkpoint_name(epoch), run_folder / checkpoint_name(0)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        family.save(
+            temporary,
+            {"fp16": torch.float16, "fp32": torch.float32}[dtype],
+            metadata={f"amatl.{name}": value for name, value in lineage.items()},
+            unchanged_from=first if epoch and first.is_dir() else None,
+            trained=trained,
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except OSError as error:
+        raise NotSaved(
+            f"{folder}: can't be saved ({error.strerror or error}). Free some space, then run it again."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder

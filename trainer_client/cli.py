@@ -1,0 +1,141 @@
+"""The `trainer` command: one command a stage. It parses, calls the stage function, shows its result; no logic here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from schemas import __version__
+from schemas.edge import Program, catch_errors, json_option, progress_bar, show
+from trainer_client.config import TrainConfig
+from trainer_client.options import GroupedCommand, WholeNumbers, config_of, options_of
+
+NOT_CHECKED = frozenset(  # What changes neither time nor space; `captions` and `out` have other defaults there.
+    {"learning_rate", "lr_schedule", "warmup_steps", "weight_decay", "beta1", "beta2", "epsilon", "clip_norm"}
+    | {"min_snr_gamma", "caption_dropout", "flip", "ema_decay", "seed", "state_every_seconds"}
+    | {"cache", "captions", "out"}
+)
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="trainer")
+def main() -> None:
+    """Finetune on a snapshot, sample the same seeds at chosen epochs, compare caption strategies."""
+
+
+@main.command("check", cls=GroupedCommand)
+@options_of(TrainConfig, leaving_out=NOT_CHECKED)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="Where runs would go, to compare the disk.  [default: .]",
+)
+@click.option("--captions", help="Count this caption track alone.  [default: all tracks]")
+@json_option
+@catch_errors
+def check_command(as_json: bool, **values: Any) -> None:
+    """Verify SNAPSHOT and say what training on it would take: lost words, time, cost, disk. Writes nothing.
+
+    Every checksum is compared and every image decoded; a few real steps are timed on this device. Without --captions
+    all tracks are counted. Exit code 1 if the snapshot, the base or the disk won't do.
+
+    \b
+    Example:
+      trainer check snapshots/all --base examples/mini/sd --epochs 45 --price-per-hour 0.79
+    """
+    config = config_of(TrainConfig, values)
+    from trainer_client.check import check, render
+
+    with progress_bar(as_json) as progress:
+        result = check(config, progress)
+    show(result, as_json, render)
+
+
+@main.command("train", cls=GroupedCommand)
+@options_of(TrainConfig)
+@json_option
+@catch_errors
+def train_command(as_json: bool, **values: Any) -> None:
+    """Finetune a base model on one caption track of SNAPSHOT; save, draw and measure it at chosen epochs.
+
+    An interrupted run goes on where it stopped when the same command is given again.
+
+    \b
+    Example:
+      trainer train snapshots/all --captions template --base examples/mini/sd --learning-rate 1e-4 \\
+          --epochs 45 --save-epochs 1,2,5,15,30,45 --prompts prompts.txt --seeds 1,2,3 --out runs/template
+    """
+    config = config_of(TrainConfig, values)
+    from trainer_client.outcome import render
+    from trainer_client.train import train
+
+    with progress_bar(as_json) as progress:
+        result = train(config, progress)
+    show(result, as_json, render)
+
+
+@main.command("sample")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--epoch", type=click.IntRange(min=0), help="The checkpoint to draw with; 0 is the base.  [default: the last]"
+)
+@click.option("--prompt", "prompts", multiple=True, help="What to draw; may be repeated.  [default: the run's prompts]")
+@click.option("--prompts", "file", type=click.Path(path_type=Path), help="Text file of prompts, one a line.")
+@click.option("--seeds", type=WholeNumbers(), default=(), help="The same seed is the same noise.  [default: the run's]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures.  [default: RUN/samples/...]")
+@click.option("--steps", type=click.IntRange(1, 1000), help="Denoising steps.  [default: the run's]")
+@click.option("--guidance-scale", type=click.FloatRange(min=0), help="1 is no guidance.  [default: the run's]")
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Pictures at once.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True)
+@json_option
+@catch_errors
+def sample_command(
+    run: Path, prompts: tuple[str, ...], file: Path | None, seeds: tuple[int, ...], as_json: bool, **settings: Any
+) -> None:
+    """Draw pictures with one of RUN's checkpoints: a PNG each and a labelled sheet.
+
+    The noise depends on the seed alone, so pictures of one seed can be compared over epochs, runs and prompts.
+
+    \b
+    Example:
+      trainer sample runs/template --epoch 45 --prompt "openmoji drawing of a fox" --seeds 1,2,3
+    """
+    if prompts and file:
+        raise click.UsageError("Give --prompt or --prompts, not both.")
+    from trainer_client.sample import read_prompt_lines, render, sample
+
+    asked = read_prompt_lines(file) if file else list(prompts)
+    with progress_bar(as_json) as progress:
+        result = sample(run, asked, seeds, progress=progress, **settings)
+    show(result, as_json, render)
+
+
+@main.command("compare")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option("--beside", multiple=True, type=click.Path(path_type=Path), help="Folder of runs: a group apart.")
+@click.option("--out", type=click.Path(path_type=Path), default="report.html", show_default=True, help="The page.")
+@click.option("--unpaired", is_flag=True, help="Allow runs that differ in more than captions; the page says so.")
+@json_option
+@catch_errors
+def compare_command(runs: tuple[Path, ...], beside: tuple[Path, ...], out: Path, unpaired: bool, as_json: bool) -> None:
+    """Set runs side by side on the same prompts, seeds and held-out images, in one HTML page that needs nothing else.
+
+    RUN is a folder that `trainer train` wrote. Runs must differ in nothing but their captions.
+
+    \b
+    Example:
+      trainer compare runs/* --beside examples/study/76 --out report.html
+    """
+    from trainer_client.compare import compare, in_words
+
+    with progress_bar(as_json) as progress:
+        result = compare(runs, out, beside, unpaired, progress)
+    show(result, as_json, lambda comparison: in_words(comparison, out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Which runs may be compared pair by pair: same images, split, base, seed, steps, prompts; only the captions differ."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from schemas.errors import AmatlError
+from trainer_client.compare.runs import Run
+
+# Settings that may differ between paired runs: what is compared, where things lie, what it costs, how fast it goes.
+# Prompts and base are compared as they were resolved; checkpoints may be missing without changing what others learned.
+MAY_DIFFER = {"base", "cache", "captions", "device", "eval_batch_size", "out", "price_per_hour", "prompts", "revision"}
+MAY_DIFFER |= {"sample_batch_size", "save_epochs", "seeds", "snapshot", "state_every_seconds"}
+NAMED, LONG = 12, 48  # differences in an error, characters of a value
+
+
+class NotPaired(AmatlError):
+    """These runs differ in more than their captions. Train them again alike, or pass --unpaired."""
+
+
+def differences(runs: list[Run]) -> list[str]:
+    """What differs between the first run and each other one, in words; empty when they are a fair pair."""
+    return [line for run in runs[1:] for line in _between(runs[0], run)]
+
+
+def refuse_unpaired(runs: list[Run]) -> None:
+    """Raises NotPaired naming every difference and how to go on."""
+    found = differences(runs)
+    if found:
+        more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        raise NotPaired(
+            f"These runs differ in more than their captions: {'; '.join(found[:NAMED])}{more}. "
+            "Train them again on the same snapshot with the same settings, leave out the odd ones, "
+            "or pass --unpaired to set them side by side all the same (the page will say so)."
+        )
+
+
+def settings(runs: list[Run]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Configuration and environment: what is equal in all runs, and each run's own values of the rest."""
+    flat = [{**_flat(run.report.config), **_flat(dict(run.report.environment), "environment.")} for run in runs]
+    keys = sorted({key for values in flat for key in values})
+    equal = {key: flat[0].get(key) for key in keys if all(values.get(key) == flat[0].get(key) for values in flat)}
+    return equal, [{key: values.get(key) for key in keys if key not in equal} for values in flat]
+
+
+def _between(first: Run, other: Run) -> list[str]:
+    a, b = first.report, other.report
+    pairs: list[tuple[str, Any, Any]] = [
+        ("images or split", a.snapshot.images_identity[:12], b.snapshot.images_identity[:12]),
+        ("base model", a.base.digest[:12], b.base.digest[:12]),
+        ("sampling seeds", a.seeds, b.seeds),
+        ("prompts", [prompt.text for prompt in a.prompts], [prompt.text for prompt in b.prompts]),
+        ("held-out images evaluated", a.held_out_images, b.held_out_images),
+        ("training images evaluated", a.train_subset_images, b.train_subset_images),
+    ]
+    config_a, config_b = _flat(a.config), _flat(b.config)
+    keys = sorted(key for key in config_a.keys() | config_b.keys() if key.split(".")[0] not in MAY_DIFFER)
+    pairs += [(f"setting {key}", config_a.get(key), config_b.get(key)) for key in keys]
+    found = [f"{first.name} and {other.name}: {what} ({_short(x, y)})" for what, x, y in pairs if x != y]
+    return found + _steps(first, other)
+
+
+def _steps(first: Run, other: Run) -> list[str]:
+    """A checkpoint of the same epoch must have seen as many steps."""
+    own = {record.epoch: record.steps for record in first.report.epochs}
+    for record in other.report.epochs:
+        if own.get(record.epoch, record.steps) != record.steps:
+            steps = f"{own[record.epoch]} against {record.steps}"
+            return [f"{first.name} and {other.name}: steps at epoch {record.epoch} ({steps})"]
+    return []
+
+
+def _short(x: Any, y: Any) -> str:
+    if isinstance(x, list) and isinstance(y, list):
+        odd = [item for item in x if item not in y] or [item for item in y if item not in x]
+        if len(x) != len(y):
+            return f"{len(x)} against {len(y)}"
+        return f"{json.dumps(odd[0], ensure_ascii=False)[:LONG]} only in one" if odd else "in another order"
+    return f"{_text(x)} against {_text(y)}"
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= LONG else text[: LONG - 1] + "…"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,84 @@
+"""What else a reader should know: memorising, cost, and the reasons to doubt the figures."""
+
+from __future__ import annotations
+
+from schemas.comparison import ComparedRun
+from trainer_client.compare.bootstrap import above_zero
+from trainer_client.compare.measures import total_seconds
+from trainer_client.compare.weigh import Weighed
+from trainer_client.compare.words import HOUR, duration, listed, loss, money, plural, sentence
+
+FEW_IMAGES = 20
+GAP_OF_NOTE = 0.2  # of the train-subset change
+ALIKE = 1.15  # epochs whose times differ by less are said in one number
+
+
+def by_heart(weighed: Weighed) -> list[str]:
+    """Runs whose loss fell clearly and markedly further on training images than on held-out ones."""
+    told = []
+    for label in weighed.compared:
+        point = next((each for each in reversed(weighed.compared[label].epochs) if each.gap is not None), None)
+        if point is None or point.gap is None or point.train_subset_change is None or not above_zero(point.gap):
+            continue
+        if point.gap.mean > GAP_OF_NOTE * abs(point.train_subset_change.mean):
+            told.append(f"{label} ({loss(point.gap.mean)} at epoch {point.epoch})")
+    if not told:
+        return []
+    return [f"Learned by heart: loss fell further on training images than on held-out ones for {listed(told)}."]
+
+
+def cost(weighed: Weighed) -> list[str]:
+    """Seconds and money of an epoch, and of everything."""
+    trained = {label: run for label, run in weighed.compared.items() if run.epochs_trained}
+    if not trained:
+        return []
+    each = {label: run.cost.training_seconds / run.epochs_trained for label, run in trained.items()}
+    if len(each) > 1 and max(each.values()) <= ALIKE * min(each.values()):
+        slowest = max(each, key=lambda label: each[label])
+        epoch = f"An epoch of training took about {_priced(trained[slowest], each[slowest])} whatever the captions."
+    else:
+        epoch = f"An epoch of training took {listed([f'{_priced(trained[k], v)} for {k}' for k, v in each.items()])}."
+    costs = [run.cost for run in weighed.compared.values()]
+    total = sum(map(total_seconds, costs))
+    looking = sum(item.sampling_seconds + item.evaluating_seconds for item in costs)
+    bills = [item.price_per_hour * total_seconds(item) / HOUR for item in costs if item.price_per_hour is not None]
+    bill = f" at a cost of {money(sum(bills))}" if len(bills) == len(costs) else ""
+    share = f", of which {100 * looking / total:.0f}% went into sampling and evaluating" if total else ""
+    return [f"{epoch} Together {duration(total)}{bill}{share}."]
+
+
+def _priced(run: ComparedRun, seconds: float) -> str:
+    price = run.cost.price_per_hour
+    return duration(seconds) if price is None else f"{duration(seconds)} (cost {money(price * seconds / HOUR)})"
+
+
+def caveats(weighed: Weighed) -> list[str]:
+    """Reasons to doubt: no pairs, few images, unfinished runs, captions cut short."""
+    told = []
+    if not weighed.paired:
+        told.append(
+            "These runs are not paired (see what differs below): differences between them may not be the captions'."
+        )
+    images = min((len(run.report.held_out_images) for run in weighed.runs.values()), default=0)
+    if images == 0:
+        told.append("No images were held out, so loss on unseen pictures and reliance on words were not measured.")
+    elif images < FEW_IMAGES:
+        told.append(
+            f"Only {plural(images, 'held-out image')}: take every figure as a hint; another draw could turn it."
+        )
+    for label, run in weighed.compared.items():
+        if run.status != "complete":
+            word = "is still running" if run.status == "running" else "was interrupted"
+            told.append(f"{sentence(label)} {word}: {plural(run.epochs_trained, 'epoch')} so far.")
+    epochs = {tuple(point.epoch for point in run.epochs) for run in weighed.compared.values()}
+    if len(epochs) > 1:
+        told.append(
+            "The runs were not saved at the same epochs; empty places in the grids are checkpoints that don't exist."
+        )
+    if len(weighed.compared) == 1:
+        told.append("One run only: train another strategy on the same snapshot to compare captions.")
+    cut = [run for run in weighed.compared.values() if run.truncation.truncated]
+    for run in cut:
+        number = f"{run.truncation.truncated} of {run.truncation.captions}"
+        told.append(f"{number} captions of {run.label} lose words past {run.truncation.token_limit} tokens.")
+    return told

@@ -1,0 +1,99 @@
+"""Run folders read for a comparison: the report, its pictures, and the names its tracks go by."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.errors import BadDocument, NotFound
+from schemas.run import Checkpoint, Evaluation, RunReport
+
+REPORT_NAME = "run.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and its report."""
+
+    folder: Path
+    report: RunReport
+
+    @property
+    def name(self) -> str:
+        return self.report.name
+
+    @property
+    def own_track(self) -> str | None:
+        """The track it trained on, where that is one track of its snapshot (a mix of several is none)."""
+        captions = self.report.captions
+        return captions if any(track.name == captions for track in self.report.snapshot.tracks) else None
+
+    def checkpoint(self, epoch: int) -> Checkpoint | None:
+        return next((point for point in self.report.checkpoints if point.epoch == epoch), None)
+
+    def evaluation(self, epoch: int) -> Evaluation | None:
+        point = self.checkpoint(epoch)
+        return point.evaluation if point else None
+
+
+def open_run(folder: Path) -> Run:
+    """Reads one run folder. Raises NotFound where there is no run.json, BadDocument where it contradicts itself."""
+    path = folder / REPORT_NAME
+    if not path.is_file():
+        raise NotFound(f"{folder}: no {REPORT_NAME} here, so it isn't a run. Give folders that `trainer train` wrote.")
+    report = RunReport.read(path)
+    ordered = report.model_copy(update={"checkpoints": sorted(report.checkpoints, key=lambda point: point.epoch)})
+    run = Run(folder, ordered)
+    _check_lists(run, path)
+    return run
+
+
+def runs_below(folder: Path) -> list[tuple[str, list[Run]]]:
+    """The groups of runs in a folder: its own run folders, else those of each of its folders.
+
+    Returns (title, runs) pairs sorted by title. Raises NotFound when there is no run in it at all.
+    """
+    if not folder.is_dir():
+        raise NotFound(f"{folder}: there is no such folder to set beside the runs.")
+    own = _runs_in(folder)
+    if own:
+        return [("/".join(folder.parts[-2:]), own)]
+    groups = [(f"{folder.name}/{child.name}", _runs_in(child)) for child in sorted(folder.iterdir()) if child.is_dir()]
+    found = [(title, runs) for title, runs in groups if runs]
+    if not found:
+        raise NotFound(f"{folder}: no run (a folder with {REPORT_NAME}) in it or in the folders inside it.")
+    return found
+
+
+def _runs_in(folder: Path) -> list[Run]:
+    return [open_run(path.parent) for path in sorted(folder.glob(f"*/{REPORT_NAME}"))]
+
+
+def _check_lists(run: Run, path: Path) -> None:
+    """Every list of losses must have a value for each image it is about, else pairing would pair strangers."""
+    report = run.report
+    held_out, subset = len(report.held_out_images), len(report.train_subset_images)
+    for point in report.checkpoints:
+        if point.evaluation is None:
+            continue
+        lists = [("held_out", point.evaluation.held_out, held_out)]
+        lists.append(("held_out_shuffled", point.evaluation.held_out_shuffled, held_out))
+        lists.append(("train_subset", point.evaluation.train_subset, subset))
+        for field, by_track, expected in lists:
+            for track, losses in by_track.items():
+                if len(losses) != expected:
+                    raise BadDocument(
+                        f"{path}: epoch {point.epoch}, {field}.{track} has {len(losses)} losses for {expected} images. "
+                        "Train the run again, or leave it out."
+                    )
+                if not all(map(math.isfinite, losses)):
+                    raise BadDocument(
+                        f"{path}: epoch {point.epoch}, {field}.{track} has a loss that is no number: it diverged. "
+                        "Train it again with a lower learning rate, or leave it out."
+                    )
+    if len(report.prompt_references) != len(report.prompts):
+        raise BadDocument(
+            f"{path}: prompt_references has {len(report.prompt_references)} entries for {len(report.prompts)} prompts. "
+            "Train the run again, or leave it out."
+        )

@@ -1,0 +1,68 @@
+"""The summary in plain words. Every sentence is made of the figures; one that they don't carry is not written.
+
+The headline's rule: among the runs that learned anything (held-out loss under their own captions clearly below the
+base's), the captions whose words the model follows most (reliance at the judged checkpoint), with those that can't be
+told from them; and as many epochs as they needed until no later checkpoint was clearly better. Held-out loss isn't the
+rule: captions that say nothing make the loss low and the words idle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainer_client.compare import findings, remarks
+from trainer_client.compare.bootstrap import LEAST
+from trainer_client.compare.weigh import Weighed, rank
+from trainer_client.compare.words import epochs_range, listed, sentence
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a group's page says first."""
+
+    headline: str
+    chosen: list[str]
+    summary: list[str]
+
+
+def verdict(weighed: Weighed) -> Verdict:
+    """The headline, the runs it names, and the findings."""
+    learned = [label for label in weighed.own_loss if weighed.learned(label)]
+    by_reliance = rank({k: v for k, v in weighed.reliance.items() if k in learned}, weighed.paired, highest_first=True)
+    chosen = by_reliance.leaders or _least_leaking(weighed, learned)
+    said = [
+        *findings.follows(weighed, by_reliance),
+        *findings.stops_paying(weighed),
+        *findings.leaks(weighed),
+        *findings.misleads(weighed, chosen),
+        *findings.learned(weighed, learned),
+        *findings.forgets(weighed),
+        *remarks.by_heart(weighed),
+        *remarks.cost(weighed),
+        *remarks.caveats(weighed),
+    ]
+    return Verdict(_headline(weighed, learned, chosen), chosen, said)
+
+
+def _headline(weighed: Weighed, learned: list[str], chosen: list[str]) -> str:
+    if weighed.epoch is None:
+        trained = any(point.epoch for run in weighed.compared.values() for point in run.epochs)
+        return "No checkpoint that all runs share has been evaluated yet." if trained else "Nothing is trained yet."
+    if not weighed.own_loss:
+        return "No held-out images, so no figures to choose by: look at the pictures."
+    if min(map(len, weighed.own_loss.values())) < LEAST:
+        return "Too few held-out images for the figures to choose: look at the pictures."
+    if not learned:
+        return f"By epoch {weighed.epoch} nothing was learned that the held-out images show."
+    runs = [weighed.compared[label] for label in chosen]
+    plateaus = [run.plateau_epoch for run in runs if run.plateau_epoch is not None]
+    tied = ": too close to call between them" if len(chosen) > 1 else ""
+    named = listed(chosen, "or")
+    who = f"{sentence(named)} captions" if all(run.label == run.captions for run in runs) else f"The run {named}"
+    return f"{who}, {epochs_range(plateaus, any(run.still_improving for run in runs))}{tied}."
+
+
+def _least_leaking(weighed: Weighed, learned: list[str]) -> list[str]:
+    """Where no run has words to follow, the runs that learned and left unrelated prompts most alone."""
+    ranking = rank({k: v for k, v in weighed.leakage.items() if k in learned}, weighed.paired, highest_first=False)
+    return ranking.leaders or learned

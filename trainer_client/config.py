@@ -1,0 +1,159 @@
+"""Everything a training run can be told, typed: the one source of `trainer train`'s options, defaults and help.
+
+A field's `group` is its section in `--help`. `decides` says whether it changes what is learned, drawn or measured:
+those fields make the config digest, and a run is only gone on with where they are equal. The others (folders, device,
+price) may change between a kill and the resume.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+DEFAULT_SAVE_EPOCHS = (1, 2, 5, 15, 30, 45, 60, 70, 100)
+DEFAULT_SEEDS = (1, 2, 3)
+MAX_WARMUP_STEPS = 100
+DATA, LENGTH, PICTURES, LEARNING, MEASURES, RUN = (
+    "Data and model",
+    "Length",
+    "Pictures",
+    "Learning",
+    "Measures",
+    "Run",
+)
+
+
+def _option(
+    default: Any, group: str, help: str, *, decides: bool = True, shown: str | None = None, **limits: Any
+) -> Any:
+    """A field that is also a command-line option; `shown` is what `--help` says of a default that isn't a value."""
+    extra: dict[str, Any] = {"group": group, "decides": decides, "shown": shown}
+    return Field(default, description=help, json_schema_extra=extra, **limits)
+
+
+class TrainConfig(BaseModel):
+    """One training run, as asked for. Paths are as given, relative to the working folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    snapshot: Path = Field(
+        description="Folder that `curator snapshot` wrote.",
+        json_schema_extra={"group": DATA, "decides": False, "argument": True},
+    )
+    captions: str | None = _option(None, DATA, "Caption track to train on.", shown="the snapshot's only track")
+    base: str = _option(..., DATA, "Model to start from: a diffusers folder or a hub name.", decides=False)
+    revision: str | None = _option(None, DATA, "Revision of a hub model.", decides=False)
+    background: str = _option("white", DATA, "Colour put behind transparent pictures.")
+    resolution: int | None = _option(
+        None, DATA, "Side of the training pictures in pixels.", shown="the base model's", gt=0
+    )
+    train_text_encoder: bool = _option(False, DATA, "Finetune the text encoder as well as the denoiser.")
+
+    epochs: int = _option(45, LENGTH, "Passes over the training images.", ge=1, le=100_000)
+    save_epochs: tuple[int, ...] | None = _option(
+        None,
+        LENGTH,
+        "Epochs to save, draw and measure; 0 (the base) and the last are always among them.",
+        shown=f"{','.join(map(str, DEFAULT_SAVE_EPOCHS))}, up to --epochs",
+    )
+
+    prompts: Path | None = _option(
+        None,
+        PICTURES,
+        "Text file of prompts, one a line, `[role] text` or just text.",
+        decides=False,
+        shown="a suite made from the snapshot, the same for all its runs",
+    )
+    seeds: tuple[int, ...] = _option(DEFAULT_SEEDS, PICTURES, "Seeds drawn for every prompt.")
+    sample_steps: int = _option(20, PICTURES, "Denoising steps a picture.", ge=1, le=1000)
+    guidance_scale: float = _option(7.5, PICTURES, "Classifier-free guidance; 1 is none.", ge=0)
+    sample_batch_size: int = _option(16, PICTURES, "Pictures drawn at once.", decides=False, ge=1)
+
+    batch_size: int = _option(8, LEARNING, "Images that go through the model at once.", ge=1)
+    accumulation: int = _option(1, LEARNING, "Batches whose gradients make one step.", ge=1)
+    learning_rate: float = _option(
+        1e-5, LEARNING, "Of AdamW. 1e-5 suits Stable Diffusion 1.5, 1e-4 the mini model.", gt=0
+    )
+    lr_schedule: Literal["constant", "cosine", "linear"] = _option(
+        "constant", LEARNING, "After the warm-up. A falling rate confounds epoch with schedule."
+    )
+    warmup_steps: int | None = _option(
+        None,
+        LEARNING,
+        "Steps over which the rate rises to its value.",
+        shown=f"one epoch, at most {MAX_WARMUP_STEPS}",
+        ge=0,
+    )
+    weight_decay: float = _option(0.01, LEARNING, "Of AdamW.", ge=0)
+    beta1: float = _option(0.9, LEARNING, "Of AdamW.", ge=0, lt=1)
+    beta2: float = _option(0.999, LEARNING, "Of AdamW.", ge=0, lt=1)
+    epsilon: float = _option(1e-8, LEARNING, "Of AdamW.", gt=0)
+    clip_norm: float = _option(1.0, LEARNING, "Largest norm of a step's gradient; 0 for no limit.", ge=0)
+    min_snr_gamma: float | None = _option(None, LEARNING, "Weigh timesteps by min-SNR (5 is usual).", shown="off", gt=0)
+    caption_dropout: float = _option(0.0, LEARNING, "Share of captions left empty in training.", ge=0, le=1)
+    flip: bool = _option(False, LEARNING, "Mirror half of the images, drawn anew each epoch.")
+    ema: bool = _option(False, LEARNING, "Save, draw and measure a moving average of the weights.")
+    ema_decay: float = _option(0.999, LEARNING, "Of the moving average, once it has warmed up.", ge=0, lt=1)
+    seed: int = _option(0, LEARNING, "Seed of order, timesteps, noise, flips and dropout.", ge=0, lt=2**63)
+
+    eval_images: int = _option(
+        64, MEASURES, "Held-out images, and training images, to measure losses on at most.", ge=0
+    )
+    eval_timesteps: int = _option(4, MEASURES, "Fixed timesteps a loss is the mean of.", ge=1, le=1000)
+    eval_batch_size: int = _option(64, MEASURES, "Images measured at once.", decides=False, ge=1)
+
+    out: Path = _option(
+        ..., RUN, "The run's folder; its last part names the run. An interrupted run goes on.", decides=False
+    )
+    save_dtype: Literal["fp16", "fp32"] = _option("fp16", RUN, "Number format of saved models.")
+    state_every_seconds: float = _option(300.0, RUN, "How often the resume state is saved.", decides=False, ge=0)
+    device: str = _option("auto", RUN, "auto, cpu, cuda or cuda:N.", decides=False)
+    precision: Literal["auto", "bf16", "fp32"] = _option(
+        "auto", RUN, "Arithmetic of the passes; weights are kept in fp32. auto: bf16 on a GPU, fp32 on the CPU."
+    )
+    cuda_graph: Literal["auto", "on", "off"] = _option(
+        "auto", RUN, "Replay recorded kernels on a GPU; auto: for small models.", decides=False
+    )
+    cache: Path | None = _option(
+        None,
+        RUN,
+        "Folder of cached latents and text embeddings.",
+        decides=False,
+        shown="$AMATL_CACHE, else ~/.cache/amatl",
+    )
+    price_per_hour: float | None = _option(
+        None, RUN, "What the machine costs an hour, to report cost.", decides=False, ge=0
+    )
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds or any(not 0 <= seed < 2**63 for seed in seeds):
+            raise ValueError("give at least one seed, none negative")
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed is given twice")
+        return seeds
+
+    @model_validator(mode="after")
+    def _save_epochs_within(self) -> TrainConfig:
+        late = [epoch for epoch in self.save_epochs or () if not 0 <= epoch <= self.epochs]
+        if late:
+            raise ValueError(f"--save-epochs {late[0]} is not between 0 and --epochs {self.epochs}")
+        return self
+
+    def checkpoint_epochs(self) -> tuple[int, ...]:
+        """The epochs saved, drawn and measured, in order: the base, those asked for, the last."""
+        asked = self.save_epochs if self.save_epochs is not None else DEFAULT_SAVE_EPOCHS
+        return tuple(sorted({0, self.epochs, *(epoch for epoch in asked if epoch <= self.epochs)}))
+
+
+def decisive_fields() -> list[str]:
+    """Names of the fields that make the config digest."""
+    return [name for name, field in TrainConfig.model_fields.items() if _extra(field)["decides"]]
+
+
+def _extra(field: Any) -> dict[str, Any]:
+    extra: dict[str, Any] = field.json_schema_extra
+    return extra

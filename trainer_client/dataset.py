@@ -1,0 +1,293 @@
+"""A snapshot folder as the trainer reads it: verified rows, and pictures as square pixels. Needs no curator.
+
+The folder's format is `schemas/spec/snapshot.md`. Nothing is trained on unverified: every file's size and SHA-256,
+the counts and the snapshot's identity are checked first, and the first difference names its file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import numpy as np
+from PIL import Image, ImageColor, ImageOps
+from pydantic import ValidationError
+
+from schemas.digest import sha256_file, snapshot_identity
+from schemas.document import FileRef, first_problem
+from schemas.errors import AmatlError, BadDocument, BadOption, ChecksumMismatch, NotFound
+from schemas.progress import Progress, silent
+from schemas.snapshot import SPLITS, SampleRow, SnapshotManifest, Split
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+THREADS = min(8, os.cpu_count() or 1)  # Hashing and decoding release the interpreter's lock.
+
+
+class BadImage(AmatlError):
+    """A picture can't be decoded. Take the image out of the set and export the snapshot again."""
+
+
+class BadSnapshot(AmatlError):
+    """The folder isn't a whole snapshot. Export it again with `curator snapshot`."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image of the snapshot with its caption in each track (None where the track has none)."""
+
+    path: Path
+    sha256: str
+    captions: dict[str, str | None]
+    width_px: int
+    height_px: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An opened snapshot. `rows` are in the order of their image's sha256, whatever the files' order is."""
+
+    folder: Path
+    manifest: SnapshotManifest
+    rows_of: dict[Split, list[Row]]
+
+    @classmethod
+    def open(cls, folder: Path | str, verify: bool = True, progress: Progress = silent) -> Self:
+        """Reads the manifest and every row; with `verify` checks every file's bytes, the counts and the identity.
+
+        Raises NotFound (no snapshot there), BadDocument, BadSnapshot, ChecksumMismatch naming the file.
+        """
+        folder = Path(folder)
+        manifest = _read_manifest(folder)
+        rows_of: dict[Split, list[Row]] = {}
+        images: list[tuple[Path, FileRef]] = []
+        for split in SPLITS:
+            rows_of[split] = []
+            if split in manifest.splits:
+                rows_of[split], references = _read_split(folder, manifest, split)
+                images += references
+        snapshot = cls(folder, manifest, rows_of)
+        if verify:
+            check_file(folder / manifest.samples.path, manifest.samples)
+            snapshot._check_identity()
+            for _ in in_threads(lambda image: check_file(*image), images, "verifying checksums", progress):
+                pass
+        return snapshot
+
+    def rows(self, split: Split) -> list[Row]:
+        """The rows of a split, sorted by sha256."""
+        return self.rows_of[split]
+
+    @property
+    def tracks(self) -> list[str]:
+        """The names of the caption tracks, the first one being `text`."""
+        return [track.name for track in self.manifest.tracks]
+
+    def track(self, name: str | None) -> str:
+        """The track called `name`, or the only one there is. Raises BadOption listing the tracks."""
+        listed = ", ".join(self.tracks)
+        if name is None:
+            if len(self.tracks) == 1:
+                return self.tracks[0]
+            raise BadOption(
+                f"{self.folder} has {len(self.tracks)} caption tracks: choose one with --captions: {listed}."
+            )
+        if name not in self.tracks:
+            near = difflib.get_close_matches(name, self.tracks, n=1)
+            hint = f" Did you mean `{near[0]}`?" if near else ""
+            raise BadOption(f"{self.folder} has no caption track `{name}`. Its tracks: {listed}.{hint}")
+        return name
+
+    def _check_identity(self) -> None:
+        rows = [(row, split) for split in SPLITS for row in self.rows(split)]
+        if len({row.sha256 for row, _ in rows}) < len(rows):
+            raise BadSnapshot(f"{self.folder}: an image is there twice. Export the snapshot again.")
+        found = (
+            snapshot_identity((row.sha256, row.captions, split) for row, split in rows),
+            snapshot_identity((row.sha256, {}, split) for row, split in rows),
+        )
+        if found != (self.manifest.identity, self.manifest.images_identity):
+            raise ChecksumMismatch(
+                f"{self.folder / 'manifest.json'}: its identity isn't that of the images, captions and split in the"
+                " folder. Export the snapshot again."
+            )
+
+
+def _read_manifest(folder: Path) -> SnapshotManifest:
+    path = folder / "manifest.json"
+    if not folder.is_dir():
+        raise NotFound(f"{folder}: there is no such folder. Make a snapshot with `curator snapshot`.")
+    if not path.is_file():
+        raise NotFound(f"{folder}: not a snapshot, it has no manifest.json (an unfinished export has none either).")
+    manifest = SnapshotManifest.read(path)
+    if "train" not in manifest.splits or not manifest.splits["train"].samples:
+        raise BadSnapshot(f"{path}: no image to train on. Export it again, holding out fewer.")
+    return manifest
+
+
+def _read_split(folder: Path, manifest: SnapshotManifest, split: Split) -> tuple[list[Row], list[tuple[Path, FileRef]]]:
+    """The rows of metadata.jsonl and, for each, what its image must be."""
+    count = manifest.splits[split]
+    path = folder / count.metadata.path  # The contract allows no path that leads out of the folder.
+    check_file(path, count.metadata)
+    rows: list[Row] = []
+    references: list[tuple[Path, FileRef]] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):  # of bytes: only at newlines
+        where = f"{path}, line {number}"
+        sample, columns = _parse(line, where)
+        captions = {track.name: _caption(columns, track.column, where) for track in manifest.tracks}
+        file = folder / count.folder / sample.file_name
+        rows.append(Row(file, sample.sha256, captions, sample.width_px, sample.height_px))
+        references.append((file, FileRef(path=sample.file_name, sha256=sample.sha256, size_bytes=sample.size_bytes)))
+    if len(rows) != count.samples:
+        raise BadSnapshot(f"{path}: {len(rows)} rows, but the manifest counts {count.samples}. Export it again.")
+    return sorted(rows, key=lambda row: row.sha256), references
+
+
+def _parse(line: bytes, where: str) -> tuple[SampleRow, dict[str, Any]]:
+    try:
+        columns = json.loads(line)
+        return SampleRow.model_validate(columns), columns
+    except ValidationError as error:
+        raise BadDocument(f"{where}: {first_problem(error)}") from error
+    except ValueError as error:
+        raise BadDocument(f"{where}: not JSON ({error}).") from error
+
+
+def _caption(columns: dict[str, Any], column: str, where: str) -> str | None:
+    caption = columns.get(column)
+    if caption is not None and not isinstance(caption, str):
+        raise BadDocument(f"{where}: {column} is no text.")
+    return caption
+
+
+def check_file(path: Path, reference: FileRef) -> None:
+    """Raises NotFound or ChecksumMismatch, naming the file, unless its bytes are those referred to."""
+    try:
+        size_bytes = path.stat().st_size
+        found = sha256_file(path) if size_bytes == reference.size_bytes else None
+    except FileNotFoundError as error:
+        raise NotFound(f"{path}: missing from the snapshot. Copy or export the snapshot again.") from error
+    if found is None:
+        what = f"{size_bytes} bytes instead of {reference.size_bytes}"
+    elif found != reference.sha256:
+        what = f"its SHA-256 is {found[:12]}…, the snapshot says {reference.sha256[:12]}…"
+    else:
+        return
+    raise ChecksumMismatch(f"{path}: changed since the export: {what}. Copy or export the snapshot again.")
+
+
+def in_threads(
+    work: Callable[[Item], Result], items: Sequence[Item], stage: str, progress: Progress = silent
+) -> Iterator[Result]:
+    """`work` of each item in order, a few at a time; the first error stops the rest."""
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        for done, result in enumerate(_windowed(pool, work, items), start=1):
+            progress(stage, done, len(items))
+            yield result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _windowed(
+    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int = 4 * THREADS
+) -> Iterator[Result]:
+    """`pool.map` that runs at most `ahead` items before its reader, so that results don't pile up in memory."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def background_colour(name: str) -> tuple[int, int, int]:
+    """A colour name or `#rrggbb` as RGB. Raises BadOption."""
+    try:
+        return ImageColor.getrgb(name)[:3]
+    except ValueError as error:
+        raise BadOption(f"--background {name!r} is no colour. Use a name (white) or #rrggbb.") from error
+
+
+def pixels(row: Row, resolution_px: int, background: str = "white") -> NDArray[np.uint8]:
+    """The picture as training sees it: uint8 (H, W, 3), H = W = resolution_px.
+
+    EXIF rotation applied, alpha composited on `background`, the middle square cut out, resized with antialiasing
+    (Pillow's Lanczos). Raises BadImage naming the file.
+    """
+    colour = background_colour(background)
+    with _decoding(row.path) as image:
+        image = on_background(upright(image), colour)
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))  # `resize(box=...)` would look beyond the box
+        if side != resolution_px:
+            image = image.resize((resolution_px, resolution_px), Image.Resampling.LANCZOS)
+        return np.array(image, dtype=np.uint8)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture as its EXIF orientation says it should be seen."""
+    return ImageOps.exif_transpose(image)
+
+
+def on_background(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
+    """Any mode as RGB; transparent parts, also a palette's transparent entry, show `colour`."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = Image.fromarray((np.clip(np.asarray(image, np.float64) / 65535, 0, 1) * 255).round().astype(np.uint8))
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    canvas = Image.new("RGBA", image.size, (*colour, 255))
+    return Image.alpha_composite(canvas, image).convert("RGB")
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[Image.Image]:
+    """Opens a picture; whatever decoding raises becomes a BadImage that names the file."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise BadImage(f"{path}: can't be decoded ({error}). Take it out and export the snapshot again.") from error
+
+
+def decode_all(rows: Sequence[Row], background: str = "white", progress: Progress = silent) -> None:
+    """Decodes every picture, at a reduced scale where its format can. Raises BadImage: the first, and how many.
+
+    Also where the picture isn't as large as the snapshot says, since crops and grids rely on it.
+    """
+    background_colour(background)
+    problems = [problem for problem in in_threads(_problem, rows, "decoding images", progress) if problem]
+    if problems:
+        more = f" And {len(problems) - 1} more like it." if len(problems) > 1 else ""
+        raise BadImage(problems[0] + more)
+
+
+def _problem(row: Row) -> str | None:
+    try:
+        with _decoding(row.path) as image:
+            size = image.size
+            image.draft("RGB", (256, 256))
+            image.load()
+    except BadImage as error:
+        return str(error)
+    if sorted(size) != sorted((row.width_px, row.height_px)):
+        return f"{row.path}: {size[0]}x{size[1]} px, the snapshot says {row.width_px}x{row.height_px}. Export it again."
+    return None

@@ -1,0 +1,46 @@
+"""Which device a command runs on, in which precision, and what to call it in a report."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING
+
+from schemas.errors import BadOption
+
+if TYPE_CHECKING:
+    import torch
+
+
+def choose_device(device: str = "auto", precision: str = "auto") -> tuple[torch.device, torch.dtype]:
+    """`auto` is the GPU where there is one, in bfloat16; the CPU computes in float32. Raises BadOption."""
+    import torch
+
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        chosen = torch.device(name)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise BadOption(f"--device {device}: not on this machine. Use auto, cpu, cuda or cuda:N.") from error
+    dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32}
+    if precision == "auto":
+        return chosen, torch.float32 if chosen.type == "cpu" else torch.bfloat16
+    if precision not in dtypes:
+        raise BadOption(f"--precision {precision}: use auto, bf16 or fp32.")
+    return chosen, dtypes[precision]
+
+
+def device_name(device: torch.device) -> str:
+    """What a person calls it: the GPU's name, or the processor and how many threads torch uses."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def synchronise(device: torch.device) -> None:
+    """Waits until the device has done all it was given, so that a clock read afterwards is true."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

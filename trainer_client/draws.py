@@ -1,0 +1,112 @@
+"""What a step trains on: images in the epoch's order with all their randomness, drawn for many steps at once.
+
+Every draw is keyed by (seed, purpose, epoch, image), see randomness.py: two tracks, two batch sizes, a run and its
+resumption get the same flips, timesteps and noise for an image. Drawing a block of steps takes a few kernels, which
+is what counts where launching one costs more than running it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Self
+
+import torch
+
+from trainer_client.randomness import integers, keys, normal, order, uniform
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainer_client.cache import Latents, TextEmbeddings
+    from trainer_client.config import TrainConfig
+    from trainer_client.families import Family
+    from trainer_client.schedule import Plan
+
+BLOCK_NUMBERS = 1 << 23  # Noise values drawn at once: 32 MiB, a whole epoch of a small set.
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The training images: N, with M distinct captions of which 0 is the empty one.
+
+    `text` is the captions' embeddings, or where the text encoder is trained their token ids (M, T), encoded in every
+    step.
+    """
+
+    sha256s: Sequence[str]
+    latents: Latents
+    captions_N: Tensor
+    text: TextEmbeddings | Tensor
+
+    def embedded(self, family: Family, captions_B: Tensor) -> Tensor:
+        """The captions as the denoiser reads them, (B, T, D)."""
+        if isinstance(self.text, torch.Tensor):
+            return family.encode_text(self.text[captions_B])
+        return self.text.at(captions_B, family.device)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Images ready for the denoiser."""
+
+    noisy_BCHW: Tensor
+    target_BCHW: Tensor
+    timesteps_B: Tensor
+    weights_B: Tensor
+    captions_B: Tensor
+
+    def part(self, start: int, stop: int) -> Self:
+        """Some of the images, without a copy."""
+        return type(self)(*(getattr(self, field.name)[start:stop] for field in fields(self)))
+
+    def split(self, size: int) -> Iterator[Self]:
+        """Batches of `size` images, the last may be smaller."""
+        for start in range(0, len(self.timesteps_B), size):
+            yield self.part(start, start + size)
+
+
+def epoch_steps(
+    family: Family, data: TrainingSet, config: TrainConfig, plan: Plan, epoch: int, first_step: int = 0
+) -> Iterator[Drawn]:
+    """The images of every step of an epoch, from `first_step` on.
+
+    Blocks begin at the same steps wherever the epoch is entered, so that a resumed run draws the same bits.
+    """
+    places = order(data.sha256s, config.seed, epoch)
+    size = plan.images_per_step
+    block = size * max(1, BLOCK_NUMBERS // math.prod(family.latent_shape) // size)
+    for start in range(first_step * size // block * block, len(places), block):
+        drawn = draw(family, data, config, epoch, places[start : start + block])
+        for step, images in enumerate(drawn.split(size), start=start // size):
+            if step >= first_step:
+                yield images
+
+
+@torch.no_grad()
+def draw(family: Family, data: TrainingSet, config: TrainConfig, epoch: int, places: Sequence[int]) -> Drawn:
+    """The images at `places` with their flip, caption dropout, latents, timestep and noise of this epoch."""
+    sha256s = [data.sha256s[place] for place in places]
+
+    def keyed(purpose: str) -> Tensor:
+        return keys(config.seed, purpose, epoch, 0, sha256s, family.device)
+
+    places_B = torch.tensor(places, device=family.device)
+    flips_B = (uniform(keyed("flip"), 1)[:, 0] < 0.5).long() if config.flip else torch.zeros_like(places_B)
+    latents_BCHW = family.latents(
+        *data.latents.at(places_B, flips_B, family.device),
+        normal(keyed("latent"), family.latent_shape),
+    )
+    timesteps_B = integers(keyed("timestep"), family.train_timesteps)
+    noise_BCHW = normal(keyed("noise"), family.latent_shape)
+    captions_B = data.captions_N[places_B]
+    if config.caption_dropout:
+        captions_B = captions_B.masked_fill(uniform(keyed("dropout"), 1)[:, 0] < config.caption_dropout, 0)
+    return Drawn(
+        family.add_noise(latents_BCHW, noise_BCHW, timesteps_B),
+        family.target(latents_BCHW, noise_BCHW, timesteps_B),
+        timesteps_B,
+        family.loss_weights(timesteps_B, config.min_snr_gamma),
+        captions_B,
+    )

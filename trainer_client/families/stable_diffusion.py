@@ -1,0 +1,315 @@
+"""Stable Diffusion 1.x and 2.x: epsilon and v-prediction bases in diffusers layout.
+
+Sources: Rombach et al., "High-resolution image synthesis with latent diffusion models" (2022); Ho et al., "Denoising
+diffusion probabilistic models" (2020) for epsilon; Salimans and Ho, "Progressive distillation" (2022) for v; Hang et
+al., "Efficient diffusion training via min-SNR weighting" (2023); Lu et al., "DPM-Solver++" (2022) for sampling.
+
+Shapes: B images, C latent channels, H and W latent rows and columns, T tokens, D text features, S train timesteps.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from schemas.digest import sha256_json
+from schemas.errors import BadDocument, BadOption
+from trainer_client.families.weights import combine, component_digest, link_files, save_weights, variant_of
+
+PREDICTIONS = ("epsilon", "v_prediction")
+WEIGHTS = ("unet", "vae", "text_encoder")  # The components that have weights.
+DECODED_AT_ONCE_PX = 1 << 21  # Eight pictures of 512 px: the decoder's activations are large.
+
+
+class StableDiffusion:
+    """`trainer_client.families.Family` for Stable Diffusion; see there what each method promises."""
+
+    name = "stable-diffusion"
+
+    def __init__(
+        self,
+        folder: Path,
+        base: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        revision: str | None,
+        resolution_px: int | None,
+    ) -> None:
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+        from transformers import CLIPTextModel, CLIPTokenizer
+
+        self.folder, self.base, self.revision = folder, base, revision
+        self.device, self.dtype = device, dtype
+        self.variants = {component: variant_of(folder, component) for component in WEIGHTS}
+        self.denoiser: nn.Module = self._load(UNet2DConditionModel, "unet", torch_dtype=torch.float32)
+        self.vae = self._load(AutoencoderKL, "vae", torch_dtype=torch.float32).requires_grad_(False)
+        self.text_encoder: nn.Module = self._load(CLIPTextModel, "text_encoder", dtype=torch.float32)
+        self.text_encoder.requires_grad_(False)
+        self.tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
+        positions = int(self.text_encoder.config.max_position_embeddings)
+        self.token_limit = min(int(self.tokenizer.model_max_length), positions)
+        self.weights = sum(p.numel() for m in (self.denoiser, self.vae, self.text_encoder) for p in m.parameters())
+        self._set_size(resolution_px)
+        self._set_schedule()
+
+    def _load(self, model: Any, component: str, **dtype: torch.dtype) -> Any:
+        """One component in float32, whatever its files hold."""
+        loaded = model.from_pretrained(
+            self.folder, subfolder=component, variant=self.variants[component], low_cpu_mem_usage=False, **dtype
+        )
+        return loaded.eval().to(self.device)
+
+    def _set_size(self, resolution_px: int | None) -> None:
+        unet, vae = self._config("unet"), self._config("vae")
+        scale = 2 ** (len(vae["block_out_channels"]) - 1)
+        multiple = scale * 2 ** (len(unet["block_out_channels"]) - 1)
+        self.resolution_px = resolution_px or int(unet["sample_size"]) * scale
+        if self.resolution_px <= 0 or self.resolution_px % multiple:
+            raise BadOption(f"--resolution {self.resolution_px}: {self.base} needs a multiple of {multiple} pixels.")
+        self.latent_shape = (int(unet["in_channels"]), self.resolution_px // scale, self.resolution_px // scale)
+        self.latent_scale = float(vae.get("scaling_factor", 0.18215))
+        if unet["in_channels"] != vae["latent_channels"]:
+            raise BadOption(f"{self.base}: its UNet takes {unet['in_channels']} channels (inpainting?); not supported.")
+
+    def _set_schedule(self) -> None:
+        from diffusers import DDPMScheduler
+
+        self.schedule = self._config("scheduler")
+        self.prediction = self.schedule.get("prediction_type", "epsilon")
+        if self.prediction not in PREDICTIONS:
+            raise BadOption(f"{self.base}: it predicts {self.prediction!r}; known: {', '.join(PREDICTIONS)}.")
+        ddpm = _scheduler(DDPMScheduler, self.schedule, clip_sample=False)
+        self.train_timesteps = int(ddpm.config.num_train_timesteps)
+        alphas_S = ddpm.alphas_cumprod.double()
+        self.signal_S = alphas_S.sqrt().float().to(self.device)  # sqrt(alpha bar): the latents' share
+        self.noise_S = (1 - alphas_S).sqrt().float().to(self.device)  # sqrt(1 - alpha bar): the noise's share
+        self.snr_S = (alphas_S / (1 - alphas_S)).float().to(self.device)
+
+    def _config(self, component: str) -> dict[str, Any]:
+        path = self.folder / component / ("scheduler_config.json" if component == "scheduler" else "config.json")
+        try:
+            config: dict[str, Any] = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise BadDocument(f"{path}: can't be read ({error}). Download or copy the base model again.") from error
+        return config
+
+    # What names the content
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        return component_digests(self.folder)
+
+    @property
+    def digest(self) -> str:
+        return combine(self._digests)
+
+    @cached_property
+    def image_encoder_digest(self) -> str:
+        return self._with_config("vae")
+
+    @cached_property
+    def text_encoder_digest(self) -> str:
+        return self._with_config("text_encoder")
+
+    def _with_config(self, component: str) -> str:
+        """Weights and those settings that change the output; names and versions (`_...`, `..._version`) don't."""
+        config = self._config(component)
+        settings = {k: v for k, v in config.items() if not k.startswith("_") and not k.endswith(("_version", "dtype"))}
+        return combine({"weights": self._digests[component], "config": sha256_json(settings)})
+
+    # Words
+
+    def tokenise(self, captions: Sequence[str]) -> Tensor:
+        ids_BT: Tensor = self.tokenizer(
+            list(captions), padding="max_length", max_length=self.token_limit, truncation=True, return_tensors="pt"
+        ).input_ids
+        return ids_BT.to(self.device)
+
+    def count_tokens(self, captions: Sequence[str]) -> list[int]:
+        if not captions:
+            return []
+        return [len(ids) for ids in self.tokenizer(list(captions), verbose=False)["input_ids"]]
+
+    def lost_text(self, caption: str) -> str:
+        spans = self.tokenizer(caption, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+        if len(spans) <= self.token_limit:
+            return ""
+        return caption[spans[self.token_limit - 1][0] :]  # The place of the first lost token goes to the end mark.
+
+    def encode_text(self, ids_BT: Tensor) -> Tensor:
+        mask = None
+        if getattr(self.text_encoder.config, "use_attention_mask", False):
+            ends = ids_BT == self.tokenizer.eos_token_id
+            mask = (ends.cumsum(dim=1) - ends.long() == 0).long()  # up to the first end mark
+        with self.autocast():
+            return self.text_encoder(ids_BT, attention_mask=mask)[0].float()  # type: ignore[no-any-return]
+
+    # Pictures
+
+    def encode_images(self, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        with self.autocast():
+            posterior = self.vae.encode(pixels_BCHW.to(self.device)).latent_dist
+        return posterior.mean.float(), posterior.logvar.float()
+
+    def latents(self, mean_BCHW: Tensor, logvar_BCHW: Tensor, noise_BCHW: Tensor) -> Tensor:
+        return (mean_BCHW + (0.5 * logvar_BCHW).exp() * noise_BCHW) * self.latent_scale
+
+    def decode(self, latents_BCHW: Tensor) -> Tensor:
+        """Pictures uint8 (B, height, width, 3) of scaled latents."""
+        at_once = max(1, DECODED_AT_ONCE_PX // self.resolution_px**2)
+        parts = []
+        for part_BCHW in torch.split(latents_BCHW / self.latent_scale, at_once):
+            with self.autocast():
+                decoded_BCHW = self.vae.decode(part_BCHW).sample.float()
+            parts.append((decoded_BCHW / 2 + 0.5).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1))
+        return torch.cat(parts)
+
+    # Diffusion
+
+    def add_noise(self, latents_BCHW: Tensor, noise_BCHW: Tensor, timesteps_B: Tensor) -> Tensor:
+        return _of(self.signal_S, timesteps_B) * latents_BCHW + _of(self.noise_S, timesteps_B) * noise_BCHW
+
+    def target(self, latents_BCHW: Tensor, noise_BCHW: Tensor, timesteps_B: Tensor) -> Tensor:
+        if self.prediction == "epsilon":
+            return noise_BCHW
+        return _of(self.signal_S, timesteps_B) * noise_BCHW - _of(self.noise_S, timesteps_B) * latents_BCHW
+
+    def predict(self, noisy_BCHW: Tensor, timesteps_B: Tensor, text_BTD: Tensor) -> Tensor:
+        with self.autocast():
+            output: Tensor = self.denoiser(noisy_BCHW, timesteps_B, text_BTD, return_dict=False)[0]
+        return output.float()
+
+    def loss_weights(self, timesteps_B: Tensor, min_snr_gamma: float | None) -> Tensor:
+        if min_snr_gamma is None:
+            return torch.ones(len(timesteps_B), device=self.device)
+        snr_B = self.snr_S[timesteps_B]
+        over_B = snr_B if self.prediction == "epsilon" else snr_B + 1
+        weights_B: Tensor = snr_B.clamp(max=min_snr_gamma) / over_B.clamp(min=1e-8)
+        return weights_B
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    @torch.no_grad()
+    def sample(
+        self, text_BTD: Tensor, empty_1TD: Tensor, noise_BCHW: Tensor, steps: int, guidance_scale: float
+    ) -> Tensor:
+        scheduler = self.solver(steps)
+        guided = guidance_scale != 1
+        if guided:
+            text_BTD = torch.cat((empty_1TD.expand_as(text_BTD), text_BTD))
+        latents_BCHW = noise_BCHW * float(scheduler.init_noise_sigma)
+        with self.autocast():  # One context round the loop: the weights are cast once, not at every step.
+            for timestep in scheduler.timesteps:
+                # Both halves in one batch. (DPM-Solver scales no model input.)
+                twice_BCHW = torch.cat((latents_BCHW, latents_BCHW)) if guided else latents_BCHW
+                timesteps_B = timestep.to(self.device).expand(len(twice_BCHW))
+                output = self.predict(twice_BCHW, timesteps_B, text_BTD)
+                if guided:
+                    without, with_text = output.chunk(2)
+                    output = without + guidance_scale * (with_text - without)
+                latents_BCHW = scheduler.step(output, timestep, latents_BCHW, return_dict=False)[0]
+            return self.decode(latents_BCHW)
+
+    def solver(self, steps: int) -> Any:
+        """DPM-Solver++ 2M over the base's own noise schedule; deterministic, good from about 15 steps."""
+        from diffusers import DPMSolverMultistepScheduler
+
+        scheduler = _scheduler(DPMSolverMultistepScheduler, self.schedule, algorithm_type="dpmsolver++", solver_order=2)
+        with warnings.catch_warnings():  # It makes arrays of tensors in a way that numpy is giving up.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            scheduler.set_timesteps(
+                steps
+            )  # On the CPU: reading a timestep back from a GPU at each step would stall it.
+        scheduler.set_begin_index(0)
+        return scheduler
+
+    # Checkpoints
+
+    def save(
+        self,
+        folder: Path,
+        dtype: torch.dtype | None = None,
+        metadata: Mapping[str, str] | None = None,
+        unchanged_from: Path | None = None,
+        trained: Sequence[str] = ("denoiser",),
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        changed = {"unet"} if "denoiser" in trained else set()
+        changed |= {"text_encoder"} if "text_encoder" in trained else set()
+        for component in ("scheduler", "tokenizer"):
+            link_files(self.folder / component, folder / component, copy=True)
+        models = {"unet": self.denoiser, "vae": self.vae, "text_encoder": self.text_encoder}
+        for component, model in models.items():
+            if unchanged_from is not None and component not in changed:
+                link_files(unchanged_from / component, folder / component)
+                continue
+            save_weights(model, self.folder / component, folder / component, dtype, metadata, _FILES[component])
+        self._save_index(folder)
+
+    def _save_index(self, folder: Path) -> None:
+        index: dict[str, Any] = json.loads((self.folder / "model_index.json").read_bytes())
+        index |= {"safety_checker": [None, None], "feature_extractor": [None, None], "requires_safety_checker": False}
+        index |= {"image_encoder": [None, None]}
+        index.pop("_name_or_path", None)
+        (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+# Component -> file name, and the prefix its tensors have had in every Stable Diffusion folder: transformers 5 has
+# dropped the text encoder's, other tools look for it, and transformers still reads it.
+_FILES = {
+    "unet": ("diffusion_pytorch_model.safetensors", ""),
+    "vae": ("diffusion_pytorch_model.safetensors", ""),
+    "text_encoder": ("model.safetensors", "text_model."),
+}
+
+
+def _of(table_S: Tensor, timesteps_B: Tensor) -> Tensor:
+    """The table's value at each image's timestep, (B, 1, 1, 1)."""
+    return table_S[timesteps_B].view(-1, 1, 1, 1)
+
+
+def _scheduler(kind: Any, config: Mapping[str, Any], **settings: Any) -> Any:
+    """A diffusers scheduler with what it understands of another scheduler's configuration."""
+    known = inspect.signature(kind.__init__).parameters
+    return kind(**{name: value for name, value in {**config, **settings}.items() if name in known})
+
+
+def component_digests(folder: Path) -> dict[str, str]:
+    """Every component's digest."""
+    return {component: component_digest(folder, component, variant_of(folder, component)) for component in WEIGHTS}
+
+
+def digest(folder: Path) -> str:
+    """`Family.digest` of a base, without loading it."""
+    return combine(component_digests(folder))
+
+
+def load(
+    folder: Path,
+    base: str,
+    device: torch.device | str,
+    dtype: torch.dtype | None,
+    revision: str | None,
+    resolution_px: int | None,
+) -> StableDiffusion:
+    """`trainer_client.families.load_family` for this family."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    diffusers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity_error()
+    device = torch.device(device)
+    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
+    return StableDiffusion(folder, base, device, dtype, revision, resolution_px)

@@ -1,0 +1,162 @@
+"""Where a base model's files are, and what names their content. Shared by every family."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.digest import sha256_file
+from schemas.errors import BadDocument, NotFound
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+CHUNK_BYTES = 1 << 22
+NOT_NEEDED = {"safety_checker": None, "feature_extractor": None, "image_encoder": None}  # gigabytes saved
+
+
+def locate(base: str, revision: str | None = None) -> Path:
+    """The folder of a base: itself where it is one, else the hub's cached copy, downloaded when it isn't there yet."""
+    path = Path(base).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise BadDocument(f"{base}: a single file. Give a folder in diffusers layout, with a model_index.json.")
+    if base.count("/") != 1 or base.startswith((".", "/", "~")):
+        raise NotFound(
+            f"{base}: there is no such folder. Give a folder in diffusers layout, or a hub name as owner/name."
+        )
+    return _download(base, revision)
+
+
+def _download(base: str, revision: str | None) -> Path:
+    """Full-precision weights where the hub has them, else the fp16 variant."""
+    from diffusers import DiffusionPipeline
+    from diffusers.utils import logging
+
+    logging.set_verbosity(logging.CRITICAL)  # Its attempts are summed up in one message below.
+    problem: Exception | None = None
+    for variant in (None, "fp16"):
+        try:
+            return Path(DiffusionPipeline.download(base, revision=revision, variant=variant, **NOT_NEEDED))
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # The hub's own errors are OSErrors; ValueError: no such variant.
+            problem = problem or error
+    raise NotFound(
+        f"{base}: neither a folder here nor to be had from the hub ({_reason(str(problem))}). Check the name and the"
+        " network, or give a folder in diffusers layout."
+    ) from problem
+
+
+def _reason(message: str) -> str:
+    """A hub error's first sentence; what it says at length of being offline, shorter."""
+    if "cached" in message or "connect" in message:
+        return "it was not downloaded before, and the hub can't be reached"
+    return message.strip().splitlines()[0].split(". ")[0].rstrip(".:")
+
+
+def variant_of(folder: Path, component: str) -> str | None:
+    """The variant (`fp16`) that a component's weights have to be loaded by, None where the plain files are there.
+
+    Names are `<stem>[.<variant>][-00001-of-00002].safetensors`, or `.bin` in old folders.
+    """
+    names = [path.name for path in (folder / component).iterdir() if path.suffix in (".safetensors", ".bin")]
+    if not names:
+        raise NotFound(f"{folder / component}: no weights in it. Download or copy the base model again.")
+    variants = [name.split("-0")[0].removesuffix(".safetensors").removesuffix(".bin").split(".")[1:] for name in names]
+    if [] in variants:
+        return None
+    return next(variant[0] for variant in sorted(variants))
+
+
+def component_digest(folder: Path, component: str, variant: str | None) -> str:
+    """Hex SHA-256 over a component's tensors by name: dtype, shape and bytes; how they are cut into files is no matter.
+
+    Of pickled weights (`.bin`), which aren't opened here, the files themselves count.
+    """
+    paths = [path for path in sorted((folder / component).iterdir()) if _is_variant(path, variant)]
+    tensor_files = [path for path in paths if path.suffix == ".safetensors"]
+    digests = dict(item for path in tensor_files for item in tensor_digests(path))
+    if not tensor_files:
+        digests = {path.name: sha256_file(path) for path in paths}
+    return combine(digests)
+
+
+def _is_variant(path: Path, variant: str | None) -> bool:
+    parts = path.name.split("-0")[0].removesuffix(path.suffix).split(".")
+    return path.suffix in (".safetensors", ".bin") and parts[1:] == ([variant] if variant else [])
+
+
+def tensor_digests(path: Path) -> Iterable[tuple[str, str]]:
+    """(name, SHA-256 of dtype, shape and bytes) of every tensor in a safetensors file; its own header isn't content."""
+    with path.open("rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+        header: dict[str, Any] = json.loads(file.read(header_bytes))
+        header.pop("__metadata__", None)
+        for name, entry in header.items():
+            digest = hashlib.sha256(f"{entry['dtype']}{entry['shape']}".encode())
+            start, end = entry["data_offsets"]
+            file.seek(8 + header_bytes + start)
+            for position in range(start, end, CHUNK_BYTES):
+                digest.update(file.read(min(CHUNK_BYTES, end - position)))
+            yield name, digest.hexdigest()
+
+
+def combine(digests: dict[str, str]) -> str:
+    """One digest of named digests, whatever their order."""
+    text = "".join(f"{name}\0{digest}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save_weights(
+    model: nn.Module,
+    config_from: Path,
+    folder: Path,
+    dtype: torch.dtype | None,
+    metadata: Mapping[str, str] | None,
+    file: tuple[str, str],
+) -> None:
+    """Writes a component: its configuration as it was, its weights (as `dtype`) in one safetensors file.
+
+    `file` is the file's name and a prefix for tensor names. One tensor at a time goes to the CPU and to `dtype`.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    name, prefix = file
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {}
+    for key, tensor in model.state_dict().items():
+        key = key.removeprefix("_orig_mod.")
+        is_float = tensor.is_floating_point()
+        target = dtype if dtype is not None and is_float else tensor.dtype
+        tensor = tensor.detach().to(device="cpu", dtype=target, memory_format=torch.contiguous_format)
+        state[key if key.startswith(prefix) else prefix + key] = tensor
+    save_file(state, folder / name, metadata={"format": "pt", **(metadata or {})})
+    shutil.copyfile(config_from / "config.json", folder / "config.json")
+    shutil.copymode(folder / "config.json", folder / name)  # safetensors lets only the owner read what it writes
+
+
+def link_files(source: Path, target: Path, copy: bool = False) -> None:
+    """Makes `target` a folder with the same files: hard links, or copies on request and where links can't be made."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir():
+        if not path.is_file():
+            continue
+        new = target / path.name
+        new.unlink(missing_ok=True)
+        if copy:
+            shutil.copyfile(path, new)
+            continue
+        try:
+            os.link(path, new)
+        except OSError:
+            shutil.copyfile(path, new)

@@ -1,0 +1,77 @@
+"""A batch's forward and backward pass as one CUDA graph, for models so small that launching their kernels takes longer
+than running them. The arithmetic is the same; only the launches are recorded once and replayed.
+
+https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from trainer_client.draws import Drawn
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SMALL_MODEL_WEIGHTS = 300_000_000  # Larger ones keep a GPU busy as they are, and need the memory a graph would hold.
+WARM_UPS = 3  # Lets cuDNN choose its algorithms outside the recording.
+Backward = Callable[[Drawn, "Tensor"], "Tensor"]
+
+
+def worth_it(wanted: str, device: torch.device, parameters: Sequence[nn.Parameter]) -> bool:
+    """Whether to record: `on`, or `auto` for a small model; never off a GPU."""
+    if device.type != "cuda" or wanted == "off":
+        return False
+    return wanted == "on" or sum(weight.numel() for weight in parameters) < SMALL_MODEL_WEIGHTS
+
+
+class Graphed:
+    """`backward` recorded once for each batch size there is (the full one and the epoch's last) and replayed.
+
+    Gradients are kept where the recording has them: set them to zero, never to None.
+    """
+
+    def __init__(self, backward: Backward, parameters: Sequence[nn.Parameter]) -> None:
+        self.backward, self.parameters = backward, parameters
+        self.recorded: dict[int, tuple[torch.cuda.CUDAGraph, Drawn, Tensor, Tensor]] = {}
+
+    def __call__(self, drawn: Drawn, text_BTD: Tensor) -> Tensor:
+        """The losses (B,), good until the next call; their gradients are added to the parameters'."""
+        size = len(drawn.timesteps_B)
+        if size not in self.recorded:
+            self.recorded[size] = self._record(drawn, text_BTD)
+        graph, static, static_text_BTD, losses_B = self.recorded[size]
+        for field in fields(drawn):
+            getattr(static, field.name).copy_(getattr(drawn, field.name))
+        static_text_BTD.copy_(text_BTD)
+        graph.replay()
+        return losses_B
+
+    def _record(self, drawn: Drawn, text_BTD: Tensor) -> tuple[torch.cuda.CUDAGraph, Drawn, Tensor, Tensor]:
+        static = replace(drawn, **{field.name: getattr(drawn, field.name).clone() for field in fields(drawn)})
+        static_text_BTD = text_BTD.clone()
+        kept = self._gradients()
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_UPS):
+                self.backward(static, static_text_BTD)
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        pool = next((recorded[0].pool() for recorded in self.recorded.values()), None)
+        with torch.cuda.graph(graph, pool=pool):
+            losses_B = self.backward(static, static_text_BTD)
+        for weight, gradient in zip(self.parameters, kept, strict=True):
+            weight.grad.copy_(gradient)  # type: ignore[union-attr]  # Undoes what the warm-ups added.
+        return graph, static, static_text_BTD, losses_B
+
+    def _gradients(self) -> list[Tensor]:
+        """A copy of the present gradients; makes those that aren't there yet."""
+        for weight in self.parameters:
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+        return [weight.grad.clone() for weight in self.parameters if weight.grad is not None]

@@ -1,0 +1,133 @@
+"""One optimiser step after another: gradients, clipping, AdamW, the moving average. Knows neither files nor epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from trainer_client.graphed import Graphed, worth_it
+from trainer_client.schedule import Plan, ema_decay, learning_rate
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from trainer_client.config import TrainConfig
+    from trainer_client.draws import Drawn, TrainingSet
+    from trainer_client.families import Family
+
+TRAINED_ALWAYS = "denoiser"
+
+
+class Learner:
+    """The weights in training, fp32, with their optimiser. `step` counts the optimiser steps done."""
+
+    def __init__(self, family: Family, config: TrainConfig, plan: Plan) -> None:
+        self.family, self.config, self.plan = family, config, plan
+        self.step = 0
+        modules = {TRAINED_ALWAYS: family.denoiser}
+        if config.train_text_encoder:
+            modules["text_encoder"] = family.text_encoder
+        self.trained = tuple(modules)
+        self.parameters = _trainable(family, modules)
+        self.optimiser = torch.optim.AdamW(
+            self.parameters.values(),
+            lr=config.learning_rate,
+            betas=(config.beta1, config.beta2),
+            eps=config.epsilon,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        self.average = {name: weight.detach().clone() for name, weight in self.parameters.items()} if config.ema else {}
+        weights = list(self.parameters.values())
+        recorded = worth_it(config.cuda_graph, family.device, weights) and not config.train_text_encoder
+        self.graphed = Graphed(self._backward, weights) if recorded else None
+        self.finite = torch.ones((), dtype=torch.bool, device=family.device)
+
+    def learn(self, data: TrainingSet, drawn: Drawn) -> Tensor:
+        """One step on the images drawn; returns the sum of their losses, still on the device.
+
+        The gradient is the sum of the images' gradients over the images of a full step: in a short last step every
+        image counts as much as in any other, and nothing is dropped.
+        """
+        loss_sum = torch.zeros((), dtype=torch.float64, device=self.family.device)
+        for micro in drawn.split(self.config.batch_size):
+            text_BTD = data.embedded(self.family, micro.captions_B)
+            losses_B = (self.graphed or self._backward)(micro, text_BTD)
+            loss_sum += losses_B.double().sum()
+        self._update(loss_sum)
+        return loss_sum
+
+    def _backward(self, micro: Drawn, text_BTD: Tensor) -> Tensor:
+        """The weighted mean squared error of each image, (B,); adds its gradient to the parameters'."""
+        predicted_BCHW = self.family.predict(micro.noisy_BCHW, micro.timesteps_B, text_BTD)
+        losses_B = (predicted_BCHW - micro.target_BCHW).square().mean(dim=(1, 2, 3)) * micro.weights_B
+        (losses_B.sum() / self.plan.full_step_images).backward()  # type: ignore[no-untyped-call]
+        return losses_B.detach()
+
+    def _update(self, loss_sum: Tensor) -> None:
+        limit = self.config.clip_norm or float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit, foreach=True)
+        self.finite &= norm.isfinite() & loss_sum.isfinite()
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.config, self.plan, self.step)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=self.graphed is None)
+        if self.average:
+            weights = [weight.detach() for weight in self.parameters.values()]
+            torch._foreach_lerp_(list(self.average.values()), weights, 1 - ema_decay(self.config, self.step))
+        self.step += 1
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """While entered, the model has the moving average's weights (where there is one)."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, average in self.average.items():
+            weight = self.parameters[name]
+            kept = weight.detach().clone()
+            weight.copy_(average)
+            average.copy_(kept)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a resume needs beside the step: weights, both moments, the average."""
+        found = {f"weight/{name}": weight.detach() for name, weight in self.parameters.items()}
+        for name, weight in self.parameters.items():
+            moments = self.optimiser.state.get(weight, {})
+            found |= {f"{moment}/{name}": moments[moment] for moment in ("exp_avg", "exp_avg_sq") if moment in moments}
+        return found | {f"average/{name}": average for name, average in self.average.items()}
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor], step: int) -> None:
+        """Goes back to what `tensors` gave after `step` steps."""
+        self.step = step
+        for name, weight in self.parameters.items():
+            weight.copy_(tensors[f"weight/{name}"])
+            if f"exp_avg/{name}" in tensors:
+                self.optimiser.state[weight] = {
+                    "step": torch.tensor(float(step), dtype=torch.float32, device=weight.device),
+                    "exp_avg": tensors[f"exp_avg/{name}"],
+                    "exp_avg_sq": tensors[f"exp_avg_sq/{name}"],
+                }
+        for name, average in self.average.items():
+            average.copy_(tensors[f"average/{name}"])
+
+
+def _trainable(family: Family, modules: dict[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """Freezes everything, then frees the modules in training. Modules stay in eval mode: a dropout layer would draw
+    from a generator that a resume and a second track don't share."""
+    parameters: dict[str, nn.Parameter] = {}
+    for module in (family.denoiser, family.text_encoder):
+        module.requires_grad_(False).eval()
+    for prefix, module in modules.items():
+        module.requires_grad_(True)
+        parameters |= {f"{prefix}.{name}": weight for name, weight in module.named_parameters()}
+    return parameters

@@ -1,0 +1,208 @@
+"""Everything a run needs before its first step, and every reason to refuse it, found before any time is spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from schemas.errors import AmatlError, BadOption
+from schemas.progress import Progress
+from schemas.run import Cost, Prompt, RunReport
+from schemas.snapshot import SPLITS
+from trainer_client import record
+from trainer_client.baseline import Baseline
+from trainer_client.cache import Latents, TextEmbeddings, cache_latents, cache_text, default_folder
+from trainer_client.check import examine, truncation
+from trainer_client.clock import duration
+from trainer_client.dataset import Row, Snapshot
+from trainer_client.device import choose_device
+from trainer_client.draws import TrainingSet
+from trainer_client.evaluate import Measures, choose_measures
+from trainer_client.families import base_digest, load_family
+from trainer_client.pace import SHORT_BUDGET_SECONDS
+from trainer_client.prompts import default_prompts, read_prompts
+from trainer_client.schedule import Plan, warmup_steps
+
+if TYPE_CHECKING:
+    from trainer_client.config import TrainConfig
+    from trainer_client.families import Family
+
+TEXT_BATCH = 64
+
+
+class OtherRun(AmatlError):
+    """The folder holds a run with other settings."""
+
+
+@dataclass
+class Prepared:
+    """A run, checked and encoded. `report` is as the run's folder has it, or a new one without epochs."""
+
+    config: TrainConfig
+    snapshot: Snapshot
+    family: Family
+    plan: Plan
+    report: RunReport
+    example_rows: list[Row]
+    baseline: Baseline
+    measures: Measures = field(init=False)
+    data: TrainingSet = field(init=False)
+    latents: Latents = field(init=False)
+    places: dict[str, int] = field(init=False)
+    text: TextEmbeddings | None = field(init=False)
+
+    def embeddings(self) -> TextEmbeddings:
+        """Of every caption that is measured; made anew where the text encoder is trained."""
+        if self.text is not None:
+            return self.text
+        pairs = self.measures.held_out_pairs() + self.measures.train_pairs()
+        return _embed(self.family, list(dict.fromkeys(caption for _, caption in pairs)))
+
+
+def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
+    """Checks everything, in the order of what it costs; gives the report of a run that is complete already.
+
+    Raises what any check raises. `encode` does the rest.
+    """
+    before = record.read_report(config.out)
+    snapshot = Snapshot.open(config.snapshot, verify=True, progress=progress)
+    track = snapshot.track(config.captions)
+    _refuse_missing_captions(snapshot, track)
+    prompts = read_prompts(config.prompts, snapshot) if config.prompts else default_prompts(snapshot)
+    plan = Plan(len(snapshot.rows("train")), config.batch_size * config.accumulation, config.epochs)
+    config = _filled_in(config, track, plan)
+    if before is not None and _is_complete(before, config, snapshot, prompts):
+        return before
+    progress("loading the model", 0, 1)
+    family = load_family(
+        config.base, *choose_device(config.device, config.precision), config.revision, config.resolution
+    )
+    progress("loading the model", 1, 1)
+    config = record.resolved(config, family)
+    report, rows = _report(config, snapshot, family, prompts)
+    if before is not None:
+        report = _go_on(before, report)
+    if not report.checkpoints:  # What goes on was examined when it began.
+        found = examine(config, snapshot, family, len(prompts), progress, SHORT_BUDGET_SECONDS).estimate
+        money = "" if found.cost is None else f", cost {found.cost:.2f}"
+        progress("estimating", 1, 1, f"about {duration(found.total_seconds)}{money}")
+    cache = config.cache or default_folder()
+    return Prepared(config, snapshot, family, plan, report, rows, Baseline(cache, family, config.background))
+
+
+def _filled_in(config: TrainConfig, track: str, plan: Plan) -> TrainConfig:
+    """With the defaults that depend on the snapshot."""
+    steps, epochs = warmup_steps(config, plan), config.checkpoint_epochs()
+    return config.model_copy(update={"captions": track, "save_epochs": epochs, "warmup_steps": steps})
+
+
+def _is_complete(before: RunReport, config: TrainConfig, snapshot: Snapshot, prompts: list[Prompt]) -> bool:
+    """Whether nothing is left to do, found out without loading the model.
+
+    Where the machine or the base decides a value (precision, resolution) and none is asked for, the run's own will do.
+    """
+    if before.status != "complete":
+        return False
+    values = config.model_dump(mode="json")
+    values |= {name: before.config.get(name) for name in ("precision", "resolution") if values[name] in ("auto", None)}
+    digest = base_digest(config.base, config.revision)
+    return not record.differences(before, record.decisive(values, snapshot.manifest.identity, digest, prompts))
+
+
+def _refuse_missing_captions(snapshot: Snapshot, track: str) -> None:
+    rows = snapshot.rows("train")
+    without = [row for row in rows if row.captions[track] is None]
+    if without:
+        raise BadOption(
+            f"{snapshot.folder}: {len(without)} of {len(rows)} training images have no caption in `{track}`"
+            f" ({without[0].path.name} is one). Export a snapshot of the images that every track has."
+        )
+
+
+def _report(
+    config: TrainConfig, snapshot: Snapshot, family: Family, prompts: list[Prompt]
+) -> tuple[RunReport, list[Row]]:
+    """A new run's report, and the rows of its examples."""
+    values = config.model_dump(mode="json")
+    examples = record.choose_examples(snapshot, prompts)
+    measures = choose_measures(snapshot, config.captions or "", config.eval_images)
+    facts = record.decisive(values, snapshot.manifest.identity, family.digest, prompts)
+    report = RunReport(
+        name=config.out.resolve().name,
+        status="running",
+        started_at=record.now(),
+        updated_at=record.now(),
+        snapshot=record.snapshot_ref(snapshot),
+        captions=config.captions or "",
+        base=record.base_ref(family),
+        config=values,
+        config_digest=record.config_digest(facts),
+        environment=record.environment(family),
+        prompts=prompts,
+        seeds=list(config.seeds),
+        held_out_images=[row.sha256 for row in measures.held_out],
+        train_subset_images=[row.sha256 for row in measures.train_subset],
+        examples=[example for example, _ in examples],
+        references=None,
+        prompt_references=record.prompt_references(prompts, [example for example, _ in examples]),
+        truncation=truncation(family, _captions(snapshot, config.captions or "")),
+        epochs=[],
+        checkpoints=[],
+        cost=Cost(
+            training_seconds=0,
+            sampling_seconds=0,
+            evaluating_seconds=0,
+            preparing_seconds=0,
+            price_per_hour=config.price_per_hour,
+        ),
+    )
+    return report, [row for _, row in examples]
+
+
+def _captions(snapshot: Snapshot, track: str) -> list[str]:
+    return [row.captions[track] or "" for split in SPLITS for row in snapshot.rows(split)]
+
+
+def _go_on(before: RunReport, asked: RunReport) -> RunReport:
+    """The report found in the folder, with what may change between a kill and the resume. Raises OtherRun."""
+    facts = record.decisive(asked.config, asked.snapshot.identity, asked.base.digest, asked.prompts)
+    other = record.differences(before, facts)
+    if other:
+        raise OtherRun(
+            f"{asked.config['out']}: holds a run with other settings: {'; '.join(other)}."
+            " Choose another --out, or give the same settings to go on."
+        )
+    cost = before.cost.model_copy(update={"price_per_hour": asked.cost.price_per_hour})
+    kept = {"config": asked.config, "environment": asked.environment, "cost": cost, "status": "running"}
+    return before.model_copy(update=kept)
+
+
+def encode(run: Prepared, progress: Progress) -> None:
+    """Encodes pictures and captions, or takes them from the cache; fills in the rest of `run`."""
+    config, family, snapshot = run.config, run.family, run.snapshot
+    track = config.captions or ""
+    run.measures = choose_measures(snapshot, track, config.eval_images)
+    train = snapshot.rows("train")
+    rows = [*train, *run.measures.held_out]
+    run.latents = cache_latents(family, rows, config.cache, config.background, progress=progress)
+    run.places = {row.sha256: place for place, row in enumerate(rows)}
+    own = [row.captions[track] or "" for row in train]
+    measured = [caption for _, caption in run.measures.held_out_pairs()]
+    distinct = {caption: place for place, caption in enumerate(dict.fromkeys(["", *own, *measured]))}
+    run.text = None if config.train_text_encoder else cache_text(family, list(distinct), config.cache, progress)
+    run.data = TrainingSet(
+        [row.sha256 for row in train],
+        run.latents,
+        torch.tensor([distinct[caption] for caption in own], device=family.device),
+        run.text if run.text is not None else family.tokenise(list(distinct)),
+    )
+
+
+@torch.no_grad()
+def _embed(family: Family, captions: list[str]) -> TextEmbeddings:
+    parts = [
+        family.encode_text(family.tokenise(captions[i : i + TEXT_BATCH])) for i in range(0, len(captions), TEXT_BATCH)
+    ]
+    return TextEmbeddings({caption: place for place, caption in enumerate(captions)}, torch.cat(parts))

@@ -1,0 +1,234 @@
+"""Pictures from a model: the same prompts and the same noise at every checkpoint of every run, and a labelled sheet.
+
+The noise is a function of the seed alone, not of prompt, run or checkpoint: what differs between two tiles of one
+seed is what the model learnt, or what the words say. Shapes: P prompts, S seeds, B pictures, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from pydantic import BaseModel
+from torch import Tensor
+
+from schemas.digest import sha256_file, sha256_json
+from schemas.document import FileRef
+from schemas.errors import BadDocument, BadOption, NotFound
+from schemas.progress import Progress, silent
+from schemas.run import Checkpoint, Grid, RunReport
+from trainer_client.device import choose_device
+from trainer_client.families import load_family
+from trainer_client.randomness import key, normal
+from trainer_client.sheet import contact_sheet
+
+if TYPE_CHECKING:
+    from trainer_client.families import Family
+
+STEPS = 20
+GUIDANCE_SCALE = 7.5
+BATCH_SIZE = 16  # Pictures at once.
+
+
+class Picture(BaseModel):
+    """One picture on disk."""
+
+    path: Path
+    prompt: str
+    seed: int
+
+
+class SampleResult(BaseModel):
+    """What `trainer sample` wrote."""
+
+    run: str
+    captions: str
+    epoch: int
+    steps: int
+    guidance_scale: float
+    folder: Path
+    sheet: Path
+    pictures: list[Picture]
+
+
+def seed_noise(seed: int, latent_shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+    """The noise that every picture of this seed starts from, (C, H, W)."""
+    keys_B = torch.tensor([key(seed, "sample", 0, 0, "")], device=device)
+    return normal(keys_B, latent_shape)[0]
+
+
+@torch.no_grad()
+def draw_tiles(
+    family: Family,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    steps: int = STEPS,
+    guidance_scale: float = GUIDANCE_SCALE,
+    batch_size: int = BATCH_SIZE,
+    progress: Progress = silent,
+) -> Tensor:
+    """Every prompt with every seed: uint8 (P, S, H, W, 3) on the CPU. Raises BadOption where steps are too many."""
+    if not 1 <= steps <= family.train_timesteps:
+        raise BadOption(f"--steps {steps}: this model takes 1 to {family.train_timesteps}.")
+    with family.autocast():  # Round all batches: the weights are cast to the precision of the passes once.
+        distinct = list(dict.fromkeys(["", *prompts]))
+        parts = [family.encode_text(family.tokenise(distinct[i : i + 64])) for i in range(0, len(distinct), 64)]
+        text = dict(zip(distinct, torch.cat(parts), strict=True))
+        noise = {seed: seed_noise(seed, family.latent_shape, family.device) for seed in seeds}
+        wanted = list(itertools.product(prompts, seeds))
+        drawn: list[Tensor] = []
+        for start in range(0, len(wanted), batch_size):
+            batch = wanted[start : start + batch_size]
+            text_BTD = torch.stack([text[prompt] for prompt, _ in batch])
+            noise_BCHW = torch.stack([noise[seed] for _, seed in batch])
+            drawn.append(family.sample(text_BTD, text[""][None], noise_BCHW, steps, guidance_scale).cpu())
+            progress("drawing pictures", start + len(batch), len(wanted))
+    tiles_BHWC = torch.cat(drawn)
+    return tiles_BHWC.view(len(prompts), len(seeds), *tiles_BHWC.shape[1:])
+
+
+def write_grid(tiles_PSHWC: Tensor, file: Path, run_folder: Path) -> Grid:
+    """Writes tiles as one PNG without gaps or labels (rows are prompts, columns are seeds) and describes it."""
+    rows, columns, height, width, _ = tiles_PSHWC.shape
+    grid = tiles_PSHWC.permute(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
+    write_png(Image.fromarray(grid.numpy()), file)
+    reference = FileRef(
+        path=file.relative_to(run_folder).as_posix(), sha256=sha256_file(file), size_bytes=file.stat().st_size
+    )
+    return Grid(file=reference, rows=rows, columns=columns, tile_px=width)
+
+
+def draw_grid(
+    family: Family,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    file: Path,
+    run_folder: Path,
+    steps: int = STEPS,
+    guidance_scale: float = GUIDANCE_SCALE,
+    batch_size: int = BATCH_SIZE,
+    progress: Progress = silent,
+) -> tuple[Tensor, Grid]:
+    """`draw_tiles`, then `write_grid`: what a checkpoint's grid is made by."""
+    tiles_PSHWC = draw_tiles(family, prompts, seeds, steps, guidance_scale, batch_size, progress)
+    return tiles_PSHWC, write_grid(tiles_PSHWC, file, run_folder)
+
+
+def write_png(image: Image.Image, file: Path) -> None:
+    """Writes a PNG under a temporary name and renames it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.tmp")
+    image.save(temporary, format="PNG")
+    temporary.replace(file)
+
+
+def sample(
+    run_folder: Path,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    epoch: int | None = None,
+    out: Path | None = None,
+    steps: int | None = None,
+    guidance_scale: float | None = None,
+    batch_size: int = BATCH_SIZE,
+    device: str = "auto",
+    precision: str = "auto",
+    progress: Progress = silent,
+) -> SampleResult:
+    """Draws prompts and seeds with a run's checkpoint: a PNG each and a labelled sheet.
+
+    What isn't given is the run's: its last checkpoint, its prompts, seeds, steps, guidance scale. The folder's default
+    name is a function of what is asked, so that asking again overwrites the same pictures and nothing else.
+    Raises NotFound (no run, no such checkpoint), BadOption.
+    """
+    report = read_run(run_folder)
+    checkpoint = find_checkpoint(report, run_folder, epoch)
+    prompts = list(dict.fromkeys(prompts)) or [prompt.text for prompt in report.prompts]
+    seeds = list(dict.fromkeys(seeds)) or report.seeds
+    steps = steps if steps is not None else int(report.config.get("sample_steps", STEPS))
+    if guidance_scale is None:
+        guidance_scale = float(report.config.get("guidance_scale", GUIDANCE_SCALE))
+    folder = run_folder / checkpoint.folder
+    family = load_family(str(folder), *choose_device(device, precision), resolution_px=report.config.get("resolution"))
+    tiles_PSHWC = draw_tiles(family, prompts, seeds, steps, guidance_scale, batch_size, progress)
+    request = sha256_json([prompts, [str(seed) for seed in seeds], steps, str(guidance_scale)])[:8]
+    out = out or run_folder / "samples" / f"epoch-{checkpoint.epoch:03d}-{request}"
+    title = f"{report.name} · captions {report.captions} · epoch {checkpoint.epoch}"
+    detail = f"{steps} steps, guidance {guidance_scale:g}"
+    sheet = out / "sheet.png"
+    pictures = _write_pictures(tiles_PSHWC, prompts, seeds, out)
+    write_png(contact_sheet(tiles_PSHWC, prompts, [f"seed {seed}" for seed in seeds], title, detail), sheet)
+    return SampleResult(
+        run=report.name,
+        captions=report.captions,
+        epoch=checkpoint.epoch,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        folder=out,
+        sheet=sheet,
+        pictures=pictures,
+    )
+
+
+def read_run(folder: Path) -> RunReport:
+    """A run folder's report. Raises NotFound, BadDocument."""
+    path = folder / "run.json"
+    if not path.is_file():
+        raise NotFound(f"{folder}: not a run, it has no run.json. Give a folder that `trainer train` wrote.")
+    return RunReport.read(path)
+
+
+def find_checkpoint(report: RunReport, run_folder: Path, epoch: int | None) -> Checkpoint:
+    """The checkpoint of an epoch, by default the last. Raises NotFound listing those that are there."""
+    there = [checkpoint for checkpoint in report.checkpoints if (run_folder / checkpoint.folder).is_dir()]
+    found = [checkpoint for checkpoint in there if epoch is None or checkpoint.epoch == epoch]
+    if found:
+        return found[-1]
+    if not there:
+        raise NotFound(f"{run_folder}: its checkpoints aren't there any more. Train it again to draw more pictures.")
+    epochs = ", ".join(str(checkpoint.epoch) for checkpoint in there)
+    raise NotFound(f"{run_folder}: no checkpoint of epoch {epoch}. There are {epochs}.")
+
+
+def read_prompt_lines(path: Path) -> list[str]:
+    """Prompts of a text file, one a line; a `[role]` before one, empty lines and `#` comments are left out."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError as error:
+        raise NotFound(f"{path}: there is no such file. Give --prompts a text file, a prompt a line.") from error
+    except UnicodeDecodeError as error:
+        raise BadDocument(f"{path}: not UTF-8 text.") from error
+    prompts = [re.sub(r"^\[[^\]]*\]\s*", "", line) for line in lines if line and not line.startswith("#")]
+    if not prompts:
+        raise BadDocument(f"{path}: no prompts. Write one a line.")
+    return prompts
+
+
+def _write_pictures(tiles_PSHWC: Tensor, prompts: Sequence[str], seeds: Sequence[int], out: Path) -> list[Picture]:
+    pictures = []
+    for (row, prompt), (column, seed) in itertools.product(enumerate(prompts), enumerate(seeds)):
+        path = out / f"{row + 1:02d}-{_slug(prompt)}-seed-{seed}.png"
+        write_png(Image.fromarray(tiles_PSHWC[row, column].numpy()), path)
+        pictures.append(Picture(path=path, prompt=prompt, seed=seed))
+    return pictures
+
+
+def _slug(prompt: str) -> str:
+    """A prompt as part of a file name; of one without Latin letters or digits, its digest."""
+    slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:48].strip("-")
+    return slug or hashlib.sha256(prompt.encode()).hexdigest()[:8]
+
+
+def render(result: SampleResult) -> str:
+    """For a person: the sheet first, then every picture."""
+    lines = [
+        f"{result.run}, epoch {result.epoch}: {len(result.pictures)} pictures in {result.folder}",
+        str(result.sheet),
+    ]
+    return "\n".join([*lines, *(str(picture.path) for picture in result.pictures)])

@@ -1,0 +1,265 @@
+"""The training run: epochs, checkpoints with pictures and losses, a report, a state to resume from.
+
+A run's folder can be killed at any moment. Order of writing at a checkpoint epoch: resume state, model folder, grid,
+report; so what the report lists is there, and what it doesn't list yet is made again from the state.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from schemas.errors import AmatlError
+from schemas.progress import Progress, silent
+from schemas.run import Checkpoint, EpochRecord, RunReport
+from trainer_client import record
+from trainer_client.assess import draw, evaluate, write_references
+from trainer_client.checkpoint import save_checkpoint
+from trainer_client.clock import Clock, Ledger, duration
+from trainer_client.draws import epoch_steps
+from trainer_client.interrupt import StopRequest
+from trainer_client.learner import Learner
+from trainer_client.outcome import TrainResult, outcome
+from trainer_client.pace import NotEnoughMemory
+from trainer_client.preparation import Prepared, encode, prepare
+from trainer_client.schedule import learning_rate
+from trainer_client.state import Position, load_state, only_trainer, remove_state, save_state
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainer_client.config import TrainConfig
+
+LOOK_EVERY_SECONDS = 1.0  # How often the loop waits for the device, to show and check the loss.
+
+
+class NotFinite(AmatlError):
+    """The loss is no number any more. Lower the learning rate."""
+
+
+def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
+    """Trains as `config` says, or goes on with the run that was interrupted in its folder.
+
+    Raises what the checks raise before any training; NotFinite, NotSaved, OtherRun, RunBusy; KeyboardInterrupt after
+    the state is saved.
+    """
+    with StopRequest() as stop:
+
+        def watched(stage: str, done: int, total: int | None, detail: str = "") -> None:
+            stop.check()
+            progress(stage, done, total, detail)
+
+        ledger = Ledger(config.price_per_hour)
+        with ledger.timed("preparing"):
+            prepared = prepare(config, watched)
+        if isinstance(prepared, RunReport):
+            return outcome(prepared, config.out, was_complete=True)
+        with only_trainer(config.out):
+            run = Run(prepared, ledger, stop, progress, watched)
+            try:
+                run.go()
+            except torch.OutOfMemoryError as error:
+                raise NotEnoughMemory(
+                    f"The memory of {run.family.device} is too small. Use a smaller --sample-batch-size or"
+                    " --eval-batch-size to go on with this run; or begin another with a smaller --batch-size."
+                ) from error
+        return outcome(run.report, config.out, resumed=run.resumed)
+
+
+class Run:
+    """One run while it goes on. `watched` may raise KeyboardInterrupt; `progress` never does."""
+
+    def __init__(
+        self, prepared: Prepared, ledger: Ledger, stop: StopRequest, progress: Progress, watched: Progress
+    ) -> None:
+        self.prepared, self.ledger, self.stop, self.progress, self.watched = prepared, ledger, stop, progress, watched
+        self.config, self.family, self.plan, self.folder = (
+            prepared.config,
+            prepared.family,
+            prepared.plan,
+            prepared.config.out,
+        )
+        self.position = Position(config_digest=prepared.report.config_digest, cost=prepared.report.cost)
+        self.saved_at = time.monotonic()
+        self.resumed = False
+
+    @property
+    def report(self) -> RunReport:
+        """As written last."""
+        return self.prepared.report
+
+    def go(self) -> None:
+        """The whole run. Leaves the report as `interrupted` whenever it ends early."""
+        for leftover in self.folder.glob(".*.tmp"):
+            leftover.unlink()
+        before = self.report.cost
+        try:
+            with self.ledger.timed("preparing"):
+                encode(self.prepared, self.watched)
+                self.learner = Learner(self.family, self.config, self.plan)
+                self._restore()
+                self.prepared.report = self.report.model_copy(update={"references": write_references(self.prepared)})
+            self.ledger.carry_over(before, self.position.cost)
+            self._write("running")
+            self._train()
+            self._write("complete")
+        except BaseException:
+            self._write("interrupted")
+            raise
+        remove_state(self.folder)
+
+    def _train(self) -> None:
+        to_save = set(self.config.checkpoint_epochs())
+        for epoch in range(self.position.epochs_done, self.config.epochs + 1):
+            if epoch > self.position.epochs_done:
+                self._train_epoch(epoch)
+            if epoch in to_save and all(checkpoint.epoch != epoch for checkpoint in self.report.checkpoints):
+                self._checkpoint(epoch)
+
+    def _write(self, status: Literal["running", "interrupted", "complete"]) -> None:
+        self.prepared.report = self.report.model_copy(
+            update={
+                "status": status,
+                "updated_at": record.now(),
+                "epochs": self.position.epochs,
+                "cost": self.ledger.cost(),
+            }
+        )
+        self.report.write(self.folder / record.FILE)
+
+    # Training
+
+    def _train_epoch(self, epoch: int) -> None:
+        """Trains what is left of an epoch and records it."""
+        first, last = self.position.steps_done, self.plan.steps_per_epoch
+        loss_sum = torch.tensor(self.position.loss_sum, dtype=torch.float64, device=self.family.device)
+        clock = Clock(self.position.epoch_seconds)
+        looked = time.monotonic()
+        steps = epoch_steps(self.family, self.prepared.data, self.config, self.plan, epoch, first)
+        for step, drawn in enumerate(steps, start=first + 1):
+            loss_sum += self.learner.learn(self.prepared.data, drawn)
+            now = time.monotonic()
+            due = self.stop.asked or now - self.saved_at >= self.config.state_every_seconds
+            if due or step == last or now - looked >= LOOK_EVERY_SECONDS:
+                looked = now
+                self._look(epoch, step, loss_sum, clock)
+            if due and step < last:
+                self._save_state(clock)
+        self._end_epoch(epoch, clock)
+        if self.stop.asked or time.monotonic() - self.saved_at >= self.config.state_every_seconds:
+            self._save_state(Clock())
+
+    def _look(self, epoch: int, step: int, loss_sum: Tensor, clock: Clock) -> None:
+        """Waits for the device, refuses to go on without numbers, and says how far the run is."""
+        total = float(loss_sum)
+        self.ledger.seconds["training"] += clock.lap()
+        if not (math.isfinite(total) and bool(self.learner.finite)):
+            raise NotFinite(self._not_finite(epoch, step))
+        self.position = self.position.model_copy(update={"steps_done": step, "loss_sum": total})
+        images = min(step * self.plan.images_per_step, self.plan.images)
+        rate = images / clock.seconds
+        detail = f"epoch {epoch}/{self.config.epochs}, loss {total / images:.4f}, {rate:.3g} images/s"
+        done = (epoch - 1) * self.plan.images + images
+        left = self._left(epoch, self.config.epochs * self.plan.images - done, rate)
+        self.progress("training", done, self.config.epochs * self.plan.images, f"{detail}, {left}")
+
+    def _left(self, epoch: int, images: int, rate: float) -> str:
+        """Time, and money where there is a price, still to be spent at the pace so far."""
+        paces = [checkpoint.sampling_seconds + checkpoint.evaluating_seconds for checkpoint in self.report.checkpoints]
+        checkpoints = sum(later >= epoch for later in self.config.checkpoint_epochs())
+        seconds = images / rate + max(paces, default=0.0) * checkpoints
+        spent, in_all = self.ledger.money(), self.ledger.money(seconds)
+        money = f" (cost {spent:.2f} of {in_all:.2f})" if spent is not None and in_all is not None else ""
+        return f"{duration(seconds)} left{money}"
+
+    def _not_finite(self, epoch: int, step: int) -> str:
+        kept = max((checkpoint.epoch for checkpoint in self.report.checkpoints), default=0)
+        advice = "" if self.config.clip_norm else " and --clip-norm 1"
+        return (
+            f"{self.folder}: the loss is no number at epoch {epoch}, step {step}; checkpoint {kept} is kept."
+            f" Train into another --out with --learning-rate below {self.config.learning_rate:g}{advice}."
+        )
+
+    def _end_epoch(self, epoch: int, clock: Clock) -> None:
+        done = EpochRecord(
+            epoch=epoch,
+            steps=self.learner.step,
+            train_loss=self.position.loss_sum / self.plan.images,
+            learning_rate=learning_rate(self.config, self.plan, self.learner.step - 1),
+            seconds=clock.seconds,
+            images_per_second=self.plan.images / clock.seconds,
+        )
+        begun = {"steps_done": 0, "loss_sum": 0.0, "epoch_seconds": 0.0}
+        self.position = self.position.model_copy(
+            update={"epochs_done": epoch, "epochs": [*self.position.epochs, done], **begun}
+        )
+
+    # Resuming
+
+    def _restore(self) -> None:
+        """Takes position and weights from the resume state, where there is one."""
+        found = load_state(self.folder, str(self.family.device))
+        if found is None or found[0].config_digest != self.report.config_digest:
+            return
+        self.position, tensors = found
+        done = self.position.epochs_done * self.plan.steps_per_epoch + self.position.steps_done
+        self.learner.restore(tensors, done)
+        self.resumed = True
+
+    def _save_state(self, clock: Clock) -> None:
+        """Saves the state, outside the epoch's time; ends the run here if a stop was asked for."""
+        if self.stop.asked:
+            self.progress("stopping", 0, 1, "saving the state")
+        with self.ledger.timed("preparing"):
+            self.position = self.position.model_copy(
+                update={"epoch_seconds": clock.seconds if self.position.steps_done else 0.0, "cost": self.ledger.cost()}
+            )
+            save_state(self.folder, self.position, self.learner.tensors())
+        clock.start()
+        self.saved_at = time.monotonic()
+        self.stop.check()
+
+    # Checkpoints
+
+    def _checkpoint(self, epoch: int) -> None:
+        """Saves, draws and measures the model as it is; the report lists it when all of it is there."""
+        if epoch:
+            self._save_state(Clock())
+        with self.learner.averaged():
+            with self.ledger.timed("preparing"):
+                name = self._save_model(epoch)
+            with self.ledger.timed("sampling") as sampling:
+                grid = draw(self.prepared, epoch, self.watched)
+            with self.ledger.timed("evaluating") as evaluating:
+                evaluation = evaluate(self.prepared, epoch, self.watched)
+        listed = Checkpoint(
+            epoch=epoch,
+            folder=name,
+            saved_at=record.now(),
+            grid=grid,
+            evaluation=evaluation,
+            sampling_seconds=sampling.seconds,
+            evaluating_seconds=evaluating.seconds,
+        )
+        self.prepared.report = self.report.model_copy(update={"checkpoints": [*self.report.checkpoints, listed]})
+        self._write("running")
+
+    def _save_model(self, epoch: int) -> str:
+        """Saves the checkpoint's folder; returns its name in the run's folder."""
+        lineage = {
+            "run": self.report.name,
+            "snapshot": self.report.snapshot.identity,
+            "captions": self.report.captions,
+            "base": self.report.base.digest,
+            "base_name": self.report.base.name,
+            "epoch": str(epoch),
+            "config": self.report.config_digest,
+        }
+        epochs = self.config.checkpoint_epochs()
+        self.watched("saving", epochs.index(epoch), len(epochs), f"epoch {epoch}")
+        folder = save_checkpoint(self.family, self.folder, epoch, self.config.save_dtype, lineage, self.learner.trained)
+        self.watched("saving", epochs.index(epoch) + 1, len(epochs), f"epoch {epoch}")
+        return folder.relative_to(self.folder).as_posix()

@@ -58,21 +58,18 @@ def diff(catalog: Catalog, before: str, after: str | None = None, limit: int = L
     latest version with the set. Raises BadOption, NotFound as `resolve` does.
     """
     first, second = _sides(catalog, before, after)
-    differences = catalog.caption_differences(
-        first.dataset,
-        first.set_name,
-        first.last_caption_id,
-        second.dataset,
-        second.set_name,
-        second.last_caption_id,
-    )
+    sides = [(side.dataset, side.set_name, side.last_caption_id) for side in (first, second)]
+    if sides[0][:2] == sides[1][:2]:
+        differences = catalog.revision_differences(*sides[0], second.last_caption_id)
+    else:
+        differences = catalog.caption_differences(*sides[0], *sides[1])
     number = counts(differences)
     changes = _changes(catalog, differences, limit, (first.dataset, second.dataset))
     return DiffResult(
         before=str(first),
         after=str(second),
         **number,
-        unchanged=first.captions - number["removed"] - number["changed"],
+        unchanged=catalog.caption_count(*sides[0]) - number["removed"] - number["changed"],
         changes=changes,
         left_off=differences.height - len(changes),
     )

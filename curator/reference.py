@@ -29,7 +29,6 @@ class Reference(BaseModel):
     set_name: str
     number: int | None
     last_caption_id: int
-    captions: int
 
     def __str__(self) -> str:
         return f"{self.dataset}/{self.set_name}" + (f"@{self.number}" if self.number else "")

@@ -99,12 +99,14 @@ def commit(catalog: Catalog, reference: str, message: str, person: str | None = 
     latest = versions[-1] if versions else None
     if latest and latest["digest"] == digest:
         return _commit_result(f"{_set(named)}@{latest['number']}", digest, texts.height, latest["message"], None)
-    differences = _differences(catalog, named, latest["last_caption_id"] if latest else 0, named.last_caption_id)
+    changes = {"added": texts.height, "removed": 0, "changed": 0}
+    if latest:
+        changes = counts(_differences(catalog, named, latest["last_caption_id"], named.last_caption_id))
     catalog.add_version(
         named.dataset, named.set_name, named.last_caption_id, texts.height, digest, message, person or user_name()
     )
     number = set_versions(catalog, named.dataset, named.set_name)[-1]["number"]
-    return _commit_result(f"{_set(named)}@{number}", digest, texts.height, message, differences)
+    return _commit_result(f"{_set(named)}@{number}", digest, texts.height, message, changes)
 
 
 def versions(catalog: Catalog, reference: str | None = None) -> VersionsResult:
@@ -121,8 +123,8 @@ def versions(catalog: Catalog, reference: str | None = None) -> VersionsResult:
             SetVersions(
                 dataset=named.dataset,
                 set_name=named.set_name,
-                captions=named.captions,
-                uncommitted=_differences(catalog, named, since, None).height,
+                captions=catalog.caption_count(named.dataset, named.set_name, named.last_caption_id),
+                uncommitted=_differences(catalog, named, since, named.last_caption_id).height,
                 versions=[Version.model_validate(version) for version in found],
             )
         )
@@ -137,9 +139,10 @@ def restore(catalog: Catalog, reference: str, person: str | None = None) -> Rest
     named = resolve(catalog, reference)
     if named.number is None:
         raise BadOption(f"{reference}: name the version to restore, for example {_set(named)}@1.")
+    now = resolve(catalog, _set(named)).last_caption_id
     since = set_versions(catalog, named.dataset, named.set_name)[-1]["last_caption_id"]
-    uncommitted = _differences(catalog, named, since, None).height
-    differences = _differences(catalog, named, None, named.last_caption_id)
+    uncommitted = _differences(catalog, named, since, now).height
+    differences = _differences(catalog, named, now, named.last_caption_id)
     if differences.height:
         rows = _revisions(catalog, named, differences)
         catalog.restore_captions(named.dataset, named.set_name, str(named), person or user_name(), rows)
@@ -160,23 +163,21 @@ def _set(reference: Reference) -> str:
     return f"{reference.dataset}/{reference.set_name}"
 
 
-def _differences(catalog: Catalog, named: Reference, before: int | None, after: int | None) -> pl.DataFrame:
-    """Between two states of one set, each a caption id (None: now)."""
-    where = (named.dataset, named.set_name)
-    return catalog.caption_differences(*where, before, *where, after)
+def _differences(catalog: Catalog, named: Reference, before: int, after: int) -> pl.DataFrame:
+    """Between two states of one set, each a caption id."""
+    return catalog.revision_differences(named.dataset, named.set_name, before, after)
 
 
 def _commit_result(
-    version: str, digest: str, captions: int, message: str, differences: pl.DataFrame | None
+    version: str, digest: str, captions: int, message: str, changes: dict[str, int] | None
 ) -> CommitResult:
-    changes = {"added": 0, "removed": 0, "changed": 0} if differences is None else counts(differences)
     return CommitResult(
         version=version,
         digest=digest,
         captions=captions,
-        unchanged=differences is None,
+        unchanged=changes is None,
         message=message,
-        **changes,
+        **(changes or {"added": 0, "removed": 0, "changed": 0}),
     )
 
 

@@ -24,7 +24,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Program(click.Group):
-    """A click group that lists its commands in the order of the work; usage errors are JSON where `--json` was given."""
+    """A click group that lists commands in the order of the work; with `--json` its usage errors are JSON."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)

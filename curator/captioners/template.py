@@ -30,7 +30,7 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
@@ -100,8 +100,12 @@ def warnings(options: Options) -> list[str]:
 
 def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
     """All rows at once, as polars expressions."""
+    import polars as pl
+
     template = parse(options.template)
-    text = batch.lazy().select(_values(template, batch)).select(_sentence(template)).collect().to_series()
+    values = batch.lazy().select(_values(template, batch))
+    present = values.with_columns(pl.when(pl.col("^[0-9]+$") != "").then(pl.col("^[0-9]+$")))
+    text = present.select(_sentence(template)).collect().to_series()
     named = ", ".join(fields(options, []))
     return captions(text, reason=f"no value for {named}")
 
@@ -167,61 +171,68 @@ def _known_filters() -> str:
 
 # ---- the expressions
 
-Step = Callable[..., "tuple[pl.Expr, bool]"]
-"""(value, whether it is a list, *arguments) -> (value, whether it is a list)."""
+Kind = Literal["text", "list", "items"]
+"""What a value is on its way: text, a list as the metadata has it, or items (a list of neat, non-empty texts)."""
+
+Step = Callable[..., "tuple[pl.Expr, Kind]"]
+"""(value, its kind, *arguments) -> (value, its kind)."""
 
 
-def _each(value: pl.Expr, is_list: bool, change: Callable[[pl.Expr], pl.Expr]) -> tuple[pl.Expr, bool]:
+def _each(value: pl.Expr, kind: Kind, change: Callable[[pl.Expr], pl.Expr]) -> tuple[pl.Expr, Kind]:
     import polars as pl
 
-    return (value.list.eval(change(pl.element())) if is_list else change(value)), is_list
+    return (change(value) if kind == "text" else value.list.eval(change(pl.element()))), kind
 
 
-def _lower(value: pl.Expr, is_list: bool) -> tuple[pl.Expr, bool]:
-    return _each(value, is_list, lambda item: item.str.to_lowercase())
+def _lower(value: pl.Expr, kind: Kind) -> tuple[pl.Expr, Kind]:
+    return _each(value, kind, lambda item: item.str.to_lowercase())
 
 
-def _upper(value: pl.Expr, is_list: bool) -> tuple[pl.Expr, bool]:
-    return _each(value, is_list, lambda item: item.str.to_uppercase())
+def _upper(value: pl.Expr, kind: Kind) -> tuple[pl.Expr, Kind]:
+    return _each(value, kind, lambda item: item.str.to_uppercase())
 
 
-def _replace(value: pl.Expr, is_list: bool, old: str, new: str) -> tuple[pl.Expr, bool]:
-    return _each(value, is_list, lambda item: item.str.replace_all(old, new, literal=True))
+def _replace(value: pl.Expr, kind: Kind, old: str, new: str) -> tuple[pl.Expr, Kind]:
+    changed, kind = _each(value, kind, lambda item: item.str.replace_all(old, new, literal=True))
+    return (_items(changed) if kind == "items" else changed), kind
 
 
-def _words(value: pl.Expr, is_list: bool, count: int) -> tuple[pl.Expr, bool]:
+def _words(value: pl.Expr, kind: Kind, count: int) -> tuple[pl.Expr, Kind]:
     first = rf"^\s*((?:\S+\s+){{0,{max(count - 1, 0)}}}\S+)" if count else r"^()"
-    return _each(value, is_list, lambda item: item.str.extract(first))
+    changed, kind = _each(value, kind, lambda item: item.str.extract(first))
+    return (_items(changed) if kind == "items" else changed), kind
 
 
-def _split(value: pl.Expr, is_list: bool, separator: str) -> tuple[pl.Expr, bool]:
+def _split(value: pl.Expr, kind: Kind, separator: str) -> tuple[pl.Expr, Kind]:
     """Text into items. A list stays, but one of a single item is as text: a column may hold both, as lists."""
     import polars as pl
 
-    if not is_list:
-        return _items(value.str.split(separator)), True
+    if kind == "items":
+        return value, kind
+    if kind == "text":
+        return _items(value.str.split(separator)), "items"
     split = value.list.first().str.split(separator)
-    return _items(pl.when(value.list.len() == 1).then(split).otherwise(value)), True
+    return _items(pl.when(value.list.len() == 1).then(split).otherwise(value)), "items"
 
 
-def _limit(value: pl.Expr, is_list: bool, count: int) -> tuple[pl.Expr, bool]:
-    return _split(value, is_list, ",")[0].list.head(count), True
+def _limit(value: pl.Expr, kind: Kind, count: int) -> tuple[pl.Expr, Kind]:
+    return _split(value, kind, ",")[0].list.head(count), "items"
 
 
-def _join(value: pl.Expr, is_list: bool, separator: str) -> tuple[pl.Expr, bool]:
-    return _split(value, is_list, ",")[0].list.join(separator), False
+def _join(value: pl.Expr, kind: Kind, separator: str) -> tuple[pl.Expr, Kind]:
+    return _split(value, kind, ",")[0].list.join(separator), "text"
 
 
-def _default(value: pl.Expr, is_list: bool, text: str) -> tuple[pl.Expr, bool]:
+def _default(value: pl.Expr, kind: Kind, text: str) -> tuple[pl.Expr, Kind]:
     import polars as pl
 
-    return _text(value, is_list).fill_null(pl.lit(text)), False
+    return _text_or_null(value, kind).fill_null(pl.lit(text)), "text"
 
 
-def _wrap(value: pl.Expr, is_list: bool, left: str, right: str) -> tuple[pl.Expr, bool]:
+def _wrap(value: pl.Expr, kind: Kind, left: str, right: str) -> tuple[pl.Expr, Kind]:
     import polars as pl
 
-    return pl.lit(left) + _text(value, is_list) + pl.lit(right), False
+    return pl.lit(left) + _text_or_null(value, kind) + pl.lit(right), "text"
 
 
 FILTERS: dict[str, tuple[tuple[type, ...], Step]] = {
@@ -245,32 +256,38 @@ def _items(value: pl.Expr) -> pl.Expr:
     return value.list.eval(item.filter(item != ""))
 
 
-def _text(value: pl.Expr, is_list: bool) -> pl.Expr:
-    """A value as text, null where there is nothing."""
+def _text(value: pl.Expr, kind: Kind) -> pl.Expr:
+    """A value as text, blanks round it left out."""
+    if kind == "text":
+        return value.str.strip_chars()
+    return (value if kind == "items" else _items(value)).list.join(", ")
+
+
+def _text_or_null(value: pl.Expr, kind: Kind) -> pl.Expr:
     import polars as pl
 
-    text = _items(value).list.join(", ") if is_list else value.str.strip_chars()
+    text = _text(value, kind)
     return pl.when(text != "").then(text)
 
 
-def _value(placeholder: Placeholder, is_list: bool) -> pl.Expr:
+def _value(placeholder: Placeholder, kind: Kind) -> pl.Expr:
+    """A placeholder's text, null or empty where there is nothing."""
     import polars as pl
 
     value = pl.col(placeholder.field)
     wrapped = False
     for step in placeholder.filters:
-        value, is_list = FILTERS[step.name][1](value, is_list, *step.arguments)
+        value, kind = FILTERS[step.name][1](value, kind, *step.arguments)
         wrapped = wrapped or step.name == "wrap"
-    if wrapped:  # the blanks that wrap puts there are wanted
-        return pl.when(value != "").then(value)
-    return _text(value, is_list)
+    return value if wrapped and kind == "text" else _text(value, kind)  # the blanks that wrap puts there are wanted
 
 
 def _values(template: Template, batch: pl.DataFrame) -> list[pl.Expr]:
+    """The placeholders' texts as columns "0", "1", ..."""
     import polars as pl
 
     return [
-        _value(part, isinstance(batch.schema[part.field], pl.List)).alias(str(number))
+        _value(part, "list" if isinstance(batch.schema[part.field], pl.List) else "text").alias(str(number))
         for number, part in enumerate(template.placeholders)
     ] or [pl.repeat("", pl.len()).alias("none")]
 

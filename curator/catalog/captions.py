@@ -64,12 +64,12 @@ class Captions(Connection):
         self,
         before_dataset: str,
         before_set: str,
-        before_caption_id: int | None,
+        before_caption_id: int,
         after_dataset: str,
         after_set: str,
-        after_caption_id: int | None,
+        after_caption_id: int,
     ) -> pl.DataFrame:
-        """What differs between two states of sets. Columns: image_sha256, before, after (null: no caption)."""
+        """What differs between the states of two sets. Columns: image_sha256, before, after (null: no caption)."""
         return self._read(
             "caption_differences",
             before_dataset=before_dataset,
@@ -80,9 +80,26 @@ class Captions(Connection):
             after_caption_id=after_caption_id,
         )
 
+    def revision_differences(
+        self, dataset: str, set_name: str, before_caption_id: int, after_caption_id: int
+    ) -> pl.DataFrame:
+        """What differs between two states of one set. Columns: image_sha256, before, after (null: no caption)."""
+        return self._read(
+            "revision_differences",
+            dataset=dataset,
+            set_name=set_name,
+            before_caption_id=before_caption_id,
+            after_caption_id=after_caption_id,
+        )
+
     def caption_sets(self) -> pl.DataFrame:
-        """Every caption set. Columns: dataset, set_name, captions, last_caption_id."""
+        """Every caption set. Columns: dataset, set_name, last_caption_id."""
         return self._read("caption_sets")
+
+    def caption_count(self, dataset: str, set_name: str, last_caption_id: int) -> int:
+        """How many images have a caption in a set as of a caption id."""
+        found = self._read("caption_count", dataset=dataset, set_name=set_name, last_caption_id=last_caption_id)
+        return int(found["captions"][0])
 
     def reserve_caption_run(self) -> int:
         """An id for a new caption run, never given out twice."""

@@ -176,7 +176,7 @@ def test_a_version_by_its_short_and_its_long_name(catalog: Catalog, text: str) -
     template(catalog, "a ${name}")
     commit(catalog, "t", "first")
     found = resolve(catalog, text)
-    assert (str(found), found.captions) == ("zoo/t@1", 2)
+    assert (str(found), found.number, found.last_caption_id) == ("zoo/t@1", 1, 2)
     assert str(resolve(catalog, "t")) == "zoo/t"
 
 

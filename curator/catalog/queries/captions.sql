@@ -59,35 +59,71 @@ WHERE c.text IS NOT NULL
 ORDER BY c.image_sha256;
 
 -- name: caption_differences
--- The images whose caption differs between two states of sets (a caption id each, null: now), in the order captioned.
+-- The images whose caption differs between the states of two sets (a caption id each), in the order captioned.
 SELECT image_sha256, before.text AS before, after.text AS after
 FROM (
     SELECT image_sha256, arg_max_null(text, caption_id) AS text, max(caption_id) AS caption_id
     FROM captions
     WHERE dataset = $before_dataset AND set_name = $before_set
-        AND caption_id <= coalesce($before_caption_id, 9223372036854775807)
+        AND caption_id <= $before_caption_id
     GROUP BY image_sha256
 ) AS before
 FULL JOIN (
     SELECT image_sha256, arg_max_null(text, caption_id) AS text, max(caption_id) AS caption_id
     FROM captions
     WHERE dataset = $after_dataset AND set_name = $after_set
-        AND caption_id <= coalesce($after_caption_id, 9223372036854775807)
+        AND caption_id <= $after_caption_id
+    GROUP BY image_sha256
+) AS after USING (image_sha256)
+WHERE before.text IS DISTINCT FROM after.text
+ORDER BY greatest(before.caption_id, after.caption_id);
+
+-- name: revision_differences
+-- The same for two states of one set: only images with a revision between the two can differ.
+WITH between_them AS (
+    SELECT DISTINCT image_sha256
+    FROM captions
+    WHERE dataset = $dataset AND set_name = $set_name
+        AND caption_id > least($before_caption_id, $after_caption_id)
+        AND caption_id <= greatest($before_caption_id, $after_caption_id)
+),
+revisions AS (
+    SELECT image_sha256, caption_id, text
+    FROM captions
+    WHERE dataset = $dataset AND set_name = $set_name AND image_sha256 IN (SELECT image_sha256 FROM between_them)
+)
+SELECT image_sha256, before.text AS before, after.text AS after
+FROM (
+    SELECT image_sha256, arg_max_null(text, caption_id) AS text, max(caption_id) AS caption_id
+    FROM revisions
+    WHERE caption_id <= $before_caption_id
+    GROUP BY image_sha256
+) AS before
+FULL JOIN (
+    SELECT image_sha256, arg_max_null(text, caption_id) AS text, max(caption_id) AS caption_id
+    FROM revisions
+    WHERE caption_id <= $after_caption_id
     GROUP BY image_sha256
 ) AS after USING (image_sha256)
 WHERE before.text IS DISTINCT FROM after.text
 ORDER BY greatest(before.caption_id, after.caption_id);
 
 -- name: caption_sets
--- Every caption set: how many images have a caption, and the id of the last revision.
-SELECT dataset, set_name, count(*) FILTER (WHERE text IS NOT NULL) AS captions, max(caption_id) AS last_caption_id
-FROM (
-    SELECT dataset, set_name, caption_id, text
-    FROM captions
-    QUALIFY row_number() OVER (PARTITION BY dataset, set_name, image_sha256 ORDER BY caption_id DESC) = 1
-)
+-- Every caption set and the id of its last revision.
+SELECT dataset, set_name, max(caption_id) AS last_caption_id
+FROM captions
 GROUP BY dataset, set_name
 ORDER BY dataset, set_name;
+
+-- name: caption_count
+-- How many images have a caption in a set as of a caption id.
+SELECT count(text) AS captions
+FROM (
+    SELECT arg_max_null(text, caption_id) AS text
+    FROM captions
+    WHERE dataset = $dataset AND set_name = $set_name AND caption_id <= $last_caption_id
+    GROUP BY image_sha256
+);
 
 -- name: reserve_caption_run
 -- The id of the next caption run.

@@ -13,14 +13,45 @@ if TYPE_CHECKING:
     from data import Record
 
 STYLES = {
-    "noto": ["noto emoji of", "noto drawing of", "a noto emoji of", "noto emoji,", "shaded drawing of", "noto style drawing of"],
-    "fluent": ["3d render of", "a 3d render of", "fluent 3d emoji of", "fluent drawing of", "glossy 3d drawing of", "3d emoji,"],
-    "twemoji": ["flat drawing of", "a flat drawing of", "twemoji drawing of", "flat emoji of", "twemoji emoji of", "flat emoji,"],
-}  # fmt: skip
+    "noto": [
+        "noto emoji of",
+        "noto drawing of",
+        "a noto emoji of",
+        "noto emoji,",
+        "shaded drawing of",
+        "noto style drawing of",
+    ],
+    "fluent": [
+        "3d render of",
+        "a 3d render of",
+        "fluent 3d emoji of",
+        "fluent drawing of",
+        "glossy 3d drawing of",
+        "3d emoji,",
+    ],
+    "twemoji": [
+        "flat drawing of",
+        "a flat drawing of",
+        "twemoji drawing of",
+        "flat emoji of",
+        "twemoji emoji of",
+        "flat emoji,",
+    ],
+}
 GENERIC = [
-    "an emoji of", "emoji of", "a drawing of", "drawing of", "a picture of", "an image of", "picture showing", "icon of",
-    "a small drawing of", "illustration of", "this is", "a simple picture of",
-]  # fmt: skip
+    "an emoji of",
+    "emoji of",
+    "a drawing of",
+    "drawing of",
+    "a picture of",
+    "an image of",
+    "picture showing",
+    "icon of",
+    "a small drawing of",
+    "illustration of",
+    "this is",
+    "a simple picture of",
+]
 STYLE_SUFFIXES = {
     "noto": [", noto style", " in the noto style"],
     "fluent": [", 3d", ", 3d render", " in the fluent style"],

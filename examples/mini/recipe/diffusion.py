@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PEAK_LEARNING_RATE = 6e-4
 CAPTION_DROPOUT = 0.1
 VARIANTS = 8
-"""Cached versions of a picture: even ones as they are, odd ones mirrored where allowed, the last half also moved a little."""
+"""Cached versions of a picture: odd ones mirrored where allowed, the last half also moved a little."""
 GROUP_WEIGHTS = {"animals-nature": 5, "food-drink": 5, "flags": 1, "people-body": 2, "symbols": 2}
 """How often a picture is drawn, others 3: many flags and people differ little and would take the capacity."""
 
@@ -42,7 +42,9 @@ class Cache:
 
 def tokenise(tokenizer: Any, texts: list[str]) -> torch.Tensor:
     """(len(texts), 77) token numbers, as the pipeline makes them."""
-    return tokenizer(texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+    encoded = tokenizer(texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt")
+    numbers: torch.Tensor = encoded.input_ids
+    return numbers
 
 
 @torch.no_grad()
@@ -52,7 +54,7 @@ def encode_variants(
     """Latent means and deviations (V,N,C,16,16) of all variants."""
     means, deviations = [], []
     for variant in range(VARIANTS):
-        for part, mirror in zip(images_NHWC.split(256), flippable.split(256), strict=True):
+        for part, mirror in zip(torch.split(images_NHWC, 256), torch.split(flippable, 256), strict=True):
             ink = (1 - to_model(part)) / 2
             mirrored = mirror & (variant % 2 == 1)
             if variant >= VARIANTS // 2:
@@ -114,7 +116,8 @@ def weighted_loss(
     """Weighted mean squared error of the predicted noise."""
     hidden = text_encoder(tokens).last_hidden_state
     predicted = unet(noisy.to(dtype), t, hidden).sample.float()
-    return ((predicted - noise).square().mean((1, 2, 3)) * weight).mean()
+    loss: torch.Tensor = ((predicted - noise).square().mean((1, 2, 3)) * weight).mean()
+    return loss
 
 
 def train(

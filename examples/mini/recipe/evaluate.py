@@ -94,16 +94,14 @@ class HeldOut:
 
 
 @torch.no_grad()
-def held_out(
-    vae: Any, tokenizer: Any, images: np.ndarray, records: list[Record], split: str, device: str
-) -> HeldOut:
+def held_out(vae: Any, tokenizer: Any, images: np.ndarray, records: list[Record], split: str, device: str) -> HeldOut:
     """Everything to score one split."""
     chosen = [i for i, r in enumerate(records) if r.split == split]
     theirs = [records[i] for i in chosen]
     pixels = to_model(torch.from_numpy(images[chosen]).to(device))
     texts = [true_caption(r) for r in theirs]
     return HeldOut(
-        latents_NCHW=torch.cat([vae.encode(part).latent_dist.mean for part in pixels.split(64)]),
+        latents_NCHW=torch.cat([vae.encode(part).latent_dist.mean for part in torch.split(pixels, 64)]),
         true_NL=tokenise(tokenizer, texts).to(device),
         shuffled_NL=tokenise(tokenizer, [texts[i] for i in shuffled(theirs)]).to(device),
     )

@@ -26,7 +26,8 @@ def settle_unused_tokens(text_encoder: Any, tokenizer: Any, tokens_NKL: torch.Te
 
     def mean(words: tuple[str, ...]) -> torch.Tensor:
         numbers = tokenizer.convert_tokens_to_ids([f"{word}</w>" for word in words])
-        return table[numbers].mean(0)
+        average: torch.Tensor = table[numbers].mean(0)
+        return average
 
     neutral, style = mean(NEUTRAL_WORDS), mean(STYLE_WORDS)
     counts = torch.bincount(tokens_NKL.flatten().cpu(), minlength=len(tokenizer))

@@ -41,7 +41,7 @@ def corpus(records: list[Record]) -> collections.Counter[str]:
     for record in records:
         words.update(" ".join([caption(record, draw) for draw in range(8)]).lower().split())
         words.update(" ".join([record.label, *record.tags] * 2).lower().split())
-    words.update({word: 40 for word in GENERAL_WORDS})
+    words.update(dict.fromkeys(GENERAL_WORDS, 40))
     return words
 
 
@@ -74,7 +74,7 @@ def train(records: list[Record], folder: Path) -> None:
     merges = learn_merges(corpus(records))
     letters = byte_letters()
     tokens = [*letters, *(f"{c}</w>" for c in letters), *("".join(m.split()) for m in merges)]
-    tokens = list(dict.fromkeys(tokens)) + ["<|startoftext|>", "<|endoftext|>"]
+    tokens = [*dict.fromkeys(tokens), "<|startoftext|>", "<|endoftext|>"]
     vocab = {token: i for i, token in enumerate(tokens)}
     folder.mkdir(parents=True, exist_ok=True)
     pairs: Any = [tuple(merge.split()) for merge in merges]

@@ -1,9 +1,9 @@
 """Train the autoencoder: 64 px pictures to 16x16 latents and back.
 
 Loss: absolute and squared error, the absolute error of horizontal and vertical differences at two scales (edges are
-what a drawing is made of), a small KL term, and a term that asks half-size latents to decode to the half-size picture, which
-makes latents smoother and easier for a diffusion model (Kouzelis et al. 2025, EQ-VAE). No adversary, no pretrained
-features.
+what a drawing is made of), a small KL term, and a term that asks half-size latents to decode to the half-size
+picture, which makes latents smoother and easier for a diffusion model (Kouzelis et al. 2025, EQ-VAE). No adversary,
+no pretrained features.
 """
 
 from __future__ import annotations

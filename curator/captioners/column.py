@@ -4,12 +4,13 @@
     curator caption zoo --strategy column --set human --by ana -o file=human.csv -o join_on=file_name -o column=caption
 
 With `file`, a row belongs to the images that have its value in `join_on`: `file_name` (any of an image's paths,
-relative to the ingested folder) or a metadata field. Rows without an image, and a second row for the same image, are
-rejected and shown. An image without a row, or with an empty cell, gets no caption.
+relative to the ingested folder) or a metadata field. Rows without an image, a second row for the same image, and rows
+that can't be read are rejected and shown. An image without a row, or with an empty cell, gets no caption.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from schemas.errors import BadOption
 if TYPE_CHECKING:
     import polars as pl
 
-VERSION = 1
+VERSION = 2
 IMPORTS = True
 LOCATIONS = frozenset({"file"})
 READ = "value in the file"
@@ -48,15 +49,16 @@ def read(images: pl.DataFrame, options: Options) -> Reading:
 
     if options.file is None:
         return Reading(pl.DataFrame(height=images.height))
-    table = _table(options.file, options).filter(pl.col("key").is_not_null())
+    table, rejects = _table(options.file, options)
     joined = "file_names" if options.join_on == "file_name" else options.join_on
     keys = images.select("image_sha256", key=pl.col(joined))
     if isinstance(keys.schema["key"], pl.List):
         keys = keys.explode("key")
-    matched = table.join(keys.drop_nulls("key"), on="key", how="left", maintain_order="left_right")
+    keys = keys.drop_nulls("key").with_columns(_cleaned(pl.col("key")))
+    matched = table.join(keys, on="key", how="left", maintain_order="left_right")
     first = matched.drop_nulls("image_sha256").unique("image_sha256", keep="first", maintain_order=True)
     columns = images.select("image_sha256").join(first, on="image_sha256", how="left", maintain_order="left")
-    return Reading(columns.select(pl.col("value").alias(READ)), _rejects(options.file, matched, first))
+    return Reading(columns.select(pl.col("value").alias(READ)), rejects + _rejects(matched, first))
 
 
 def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
@@ -73,52 +75,51 @@ def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
     )
 
 
-def _table(path: Path, options: Options) -> pl.DataFrame:
-    """The file's rows as text: `row` (1 is the first), `key`, `value`."""
+def _table(path: Path, options: Options) -> tuple[pl.DataFrame, list[Rejected]]:
+    """The file's rows as text (`place`, `key`, `value`), read as ingest reads tables, and those that can't be used."""
     import polars as pl
+
+    from curator.ingest.tables import BadTable, read_table
 
     try:
-        table = _read_table(path)
-    except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
-        raise BadOption(f"-o file={path}: can't be read ({str(error).splitlines()[0]}).") from None
-    for name, option in ((options.join_on, "join_on"), (options.column, "column")):
-        if name not in table.columns:
-            raise BadOption(f"-o {option}={name}: {path} has no such column. It has: {', '.join(table.columns)}.")
-    key = pl.col(options.join_on).cast(pl.String).str.strip_chars()
-    value = pl.col(options.column)
-    text = value.list.join(", ") if isinstance(table.schema[options.column], pl.List) else value.cast(pl.String)
-    if options.join_on == "file_name":
-        key = key.str.replace_all("\\", "/", literal=True).str.strip_prefix("./")
-    return table.with_row_index("row", offset=1).select("row", key=key, value=text)
+        table = read_table(path, options.join_on)
+    except BadTable as error:
+        problem = str(error).removeprefix(f"{path}: ").replace("--join-on", "-o join_on=COLUMN")
+        raise BadOption(f"-o file={path}: {problem}") from None
+    if options.column not in table.columns:
+        has = f"It has: {', '.join(table.columns)}" if table.columns else "It has no rows"
+        raise BadOption(f"-o column={options.column}: {path} has no such column. {has}.")
+    rows = [(row.place, key, _text(row.metadata, options.column)) for key, row in table.rows.items()]
+    frame = pl.DataFrame(rows, schema={"place": pl.String, "key": pl.String, "value": pl.String}, orient="row")
+    return frame, [Rejected(where=bad.path, reason=bad.reason.value, detail=bad.detail) for bad in table.rejects]
 
 
-def _read_table(path: Path) -> pl.DataFrame:
-    import polars as pl
-
-    suffix = path.suffix.lower()
-    if suffix in (".csv", ".tsv"):
-        return pl.read_csv(path, infer_schema=False, separator="\t" if suffix == ".tsv" else ",")
-    if suffix == ".parquet":
-        return pl.read_parquet(path)
-    if suffix in (".jsonl", ".ndjson"):
-        return pl.read_ndjson(path, infer_schema_length=None)
-    if suffix == ".json":
-        return pl.read_json(path, infer_schema_length=None)
-    raise BadOption(f"-o file={path}: use a .csv, .tsv, .json, .jsonl or .parquet file.")
+def _text(metadata: str, column: str) -> str | None:
+    """A cell as text; a list's items with commas between them."""
+    value = json.loads(metadata).get(column)
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return ", ".join(item if isinstance(item, str) else json.dumps(item) for item in value if item is not None)
+    return json.dumps(value, ensure_ascii=False)
 
 
-def _rejects(path: Path, matched: pl.DataFrame, first: pl.DataFrame) -> list[Rejected]:
+def _cleaned(key: pl.Expr) -> pl.Expr:
+    """A join value as `clean_key` of the tables writes it."""
+    slashes = key.str.strip_chars().str.normalize("NFC").str.replace_all("\\", "/", literal=True)
+    return slashes.str.strip_prefix("./")
+
+
+def _rejects(matched: pl.DataFrame, first: pl.DataFrame) -> list[Rejected]:
     """Rows whose image isn't there, and rows for an image that has one already."""
     import polars as pl
 
     missing = matched.filter(pl.col("image_sha256").is_null())
-    taken = matched.drop_nulls("image_sha256").join(first, on=["row", "image_sha256"], how="anti")
-    rejects = [
-        (row, "no-image", f"there is no image {key!r} in the dataset")
-        for row, key in missing.select("row", "key").rows()
-    ] + [
-        (row, "repeated", f"an earlier row has a caption for {key!r}") for row, key in taken.select("row", "key").rows()
-    ]
+    taken = matched.drop_nulls("image_sha256").join(first, on=["place", "image_sha256"], how="anti")
     return [
-        Rejected(where=f"{path} row {row}", reason=reason, detail=detail) for row, reason, detail in sorted(rejects)
+        Rejected(where=place, reason="row-without-image", detail=f"there is no image {key!r} in the dataset")
+        for place, key in missing.select("place", "key").rows()
+    ] + [
+        Rejected(where=place, reason="duplicate-row", detail=f"an earlier row has a caption for {key!r}")
+        for place, key in taken.select("place", "key").rows()
     ]

@@ -127,6 +127,8 @@ def _take(table: Table, line: int, values: dict[str, Any] | _BadRow, join_on: st
             raise _BadRow(f"nothing in column {join_on!r}")
         metadata = {name: value for name, value in values.items() if name != "file_name"}
         row = Row(place, object_text(metadata), source_url_of(values), license_of(values))
+    except UnicodeEncodeError:
+        table.rejects.append(Reject(place, Reason.BAD_ROW, "not UTF-8; save the table as UTF-8"))
     except (ValueError, RecursionError) as error:
         table.rejects.append(Reject(place, Reason.BAD_ROW, str(error)[:200]))
     except _BadRow as error:

@@ -27,7 +27,7 @@ def run(name: str, batch: pl.DataFrame, **options: Any) -> tuple[list[Any], list
     assert captioner.read
     reading = captioner.read(batch, parsed)
     made = captioner.caption(batch.hstack(reading.columns), parsed)
-    return made.rows(), [(reject.where.rpartition("row ")[2], reject.reason) for reject in reading.rejects]
+    return made.rows(), [(reject.where.rpartition(":")[2], reject.reason) for reject in reading.rejects]
 
 
 def test_sidecars(tmp_path: Path) -> None:
@@ -86,7 +86,37 @@ def test_a_column_of_a_file(suffix: str, tmp_path: Path) -> None:
     rows, rejects = run("column", batch, column="caption", file=path)
     assert [row[0] for row in rows] == ["a fox", "by its other name", None, None]
     assert rows[3][1] == f"no caption in human{suffix}"
-    assert rejects == [("2", "no-image"), ("3", "repeated")]
+    header = suffix in (".csv", ".tsv")  # lines of a file with a header, else rows
+    assert sorted(rejects) == [(str(2 + header), "row-without-image"), (str(3 + header), "duplicate-row")]
+
+
+def test_a_second_name_of_an_image_that_has_its_caption(tmp_path: Path) -> None:
+    path = tmp_path / "human.csv"
+    path.write_text("file_name,caption\n1.png,first\n1b.png,second\n", encoding="utf-8")
+    batch = images(tmp_path, 1, file_names=[["1.png", "1b.png"]])
+    rows, rejects = run("column", batch, column="caption", file=path)
+    assert rows[0][0] == "first"
+    assert rejects == [("3", "duplicate-row")]
+
+
+def test_rows_of_a_file_that_cant_be_used_are_rejects(tmp_path: Path) -> None:
+    """Neither does one bad line cost the file, nor is any skipped in silence."""
+    path = tmp_path / "human.csv"
+    path.write_bytes(b"\xef\xbb\xbffile_name,caption\n0.png,x,y\n1.png,caf\xe9\n,nobody\nu\xcc\x88.png,owl\n")
+    batch = images(tmp_path, 3, file_names=[["0.png"], ["1.png"], ["\u00fc.png"]])
+    rows, rejects = run("column", batch, column="caption", file=path)
+    assert [row[0] for row in rows] == [None, None, "owl"]
+    assert rejects == [("2", "bad-row"), ("3", "bad-row"), ("4", "bad-row")]
+
+
+def test_cells_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    lines = [("0.png", ["a", None, 2]), (["1.png"], "x"), ("2.png", {"a": 1}), ("3.png", True)]
+    path.write_text("".join(json.dumps({"file_name": n, "caption": c}) + "\n" for n, c in lines), encoding="utf-8")
+    batch = images(tmp_path, 4, file_names=[[f"{n}.png"] for n in range(4)])
+    rows, rejects = run("column", batch, column="caption", file=path)
+    assert [row[0] for row in rows] == ["a, 2", None, '{"a": 1}', "true"]
+    assert rejects == [("2", "row-without-image")]
 
 
 def test_a_file_joined_on_a_metadata_field(tmp_path: Path) -> None:
@@ -95,7 +125,7 @@ def test_a_file_joined_on_a_metadata_field(tmp_path: Path) -> None:
     batch = images(tmp_path, 3, code=["1F98A", "1F98A", None])
     rows, rejects = run("column", batch, column="words", file=path, join_on="code")
     assert [row[0] for row in rows] == ["fox", "fox", None]
-    assert rejects == [("2", "no-image")]
+    assert rejects == [("3", "row-without-image")]
 
 
 def test_numbers_in_a_file_are_text(tmp_path: Path) -> None:
@@ -109,10 +139,10 @@ def test_numbers_in_a_file_are_text(tmp_path: Path) -> None:
     ("name", "content", "options", "message"),
     [
         ("none.csv", None, {}, "can't be read"),
-        ("bad.json", "{", {}, "can't be read"),
-        ("bad.txt", "x", {}, "use a .csv"),
+        ("bad.json", "{", {}, "not JSON"),
+        ("bad.txt", "x", {}, "one of .csv"),
         ("no.csv", "file_name,text\na,b\n", {}, "no such column. It has: file_name, text"),
-        ("no.csv", "name,caption\na,b\n", {}, "-o join_on=file_name"),
+        ("no.csv", "name,caption\na,b\n", {}, "Columns: name, caption. Choose one with -o join_on"),
     ],
 )
 def test_a_file_that_cant_be_used(

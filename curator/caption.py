@@ -129,6 +129,8 @@ def _check(catalog: Catalog, dataset: str, captioner: Captioner, set_name: str, 
     if dataset not in datasets:
         there_are = f"There are: {', '.join(datasets)}." if datasets else "There are none yet: curator ingest."
         raise NotFound(f"There is no dataset {dataset!r}. {there_are}")
+    if by is not None and not by.strip():
+        raise BadOption("--by: name the person whose captions these are.")
     if by is not None and not captioner.imports:
         raise BadOption(f"--by {by}: captions made by `{captioner.name}` aren't a person's. Leave --by out.")
 

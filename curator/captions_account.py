@@ -69,7 +69,9 @@ def of_caption(result: CaptionResult) -> str:
         lines += [f"{'':11}... all of them with --json"] if len(result.rejects) > len(shown) else []
     if result.examples:
         width = max(len(example.file_name) for example in result.examples)
-        lines += ["", *(f"  {_dim(f'{e.file_name:<{width}}')}  {e.text or _dim('(empty)')}" for e in result.examples)]
+        lines.append("")
+        for example in result.examples:
+            lines.append(f"  {_dim(f'{example.file_name:<{width}}')}  {_shortened(example.text) or _dim('(empty)')}")
     lines += [click.style(f"\nWarning: {warning}", fg="yellow") for warning in result.warnings]
     if result.new or result.changed or result.taken_out:
         lines += ["", f'Next: curator commit {result.dataset}/{result.set_name} -m "..."']
@@ -211,7 +213,9 @@ def _spread(name: str, spread: Spread | None, detail: str = "") -> list[str]:
 def _frequent(title: str, found: Sequence[Frequent]) -> list[str]:
     if not found:
         return []
-    shown = ", ".join(f"{item.text} {_dim(f'{item.count:,} ({item.share:.0%})')}" for item in found[:WORDS_SHOWN])
+    shown = ", ".join(
+        f"{_shortened(item.text, 40)} {_dim(f'{item.count:,} ({item.share:.0%})')}" for item in found[:WORDS_SHOWN]
+    )
     return ["", f"{title}: {shown}"]
 
 

@@ -113,7 +113,8 @@ def _by_lot(drawn: Sequence[Group], fraction: float, notes: list[str]) -> set[st
         if group.stored is None and draw(group.representative_sha256) < fraction * 2**64
     }
     if fraction and not lots and all(group.stored != "validation" for group in drawn):
-        notes.append(f"No image is held out: a share of {fraction:g} drew none. For a number of them: --holdout N.")
+        more = "For a number of them: --holdout N --holdout-trained."  # this snapshot gives them to train
+        notes.append(f"No image is held out: a share of {fraction:g} drew none. {more}")
     return lots
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from curator import tokens
 from curator.reference import resolve
 from curator.tokens import TokenCounter, TokenizerUnavailable
+from curator.versions import is_committed
 from schemas.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class StatsResult(BaseModel):
     """What `curator stats` shows."""
 
     reference: str
-    committed: bool
+    committed: bool = Field(description="A version, or a set that is as its latest version has it.")
     captions: int
     empty: int
     words: Spread | None
@@ -106,7 +107,7 @@ def stats(
     progress("counting words and tokens", 2, 2)
     return StatsResult(
         reference=str(named),
-        committed=named.number is not None,
+        committed=named.number is not None or is_committed(catalog, named),
         captions=captions.height,
         empty=int((text == "").sum()),
         words=_spread(text.str.count_matches(r"\S+")),

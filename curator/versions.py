@@ -90,6 +90,8 @@ def captions_digest(captions: pl.DataFrame) -> str:
 
 def commit(catalog: Catalog, reference: str, message: str, person: str | None = None) -> CommitResult:
     """Freezes a set as it is now into its next version. Nothing new: says so, and commits nothing."""
+    if not message.strip():
+        raise BadOption("-m: say in a few words what this version is.")
     named = resolve(catalog, reference)
     if named.number is not None:
         raise BadOption(f"{reference}: a commit makes the next version; name the set alone: {_set(named)}.")
@@ -129,6 +131,12 @@ def versions(catalog: Catalog, reference: str | None = None) -> VersionsResult:
             )
         )
     return VersionsResult(sets=sets)
+
+
+def is_committed(catalog: Catalog, named: Reference) -> bool:
+    """Whether a set has a version, and nothing in it differs from the latest."""
+    found = set_versions(catalog, named.dataset, named.set_name)
+    return bool(found) and _differences(catalog, named, found[-1]["last_caption_id"], named.last_caption_id).is_empty()
 
 
 def restore(catalog: Catalog, reference: str, person: str | None = None) -> RestoreResult:

@@ -37,6 +37,8 @@ class Catalog(Images, Captions, Versions, Splits, Checks):
             raise AlreadyExists(f"{path}: exists already and isn't overwritten. Choose another name.")
         if not path.parent.is_dir():
             raise AmatlError(f"{path.parent}: there is no such folder. Make it first.")
+        if not os.access(path.parent, os.W_OK):
+            raise AmatlError(f"{path.parent}: you have no right to write there. Choose another folder.")
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             connection = connect(temporary)

@@ -8,7 +8,8 @@ by row.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -35,6 +36,10 @@ class NotACatalog(AmatlError):
     """The file isn't a curator catalog. Name another one, or make one with: curator init FILE"""
 
 
+class CatalogFailed(AmatlError):
+    """The catalog can't be read or written: look at the disk, the rights and the memory, then try again."""
+
+
 def connect(path: Path) -> duckdb.DuckDBPyConnection:
     """Opens the DuckDB file at `path`, creating it. Raises CatalogLocked naming the other process, NotACatalog."""
     import duckdb
@@ -56,6 +61,20 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
         raise NotACatalog(f"{path}: can't be opened as a catalog. {str(error).splitlines()[0]}") from error
 
 
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns what the disk or the memory refuses DuckDB into CatalogFailed; errors of our own queries pass."""
+    import duckdb
+
+    try:
+        yield
+    except (duckdb.IOException, duckdb.TransactionException, duckdb.OutOfMemoryException, duckdb.FatalException) as bad:
+        raise CatalogFailed(
+            f"{path}: the catalog can't be read or written. {str(bad).splitlines()[0]} Look at the disk, the rights on "
+            "its folder and the memory, then try again; this step left nothing half-written."
+        ) from bad
+
+
 class Connection:
     """An open catalog file and its named queries, a context manager; the nouns (images, captions, ...) build on it."""
 
@@ -72,7 +91,8 @@ class Connection:
         self._connection = connect(self.path)
         self._queries = load_queries()
         try:
-            migrate(self._connection, self.path)
+            with disk_errors(self.path):
+                migrate(self._connection, self.path)
         except BaseException:
             self.close()
             raise
@@ -97,7 +117,8 @@ class Connection:
         try:
             if rows is not None:
                 cursor.register("rows", rows)
-            answer = pl.from_arrow(cursor.sql(query.sql, params=parameters).to_arrow_table())
+            with disk_errors(self.path):
+                answer = pl.from_arrow(cursor.sql(query.sql, params=parameters).to_arrow_table())
         finally:
             cursor.close()
         assert isinstance(answer, pl.DataFrame)
@@ -120,13 +141,14 @@ class Connection:
         query = self._queries[name]
         _check_parameters(query, parameters)
         tables = dict(frames or {}) | ({} if rows is None else {"rows": rows})
-        for attempt in range(1, ATTEMPTS_AT_A_COLLISION + 1):
-            try:
-                return self._transaction(query, tables, parameters)
-            except duckdb.TransactionException:
-                if attempt == ATTEMPTS_AT_A_COLLISION:
-                    raise
-        return None
+        with disk_errors(self.path):
+            for attempt in range(1, ATTEMPTS_AT_A_COLLISION + 1):
+                try:
+                    self._transaction(query, tables, parameters)
+                    break
+                except duckdb.TransactionException:
+                    if attempt == ATTEMPTS_AT_A_COLLISION:
+                        raise
 
     def _transaction(self, query: Query, tables: Mapping[str, pl.DataFrame], parameters: Mapping[str, Any]) -> None:
         cursor = self._connection.cursor()

@@ -130,6 +130,12 @@ class IngestRun:
         return tables
 
     def _read(self, tables: Tables) -> None:
+        try:
+            self._read_all(tables)
+        finally:  # interrupted, too: what was read is kept
+            self.store.flush()
+
+    def _read_all(self, tables: Tables) -> None:
         results = read_pictures(self.to_read, self.options["max_pixels"], self.threads)
         for done, (entry, result) in enumerate(results, start=1):
             self.tally["read"] += 1
@@ -143,7 +149,6 @@ class IngestRun:
                 self.tally["added" if before is None else "unchanged" if same else "changed"] += 1
                 self.store.add_picture(entry, result, self._describe(entry, tables))
             self.progress("reading pictures", done, len(self.to_read), _rejects_so_far(len(self.rejects)))
-        self.store.flush()
 
     def _compare(self, as_before: list[Entry], tables: Tables) -> None:
         """The same pictures may be called or described otherwise now."""

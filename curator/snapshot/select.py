@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 EXTENSIONS = {"jpeg": "jpg"}  # of a format; else its own name
 
+LEFT_OUT = {"file-gone": "without a file", "where": "left out by --where", "missing-caption": "without every caption"}
+
 
 class NothingToExport(AmatlError):
     """No image is left for the snapshot."""
@@ -123,7 +125,7 @@ def _groups(table: pl.DataFrame) -> list[Group]:
 
 
 def _nothing(dataset: str, left_out: dict[str, int], without: dict[str, int], keep_missing: bool) -> str:
-    reasons = ", ".join(f"{images} {reason}" for reason, images in left_out.items()) or "it has no images"
+    reasons = ", ".join(f"{images} {LEFT_OUT[reason]}" for reason, images in left_out.items()) or "it has no images"
     bare = [name for name, images in without.items() if images]
     advice = f" Without a caption: {', '.join(f'{without[name]} in {name}' for name in bare)}." if bare else ""
     hint = " Caption them, or add --keep-missing." if "missing-caption" in left_out and not keep_missing else ""

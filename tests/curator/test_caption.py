@@ -161,7 +161,7 @@ def test_rows_without_an_image_are_shown_as_rejects(catalog: Catalog, tmp_path: 
     human = tmp_path / "human.csv"
     human.write_text("file_name,caption\n0000.png,fox\n0099.png,ghost\n", encoding="utf-8")
     result = caption(catalog, "zoo", "column", "human", {"file": str(human), "column": "caption"})
-    assert [(reject.reason, reject.where) for reject in result.rejects] == [("no-image", f"{human} row 2")]
+    assert [(reject.reason, reject.where) for reject in result.rejects] == [("row-without-image", f"{human}:3")]
     assert (result.new, result.without_caption) == (1, {"no caption in human.csv": 3})
 
 

@@ -122,7 +122,7 @@ def test_rejects_are_shown_and_strict_makes_them_an_error(lab: Path, tmp_path: P
     arguments += ["-o", f"file={human}", "-o", "column=caption"]
     shown = curator(*arguments).stdout
     assert "7  rejected" in shown
-    assert f"{human} row 2: there is no image '0090.png'" in shown
+    assert f"{human}:3: there is no image '0090.png'" in shown
     assert "all of them with --json" in shown
     assert len(document(*arguments)["rejects"]) == 7
     curator(*arguments, "--strict", code=1)

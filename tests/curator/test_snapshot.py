@@ -451,9 +451,9 @@ def test_a_snapshot_is_of_one_dataset(lab: Lab, zoo: dict[str, str], tmp_path: P
 
 
 def test_nothing_left_to_export_says_why(lab: Lab, zoo: dict[str, str], tmp_path: Path) -> None:
-    with pytest.raises(NothingToExport, match="10 where"):
+    with pytest.raises(NothingToExport, match="10 left out by --where"):
         snapshot(lab.write(), ["human@1"], tmp_path / "snap", where="width_px > 9000")
-    with pytest.raises(NothingToExport, match=r"2 missing-caption.*--keep-missing"):
+    with pytest.raises(NothingToExport, match=r"2 without every caption.*--keep-missing"):
         snapshot(
             lab.write(),
             ["human@1"],

@@ -201,7 +201,7 @@ def test_a_match_of_nothing_is_said() -> None:
 def test_a_share_that_draws_nothing_is_said() -> None:
     groups = sorted(singles(50), key=lambda group: draw(group.representative_sha256))[-3:]
     assert assign(groups, Rule()).notes == [
-        "No image is held out: a share of 0.1 drew none. For a number of them: --holdout N."
+        "No image is held out: a share of 0.1 drew none. For a number of them: --holdout N --holdout-trained."
     ]
     assert not assign(groups, Rule(fraction=0)).notes
 

@@ -48,6 +48,13 @@ def test_lengths_vocabulary_duplicates_and_frequent_words(catalog: Catalog, clip
     assert result.notices == []
 
 
+def test_a_set_is_uncommitted_only_while_it_differs_from_its_latest_version(catalog: Catalog, clip: str) -> None:
+    commit(catalog, "c", "first")
+    assert stats(catalog, "c", clip).committed
+    caption(catalog, "zoo", "fixed", "c", {"text": "else"}, only="all")
+    assert not stats(catalog, "c", clip).committed
+
+
 def test_a_word_twice_in_a_caption_counts_twice_and_is_in_one_caption(catalog: Catalog, clip: str) -> None:
     caption(catalog, "zoo", "fixed", "f", {"text": "red red"})
     (word,) = stats(catalog, "f", clip).frequent_words

@@ -96,6 +96,8 @@ def test_the_same_captions_have_the_same_digest_in_another_catalog(catalog: Cata
 def test_a_commit_needs_a_set_not_a_version(catalog: Catalog) -> None:
     template(catalog, "a ${name}")
     commit(catalog, "t", "first")
+    with pytest.raises(BadOption, match="say in a few words"):
+        commit(catalog, "t", "  ")
     with pytest.raises(BadOption, match="name the set alone: zoo/t"):
         commit(catalog, "t@1", "again")
     with pytest.raises(NotFound, match="There are: zoo/t"):

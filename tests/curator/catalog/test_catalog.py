@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from curator.catalog import Catalog, CatalogLocked, NotACatalog, schema
+from curator.catalog.connection import CatalogFailed
 from curator.catalog.migrate import NewerCatalog, migrations
 from curator.catalog.queries import Query
 from schemas.errors import AlreadyExists, AmatlError, NotFound
@@ -118,6 +119,22 @@ def test_a_write_is_all_or_nothing(catalog: Catalog, monkeypatch: pytest.MonkeyP
     assert catalog.dataset_names() == []
     catalog._write("twice", pl.DataFrame({"name": ["fox", "owl"]}), again="yak")
     assert catalog.dataset_names() == ["fox", "owl", "yak"]
+
+
+def test_a_disk_that_fails_is_one_line_for_a_person(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise duckdb.TransactionException("Failed to commit: Cannot open file lab.duckdb.wal: Permission denied\nStack")
+
+    monkeypatch.setattr(catalog, "_transaction", refuse)
+    with pytest.raises(CatalogFailed, match=r"lab\.duckdb: .*Permission denied Look at the disk"):
+        catalog.finish_ingest("zoo", "/zoo", 1, "ana", {}, {}, pl.DataFrame())
+
+
+def test_create_names_a_folder_it_may_not_write_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(AmatlError, match="no right to write"):
+        Catalog.create(tmp_path / "lab.duckdb")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wrong_parameter_is_a_programming_error(catalog: Catalog) -> None:

@@ -152,3 +152,9 @@ def test_source_and_licence_are_found_by_the_usual_names(
 ) -> None:
     row = table(tmp_path, "t.json", json.dumps([{"file_name": "a.png"} | columns])).rows["a.png"]
     assert (row.source_url, row.license) == (source_url, license_)
+
+
+def test_a_row_that_is_not_utf8_says_so(tmp_path: Path) -> None:
+    read = table(tmp_path, "t.csv", b"file_name,text\nfox.png,caf\xe9\nowl.png,owl\n")
+    assert list(read.rows) == ["owl.png"]
+    assert [reject.detail for reject in read.rejects] == ["not UTF-8; save the table as UTF-8"]

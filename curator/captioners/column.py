@@ -5,7 +5,8 @@
 
 With `file`, a row belongs to the images that have its value in `join_on`: `file_name` (any of an image's paths,
 relative to the ingested folder) or a metadata field. Rows without an image, a second row for the same image, and rows
-that can't be read are rejected and shown. An image without a row, or with an empty cell, gets no caption.
+that can't be read are rejected and shown. An image without a row, or with an empty cell, gets no caption; while some
+row can't be read, it may be that image's, and an earlier caption stays.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ VERSION = 2
 IMPORTS = True
 LOCATIONS = frozenset({"file"})
 READ = "value in the file"
+PROBLEM = "problem of the file"
 
 
 class Options(StrategyOptions):
@@ -58,7 +60,11 @@ def read(images: pl.DataFrame, options: Options) -> Reading:
     matched = table.join(keys, on="key", how="left", maintain_order="left_right")
     first = matched.drop_nulls("image_sha256").unique("image_sha256", keep="first", maintain_order=True)
     columns = images.select("image_sha256").join(first, on="image_sha256", how="left", maintain_order="left")
-    return Reading(columns.select(pl.col("value").alias(READ)), rejects + _rejects(matched, first))
+    unread = sum(reject.reason == "bad-row" for reject in rejects)
+    problem = f"no caption in {options.file.name}, but {unread} of its rows can't be read" if unread else None
+    value = pl.col("value").alias(READ)
+    columns = columns.select(value, pl.when(value.is_null()).then(pl.lit(problem, pl.String)).alias(PROBLEM))
+    return Reading(columns, rejects + _rejects(matched, first))
 
 
 def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
@@ -69,10 +75,11 @@ def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
     if isinstance(batch.select(value).schema.dtypes()[0], pl.List):
         value = value.list.join(", ")
     text = value.str.strip_chars()
-    return captions(
-        batch.select(pl.when(text != "").then(text)).to_series(),
-        reason=f"nothing in column {options.column}" if options.file is None else f"no caption in {options.file.name}",
-    )
+    found = batch.select(pl.when(text != "").then(text)).to_series()
+    if options.file is None:
+        return captions(found, reason=f"nothing in column {options.column}")
+    problem = batch[PROBLEM]  # a row that can't be read may be the image's: its earlier caption stays
+    return captions(found, reason=problem.fill_null(f"no caption in {options.file.name}"), failed=problem.is_not_null())
 
 
 def _table(path: Path, options: Options) -> tuple[pl.DataFrame, list[Rejected]]:

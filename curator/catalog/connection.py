@@ -69,9 +69,10 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (duckdb.IOException, duckdb.TransactionException, duckdb.OutOfMemoryException, duckdb.FatalException) as bad:
+        reason = str(bad).splitlines()[0].rstrip(".")
         raise CatalogFailed(
-            f"{path}: the catalog can't be read or written. {str(bad).splitlines()[0]} Look at the disk, the rights on "
-            "its folder and the memory, then try again; this step left nothing half-written."
+            f"{path}: the catalog can't be read or written. {reason}. Look at the disk, the rights on its folder and "
+            "the memory, then try again; this step left nothing half-written."
         ) from bad
 
 

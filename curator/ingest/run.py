@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ class IngestRun:
             tables.rows_of(entry.file_name)  # a picture that can't be used still answers its row
         for reject in tables.unused():
             self._reject(reject)
-        self.notes += tables.notes_on_joining(self.options["join_on"])
+        self.notes += [*tables.notes_on_joining(self.options["join_on"]), *self._note_on_a_table_left_out()]
         self._gone()
         self._write_rejects()
         self.store.flush()
@@ -181,6 +182,16 @@ class IngestRun:
             if isinstance(text, str):
                 return text
         return read_sidecar(sidecar, self._reject)
+
+    def _note_on_a_table_left_out(self) -> Iterator[str]:
+        """What to say where pictures lost metadata because `--metadata` was given last time and wasn't now."""
+        before = (self.known.options or {}).get("metadata")
+        count = self.tally["corrected"]
+        if before and self.table is None and count:
+            yield (
+                f"the last ingest read {before}, this one no --metadata: {count:,} "
+                f"path{' has' if count == 1 else 's have'} lost what it said. To have it back: --metadata {before}"
+            )
 
     def _gone(self) -> None:
         """Known paths that hold no picture now. What lies in a folder that can't be read isn't gone, only unseen."""

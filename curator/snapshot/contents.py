@@ -90,8 +90,10 @@ def manifest_of(
 def is_already_at(contents: Contents, out: Path) -> bool:
     """Whether `out` holds these contents already, under the same versions and columns; False where there is nothing.
 
-    Raises AlreadyExists where there is anything else.
+    Raises AlreadyExists where there is anything else, AmatlError where `out` lies within another snapshot.
     """
+    if around := next((folder for folder in out.absolute().parents if _is_snapshot(folder)), None):
+        raise AmatlError(f"{out}: lies within the snapshot {around}, which never changes. Choose another place.")
     if not os.path.lexists(out):
         return False
     try:
@@ -112,6 +114,14 @@ def is_already_at(contents: Contents, out: Path) -> bool:
         f"{out}: holds {what}, identity {there.identity[:16]}, not {contents.identity[:16]}; a snapshot is never "
         "overwritten. Choose another name, or remove the folder."
     )
+
+
+def _is_snapshot(folder: Path) -> bool:
+    try:
+        SnapshotManifest.read(folder / "manifest.json")
+    except BadDocument:
+        return False
+    return True
 
 
 def _names(tracks: list[Track]) -> list[tuple[str, str, str, str]]:

@@ -157,6 +157,19 @@ def test_a_moved_file_is_the_same_import(catalog: Catalog, tmp_path: Path) -> No
     assert (result.changed, result.unchanged, revisions(catalog)) == (0, 1, 1)
 
 
+def test_a_row_that_cant_be_read_takes_no_caption_out(catalog: Catalog, tmp_path: Path) -> None:
+    human = tmp_path / "human.csv"
+    options = {"file": str(human), "column": "caption"}
+    human.write_text("file_name,caption\n0000.png,fox\n", encoding="utf-8")
+    caption(catalog, "zoo", "column", "human", options, by="ana")
+    human.write_text("file_name,caption\n0000.png,fox, red\n", encoding="utf-8")
+    result = caption(catalog, "zoo", "column", "human", options, by="ana")
+    assert (result.taken_out, [reject.reason for reject in result.rejects]) == (0, ["bad-row"])
+    assert catalog.caption_texts("zoo", "human")["text"].to_list() == ["fox"]
+    human.write_text("file_name,caption\n0001.png,owl\n", encoding="utf-8")
+    assert caption(catalog, "zoo", "column", "human", options, by="ana").taken_out == 1
+
+
 def test_rows_without_an_image_are_shown_as_rejects(catalog: Catalog, tmp_path: Path) -> None:
     human = tmp_path / "human.csv"
     human.write_text("file_name,caption\n0000.png,fox\n0099.png,ghost\n", encoding="utf-8")

@@ -409,6 +409,15 @@ def test_the_folder_of_a_living_snapshot_is_left_alone(lab: Lab, zoo: dict[str, 
         assert theirs.exists()
 
 
+def test_a_snapshot_within_a_snapshot_is_refused(lab: Lab, zoo: dict[str, str], tmp_path: Path) -> None:
+    """`load_dataset` would read both as one."""
+    snapshot(lab.write(), ["human@1"], tmp_path / "snap")
+    before = tree(tmp_path)
+    with pytest.raises(AmatlError, match="lies within the snapshot"):
+        snapshot(lab.write(), ["human@1"], tmp_path / "snap/train/more")
+    assert tree(tmp_path) == before
+
+
 def test_a_place_taken_meanwhile_is_not_overwritten(
     lab: Lab, zoo: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

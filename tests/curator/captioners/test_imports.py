@@ -107,6 +107,7 @@ def test_rows_of_a_file_that_cant_be_used_are_rejects(tmp_path: Path) -> None:
     rows, rejects = run("column", batch, column="caption", file=path)
     assert [row[0] for row in rows] == [None, None, "owl"]
     assert rejects == [("2", "bad-row"), ("3", "bad-row"), ("4", "bad-row")]
+    assert rows[0] == (None, "no caption in human.csv, but 3 of its rows can't be read", True)
 
 
 def test_cells_that_are_no_text(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_disk_that_fails_is_one_line_for_a_person(catalog: Catalog, monkeypatc
         raise duckdb.TransactionException("Failed to commit: Cannot open file lab.duckdb.wal: Permission denied\nStack")
 
     monkeypatch.setattr(catalog, "_transaction", refuse)
-    with pytest.raises(CatalogFailed, match=r"lab\.duckdb: .*Permission denied Look at the disk"):
+    with pytest.raises(CatalogFailed, match=r"lab\.duckdb: .*Permission denied\. Look at the disk"):
         catalog.finish_ingest("zoo", "/zoo", 1, "ana", {}, {}, pl.DataFrame())
 
 

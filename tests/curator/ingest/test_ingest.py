@@ -350,6 +350,19 @@ def test_a_corrected_table_is_picked_up_without_reading_a_picture(lab: Lab) -> N
     assert (lab.metadata()["b.png"], lab.rejects()) == ({}, {"b.png": "image-without-row"})
 
 
+def test_metadata_lost_because_the_table_was_left_out_is_said(lab: Lab) -> None:
+    put(lab.pictures / "a.png", 1)
+    table = lab.pictures.parent / "t.csv"
+    table.write_text("file_name,name\na.png,fox\n")
+    lab.ingest(metadata=table)
+    result = lab.ingest()
+    assert result.corrected == 1
+    assert any(
+        note.endswith(f"1 path has lost what it said. To have it back: --metadata {table}") for note in result.notes
+    )
+    assert lab.ingest().notes == []
+
+
 def test_a_table_that_matches_nothing_asks_about_the_column(lab: Lab) -> None:
     put(lab.pictures / "a.png", 1)
     table = lab.pictures.parent / "t.csv"

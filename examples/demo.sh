@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 OUT=${OUT:-demo}
-export CURATOR_CATALOG=$OUT/lab.duckdb
+export CURATOR_CATALOG=$OUT/lab.duckdb AMATL_CACHE=$OUT/cache
 
 step() {
     printf '\n$ %s\n' "$(printf '%q ' "$@" | sed -E "s/\\\\([ ,={}$])/\1/g; s/ $//")"
@@ -26,9 +26,11 @@ done
 
 step curator snapshot human@1 template@1 fixed@1 empty@1 --out "$OUT/snapshots/human76" --holdout 16
 
+step trainer check "$OUT/snapshots/human76" --base examples/mini/sd --epochs 8 --out "$OUT/runs"
 for captions in empty fixed template human; do
     step trainer train "$OUT/snapshots/human76" --captions "$captions" --base examples/mini/sd \
-        --epochs 8 --save-epochs 1,3,8 --prompts examples/prompts.txt --seeds 1,2 --out "$OUT/runs/$captions"
+        --epochs 8 --save-epochs 1,3,8 --learning-rate 2e-4 --batch-size 4 --prompts examples/prompts.txt --seeds 1,2 \
+        --eval-timesteps 3 --out "$OUT/runs/$captions"
 done
 
-step trainer compare "$OUT"/runs/* --beside examples/study/76 --beside examples/study/all --out "$OUT/report.html"
+step trainer compare "$OUT"/runs/* --beside examples/study --out "$OUT/report.html"

@@ -74,6 +74,7 @@ def _version(catalog: Catalog, dataset: str, set_name: str, number: int) -> Refe
         if row["number"] == number:
             return Reference.model_validate(row)
     if not versions:
-        raise NotFound(f"{dataset}/{set_name} has no version yet. Make one with: curator commit {dataset}/{set_name}")
+        name = f"{dataset}/{set_name}"
+        raise NotFound(f'{name} has no version yet. Make one with: curator commit {name} -m "..."')
     numbers = ", ".join(f"@{row['number']}" for row in versions)
     raise NotFound(f"{dataset}/{set_name} has no version @{number}. There are: {numbers}.")

@@ -93,6 +93,8 @@ def _table(path: Path, options: Options) -> tuple[pl.DataFrame, list[Rejected]]:
     except BadTable as error:
         problem = str(error).removeprefix(f"{path}: ").replace("--join-on", "-o join_on=COLUMN")
         raise BadOption(f"-o file={path}: {problem}") from None
+    if options.column == "file_name":
+        raise BadOption(f"-o column=file_name: in {path} it names the pictures. Give the column that has the captions.")
     if options.column not in table.columns:
         has = f"It has: {', '.join(table.columns)}" if table.columns else "It has no rows"
         raise BadOption(f"-o column={options.column}: {path} has no such column. {has}.")

@@ -75,7 +75,8 @@ def _committed(catalog: Catalog, text: str) -> Reference:
     versions = set_versions(catalog, reference.dataset, reference.set_name)
     if versions:
         raise BadOption(f"{text}: name a committed version. The latest is {reference}@{versions[-1]['number']}.")
-    raise BadOption(f"{text}: only a committed version can be exported. Make one with: curator commit {reference}")
+    commit = f'curator commit {reference} -m "..."'
+    raise BadOption(f"{text}: only a committed version can be exported. Make one with: {commit}")
 
 
 def _source(catalog: Catalog, version: Reference) -> TrackSource:

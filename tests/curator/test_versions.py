@@ -195,7 +195,7 @@ def test_a_short_name_that_several_datasets_have_lists_them(catalog: Catalog) ->
     ("text", "kind", "message"),
     [
         ("t@2", NotFound, "zoo/t has no version @2. There are: @1."),
-        ("u@1", NotFound, "no version yet. Make one with: curator commit zoo/u"),
+        ("u@1", NotFound, "no version yet. Make one with: curator commit zoo/u -m"),
         ("nope@1", NotFound, "There is no caption set 'nope'. There are: zoo/t, zoo/u."),
         ("farm/t", NotFound, "There is no caption set 'farm/t'"),
         ("T@1", BadOption, "not a caption set"),

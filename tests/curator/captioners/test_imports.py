@@ -141,6 +141,7 @@ def test_numbers_in_a_file_are_text(tmp_path: Path) -> None:
     [
         ("none.csv", None, {}, "can't be read"),
         ("bad.json", "{", {}, "not JSON"),
+        ("no.csv", "file_name,c\na,b\n", {"column": "file_name"}, "it names the pictures"),
         ("bad.txt", "x", {}, "one of .csv"),
         ("no.csv", "file_name,text\na,b\n", {}, "no such column. It has: file_name, text"),
         ("no.csv", "name,caption\na,b\n", {}, "Columns: name, caption. Choose one with -o join_on"),
@@ -153,6 +154,6 @@ def test_a_file_that_cant_be_used(
     if content is not None:
         path.write_text(content, encoding="utf-8")
     with pytest.raises(BadOption) as error:
-        run("column", images(tmp_path, 1, file_names=[["0.png"]]), column="caption", file=path, **options)
+        run("column", images(tmp_path, 1, file_names=[["0.png"]]), **{"column": "caption", "file": path, **options})
     assert message in str(error.value)
     assert str(path) in str(error.value)

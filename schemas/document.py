@@ -62,7 +62,8 @@ class Document(Part):
         except OSError as error:
             raise BadDocument(f"{path}: can't be read ({error.strerror or error}).") from error
         except ValidationError as error:
-            raise BadDocument(f"{path}: {first_problem(error)}") from error
+            problem = first_problem(error)
+            raise BadDocument(f"{path}: {problem}. Put back a good copy of it, or make it again.") from error
 
     def write(self, path: Path) -> None:
         """Writes the document so that a reader sees the old file or the new one, never a part."""

@@ -79,7 +79,7 @@ def first_problem(error: ValidationError) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file by a temporary neighbour and a rename, flushed to disk before the rename."""
+    """Writes a file by a temporary neighbour and a rename, flushed to disk before it. Raises OSError naming `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -87,5 +87,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # A full disk names no file, and nobody knows the temporary one.
+        raise
     finally:
         temporary.unlink(missing_ok=True)

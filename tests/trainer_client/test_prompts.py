@@ -115,4 +115,4 @@ def test_another_style_is_asked_for_what_the_style_words_leave(tmp_path: Path) -
     snapshot = Snapshot.open(write_snapshot(tmp_path / "s", caption=caption, tracks=("human", "template")))
     by_role = {prompt.role: prompt.text for prompt in default_prompts(snapshot)}
     assert re.fullmatch(r"an oil painting with thick brush strokes of a (red|blue) frog", by_role["fighting-style"])
-    assert by_role["made-up-subject"] == "openmoji drawing of a robot made of flowers"
+    assert by_role["made-up-subject"] == "openmoji drawing of a purple elephant with wings"

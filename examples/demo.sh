@@ -5,10 +5,15 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 OUT=${OUT:-demo}
-export CURATOR_CATALOG=$OUT/lab.duckdb
+export CURATOR_CATALOG=$OUT/lab.duckdb AMATL_CACHE=$OUT/cache
 
-step() {
-    printf '\n$ %s\n' "$(printf '%q ' "$@" | sed -E "s/\\\\([ ,={}$])/\1/g; s/ $//")"
+step() {  # Shows a command as one would type it, then runs it.
+    local line='$' word
+    for word in "$@"; do
+        [[ $word =~ ^[A-Za-z0-9_./=,:@%+-]+$ ]] || word="'$word'"
+        line+=" $word"
+    done
+    printf '\n%s\n' "$line"
     "$@"
 }
 
@@ -26,9 +31,11 @@ done
 
 step curator snapshot human@1 template@1 fixed@1 empty@1 --out "$OUT/snapshots/human76" --holdout 16
 
+training=(--base examples/mini/sd --epochs 8 --save-epochs 1,3,8 --learning-rate 1e-4 --batch-size 4
+    --prompts examples/prompts.txt --seeds 1,2 --eval-timesteps 3)
+step trainer check "$OUT/snapshots/human76" "${training[@]}" --out "$OUT/runs"
 for captions in empty fixed template human; do
-    step trainer train "$OUT/snapshots/human76" --captions "$captions" --base examples/mini/sd \
-        --epochs 8 --save-epochs 1,3,8 --prompts examples/prompts.txt --seeds 1,2 --out "$OUT/runs/$captions"
+    step trainer train "$OUT/snapshots/human76" --captions "$captions" "${training[@]}" --out "$OUT/runs/$captions"
 done
 
-step trainer compare "$OUT"/runs/* --beside examples/study/76 --beside examples/study/all --out "$OUT/report.html"
+step trainer compare "$OUT"/runs/* --beside examples/study --out "$OUT/report.html"

@@ -19,6 +19,8 @@ def choose_device(device: str = "auto", precision: str = "auto") -> tuple[torch.
     try:
         chosen = torch.device(name)
         torch.empty(0, device=chosen)
+        if chosen.type == "cuda" and chosen.index is not None:
+            torch.cuda.set_device(chosen)  # CUDA graphs record on the current device, whatever their tensors' is.
     except (RuntimeError, AssertionError) as error:
         raise BadOption(f"--device {device}: not on this machine. Use auto, cpu, cuda or cuda:N.") from error
     dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32}

@@ -62,7 +62,8 @@ class Document(Part):
         except OSError as error:
             raise BadDocument(f"{path}: can't be read ({error.strerror or error}).") from error
         except ValidationError as error:
-            raise BadDocument(f"{path}: {first_problem(error)}") from error
+            problem = first_problem(error)
+            raise BadDocument(f"{path}: {problem}. Put back a good copy of it, or make it again.") from error
 
     def write(self, path: Path) -> None:
         """Writes the document so that a reader sees the old file or the new one, never a part."""
@@ -78,7 +79,7 @@ def first_problem(error: ValidationError) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file by a temporary neighbour and a rename, flushed to disk before the rename."""
+    """Writes a file by a temporary neighbour and a rename, flushed to disk before it. Raises OSError naming `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -86,5 +87,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # A full disk names no file, and nobody knows the temporary one.
+        raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -23,6 +23,18 @@ if TYPE_CHECKING:
 FORMAT = 1  # Raise it when the same key would hold other values.
 
 
+def _whole(picture: Path) -> bool:
+    """Whether a PNG is there and decodes; its checksums tell a changed byte."""
+    from PIL import Image
+
+    try:
+        with Image.open(picture) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True
+
+
 class Baseline:
     """The base's pictures and losses, from the cache where they are there."""
 
@@ -40,7 +52,7 @@ class Baseline:
     def picture(self, path: Path, settings: Mapping[str, Any], draw: Callable[[Path], None]) -> None:
         """Puts the picture that `draw` makes from `settings` at `path`, copied where it was drawn before."""
         kept = self._path(settings, ".png")
-        if not kept.is_file():
+        if not _whole(kept):  # A damaged picture is drawn again.
             draw(path)
             self._keep(path, kept)
             return

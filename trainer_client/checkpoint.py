@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from schemas.errors import AmatlError
 
@@ -21,6 +21,12 @@ FOLDER = "checkpoints"
 
 class NotSaved(AmatlError):
     """A checkpoint couldn't be written."""
+
+    @classmethod
+    def to(cls, path: Path | str, error: Exception) -> Self:
+        """Says what couldn't be written and why."""
+        reason = getattr(error, "strerror", None) or error
+        return cls(f"{path}: can't be saved ({reason}). Free some space, then run it again: it goes on from there.")
 
 
 def checkpoint_name(epoch: int) -> str:
@@ -36,6 +42,7 @@ def save_checkpoint(
     Written to a temporary neighbour that is renamed at the end. `dtype` is `fp16` or `fp32`. Raises NotSaved.
     """
     import torch
+    from safetensors import SafetensorError
 
     folder, first = run_folder / checkpoint_name(epoch), run_folder / checkpoint_name(0)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -51,10 +58,8 @@ def save_checkpoint(
         )
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
-    except OSError as error:
-        raise NotSaved(
-            f"{folder}: can't be saved ({error.strerror or error}). Free some space, then run it again."
-        ) from error
+    except (OSError, SafetensorError) as error:  # Of a full disk the weights' writer raises its own.
+        raise NotSaved.to(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder

@@ -65,7 +65,9 @@ class Ledger:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for a person: `4.5 s`, `45 s`, `3 min 20 s`, `2 h 05 min`."""
+    """Seconds for a person: `20 ms`, `4.5 s`, `45 s`, `3 min 20 s`, `2 h 05 min`."""
+    if 0 < seconds < 0.095:
+        return f"{seconds * 1000:.2g} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)

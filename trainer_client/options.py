@@ -105,7 +105,9 @@ def _parameter(name: str, field: FieldInfo) -> Callable[[Decorated], Decorated]:
     default = None if required else field.default
     shown = extra.get("shown") or _shown(default)
     text = f"{field.description}  [default: {shown}]" if shown else field.description
-    settings = {"cls": GroupedOption, "group": extra["group"], "help": text, "default": default}
+    settings = {"cls": GroupedOption, "group": extra["group"], "help": text}
+    if not required:
+        settings["default"] = default
     if field.annotation is bool:
         return click.option(flag, name, is_flag=True, **settings)
     return click.option(flag, name, type=kind, required=required, **settings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -121,7 +121,7 @@ def default_prompts(snapshot: Snapshot) -> list[Prompt]:
     opening = _common_opening(snapshot, tracks)
     prompts.append(Prompt(text=opening + _unheard_of(MADE_UP, words)[0], role="made-up-subject"))
     prompts.append(Prompt(text=GENERIC, role="generic"))
-    prompts.append(Prompt(text=_fighting(prompts[0], opening), role="fighting-style"))
+    prompts.append(Prompt(text=_fighting(prompts, opening), role="fighting-style"))
     prompts += [Prompt(text=text, role="unrelated") for text in _unheard_of(UNRELATED, words)[:UNRELATED_PROMPTS]]
     return list({prompt.text: prompt for prompt in reversed(prompts)}.values())[::-1]
 
@@ -173,13 +173,17 @@ def _common_opening(snapshot: Snapshot, tracks: list[str]) -> str:
     for track in tracks:
         captions = [(row.captions[track] or "").split() for row in snapshot.rows("train")]
         shared = itertools.takewhile(lambda words: len(set(words)) == 1, zip(*captions, strict=False))
-        opening = " ".join(words[0] for words in shared)
+        opening = re.sub(r"(^| )(a|an|the)$", "", " ".join(words[0] for words in shared))  # What follows has its own.
         if opening:
             return f"{opening} "
     return ""
 
 
-def _fighting(first: Prompt, opening: str) -> str:
-    """A seen caption, its own style words cut off, in words of another style."""
-    subject = first.text.removeprefix(opening) if first.role == "seen-caption" else "a tree"
-    return FIGHTING_STYLE.format(subject=subject)
+def _fighting(prompts: Sequence[Prompt], opening: str) -> str:
+    """A seen image's caption, its own style words cut off, in words of another style.
+
+    Of its captions the first that begins with the style words: of the others nobody knows what is style.
+    """
+    seen = [prompt.text for prompt in prompts if prompt.role in ("seen-caption", "other-track-caption")]
+    styled = [text for text in seen if text.startswith(opening)]
+    return FIGHTING_STYLE.format(subject=(styled or ["a tree"])[0].removeprefix(opening))

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from schemas.digest import sha256_file, sha256_json
 from schemas.document import FileRef
-from schemas.errors import BadDocument, BadOption, NotFound
+from schemas.errors import AlreadyExists, BadDocument, BadOption, NotFound
 from schemas.progress import Progress, silent
 from schemas.run import Checkpoint, Grid, RunReport
 from trainer_client.device import choose_device
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 STEPS = 20
 GUIDANCE_SCALE = 7.5
 BATCH_SIZE = 16  # Pictures at once.
+SHEET = "sheet.png"
 
 
 class Picture(BaseModel):
@@ -145,9 +146,11 @@ def sample(
 
     What isn't given is the run's: its last checkpoint, its prompts, seeds, steps, guidance scale. The folder's default
     name is a function of what is asked, so that asking again overwrites the same pictures and nothing else.
-    Raises NotFound (no run, no such checkpoint), BadOption.
+    Raises NotFound (no run, no such checkpoint), AlreadyExists (`out` holds other things), BadOption.
     """
     report = read_run(run_folder)
+    if out is not None:
+        _refuse_strangers(out)
     checkpoint = find_checkpoint(report, run_folder, epoch)
     prompts = list(dict.fromkeys(prompts)) or [prompt.text for prompt in report.prompts]
     seeds = list(dict.fromkeys(seeds)) or report.seeds
@@ -161,7 +164,7 @@ def sample(
     out = out or run_folder / "samples" / f"epoch-{checkpoint.epoch:03d}-{request}"
     title = f"{report.name} · captions {report.captions} · epoch {checkpoint.epoch}"
     detail = f"{steps} steps, guidance {guidance_scale:g}"
-    sheet = out / "sheet.png"
+    sheet = out / SHEET
     pictures = _write_pictures(tiles_PSHWC, prompts, seeds, out)
     write_png(contact_sheet(tiles_PSHWC, prompts, [f"seed {seed}" for seed in seeds], title, detail), sheet)
     return SampleResult(
@@ -174,6 +177,16 @@ def sample(
         sheet=sheet,
         pictures=pictures,
     )
+
+
+def _refuse_strangers(out: Path) -> None:
+    """Pictures go into a folder of their own: never among other files, say a snapshot's. Earlier samples are fine."""
+    if out.exists() and not out.is_dir():
+        raise AlreadyExists(f"{out}: is a file; the pictures need a folder. Choose another --out.")
+    names = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
+    strangers = [name for name in names if name != SHEET and not re.search(r"^\d\d+-.*-seed-\d+\.png$", name)]
+    if strangers:
+        raise AlreadyExists(f"{out}: holds {strangers[0]}, which isn't a sample. Choose another --out.")
 
 
 def read_run(folder: Path) -> RunReport:
@@ -227,8 +240,9 @@ def _slug(prompt: str) -> str:
 
 def render(result: SampleResult) -> str:
     """For a person: the sheet first, then every picture."""
+    count = len(result.pictures)
     lines = [
-        f"{result.run}, epoch {result.epoch}: {len(result.pictures)} pictures in {result.folder}",
+        f"{result.run}, epoch {result.epoch}: {count} {'picture' if count == 1 else 'pictures'} in {result.folder}",
         str(result.sheet),
     ]
     return "\n".join([*lines, *(str(picture.path) for picture in result.pictures)])

@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError
 from schemas.document import Document, first_problem
 from schemas.errors import AmatlError, BadDocument
 from schemas.run import Cost, EpochRecord
+from trainer_client.checkpoint import NotSaved
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +47,8 @@ class Position(Document):
 
 
 def save_state(run_folder: Path, position: Position, tensors: dict[str, Tensor]) -> None:
-    """Replaces the resume state, on disk before it counts. Raises OSError."""
+    """Replaces the resume state, on disk before it counts. Raises NotSaved."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = run_folder / FILE
@@ -57,6 +59,8 @@ def save_state(run_folder: Path, position: Position, tensors: dict[str, Tensor])
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except (OSError, SafetensorError) as error:  # Of a full disk the file's writer raises its own.
+        raise NotSaved.to(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -6,8 +6,10 @@ report; so what the report lists is there, and what it doesn't list yet is made 
 
 from __future__ import annotations
 
+import errno
 import math
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -17,7 +19,7 @@ from schemas.progress import Progress, silent
 from schemas.run import Checkpoint, EpochRecord, RunReport
 from trainer_client import record
 from trainer_client.assess import draw, evaluate, write_references
-from trainer_client.checkpoint import save_checkpoint
+from trainer_client.checkpoint import NotSaved, save_checkpoint
 from trainer_client.clock import Clock, Ledger, duration
 from trainer_client.draws import epoch_steps
 from trainer_client.interrupt import StopRequest
@@ -61,6 +63,10 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
             run = Run(prepared, ledger, stop, progress, watched)
             try:
                 run.go()
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                raise NotSaved.to(error.filename or config.out, error) from error
             except torch.OutOfMemoryError as error:
                 raise NotEnoughMemory(
                     f"The memory of {run.family.device} is too small. Use a smaller --sample-batch-size or"
@@ -107,7 +113,8 @@ class Run:
             self._train()
             self._write("complete")
         except BaseException:
-            self._write("interrupted")
+            with suppress(OSError):  # A full disk must not hide why the run ends.
+                self._write("interrupted")
             raise
         remove_state(self.folder)
 

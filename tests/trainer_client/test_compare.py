@@ -223,3 +223,12 @@ def test_runs_on_the_same_captions_go_by_their_names(tmp_path: Path) -> None:
     group = compare([tmp_path / "a", tmp_path / "b"], tmp_path / "r.html", unpaired=True).groups[0]
     assert [run.label for run in group.runs] == ["slow", "fast"]
     assert group.runs[1].differs["learning_rate"] == 1e-3
+
+
+def test_a_page_has_a_place_before_any_work(tmp_path: Path) -> None:
+    make_run(tmp_path / "run", Plan())
+    (tmp_path / "file").write_text("here already")
+    for out, said in ((tmp_path, "is a folder"), (tmp_path / "file" / "deep" / "r.html", "is a file")):
+        result = CliRunner().invoke(main, ["compare", str(tmp_path / "run"), "--out", str(out), "--json"])
+        assert result.exit_code == 2
+        assert said in json.loads(result.stderr)["error"]["message"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from schemas.comparison import Group
 from schemas.run import Prompt, Truncation
 from tests.trainer_client.synthetic_runs import Plan, make_run, prompts
 from trainer_client.compare import compare
+from trainer_client.compare.findings import _by_epoch
 
 UNRELATED = [*prompts(2), *(Prompt(text=f"a thing {number}", role="unrelated") for number in range(4))]
 
@@ -108,7 +110,7 @@ def test_interrupted_and_unequal_runs_are_said(tmp_path: Path) -> None:
 
 def test_a_running_run_with_nothing_evaluated(tmp_path: Path) -> None:
     group = group_of(tmp_path, Plan("template", epochs=(0,), status="running"))
-    assert group.headline == "Nothing is trained yet." and "is still running: 0 epochs so far" in text(group)
+    assert group.headline == "Nothing is trained yet." and "has not finished: 0 epochs so far" in text(group)
 
 
 def test_cut_captions_are_counted(tmp_path: Path) -> None:
@@ -129,3 +131,13 @@ def test_epochs_cost_money_where_there_is_a_price(tmp_path: Path) -> None:
     priced = report.cost.model_copy(update={"price_per_hour": 36.0})
     group = group_of(tmp_path, Plan("template", fields={"cost": priced}))
     assert "10 s (cost 0.10)" in text(group)
+
+
+def test_runs_of_an_epoch_are_said_together() -> None:
+    epochs = {"empty": 30, "template": 15, "fixed": 30, "human": None}
+    assert _by_epoch("from", epochs) == ["from epoch 15 for template", "from epoch 30 for empty and fixed"]
+
+
+def test_leakage_that_cannot_be_told_apart_gives_every_figure(tmp_path: Path) -> None:
+    group = group_of(tmp_path, plan("template", 0.02, 0.03, 0.1), plan("human", 0.02, 0.03, 0.1))
+    assert re.search(r"lie 0\.\d+ \(.*?\) from the base's for \w+ and 0\.\d+ for \w+\.", text(group))

@@ -138,3 +138,8 @@ def test_the_digest_covers_what_decides_and_not_where_or_how_fast() -> None:
         "cuda_graph",
         "price_per_hour",
     }
+
+
+def test_a_missing_option_is_named() -> None:
+    result = CliRunner().invoke(main, ["check", "snapshots/all", "--json"])
+    assert result.exit_code == 2 and "Missing option '--base'" in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,14 @@ def test_the_default_suite_of_mute_tracks_has_no_captions(tmp_path: Path) -> Non
     assert speaking_tracks(snapshot) == []
     roles = {prompt.role for prompt in default_prompts(snapshot)}
     assert roles == {"made-up-subject", "generic", "fighting-style", "unrelated"}
+
+
+def test_another_style_is_asked_for_what_the_style_words_leave(tmp_path: Path) -> None:
+    def caption(split: str, number: int) -> dict[str, str | None]:
+        human = f"{('drawing of a', 'the')[number % 2]} frog, number {number} of the {split} set, by a long river"
+        return {"human": human, "template": f"openmoji drawing of a {('red', 'blue')[number % 2]} frog"}
+
+    snapshot = Snapshot.open(write_snapshot(tmp_path / "s", caption=caption, tracks=("human", "template")))
+    by_role = {prompt.role: prompt.text for prompt in default_prompts(snapshot)}
+    assert re.fullmatch(r"an oil painting with thick brush strokes of a (red|blue) frog", by_role["fighting-style"])
+    assert by_role["made-up-subject"] == "openmoji drawing of a purple elephant with wings"

@@ -173,3 +173,19 @@ def test_a_contact_sheet_has_room_for_every_label() -> None:
     assert (pixels[-4:] == 255).all(), "labels end within the sheet"
     enlarged = np.repeat(np.repeat(tiles[1, 2].numpy(), 2, 0), 2, 1)
     assert np.array_equal(pixels[-16 - 128 : -16, -16 - 128 : -16], enlarged)
+
+
+def test_pictures_are_not_put_among_other_files(run: Path, tmp_path: Path) -> None:
+    asked = ["sample", str(run), "--prompt", "a fox", "--seeds", "1", "--steps", "1"]
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "0955ae54ab04608d.png").write_bytes(b"a snapshot's picture")
+    result = CliRunner().invoke(main, [*asked, "--out", str(out)])
+    assert (result.exit_code, [path.name for path in out.iterdir()]) == (1, ["0955ae54ab04608d.png"])
+    assert "holds 0955ae54ab04608d.png, which isn't a sample" in result.stderr
+    taken = CliRunner().invoke(main, [*asked, "--out", str(out / "0955ae54ab04608d.png")])
+    assert taken.exit_code == 1 and "is a file" in taken.stderr
+    (out / "0955ae54ab04608d.png").unlink()
+    for _ in range(2):
+        again = CliRunner().invoke(main, [*asked, "--out", str(out)])
+        assert again.exit_code == 0 and "1 picture in" in again.stdout

@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
+from safetensors import SafetensorError
 
 from schemas.errors import BadDocument
 from schemas.run import Cost
 from trainer_client.baseline import Baseline
+from trainer_client.checkpoint import NotSaved
 from trainer_client.interrupt import StopRequest
 from trainer_client.state import FILE, Position, RunBusy, load_state, only_trainer, remove_state, save_state
 
@@ -43,12 +46,21 @@ def test_a_state_half_written_leaves_the_old_one(tmp_path: Path, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(NotSaved, match="No space"):
         save_state(tmp_path, POSITION.model_copy(update={"epochs_done": 9}), {"weight/a": torch.zeros(2)})
     found = load_state(tmp_path, "cpu")
     assert found is not None
     assert found[0] == POSITION
     assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["state.safetensors"]
+
+
+def test_a_full_disk_is_one_line_whatever_the_writer_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(tensors: Any, path: Path, metadata: Any) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    with pytest.raises(NotSaved, match=r"state\.safetensors: can't be saved \(.*No space.*\)\. Free some space"):
+        save_state(tmp_path, POSITION, {"weight/a": torch.ones(2)})
 
 
 @pytest.mark.parametrize("content", [b"", b"no tensors here, and long enough for a header"])
@@ -121,7 +133,7 @@ def test_the_bases_pictures_are_drawn_once(tmp_path: Path) -> None:
 
     def draw(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"picture")
+        Image.new("RGB", (8, 8), "red").save(path)
         drawn.append(path)
 
     one, two, three = (tmp_path / run / "grids/epoch-000.png" for run in ("one", "two", "three"))
@@ -129,4 +141,20 @@ def test_the_bases_pictures_are_drawn_once(tmp_path: Path) -> None:
     baseline(tmp_path).picture(two, {"prompts": ["a"]}, draw)
     baseline(tmp_path).picture(three, {"prompts": ["b"]}, draw)
     assert drawn == [one, three]
-    assert two.read_bytes() == b"picture"
+    assert two.read_bytes() == one.read_bytes()
+
+
+def test_a_damaged_picture_of_the_base_is_drawn_again(tmp_path: Path) -> None:
+    drawn: list[Path] = []
+
+    def draw(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), "red").save(path)
+        drawn.append(path)
+
+    one, two = tmp_path / "one.png", tmp_path / "two.png"
+    baseline(tmp_path).picture(one, {"prompts": ["a"]}, draw)
+    kept = next((tmp_path / "base").glob("*.png"))
+    kept.write_bytes(kept.read_bytes()[:-30])
+    baseline(tmp_path).picture(two, {"prompts": ["a"]}, draw)
+    assert drawn == [one, two] and kept.read_bytes() == one.read_bytes() == two.read_bytes()

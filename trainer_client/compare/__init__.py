@@ -40,6 +40,7 @@ def compare(
     """
     from trainer_client.report.render import page
 
+    _refuse_out(out)
     groups = _open(folders, beside, progress)
     measured_groups = []
     for number, (title, runs) in enumerate(groups):
@@ -53,6 +54,15 @@ def compare(
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, html.encode())
     return comparison
+
+
+def _refuse_out(out: Path) -> None:
+    """Before any work: the page's place must be a file's, below folders."""
+    if out.is_dir():
+        raise BadOption(f"--out {out}: is a folder. Name the page, for example {out / 'report.html'}.")
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    if not parent.is_dir():
+        raise BadOption(f"--out {out}: {parent} is a file, so no page can lie in it. Choose another place.")
 
 
 def _open(folders: Sequence[Path], beside: Sequence[Path], progress: Progress) -> list[tuple[str, list[Run]]]:

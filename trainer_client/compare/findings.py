@@ -29,6 +29,7 @@ def follows(weighed: Weighed, ranking: Ranking) -> list[str]:
             f"Whether any run follows its words can't be told: wrong captions change held-out loss by {told}.{none}"
         ]
     if len(ranking.order) == 1:
+        text = text.removesuffix(f" for {first}")
         return [f"{sentence(first)} follows its words: {text}.{none}"]
     if ranking.clear:
         return [f"{sentence(first)} follows its words the most: {text}.{none}"]
@@ -46,11 +47,7 @@ def _rise(label: str, value: Estimate) -> str:
 def stops_paying(weighed: Weighed) -> list[str]:
     """Where more training no longer helps, or does harm."""
     runs = [run for run in weighed.compared.values() if run.plateau_epoch is not None]
-    by_epoch: dict[int, list[str]] = {}
-    for run in runs:
-        if run.plateau_epoch and not run.still_improving:
-            by_epoch.setdefault(run.plateau_epoch, []).append(run.label)
-    parts = [f"after epoch {epoch} for {listed(by_epoch[epoch])}" for epoch in sorted(by_epoch)]
+    parts = _by_epoch("after", {run.label: run.plateau_epoch for run in runs if not run.still_improving})
     sentences = [f"By held-out loss under its own captions, training stops paying {listed(parts)}."] if parts else []
     never = [run.label for run in runs if run.plateau_epoch == 0]
     if never:
@@ -61,9 +58,18 @@ def stops_paying(weighed: Weighed) -> list[str]:
         verb = "were" if len(still) > 1 else "was"
         names = sentence(listed([run.label for run in still]))
         sentences.append(f"{names} {verb} still improving at epoch {last}, the last one.")
-    worse = [run for run in runs if run.worse_from_epoch is not None]
-    sentences += [f"From epoch {run.worse_from_epoch} {run.label} gets clearly worse again." for run in worse]
+    worse = _by_epoch("from", {run.label: run.worse_from_epoch for run in runs})
+    sentences += [f"Held-out loss is clearly higher again {listed(worse)}."] if worse else []
     return [" ".join(sentences)] if sentences else []
+
+
+def _by_epoch(word: str, epochs: dict[str, int | None]) -> list[str]:
+    """`from epoch 15 for template`, `from epoch 30 for empty and fixed`: the runs of an epoch together."""
+    found: dict[int, list[str]] = {}
+    for label, epoch in epochs.items():
+        if epoch:
+            found.setdefault(epoch, []).append(label)
+    return [f"{word} epoch {epoch} for {listed(found[epoch])}" for epoch in sorted(found)]
 
 
 def leaks(weighed: Weighed) -> list[str]:
@@ -89,9 +95,12 @@ def leaks(weighed: Weighed) -> list[str]:
             f"{worth} from the base's, and {least}."
         ]
     together = sentence(listed(ranking.leaders))
+    others = [f"{ranking.values[label].mean:.3f} for {label}" for label in ranking.leaders[1:]]
+    lie = f"at epoch {weighed.epoch} pictures of unrelated prompts lie {worth} from the base's for {first}"
+    told = listed([lie, *others])
     if len(ranking.leaders) == len(ranking.order):
-        return [f"{together} can't be told apart in how far they move unrelated prompts ({worth} for {first})."]
-    return [f"{together} leak their style the most and can't be told apart ({worth} for {first}); {least}."]
+        return [f"{together} can't be told apart in how far they leak their style: {told}."]
+    return [f"{together} leak their style the most and can't be told apart: {told}; {least}."]
 
 
 def misleads(weighed: Weighed, chosen: list[str]) -> list[str]:
@@ -121,7 +130,7 @@ def learned(weighed: Weighed, learned: list[str]) -> list[str]:
         return []
     told = [f"{label} {signed(changes[label].mean)}" for label in learned]
     rest = [label for label in changes if label not in learned]
-    subject, sentences = "held-out loss under its own captions", []
+    subject, sentences = "held-out loss under the run's own captions", []
     if told:
         by = f"By epoch {weighed.epoch} held-out loss under the run's own captions is clearly below the base's"
         sentences.append(f"{by}: {listed(told)}.")

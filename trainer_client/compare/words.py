@@ -29,8 +29,10 @@ def interval(value: Estimate, places: int = 4) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 10:
+    """Seconds as a person says them: 20 ms, 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
+    if 0 < seconds < 0.095:
+        return f"{seconds * 1000:.2g} ms"
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < MINUTE:

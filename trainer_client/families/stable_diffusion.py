@@ -23,7 +23,15 @@ from torch import Tensor, nn
 
 from schemas.digest import sha256_json
 from schemas.errors import BadDocument, BadOption
-from trainer_client.families.weights import combine, component_digest, link_files, save_weights, variant_of
+from trainer_client.families.weights import (
+    combine,
+    component_digest,
+    link_files,
+    loading,
+    refuse_no_vocabulary,
+    save_weights,
+    variant_of,
+)
 
 PREDICTIONS = ("epsilon", "v_prediction")
 WEIGHTS = ("unet", "vae", "text_encoder")  # The components that have weights.
@@ -54,7 +62,9 @@ class StableDiffusion:
         self.vae = self._load(AutoencoderKL, "vae", torch_dtype=torch.float32).requires_grad_(False)
         self.text_encoder: nn.Module = self._load(CLIPTextModel, "text_encoder", dtype=torch.float32)
         self.text_encoder.requires_grad_(False)
-        self.tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
+        refuse_no_vocabulary(folder / "tokenizer")
+        with loading(folder / "tokenizer"):
+            self.tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
         positions = int(self.text_encoder.config.max_position_embeddings)
         self.token_limit = min(int(self.tokenizer.model_max_length), positions)
         self.weights = sum(p.numel() for m in (self.denoiser, self.vae, self.text_encoder) for p in m.parameters())
@@ -63,9 +73,10 @@ class StableDiffusion:
 
     def _load(self, model: Any, component: str, **dtype: torch.dtype) -> Any:
         """One component in float32, whatever its files hold."""
-        loaded = model.from_pretrained(
-            self.folder, subfolder=component, variant=self.variants[component], low_cpu_mem_usage=False, **dtype
-        )
+        with loading(self.folder / component):
+            loaded = model.from_pretrained(
+                self.folder, subfolder=component, variant=self.variants[component], low_cpu_mem_usage=False, **dtype
+            )
         return loaded.eval().to(self.device)
 
     def _set_size(self, resolution_px: int | None) -> None:
@@ -99,7 +110,7 @@ class StableDiffusion:
         try:
             config: dict[str, Any] = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
-            raise BadDocument(f"{path}: can't be read ({error}). Download or copy the base model again.") from error
+            raise BadDocument(f"{path}: can't be read ({error}). Download or copy the model again.") from error
         return config
 
     # What names the content

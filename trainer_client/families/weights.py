@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,26 @@ def _reason(message: str) -> str:
     return message.strip().splitlines()[0].split(". ")[0].rstrip(".:")
 
 
+@contextmanager
+def loading(path: Path) -> Iterator[None]:
+    """Whatever a library raises for a part of a model that it can't load becomes a BadDocument that names the part."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # `tokenizers` raises nothing narrower.
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(" .:")
+        raise BadDocument(f"{path}: can't be loaded ({reason}). Download or copy the model again.") from error
+
+
+def refuse_no_vocabulary(folder: Path) -> None:
+    """Raises NotFound: without these files transformers makes a tokenizer that reads every caption alike."""
+    if not (folder / "tokenizer.json").is_file():
+        for name in ("vocab.json", "merges.txt"):
+            if not (folder / name).is_file():
+                raise NotFound(f"{folder / name}: missing. Download or copy the model again.")
+
+
 def variant_of(folder: Path, component: str) -> str | None:
     """The variant (`fp16`) that a component's weights have to be loaded by, None where the plain files are there.
 
@@ -70,7 +91,7 @@ def variant_of(folder: Path, component: str) -> str | None:
     """
     names = [path.name for path in (folder / component).iterdir() if path.suffix in (".safetensors", ".bin")]
     if not names:
-        raise NotFound(f"{folder / component}: no weights in it. Download or copy the base model again.")
+        raise NotFound(f"{folder / component}: no weights in it. Download or copy the model again.")
     variants = [name.split("-0")[0].removesuffix(".safetensors").removesuffix(".bin").split(".")[1:] for name in names]
     if [] in variants:
         return None

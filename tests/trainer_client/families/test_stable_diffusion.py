@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -276,3 +277,22 @@ def test_pictures_on_the_gpu_are_those_on_the_cpu(base: Path, dtype: torch.dtype
     on_cpu = draw_tiles(load_family(str(base)), ["a red fox"], [1, 2], steps=8).int()
     on_gpu = draw_tiles(load_family(str(base), "cuda", dtype), ["a red fox"], [1, 2], steps=8).int()
     assert (on_cpu - on_gpu).abs().float().mean() <= levels
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "tokenizer/tokenizer.json"])
+def test_a_base_without_its_vocabulary_is_refused(base: Path, tmp_path: Path, part: str) -> None:
+    """transformers would make a tokenizer of two tokens, and every caption would read alike."""
+    copy = shutil.copytree(base, tmp_path / "base")
+    (shutil.rmtree if (copy / part).is_dir() else os.unlink)(copy / part)
+    with pytest.raises(NotFound, match=r"vocab\.json: missing\. Download or copy"):
+        load_family(str(copy), torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize(
+    "part", ["tokenizer/tokenizer.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"]
+)
+def test_a_broken_part_of_a_base_is_named(base: Path, tmp_path: Path, part: str) -> None:
+    copy = shutil.copytree(base, tmp_path / "base")
+    (copy / part).write_bytes((copy / part).read_bytes()[:200])
+    with pytest.raises(BadDocument, match=rf"{part.split('/')[0]}: can't be loaded \(.+\)\. Download or copy"):
+        load_family(str(copy), torch.device("cpu"), torch.float32)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator
 
+from schemas.digest import sha256_json
 from schemas.document import Document, FileRef, Part, RelativePath, Sha256, Timestamp
 
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = ("train", "validation")
+
+
+def manifest_digest(manifest: dict[str, Any]) -> str:
+    """The digest of a manifest's JSON as it stands, fields this version doesn't know included."""
+    return sha256_json({name: value for name, value in manifest.items() if name != "manifest_digest"})
 
 
 class Track(Part):
@@ -59,6 +65,13 @@ class SnapshotManifest(Document):
     created_at: Timestamp
     created_by: str
     tool: str = Field(examples=["curator 0.1.0"])
+    manifest_digest: Sha256 | None = Field(
+        default=None, description="Over canonical JSON of the manifest without this field; null: not sealed."
+    )
+
+    def sealed(self) -> Self:
+        """The manifest with its own digest, so that a byte flipped in it is found like one in any other file."""
+        return self.model_copy(update={"manifest_digest": manifest_digest(self.model_dump(mode="json"))})
 
     @field_validator("splits")
     @classmethod

@@ -25,7 +25,7 @@ from schemas.digest import sha256_file, snapshot_identity
 from schemas.document import FileRef, first_problem
 from schemas.errors import AmatlError, BadDocument, BadOption, ChecksumMismatch, NotFound
 from schemas.progress import Progress, silent
-from schemas.snapshot import SPLITS, SampleRow, SnapshotManifest, Split
+from schemas.snapshot import SPLITS, SampleRow, SnapshotManifest, Split, manifest_digest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,6 +80,7 @@ class Snapshot:
                 images += references
         snapshot = cls(folder, manifest, rows_of)
         if verify:
+            _check_seal(folder / "manifest.json", manifest.manifest_digest)
             check_file(folder / manifest.samples.path, manifest.samples)
             snapshot._check_identity()
             for _ in in_threads(lambda image: check_file(*image), images, "verifying checksums", progress):
@@ -135,6 +136,12 @@ def _read_manifest(folder: Path) -> SnapshotManifest:
     if "train" not in manifest.splits or not manifest.splits["train"].samples:
         raise BadSnapshot(f"{path}: no image to train on. Export it again, holding out fewer.")
     return manifest
+
+
+def _check_seal(path: Path, digest: str | None) -> None:
+    """Checks the manifest's own digest where it has one."""
+    if digest is not None and manifest_digest(json.loads(path.read_bytes())) != digest:
+        raise ChecksumMismatch(f"{path}: isn't what was written. Copy the snapshot again from where it came.")
 
 
 def _read_split(folder: Path, manifest: SnapshotManifest, split: Split) -> tuple[list[Row], list[tuple[Path, FileRef]]]:

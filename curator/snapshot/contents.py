@@ -84,7 +84,7 @@ def manifest_of(
         created_at=now(),
         created_by=person,
         tool=f"curator {__version__}",
-    )
+    ).sealed()
 
 
 def is_already_at(contents: Contents, out: Path) -> bool:

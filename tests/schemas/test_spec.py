@@ -17,6 +17,7 @@ from pydantic import ValidationError
 import schemas
 from schemas.__main__ import DOCUMENTS, json_schema
 from schemas.digest import snapshot_identity
+from schemas.snapshot import manifest_digest
 
 FOLDER = Path(schemas.__file__).parent / "spec"
 FENCE = re.compile(r"^```(?P<info>[^\n]+)\n(?P<text>.*?)^```$", re.M | re.S)
@@ -121,6 +122,7 @@ def test_the_snapshot_of_the_examples_agrees_with_itself() -> None:
             captions = {track["name"]: row[track["column"]] for track in manifest["tracks"]}
             samples.append((row["sha256"], captions, split))
     assert snapshot_identity(samples) == manifest["identity"]
+    assert manifest_digest(manifest) == manifest["manifest_digest"]
     assert {"identity": manifest["identity"], "images_identity": manifest["images_identity"]} == json.loads(
         text("snapshot.md", "json identities")
     )

@@ -14,6 +14,7 @@ from PIL import Image
 
 from schemas.digest import sha256_file
 from schemas.errors import AmatlError, BadDocument, BadOption, ChecksumMismatch, NotFound
+from schemas.snapshot import manifest_digest
 from tests.trainer_client.conftest import write_snapshot
 from trainer_client.dataset import BadImage, BadSnapshot, Row, Snapshot, decode_all, in_threads, pixels
 
@@ -50,6 +51,19 @@ def test_a_flipped_byte_names_its_file(copy: Path, pattern: str) -> None:
     with pytest.raises(ChecksumMismatch) as caught:
         Snapshot.open(copy)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change", [("CC0", "CC1"), ('"created_by": "', '"created_by": "x'), ('"unknown_field": 1', '"unknown_field": 2')]
+)
+def test_a_sealed_manifest_names_itself(copy: Path, change: tuple[str, str]) -> None:
+    path = copy / "manifest.json"
+    manifest = json.loads(path.read_bytes()) | {"licenses": {"CC0": 16}, "unknown_field": 1}
+    path.write_text(json.dumps(manifest | {"manifest_digest": manifest_digest(manifest)}))
+    Snapshot.open(copy)
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises(ChecksumMismatch, match=r"manifest\.json"):
+        Snapshot.open(copy)
 
 
 def test_without_verifying_images_are_not_read(copy: Path) -> None:

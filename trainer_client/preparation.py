@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from schemas.document import now
 from schemas.errors import AmatlError, BadOption
 from schemas.progress import Progress
 from schemas.run import Cost, Prompt, RunReport
@@ -132,8 +133,8 @@ def _report(
     report = RunReport(
         name=config.out.resolve().name,
         status="running",
-        started_at=record.now(),
-        updated_at=record.now(),
+        started_at=now(),
+        updated_at=now(),
         snapshot=record.snapshot_ref(snapshot),
         captions=config.captions or "",
         base=record.base_ref(family),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +22,6 @@ if TYPE_CHECKING:
 
 FILE = "run.json"
 EXAMPLES = 8  # Real images shown beside the grids, the prompts' own first.
-
-
-def now() -> str:
-    """The time, RFC 3339 in UTC to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def read_report(run_folder: Path) -> RunReport | None:

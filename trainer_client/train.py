@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from schemas.document import now
 from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
 from schemas.run import Checkpoint, EpochRecord, RunReport
@@ -130,7 +131,7 @@ class Run:
         self.prepared.report = self.report.model_copy(
             update={
                 "status": status,
-                "updated_at": record.now(),
+                "updated_at": now(),
                 "epochs": self.position.epochs,
                 "cost": self.ledger.cost(),
             }
@@ -245,7 +246,7 @@ class Run:
         listed = Checkpoint(
             epoch=epoch,
             folder=name,
-            saved_at=record.now(),
+            saved_at=now(),
             grid=grid,
             evaluation=evaluation,
             sampling_seconds=sampling.seconds,

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from schemas.comparison import Comparison, Estimate, Group
-from schemas.document import write_atomically
+from schemas.document import now, write_atomically
 from schemas.errors import BadOption
 from schemas.progress import Progress, silent
 from schemas.run import Prompt
@@ -49,7 +48,7 @@ def compare(
             refuse_unpaired(runs)
         measured_groups.append(_group(title, runs, live=number == 0))
     progress("measuring", len(groups), len(groups))
-    comparison = Comparison(created_at=_now(), groups=measured_groups)
+    comparison = Comparison(created_at=now(), groups=measured_groups)
     html = page(comparison, [runs for _, runs in groups], progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, html.encode())
@@ -143,10 +142,6 @@ def _prompts(runs: list[Run]) -> list[Prompt]:
 def _device(run: Run) -> str:
     environment = run.report.environment
     return next((environment[key] for key in DEVICE_KEYS if environment.get(key)), "unknown device")
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def in_words(comparison: Comparison, out: Path) -> str:

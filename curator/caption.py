@@ -198,6 +198,7 @@ def _caption_batches(
     failed: Counter[str] = Counter()
     for start in range(0, images.height, captioner.batch_size):
         batch = inputs.slice(start, captioner.batch_size)
+        assert captioner.caption is not None
         made = _checked(captioner, captioner.caption(batch, options), batch.height)
         made = images.slice(start, captioner.batch_size).hstack(made)
         made = made.with_columns(taken_out=_taken_out(captioner))

@@ -19,7 +19,6 @@ and where it needs them:
 
     IMPORTS = True                    # captions are brought in from outside, so `--by NAME` may make them a person's
     LOCATIONS = frozenset({"file"})   # options that say where to look, not what to write: left out of the digest
-    BATCH_SIZE = 32                   # images a call (default 100,000: a table strategy wants them all)
     def read(images, options) -> Reading    # per-image data from outside the catalog, as columns; rows it rejects
     def model(options) -> Model | None      # the model and its exact revision: recorded, and part of the digest
     def warnings(options) -> list[str]      # what a person should hear before the captions are made
@@ -46,6 +45,8 @@ from schemas.errors import AmatlError, BadOption, NotFound
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from curator.machines import Machine
 
 ENTRY_POINTS = "amatl.captioners"
 TABLE_BATCH = 100_000
@@ -93,7 +94,8 @@ class Captioner:
     version: int
     options: type[BaseModel]
     fields: Callable[[Any, list[str]], list[str]]
-    caption: Callable[[pl.DataFrame, Any], pl.DataFrame]
+    caption: Callable[[pl.DataFrame, Any], pl.DataFrame] | None
+    machine: Callable[[Any], Machine] | None
     read: Callable[[pl.DataFrame, Any], Reading] | None
     model: Callable[[Any], Model | None]
     warnings: Callable[[Any], list[str]]
@@ -154,8 +156,10 @@ def load(name: str) -> Captioner:
 def from_module(name: str, module: ModuleType) -> Captioner:
     """Reads a strategy out of its module. Raises BadCaptioner naming what is missing."""
     missing = [
-        part for part in ("__doc__", "Options", "VERSION", "fields", "caption") if not getattr(module, part, None)
+        part for part in ("__doc__", "Options", "VERSION", "fields") if not getattr(module, part, None)
     ]
+    if not hasattr(module, "caption") and not hasattr(module, "machine"):
+        missing.append("caption (or machine)")
     if missing:
         raise BadCaptioner(f"Strategy {name!r} ({module.__name__}) lacks {', '.join(missing)}; see curator.captioners.")
     return Captioner(
@@ -164,7 +168,8 @@ def from_module(name: str, module: ModuleType) -> Captioner:
         version=module.VERSION,
         options=module.Options,
         fields=module.fields,
-        caption=module.caption,
+        caption=getattr(module, "caption", None),
+        machine=getattr(module, "machine", None),
         read=getattr(module, "read", None),
         model=getattr(module, "model", lambda options: None),
         warnings=getattr(module, "warnings", lambda options: []),

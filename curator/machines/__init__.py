@@ -1,0 +1,69 @@
+"""Captioning machines: a model, or a service, that looks at a picture and writes words.
+
+A strategy that has one (see curator.captioners) gives the runner a `Machine`. The runner drives it in two overlapping
+stages: `prepare` on several threads (read, decode, resize), `write` on one thread that owns the device. Nothing here or
+in a machine imports polars or duckdb: a GPU box needs neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from schemas.errors import AmatlError
+
+
+class CannotCaption(AmatlError):
+    """This image can't be captioned this time; the next run tries it again."""
+
+
+class MachineFailed(AmatlError):
+    """The model can't write captions. Nothing of this batch is kept; mend it and run the same command again."""
+
+
+class DoesNotFit(AmatlError):
+    """The batch is too large for the device's memory. Use a smaller batch_size."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image as a machine sees it; `fields` has the metadata columns that the strategy's `fields` named."""
+
+    image_sha256: str
+    path: str
+    fields: Mapping[str, str | list[str] | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A caption, or (text None) why there is none this time; with what it took, where the machine knows."""
+
+    text: str | None
+    reason: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+
+
+class Machine(Protocol):
+    """A loaded model, on its device.
+
+    What it writes for an item depends on that item alone: not on its neighbours, their number or their order.
+    """
+
+    batch_size: int | None
+    """Items a call of `write`: as asked for by option, or as the machine knows to be best; None: the runner finds it."""
+
+    def prepare(self, item: Item) -> Any:
+        """What `write` wants of an item. Called from several threads at once. Raises CannotCaption with the reason."""
+
+    def write(self, items: Sequence[Item], prepared: Sequence[Any]) -> list[Written]:
+        """One `Written` for each item, same order. Called from one thread.
+
+        Raises DoesNotFit (the runner halves the batch and calls again), MachineFailed (the run stops). An image that
+        fails by itself is a `Written` without text.
+        """
+
+    def close(self) -> None:
+        """Gives memory and connections back. The machine isn't used any more."""

@@ -53,7 +53,7 @@ class Machine(Protocol):
     """
 
     batch_size: int | None
-    """Items a call of `write`: as asked for by option, or as the machine knows to be best; None: the runner finds it."""
+    """Items a call of `write`: as asked for by option, or as the machine knows best; None: the runner finds it."""
 
     def prepare(self, item: Item) -> Any:
         """What `write` wants of an item. Called from several threads at once. Raises CannotCaption with the reason."""

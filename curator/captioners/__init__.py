@@ -155,9 +155,7 @@ def load(name: str) -> Captioner:
 
 def from_module(name: str, module: ModuleType) -> Captioner:
     """Reads a strategy out of its module. Raises BadCaptioner naming what is missing."""
-    missing = [
-        part for part in ("__doc__", "Options", "VERSION", "fields") if not getattr(module, part, None)
-    ]
+    missing = [part for part in ("__doc__", "Options", "VERSION", "fields") if not getattr(module, part, None)]
     if not hasattr(module, "caption") and not hasattr(module, "machine"):
         missing.append("caption (or machine)")
     if missing:

@@ -1,4 +1,4 @@
-"""What the catalog knows of Label Studio: projects, tasks, annotations; one method a query of queries/annotations.sql."""
+"""What the catalog knows of Label Studio: projects, tasks, annotations; a method each query of queries/annotations.sql."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Annotations(Connection):
 
     def add_annotation_page(
         self,
-        project: dict[str, str],
+        project: dict[str, Any],
         frames: dict[str, pl.DataFrame],
         rule: str,
         watermark: str | None,

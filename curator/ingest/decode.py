@@ -153,7 +153,7 @@ def _grey_on_white(image: Image, has_alpha: bool) -> NDArray[np.uint8]:
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):
-        return _grey_of_deep(np.asarray(image))
+        return grey_of_deep(np.asarray(image))
     if has_alpha:
         small = _reduced(image.convert("RGBA"))
         white = Image.new("RGBA", small.size, "white")
@@ -163,7 +163,7 @@ def _grey_on_white(image: Image, has_alpha: bool) -> NDArray[np.uint8]:
     return np.asarray(_reduced(image if direct else image.convert("RGB")).convert("L"), dtype=np.uint8)
 
 
-def _grey_of_deep(values_HW: NDArray[np.generic]) -> NDArray[np.uint8]:
+def grey_of_deep(values_HW: NDArray[np.generic]) -> NDArray[np.uint8]:
     """16-bit and floating-point samples to 8 bits: by 257 where they pass 255, by 255 where they stay within 1."""
     import numpy as np
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from curator.annotate_cli import annotate
 from curator.captions_cli import COMMANDS as CAPTION_COMMANDS
 from curator.options import catalog_option, person_option
 from schemas import __version__
@@ -152,6 +153,8 @@ def doctor(catalog: Path, as_json: bool) -> None:
 
 for command in CAPTION_COMMANDS:
     main.add_command(command)
+
+main.add_command(annotate)
 
 
 @main.command()

@@ -5,15 +5,15 @@
     curator caption zoo --strategy compose --set sks -o sets=blip@2 -o trigger=sks -o 'suffix=, oil on canvas'
     curator caption zoo --strategy compose --set full -o sets=blip -o add=subgroup,group
 
-Each of `sets` is a set as it is now (blip) or one of its versions (blip@2). When a caption there changes, the same command
-composes that image again, and no other. In this order:
+Each of `sets` is a set as it is now (blip) or one of its versions (blip@2). When a caption there changes, the same
+command composes that image again, and no other. In this order:
 
-    mode=join     the captions there are, each once, with `separator` between them; mode=first: the first that isn't empty
-    add           terms of these metadata fields that aren't said yet: a term is said where its words stand together in
-                  the caption, whatever their case; text is split into terms at its commas
+    mode            join: the captions there are, each once, with `separator` between; first: the first not empty
+    add             terms of these metadata fields that aren't said yet: a term is said where its words stand
+                    together in the caption, whatever their case; text is split into terms at its commas
     prefix, suffix  before and after that, just as they are written, blanks too
-    trigger       in front of it all. Not doubled: where it stands as a term of its own, it moves to the front; where it
-                  is said within a phrase ("a photo of sks dog"), it stays there
+    trigger         in front of it all. Not doubled: where it stands as a term of its own, it moves to the front;
+                    where it is said within a phrase ("a photo of sks dog"), it stays there
 
 An image that has no caption in any of the sets, or empty ones only, gets none.
 """

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from curator.annotate_cli import annotate
 from curator.captions_cli import COMMANDS as CAPTION_COMMANDS
 from curator.options import catalog_option, person_option
 from schemas import __version__
@@ -150,7 +151,7 @@ def doctor(catalog: Path, as_json: bool) -> None:
         sys.exit(1)
 
 
-for command in CAPTION_COMMANDS:
+for command in (*CAPTION_COMMANDS, annotate):
     main.add_command(command)
 
 

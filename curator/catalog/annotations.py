@@ -1,4 +1,4 @@
-"""What the catalog knows of Label Studio: projects, tasks, annotations; a method each query of queries/annotations.sql."""
+"""What the catalog knows of Label Studio: projects, tasks, annotations; one method a query."""
 
 from __future__ import annotations
 
@@ -138,9 +138,9 @@ class Annotations(Connection):
         """How many annotations of a project stand how: outcome, verdict, origin, annotations, images."""
         return self._read("annotation_counts", project_key=project_key).to_dicts()
 
-    def answered_images(self, dataset: str, target_set: str) -> pl.DataFrame:
-        """The images that an annotation speaks for in a set: image_sha256, verdict."""
-        return self._read("answered_images", dataset=dataset, target_set=target_set)
+    def answered_images(self, dataset: str, target_set: str, title: str) -> pl.DataFrame:
+        """The images that an annotation of projects of a title speaks for in a set: image_sha256, verdict."""
+        return self._read("answered_images", dataset=dataset, target_set=target_set, title=title)
 
     def rejected_images(self, dataset: str) -> list[str]:
         """The images of a dataset that a person rejected, in any set, as it stands."""

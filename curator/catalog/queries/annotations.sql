@@ -134,11 +134,13 @@ GROUP BY outcome, verdict, origin
 ORDER BY outcome, verdict, origin;
 
 -- name: answered_images
--- The images of a dataset that an annotation speaks for in a set, with its verdict.
-SELECT image_sha256, verdict
-FROM current_choices
-WHERE dataset = $dataset AND target_set = $target_set AND revision_id IS NOT NULL
-ORDER BY image_sha256;
+-- The images of a dataset that an annotation of a project of this title speaks for in a set, with its verdict.
+SELECT c.image_sha256, c.verdict
+FROM current_choices AS c
+JOIN annotation_revisions AS r ON r.revision_id = c.revision_id
+JOIN annotation_projects AS p ON p.project_key = r.project_key
+WHERE c.dataset = $dataset AND c.target_set = $target_set AND p.title = $title
+ORDER BY c.image_sha256;
 
 -- name: rejected_images
 -- The images of a dataset that a person rejected, in any set, and that nobody took back.

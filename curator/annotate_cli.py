@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from curator.options import catalog_option, person_option
-from schemas.edge import Program, catch_errors, json_option, progress_bar, show
+from schemas.edge import Program, catch_errors, fail, json_option, progress_bar, show
 
 url_option = click.option(
     "--url",
@@ -90,3 +90,58 @@ def push(
                 progress=progress,
             )
     show(result, as_json, of_push)
+
+
+@annotate.command()
+@click.argument("dataset", required=False)
+@url_option
+@click.option("--project", metavar="TITLE", help="Only the project of this title.")
+@click.option(
+    "--pick", metavar="RULE", help="Whose caption holds: latest, or reviewer=NAME.  [default: as last, latest]"
+)
+@person_option
+@catalog_option
+@json_option
+@catch_errors
+def pull(
+    dataset: str | None,
+    url: str | None,
+    project: str | None,
+    pick: str | None,
+    person: str | None,
+    catalog: Path,
+    as_json: bool,
+) -> None:
+    """Bring people's captions back from Label Studio, of every project or of DATASET's.
+
+    Every revision of every annotation seen is kept, with person, time, how long it took, and the caption it was made
+    from; work done while nothing was pulling arrives at the next pull.
+
+    \b
+    What becomes of an answer:
+      a caption          goes into the set, if --pick picks it where several people captioned an image
+      image rejected     the same, and the image stays out of snapshots (but with --keep-rejected)
+      emptied caption    never makes a caption empty: as if there were no annotation; listed by status
+      skip, draft        no answer (yet); skips are counted
+      edit later         a new revision, also after a commit: versions never change
+      deleted            the next annotation speaks for the image, else its caption is taken out; history keeps it
+      task deleted       what was answered stays here; push doesn't ask again
+      user removed       the work stays, under the name last known
+
+    \b
+    Example:
+      curator annotate pull
+      curator annotate pull --watch
+      curator annotate pull openmoji --pick reviewer=ana@example.org
+    """
+    from curator.annotate.revisions import Rule
+    from curator.annotate.round import pull_all
+    from curator.annotate.show import of_pull_all
+    from curator.person import user_name
+
+    rule = Rule.parse(pick) if pick else None
+    with progress_bar(as_json) as progress:
+        result = pull_all(catalog, url, dataset, project, rule, person or user_name(), progress)
+    show(result, as_json, of_pull_all)
+    if result.failures:
+        fail(result.failures[0].kind, result.failures[0].message, 1, as_json)

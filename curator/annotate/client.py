@@ -27,6 +27,7 @@ ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 0.5
 PAGE = 500
 ACCESS_TOKEN_SECONDS = 240  # of the 300 it lives
+Condition = tuple[str, str, Any, str]  # field, operator, value, type: as Label Studio's filters name them
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"  # to the letter: anything else is a 500 in a filter
 
 
@@ -139,18 +140,20 @@ class LabelStudio:
         return str(answer["tasks"][0]["updated_at"]) if answer["tasks"] else None
 
     def tasks(
-        self, project_id: int, include: str, query: Mapping[str, Any] | None = None, page_size: int = PAGE
+        self, project_id: int, include: str, *conditions: Condition, page_size: int = PAGE
     ) -> Iterator[list[dict[str, Any]]]:
-        """All tasks that `query` selects, page by page, ordered by id unless it says otherwise.
+        """All tasks that the conditions hold for, page by page, ordered by id.
 
-        For queries whose rows don't move while they are read; changes are read by their time (`tasks_since`).
+        Each page begins after the last id seen, so that nothing is missed where rows come and go meanwhile.
         """
-        ordered = {"ordering": ["tasks:id"], **(query or {})}
-        for page in itertools.count(1):
-            answer = self._tasks(project_id, include, ordered, page_size, page)
-            if answer["tasks"]:
-                yield answer["tasks"]
-            if len(answer["tasks"]) < page_size or page * page_size >= answer["total"]:
+        last = 0
+        while True:
+            query = {"ordering": ["tasks:id"], **where(*conditions, ("id", "greater", last, "Number"))}
+            tasks = self._tasks(project_id, f"id,{include}", query, page_size)["tasks"]
+            if tasks:
+                yield tasks
+                last = int(tasks[-1]["id"])
+            if len(tasks) < page_size:
                 return
 
     def tasks_since(
@@ -164,8 +167,7 @@ class LabelStudio:
         page = 1
         while True:
             query = {"ordering": ["tasks:updated_at"], **where(("updated_at", "greater_or_equal", since, "Datetime"))}
-            answer = self._tasks(project_id, include, query, page_size, page)
-            tasks = answer["tasks"]
+            tasks = self._tasks(project_id, f"id,updated_at,{include}", query, page_size, page)["tasks"]
             if tasks:
                 yield tasks
             if len(tasks) < page_size:
@@ -176,7 +178,7 @@ class LabelStudio:
     def _tasks(
         self, project_id: int, include: str, query: Mapping[str, Any], page_size: int, page: int = 1
     ) -> dict[str, Any]:
-        """One page; a page past the end, which Label Studio answers with 404, is empty."""
+        """One page; a page past the end, which is a 404 there, is empty."""
         params = {
             "project": project_id,
             "fields": "all",
@@ -357,13 +359,13 @@ class _TryAgain(Exception):
         self.message, self.final, self.cause, self.arrived, self.pause = message, final, cause, arrived, pause
 
 
-def where(*conditions: tuple[str, str, Any, str], any_of: bool = False) -> dict[str, Any]:
-    """A query on tasks: (field, operator, value, type) each; all must hold, or one with `any_of`."""
+def where(*conditions: Condition) -> dict[str, Any]:
+    """A query on tasks that all conditions must hold for."""
     items = [
         {"filter": f"filter:tasks:{field}", "operator": operator, "value": value, "type": kind}
         for field, operator, value, kind in conditions
     ]
-    return {"filters": {"conjunction": "or" if any_of else "and", "items": items}}
+    return {"filters": {"conjunction": "and", "items": items}}
 
 
 def _said(response: httpx.Response) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 LOOKS = (1.0, 2.0, 4.0, 8.0)  # seconds before each look for a project that may have been made
 MARK = "amatl:"
+
+
+class ProjectGone(NotThere):
+    """The project is gone from Label Studio. Make a new one with: curator annotate push"""
 
 
 @dataclass(frozen=True)
@@ -48,17 +53,24 @@ def record_of(catalog: Catalog, dataset: str, target_set: str, title: str) -> di
     return next((r for r in records(catalog) if (r["dataset"], r["target_set"], r["title"]) == wanted), None)
 
 
-def find(client: LabelStudio, record: Mapping[str, Any]) -> int | None:
-    """The number our project has there; None where it isn't there (any more)."""
-    mark, number = MARK + record["project_key"], record["label_studio_id"]
+def here(client: LabelStudio, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Our project as it is there, wherever it moved to. Raises ProjectGone."""
+    number = record["label_studio_id"]
     if number is not None:
         try:
-            if mark in (client.project(number).get("description") or "") or _is_ours(client, number, record):
-                return int(number)
+            found = client.project(number)
+            if _mark(record) in (found.get("description") or "") or _is_ours(client, found, record):
+                return found
         except NotThere:
             pass
-    titled = client.projects_titled(record["title"])
-    return next((int(found["id"]) for found in titled if mark in (found.get("description") or "")), None)
+    for titled in client.projects_titled(record["title"]):
+        if _mark(record) in (titled.get("description") or ""):
+            return client.project(int(titled["id"]))
+    raise ProjectGone(
+        f"{record['dataset']}/{record['target_set']}: the project {record['title']!r} is gone from Label Studio at "
+        f"{client.url}. What was pulled is kept; a new one is made by: "
+        f"curator annotate push {record['dataset']} --set SET --to {record['target_set']}"
+    )
 
 
 def find_or_make(
@@ -66,8 +78,9 @@ def find_or_make(
 ) -> Place:
     """Our project for these three; made where there is none, or where it was deleted."""
     record = record_of(catalog, dataset, target_set, title)
-    if record and (number := find(client, record)) is not None:
-        return Place(record["project_key"], number)
+    if record:
+        with suppress(ProjectGone):
+            return Place(record["project_key"], int(here(client, record)["id"]))
     replaced = record["label_studio_id"] if record else None
     key = (
         record["project_key"] if record and replaced is None else _new_key(catalog, dataset, target_set, title, person)
@@ -111,12 +124,18 @@ def _change(client: LabelStudio, place: Place, changes: Mapping[str, Any]) -> No
         ) from error
 
 
-def _is_ours(client: LabelStudio, number: int, record: Mapping[str, Any]) -> bool:
+def _mark(record: Mapping[str, Any]) -> str:
+    return f"{MARK}{record['project_key']}"
+
+
+def _is_ours(client: LabelStudio, found: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
     """Whether a project whose description lost the key is ours all the same: it has the title and our kind of tasks."""
-    title = client.project(number).get("title")
-    first = next(client.tasks(number, "id,data", page_size=1), [])
+    if MARK in (found.get("description") or ""):
+        return False  # another catalog's
+    first = next(client.tasks(int(found["id"]), "data", page_size=1), [])
     data = first[0].get("data") or {} if first else {}
-    return title == record["title"] and data.get("dataset") == record["dataset"] and "image_sha256" in data
+    same_title = found.get("title") == record["title"]
+    return same_title and data.get("dataset") == record["dataset"] and "image_sha256" in data
 
 
 def _new_key(catalog: Catalog, dataset: str, target_set: str, title: str, person: str) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from curator.annotate.client import LabelStudio, LabelStudioFailed, NotThere, Uncertain, where
+from curator.annotate.client import LabelStudio, LabelStudioFailed, NotThere, Uncertain
 from curator.annotate.images import key_id, make_previews, signed_url
 from curator.annotate.page import CAPTION, IMAGE, labeling_config, prediction
 from curator.annotate.plan import Material, Plan, Signing, Task, plan
@@ -111,8 +111,8 @@ class Sender:
         """Adds this version's captions to tasks that show another's."""
         version = self.record.model_version
         if tasks:
-            query = where(("predictions_model_versions", "contains", [version], "List"))
-            pages = self.client.tasks(self.number, "id,predictions", query)
+            some = ("predictions_model_versions", "contains", [version], "List")
+            pages = self.client.tasks(self.number, "predictions", some)
             have = {raw["id"] for page in pages for raw in page if _proposes(raw, version)}
             self._noted([task for task in tasks if task.task_id in have])
             tasks = [task for task in tasks if task.task_id not in have]
@@ -144,7 +144,7 @@ class Sender:
         have: set[int] = set()
         for seconds in LOOKS:
             self.client.pause(seconds)
-            pages = by_ids(self.client, self.number, [task.task_id for task in batch], "id,predictions")
+            pages = by_ids(self.client, self.number, [task.task_id for task in batch], "predictions")
             have = {raw["id"] for page in pages for raw in page if _proposes(raw, self.record.model_version)}
             if len(have) == len(batch):
                 break

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from curator.annotate.pull import PullResult
     from curator.annotate.push import PushResult
+    from curator.annotate.round import PullAllResult
 
 
 def of_push(result: PushResult) -> str:
@@ -40,6 +42,43 @@ def of_push(result: PushResult) -> str:
     lines.append(figure(result.tasks, f"tasks now, their images shown until {result.expires_at[:10]}"))
     lines += [click.style(f"\nNote: {note}", fg="yellow") for note in result.notes]
     return "\n".join([*lines, "", "Next: curator annotate pull"])
+
+
+OUTCOMES = {
+    "captioned": "captioned",
+    "rejected": "image rejected",
+    "emptied": "emptied: no caption taken from them",
+    "skipped": "skipped",
+    "unreadable": "unreadable: the labeling page had been changed",
+}
+
+
+def of_pull(result: PullResult) -> str:
+    """What was new, what became of it, how the set stands."""
+    head = f"{click.style(result.target, bold=True)} from project {result.project}: "
+    if not result.changed:
+        lines = [f"{head}nothing new"]
+    else:
+        lines = [f"{head}{_count(result.images, 'image')} changed", ""]
+        lines += figures({"new": result.new, "edited": result.edited, "deleted": result.deleted})
+        lines += [f"{'':11}{count:,} {OUTCOMES[outcome]}" for outcome, count in result.outcomes.items()]
+    if result.tasks_gone:
+        lines.append(figure(result.tasks_gone, "tasks deleted in Label Studio; what was answered stays here", "yellow"))
+    if result.strangers:
+        lines.append(figure(result.strangers, "tasks there that aren't of this dataset, passed over", "yellow"))
+    lines += [figure(result.captions, f"captions in {result.target} now, {result.uncommitted:,} uncommitted")]
+    if result.changed and result.uncommitted:
+        lines += ["", f'Next: curator commit {result.target} -m "..."']
+    return "\n".join(lines)
+
+
+def of_pull_all(result: PullAllResult) -> str:
+    """A block a project."""
+    return "\n\n".join(of_pull(pulled) for pulled in result.pulled)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def figures(counts: dict[str, int]) -> list[str]:

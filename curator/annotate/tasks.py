@@ -14,14 +14,14 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from curator.annotate.client import LabelStudio, where
+from curator.annotate.client import LabelStudio
 from curator.annotate.images import key_id, signed_url
 from curator.annotate.plan import Material, Task
 
 if TYPE_CHECKING:
     from curator.catalog import Catalog
 
-FULL = "id,data,predictions,total_annotations,cancelled_annotations,draft_exists"
+FULL = "data,predictions,total_annotations,cancelled_annotations,draft_exists"
 IDS_A_REQUEST = 200
 IDS_A_PAGE = 2_000
 ADDRESS = re.compile(r"(?P<base>.+)/previews/[0-9a-f]{64}\.jpg\?expires=(?P<expires>[0-9]{1,11})&")
@@ -86,8 +86,8 @@ def reconcile(client: LabelStudio, number: int, ledger: Ledger) -> None:
 def look_for(client: LabelStudio, number: int, ledger: Ledger) -> None:
     """Finds what an import that nobody can tell of left: tasks newer than all on record."""
     newest = max(ledger.alive, default=0)
-    query = where(("id", "greater", newest, "Number"))
-    adopt(ledger, [task for page in client.tasks(number, FULL, query) for task in page])
+    newer = client.tasks(number, FULL, ("id", "greater", newest, "Number"))
+    adopt(ledger, [task for page in newer for task in page])
 
 
 def by_ids(
@@ -96,7 +96,7 @@ def by_ids(
     """These tasks, some at a time; those that are gone are left out."""
     for first in range(0, len(task_ids), IDS_A_REQUEST):
         chunk = list(task_ids[first : first + IDS_A_REQUEST])
-        yield from client.tasks(number, include, where(("id", "in_list", chunk, "Number")), IDS_A_REQUEST)
+        yield from client.tasks(number, include, ("id", "in_list", chunk, "Number"))
 
 
 def adopt(ledger: Ledger, found: Iterable[Mapping[str, Any]]) -> None:

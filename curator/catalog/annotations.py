@@ -78,6 +78,10 @@ class Annotations(Connection):
         """
         return self._read("annotations_of_tasks", rows, project_key=project_key)
 
+    def annotated_tasks(self, project_key: str) -> dict[int, int]:
+        """How many annotations each task has that ever had one, without skipped and deleted ones, gone tasks aside."""
+        return dict(self._read("annotated_tasks", project_key=project_key).iter_rows())
+
     def annotations_of_images(self, dataset: str, target_set: str, rows: pl.DataFrame) -> pl.DataFrame:
         """How each annotation of some images (`rows`: image_sha256) stands, in every project of the set.
 

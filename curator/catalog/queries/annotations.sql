@@ -58,6 +58,15 @@ FROM current_annotations
 WHERE project_key = $project_key AND task_id IN (SELECT task_id FROM rows)
 ORDER BY revision_id;
 
+-- name: annotated_tasks
+-- How many annotations each task of a project has that Label Studio counts too: not skipped, and the task is there.
+SELECT a.task_id, count(*) FILTER (WHERE a.outcome NOT IN ('skipped', 'deleted')) AS annotations
+FROM current_annotations AS a
+LEFT JOIN current_tasks AS t ON t.project_key = a.project_key AND t.task_id = a.task_id
+WHERE a.project_key = $project_key AND NOT coalesce(t.gone, false)
+GROUP BY a.task_id
+ORDER BY a.task_id;
+
 -- name: annotations_of_images
 -- How each annotation of some images (rows: image_sha256) stands, in every project that refines them into a set.
 SELECT a.revision_id, a.project_key, a.task_id, a.annotation_id, a.image_sha256, a.outcome, a.verdict, a.text, a.person,

@@ -87,6 +87,7 @@ def train_command(as_json: bool, **values: Any) -> None:
 @click.option("--steps", type=click.IntRange(1, 1000), help="Denoising steps.  [default: the run's]")
 @click.option("--guidance-scale", type=click.FloatRange(min=0), help="1 is no guidance.  [default: the run's]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Pictures at once.")
+@click.option("--base", help="Where the base of a LoRA is now.  [default: where it was]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True)
 @json_option

@@ -261,6 +261,8 @@ class Run:
             "run": self.report.name,
             "snapshot": self.report.snapshot.identity,
             "captions": self.report.captions,
+            "images": str(self.report.snapshot.train_images),
+            "method": self.config.method,
             "base": self.report.base.digest,
             "base_name": self.report.base.name,
             "epoch": str(epoch),

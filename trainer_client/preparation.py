@@ -12,7 +12,7 @@ from schemas.errors import AmatlError, BadOption
 from schemas.progress import Progress
 from schemas.run import Cost, Prompt, RunReport
 from schemas.snapshot import SPLITS
-from trainer_client import methods, record, start
+from trainer_client import lineage, methods, record, start
 from trainer_client.baseline import Baseline
 from trainer_client.cache import Latents, TextEmbeddings, cache_latents, cache_text, default_folder
 from trainer_client.check import examine, truncation
@@ -141,6 +141,7 @@ def _report(
         snapshot=record.snapshot_ref(snapshot),
         captions=config.captions or "",
         base=record.base_ref(family),
+        lineage=lineage.of_family(family),
         config=values,
         config_digest=record.config_digest(facts),
         environment=record.environment(family),

@@ -57,13 +57,26 @@ def load(
     if start.adapter is None:
         family = load_family(start.base, device, dtype, revision, resolution_px)
     else:
-        name, revision = _base_of(start, under), start.adapter.base.revision
-        family = load(name, device, dtype, revision, resolution_px)
-        methods.bake(family)
-        _refuse_other_base(start, family)
+        revision = start.adapter.base.revision
+        family = load_under(start, under, device, dtype, resolution_px)
         methods.attach(family, Path(start.base), start.adapter)
         family.located = Path(start.base)
     family.base, family.revision = base, revision
+    return family
+
+
+def load_under(
+    start: Start,
+    under: str | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    resolution_px: int | None = None,
+) -> Family:
+    """The base of an adapter, without it. Raises as `load` does."""
+    assert start.adapter is not None
+    family = load(_base_of(start, under), device, dtype, start.adapter.base.revision, resolution_px)
+    methods.bake(family)
+    _refuse_other_base(start, family)
     return family
 
 

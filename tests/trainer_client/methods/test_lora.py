@@ -207,7 +207,9 @@ def test_the_base_is_looked_for_and_checked(
     weights = load_file(other / "unet/diffusion_pytorch_model.safetensors")
     from safetensors.torch import save_file
 
-    save_file({n: t + 1 for n, t in weights.items()}, other / "unet/diffusion_pytorch_model.safetensors", {"format": "pt"})
+    save_file(
+        {n: t + 1 for n, t in weights.items()}, other / "unet/diffusion_pytorch_model.safetensors", {"format": "pt"}
+    )
     with pytest.raises(BadDocument, match=r"was trained on .* with digest [0-9a-f]{12}; .*other has"):
         pictures(tmp_path / "lora", under=str(other))
 

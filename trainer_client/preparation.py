@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from schemas.document import now
+from schemas.edge import duration
 from schemas.errors import AmatlError, BadOption
 from schemas.progress import Progress
 from schemas.run import Cost, Prompt, RunReport
@@ -16,7 +17,6 @@ from trainer_client import lineage, methods, record, start
 from trainer_client.baseline import Baseline
 from trainer_client.cache import Latents, TextEmbeddings, cache_latents, cache_text, default_folder
 from trainer_client.check import examine, truncation
-from trainer_client.clock import duration
 from trainer_client.dataset import Row, Snapshot
 from trainer_client.device import choose_device
 from trainer_client.draws import TrainingSet

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from schemas.document import now
+from schemas.edge import duration
 from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
 from schemas.run import Checkpoint, EpochRecord, RunReport
 from trainer_client import lineage, record
 from trainer_client.assess import draw, evaluate, write_references
 from trainer_client.checkpoint import NotSaved, save_checkpoint
-from trainer_client.clock import Clock, Ledger, duration
+from trainer_client.clock import Clock, Ledger
 from trainer_client.draws import epoch_steps
 from trainer_client.interrupt import StopRequest
 from trainer_client.learner import Learner

@@ -15,13 +15,22 @@ The contract, for a table strategy (an expression over metadata) and a model str
     def caption(batch: polars.DataFrame, options) -> polars.DataFrame:
         \"\"\"One row out for each row in, same order: see `captions`.\"\"\"
 
+or, for a model, instead of `caption`:
+
+    def machine(options) -> Machine:
+        \"\"\"Loads it: see curator.machines. Called only when there is a picture to caption.\"\"\"
+
 and where it needs them:
 
     IMPORTS = True                    # captions are brought in from outside, so `--by NAME` may make them a person's
     LOCATIONS = frozenset({"file"})   # options that say where to look, not what to write: left out of the digest
+    PACE = frozenset({"batch_size"})  # options that say how fast, not what to write: left out of the digest
     def read(images, options) -> Reading    # per-image data from outside the catalog, as columns; rows it rejects
     def model(options) -> Model | None      # the model and its exact revision: recorded, and part of the digest
     def warnings(options) -> list[str]      # what a person should hear before the captions are made
+
+A field is one of the images' metadata, one that every image has (`file_name`, `file_stem`, `folder`, `format`,
+`width_px`, `height_px`), or the image's caption in another set: `caption.SET` as it is now, `caption.SET@n` a version.
 
 `batch` has the columns `image_sha256`, `image_path` (where the picture can be opened) and those that `fields` named.
 Metadata columns are text, or lists of text where any image's metadata has a list there; null where an image has none.
@@ -101,12 +110,18 @@ class Captioner:
     warnings: Callable[[Any], list[str]]
     imports: bool
     locations: frozenset[str]
+    pace: frozenset[str]
     batch_size: int
 
     @property
     def summary(self) -> str:
         """The first line of its help."""
         return self.help.partition("\n")[0]
+
+    def written_by(self, options: Any) -> dict[str, Any]:
+        """The options that decide what is written, as JSON values: all but its LOCATIONS and PACE."""
+        made: dict[str, Any] = options.model_dump(mode="json", exclude=set(self.locations | self.pace))
+        return made
 
 
 def captions(text: pl.Series, reason: pl.Series | str = "", failed: pl.Series | bool = False) -> pl.DataFrame:
@@ -173,6 +188,7 @@ def from_module(name: str, module: ModuleType) -> Captioner:
         warnings=getattr(module, "warnings", lambda options: []),
         imports=getattr(module, "IMPORTS", False),
         locations=getattr(module, "LOCATIONS", frozenset()),
+        pace=getattr(module, "PACE", frozenset()),
         batch_size=getattr(module, "BATCH_SIZE", TABLE_BATCH),
     )
 

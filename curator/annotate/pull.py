@@ -116,7 +116,7 @@ class _Reader:
         self.parents: dict[str, dict[str, int]] = {}
         self.people: dict[int, str] | None = None
         rows = catalog.annotation_tasks(record["project_key"])
-        self.image_of = dict(rows.select("task_id", "image_sha256").iter_rows())
+        self.image_of: dict[int, str] = dict(rows.select("task_id", "image_sha256").iter_rows())
         self.alive = set(rows.filter(~rows["gone"])["task_id"])
         self.in_dataset: set[str] | None = None
 
@@ -223,8 +223,7 @@ class _Reader:
         if self.people is None:
             last_known = self.catalog.annotation_people(self.record["project_key"])
             self.people = last_known | {number: name for number, name in self.client.people().items() if name}
-        known: dict[int, str] = self.people
-        return known.get(person_id)
+        return self.people.get(person_id)
 
     def gone(self, total: int) -> set[int] | None:
         """Tasks that were deleted there; None where there was no reason to look."""

@@ -1,4 +1,4 @@
-"""What the catalog knows of Label Studio: projects, tasks, annotations; one method a query."""
+"""What the catalog knows of Label Studio: projects, tasks, annotations; one method a query: queries/annotations.sql."""
 
 from __future__ import annotations
 

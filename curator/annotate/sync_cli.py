@@ -115,8 +115,8 @@ def pull(
     \b
     What becomes of an answer:
       a caption          goes into the set, if --pick picks it where several people captioned an image
-      image rejected     the same, and the image stays out of snapshots (but with --keep-rejected)
-      emptied caption    never makes a caption empty: as if there were no annotation; listed by status
+      image rejected     the same, and the image counts as rejected
+      emptied caption    never makes a caption empty: as if there were no annotation
       skip, draft        no answer (yet); skips are counted
       edit later         a new revision, also after a commit: versions never change
       deleted            the next annotation speaks for the image, else its caption is taken out; history keeps it
@@ -126,7 +126,6 @@ def pull(
     \b
     Example:
       curator annotate pull
-      curator annotate pull --watch
       curator annotate pull openmoji --pick reviewer=ana@example.org
     """
     from curator.annotate.revisions import Rule

@@ -13,12 +13,14 @@ from curator.captioners import Model
 from curator.catalog import Catalog
 from curator.machines import CannotCaption, MachineFailed, Written
 from tests.curator.fill import add_images, sha
+from tests.curator.lab import empty_catalog
 from tests.curator.machines.fake import Robot, install
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    with Catalog.create(tmp_path / "lab.duckdb") as opened:
+    (tmp_path / "lab.duckdb").write_bytes(empty_catalog())
+    with Catalog(tmp_path / "lab.duckdb") as opened:
         add_images(opened, "zoo", [{"name": f"animal {number}"} for number in range(6)])
         yield opened
 

@@ -9,8 +9,9 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from schemas.comparison import Estimate
+from schemas.edge import duration
 from schemas.run import Cost, Stopping
-from trainer_client.clock import PARTS, duration
+from trainer_client.clock import PARTS
 from trainer_client.compare.bootstrap import change, difference
 
 if TYPE_CHECKING:

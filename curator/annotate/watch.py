@@ -1,8 +1,8 @@
 """Pulls again and again: every few seconds, and at once where Label Studio's webhook says that something happened.
 
 The webhook only nudges: it is answered at once, what it says isn't read, and missing one loses nothing. Between two
-looks the catalog is closed, so that other commands can have it; it is opened when something changed in Label Studio, and
-once a minute whatever Label Studio says.
+looks the catalog is closed, so that other commands can have it; it is opened when something changed in Label Studio,
+and once a minute whatever Label Studio says.
 """
 
 from __future__ import annotations

@@ -33,6 +33,8 @@ MARK = "amatl-prefer:"
 BATCH = 500
 DAYS = 90
 LIMIT = 100
+# Label Studio applies the list to tasks and to the annotations in them alike.
+FIELDS = "data,annotations,result,completed_by,was_cancelled,lead_time,updated_at"
 RENEW_WITHIN = timedelta(days=14)
 
 
@@ -336,7 +338,7 @@ def _read_back(comparison: Comparison, address: Address, progress: Progress) -> 
 
     before = {row["annotation_id"]: row for row in _answers(comparison)}
     names, rows, seen, done = comparison.client.people(), [], set[int](), 0
-    for page in comparison.client.tasks(comparison.number, "data,annotations"):
+    for page in comparison.client.tasks(comparison.number, FIELDS):
         for task in page:
             if task["id"] not in comparison.shown:
                 continue

@@ -26,6 +26,7 @@ STYLE = """
     .amatl-captions { flex: 1 1 40%; min-width: 340px; max-width: 640px; }
     .amatl-candidate { display: flex; gap: 14px; border: 1px solid #8886; border-radius: 8px; padding: 6px 14px;
       margin-bottom: 14px; align-items: baseline; }
+    .amatl-keys h4, .amatl-keys .ant-typography { font-size: 15px; font-weight: 400; opacity: 0.8; }
     .amatl-candidate .lsf-object { flex: 1; font-size: 17px; line-height: 1.45; }
 """
 
@@ -40,7 +41,10 @@ def labeling_config(candidates: int) -> str:
     </View>"""
         for number in range(1, candidates + 1)
     )
-    choices = "".join(f'\n      <Choice value="{number}" hotkey="{number}"/>' for number in range(1, candidates + 1))
+    choices = "".join(
+        f'\n      <Choice value="Caption {number}" alias="{number}" hotkey="{number}"/>'
+        for number in range(1, candidates + 1)
+    )
     return f"""<View className="amatl">
   <Style>{STYLE}  </Style>
   <View className="amatl-picture">
@@ -52,7 +56,7 @@ def labeling_config(candidates: int) -> str:
              requiredMessage="Choose first: a number, or 0 where none is better.">{choices}
       <Choice value="No difference" alias="{SAME}" hotkey="0"/>
     </Choices>
-    <Header value="{escape(keys(candidates))}" size="6"/>
+    <View className="amatl-keys"><Header value="{escape(keys(candidates))}" size="6"/></View>
   </View>
 </View>
 """

@@ -96,7 +96,7 @@ def test_a_changed_option_is_told_before_anything_is_redone(catalog: Catalog, ro
     robot.answers["0000.png"] = [RuntimeError("dead")]
     with pytest.raises(MachineFailed):
         run(catalog, {"prompt": "Name the animal."}, notice=said.append)
-    assert said == ["6 images were captioned with other options (prompt=Hm?): captioned again."]
+    assert said == ["6 images were captioned with other options (prompt=Hm?): due again."]
     result = run(catalog, {"prompt": "Name the animal."}, only="missing", notice=said.append)
     assert said[1:] == ["6 images were captioned with other options (prompt=Hm?): left as they are (--only missing)."]
     assert (result.outdated, result.new) == (6, 1)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 METHODS = {  # --method -> module
     "full": "trainer_client.methods.full",
     "lora": "trainer_client.methods.lora",
+    "dreambooth": "trainer_client.methods.dreambooth",
 }
 
 

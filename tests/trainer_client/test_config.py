@@ -40,6 +40,7 @@ FROZEN_FLAGS = [
     "--eval-timesteps",
     "--flip",
     "--guidance-scale",
+    "--initialiser",
     "--instance-prompt",
     "--json",
     "--learning-rate",
@@ -47,6 +48,7 @@ FROZEN_FLAGS = [
     "--method",
     "--min-snr-gamma",
     "--out",
+    "--patience",
     "--precision",
     "--price-per-hour",
     "--prior-weight",
@@ -62,7 +64,9 @@ FROZEN_FLAGS = [
     "--seeds",
     "--state-every-seconds",
     "--targets",
+    "--token",
     "--train-text-encoder",
+    "--vectors",
     "--warmup-steps",
     "--weight-decay",
 ]
@@ -82,6 +86,7 @@ def test_help_has_every_option_in_a_section_with_its_default() -> None:
         "Learning:",
         "LoRA:",
         "A subject:",
+        "A new word:",
         "Measures:",
         "Run:",
         "Output:",
@@ -92,7 +97,7 @@ def test_help_has_every_option_in_a_section_with_its_default() -> None:
     assert "[default: 1,2,5,15,30,45,60,70,100, up to --epochs]" in words
     assert (
         "Of AdamW. The defaults suit Stable Diffusion 1.5; full wants 1e-4 on the mini model. "
-        "[default: 1e-05 (full), 0.0001 (lora), 5e-06 (dreambooth)]" in words
+        "[default: 1e-05 (full), 0.0001 (lora), 5e-06 (dreambooth), 0.005 (textual-inversion)]" in words
     )
     assert "trainer train snapshots/all --captions template" in words
 

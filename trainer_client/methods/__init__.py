@@ -31,6 +31,7 @@ METHODS = {  # --method -> module
     "full": "trainer_client.methods.full",
     "lora": "trainer_client.methods.lora",
     "dreambooth": "trainer_client.methods.dreambooth",
+    "textual-inversion": "trainer_client.methods.textual_inversion",
 }
 
 

@@ -92,6 +92,12 @@ class TrainConfig(BaseModel):
 
     batch_size: int = _option(8, LEARNING, "Images that go through the model at once.", ge=1)
     accumulation: int = _option(1, LEARNING, "Batches whose gradients make one step.", ge=1)
+    auto_batch: bool = _option(
+        False,
+        LEARNING,
+        "Where memory is too small, send a step's images through in smaller batches; the step stays the same.",
+        decides=False,
+    )
     learning_rate: float = _by_method(
         "learning_rate",
         LEARNING,

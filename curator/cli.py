@@ -9,6 +9,7 @@ import click
 
 from curator.captions_cli import COMMANDS as CAPTION_COMMANDS
 from curator.options import catalog_option, person_option
+from curator.trust_cli import COMMANDS as TRUST_COMMANDS
 from schemas import __version__
 from schemas.edge import Program, catch_errors, json_option, progress_bar, show
 
@@ -150,7 +151,7 @@ def doctor(catalog: Path, as_json: bool) -> None:
         sys.exit(1)
 
 
-for command in CAPTION_COMMANDS:
+for command in (*CAPTION_COMMANDS, *TRUST_COMMANDS):
     main.add_command(command)
 
 

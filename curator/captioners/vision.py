@@ -20,8 +20,8 @@ Sampling (decode=sample) is keyed by seed and image: neighbours don't matter, an
 An answer cut off by max_new_tokens keeps its whole sentences (`unfinished`). Penalties of the model's own, such as
 no_repeat_ngram_size, are kept.
 
-Code that comes with a model (trust_remote_code) is never run: take versions made for transformers itself. Exercised here
-with small random weights: LLaVA (with and without a template, and JoyCaption's kind), BLIP-2, Qwen2-VL, Qwen2.5-VL,
+Code that comes with a model (trust_remote_code) is never run: take versions made for transformers itself. Tested with
+small random weights: LLaVA (with and without a template, and JoyCaption's kind), BLIP-2, Qwen2-VL, Qwen2.5-VL,
 Florence-2, GIT, ViT-GPT2, PaliGemma, Idefics3 (SmolVLM's kind). Others go the same way.
 """
 
@@ -54,11 +54,14 @@ class Options(StrategyOptions):
     max_new_tokens: int = Field(default=256, ge=1, le=8192, description="The longest answer, in tokens.")
     unfinished: Unfinished = Field(default="sentence", description=UNFINISHED_HELP)
     decode: Literal["greedy", "beams", "sample"] = Field(
-        default="greedy", description="The likeliest token each time; beam search (num_beams); or drawn (temperature, top_p, seed)."
+        default="greedy",
+        description="The likeliest token each time; beam search (num_beams); or drawn (temperature, top_p, seed).",
     )
     num_beams: int = Field(default=3, ge=2, le=32, description="Beams of decode=beams.")
     temperature: float = Field(default=0.6, gt=0, le=10, description="Of decode=sample; below 1 is less varied.")
-    top_p: float = Field(default=0.9, gt=0, le=1, description="decode=sample draws from the likeliest tokens that make up this share.")
+    top_p: float = Field(
+        default=0.9, gt=0, le=1, description="decode=sample draws from the likeliest tokens that make up this share."
+    )
     seed: int = Field(default=0, description="Of decode=sample.")
     max_pixels: int = Field(
         default=1_048_576, ge=1024, description="Pictures with more pixels are made smaller first; never larger."

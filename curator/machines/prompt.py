@@ -37,9 +37,7 @@ def _sentence(template: Template, values: list[str | None]) -> str:
     """A missing value takes the words before it with it, as `template` does."""
     pieces: list[str] = []
     for number, (part, value) in enumerate(zip(template.placeholders, values, strict=True)):
-        if number == 0:
-            pieces.append(part.before)
-        elif value and any(values[:number]):
+        if number == 0 or (value and any(values[:number])):
             pieces.append(part.before)
         pieces.append(value or "")
     return "".join([*pieces, template.after]).strip()

@@ -66,13 +66,6 @@ def _file_digest(path: Path) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _of_hub(model: str, revision: str | None) -> Source:
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(model)
-    except HFValidationError:
-        raise NotFound(f"There is no folder {model}, and it can't be the name of a model on the hub.") from None
     commit = _commit(model, revision)
     return Source(model, model, commit, commit)
 
@@ -80,11 +73,18 @@ def _of_hub(model: str, revision: str | None) -> Source:
 def _commit(model: str, revision: str | None) -> str:
     """The commit that the hub has now; where it can't be asked, the one in the cache."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         found = HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT_S)
         return str(found.sha)
+    except HFValidationError:
+        raise NotFound(f"There is no folder {model}, and it can't be the name of a model on the hub.") from None
     except RevisionNotFoundError:
         raise NotFound(f"-o revision={revision}: {model} has no such revision on the hub.") from None
     except GatedRepoError:

@@ -93,10 +93,11 @@ class Asking:
             answered = int(usage.completion_tokens) if usage else 0
         except (AttributeError, IndexError, TypeError) as error:
             raise NotACompletion from error
+        text: str | None = None
         if refusal:
-            text, reason = None, "the model refused to describe it"
+            reason: str | None = "the model refused to describe it"
         elif choice.finish_reason == "content_filter":
-            text, reason = None, FILTERED
+            reason = FILTERED
         else:
             limit = f"max_tokens={self.options.max_tokens}"
             text, reason = caption_of(content or "", choice.finish_reason == "length", self.options.unfinished, limit)
@@ -122,4 +123,6 @@ class Asking:
         if fault.wait_s is not None:
             self.pace.hold(fault.wait_s)
             return
-        await asyncio.sleep(min(LONGEST_BACK_OFF_S, self.options.back_off_s * 2 ** (tries - 1)) * random.uniform(0.5, 1))
+        await asyncio.sleep(
+            min(LONGEST_BACK_OFF_S, self.options.back_off_s * 2 ** (tries - 1)) * random.uniform(0.5, 1)
+        )

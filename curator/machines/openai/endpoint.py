@@ -1,6 +1,6 @@
 """Which server is asked, and with which key. The key is read from the environment, here and nowhere else.
 
-It is in no option, so the catalog never sees it, and it is taken out of whatever the server says before anyone reads that.
+It is in no option, so the catalog never sees it, and it is taken out of what the server says before anyone reads that.
 """
 
 from __future__ import annotations
@@ -39,20 +39,23 @@ class Endpoint:
 
 
 def find_endpoint(base_url: str | None, key_env: str) -> Endpoint:
-    """From the options and the environment. Raises BadOption where that gives no usable address or lacks the key."""
+    """From the options and the environment. Raises BadOption where that gives no usable address."""
     from_environment = os.environ.get(URL_VARIABLE, "").strip()
     if base_url is None and from_environment:
         try:
             base_url = checked_url(from_environment)
         except ValueError as error:
             raise BadOption(f"The environment's {URL_VARIABLE}: {error}.") from None
-    endpoint = Endpoint(base_url or DEFAULT_URL, key_env, os.environ.get(key_env, "").strip() or None)
+    return Endpoint(base_url or DEFAULT_URL, key_env, os.environ.get(key_env, "").strip() or None)
+
+
+def check_key(endpoint: Endpoint) -> None:
+    """Raises BadOption where a key is certainly wanted and there is none. Other servers may need none."""
     if endpoint.key is None and endpoint.host == urlsplit(DEFAULT_URL).hostname:
         raise BadOption(
-            f"{endpoint.host} wants a key, and the environment has no {key_env}: export {key_env}=..., "
-            "or ask another server: -o base_url=http://localhost:8000/v1"
+            f"{endpoint.host} wants a key, and the environment has no {endpoint.key_env}: "
+            f"export {endpoint.key_env}=..., or ask another server: -o base_url=http://localhost:8000/v1"
         )
-    return endpoint
 
 
 def checked_url(url: str) -> str:

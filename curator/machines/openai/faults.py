@@ -109,7 +109,9 @@ def _is_option(about: str) -> bool:
 
 def _about_the_key(endpoint: Endpoint) -> str:
     if endpoint.key is None:
-        return f"{endpoint.host} wants a key, and the environment has no {endpoint.key_env}: export {endpoint.key_env}=..."
+        return (
+            f"{endpoint.host} wants a key, and the environment has no {endpoint.key_env}: export {endpoint.key_env}=..."
+        )
     return f"{endpoint.host} doesn't take the key in {endpoint.key_env}: check it"
 
 

@@ -6,14 +6,15 @@ import asyncio
 import base64
 import io
 from collections import Counter
-from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from curator.machines import Item, MachineFailed, Written
 from curator.machines.openai.asking import Asking, Question
-from curator.machines.openai.endpoint import Endpoint, find_endpoint
+from curator.machines.openai.endpoint import Endpoint, check_key, find_endpoint
 from curator.machines.openai.faults import Fault
 from curator.machines.prompt import render
+from curator.machines.small import small_picture
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from curator.captioners.openai import Options
 
 SUSPICIOUS = 3  # so many images refused alike, and never one answer: it isn't the images
-Result = TypeVar("Result")
 
 
 class OpenAIMachine:
@@ -37,8 +37,8 @@ class OpenAIMachine:
 
     def prepare(self, item: Item) -> Question:
         """The picture as a small JPEG without metadata, and what is asked about it."""
-        url = _data_url(_picture(item.path), self.options.max_side_px, self.options.jpeg_quality)
         options = self.options
+        url = _data_url(small_picture(item.path, max_side_px=options.max_side_px), options.jpeg_quality)
         return Question(render(options.system, item.fields), render(options.prompt, item.fields), url)
 
     def write(self, items: Sequence[Item], prepared: Sequence[Question]) -> list[Written]:
@@ -95,7 +95,9 @@ class OpenAIMachine:
 
 def open_machine(options: Options) -> OpenAIMachine:
     """Raises BadOption where the endpoint isn't known, or its key."""
-    return OpenAIMachine(options, find_endpoint(options.base_url, options.key_env))
+    endpoint = find_endpoint(options.base_url, options.key_env)
+    check_key(endpoint)
+    return OpenAIMachine(options, endpoint)
 
 
 def _client(endpoint: Endpoint) -> AsyncOpenAI:
@@ -115,24 +117,8 @@ def _client(endpoint: Endpoint) -> AsyncOpenAI:
     )
 
 
-def _data_url(image: Image, max_side_px: int, quality: int) -> str:
-    """The picture, its longer side at most `max_side_px`, never larger than it is; as JPEG in a data URL (RFC 2397)."""
-    from PIL.Image import Resampling
-
-    scale = max_side_px / max(image.size)
-    if scale < 1:
-        width, height = (max(1, round(side * scale)) for side in image.size)
-        image = image.resize((width, height), Resampling.LANCZOS, reducing_gap=2.0)
+def _data_url(image: Image, quality: int) -> str:
+    """The picture as JPEG in a data URL (RFC 2397)."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _picture(path: str) -> Image:
-    from PIL import Image, ImageOps
-
-    with Image.open(path) as opened:
-        upright = ImageOps.exif_transpose(opened).convert("RGBA")
-    white = Image.new("RGBA", upright.size, "white")
-    white.alpha_composite(upright)
-    return white.convert("RGB")

@@ -1,4 +1,4 @@
-"""How fast to ask: at most so many requests and tokens a minute, and not at all while the server wants to be left alone.
+"""How fast to ask: so many requests and tokens a minute, and not at all while the server wants to be left alone.
 
 Requests are spaced evenly instead of in bursts: servers count over windows that nobody tells.
 """

@@ -102,7 +102,7 @@ def _for_pictures_only(source: Source, config: Any, problem: ImportError) -> Any
     """
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
-    usual = PROCESSOR_MAPPING[type(config)] if type(config) in PROCESSOR_MAPPING else None
+    usual = PROCESSOR_MAPPING.get(type(config), None)
     if usual is None or "video_processor" not in usual.get_attributes():
         raise problem
     stills: Any = type(usual.__name__, (_WithoutVideos, usual), {})

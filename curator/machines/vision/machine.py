@@ -1,4 +1,4 @@
-"""The machine of the strategy `vision`: pictures and prompts are made ready on threads, a model generates in batches."""
+"""The machine of the strategy `vision`: threads make pictures and prompts ready, a model generates in batches."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from torch import Tensor
 from curator.machines import DoesNotFit, Item, MachineFailed, Written
 from curator.machines.answer import caption_of
 from curator.machines.prompt import render
+from curator.machines.small import small_picture
 from curator.machines.vision.reader import Reader
 from curator.machines.vision.sampling import Draws, Overflow
 from curator.machines.vision.stacking import TOKENS, Inputs, Padding, groups, stack
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from curator.captioners.vision import Options
 
 COUNTS_FROM_THE_LEFT = {"blip", "git", "kosmos-2", "pix2struct"}
@@ -47,7 +46,7 @@ class VisionMachine:
     def prepare(self, item: Item) -> Prepared:
         """Reads the picture, and asks about it in the model's own way."""
         prompt = render(self.options.prompt, item.fields)
-        return Prepared(self.reader.inputs(_picture(item.path, self.options.max_pixels), prompt))
+        return Prepared(self.reader.inputs(small_picture(item.path, max_pixels=self.options.max_pixels), prompt))
 
     def write(self, items: Sequence[Item], prepared: Sequence[Prepared]) -> list[Written]:
         """Pictures of one shape together; each is decoded as if it were alone."""
@@ -131,7 +130,7 @@ class VisionMachine:
         """Each row without prompt, start token, and what comes after its end."""
         prompt_BL = batch.get("decoder_input_ids" if self.model.config.is_encoder_decoder else TOKENS)
         length = 0 if prompt_BL is None else prompt_BL.shape[1]
-        if length and tokens_BL.shape[1] >= length and torch.equal(tokens_BL[:, :length], prompt_BL):
+        if prompt_BL is not None and torch.equal(tokens_BL[:, :length], prompt_BL):
             tokens_BL = tokens_BL[:, length:]
         elif self.model.config.is_encoder_decoder:
             tokens_BL = tokens_BL[:, 1 + length :]
@@ -192,19 +191,3 @@ def _decoder_end(model: Any) -> int | None:
 
 def _pad_token(tokenizer: Any, ends: set[int]) -> int:
     return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0))
-
-
-def _picture(path: str, max_pixels: int) -> Image:
-    """The picture upright, in RGB, on white; smaller where it has more than `max_pixels`."""
-    from PIL import Image, ImageOps
-
-    with Image.open(path) as opened:
-        upright = ImageOps.exif_transpose(opened).convert("RGBA")
-    white = Image.new("RGBA", upright.size, "white")
-    white.alpha_composite(upright)
-    image = white.convert("RGB")
-    shrink = (max_pixels / (image.width * image.height)) ** 0.5
-    if shrink >= 1:
-        return image
-    size = (max(1, round(image.width * shrink)), max(1, round(image.height * shrink)))
-    return image.resize(size, Image.Resampling.LANCZOS)

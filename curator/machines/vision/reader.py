@@ -1,8 +1,8 @@
 """What stands between a picture with a question and a model's tokens: its processor, asked the way this model wants it.
 
 Three ways there are: a chat template, where the model has one; the prompt as it is (task tokens of Florence-2, the
-beginning of a caption); and models without a processor of their own, which take the picture alone. Which it is, is tried
-out on a blank picture when the model is loaded, so that what can't work fails before the first image.
+beginning of a caption); and models without a processor of their own, which take the picture alone. Which it is, is
+tried out on a blank picture when the model is loaded, so that what can't work fails before the first image.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Reader:
         self._form = self._found_out(prompt)
 
     def inputs(self, image: Image, prompt: str) -> Inputs:
-        """The model's arguments for one picture (RGB) and one prompt; leading dimensions are those of a batch of one."""
+        """The model's arguments for one picture (RGB) and one prompt, as a batch of one."""
         return self._processed(image, self._texts(prompt)[self._form])
 
     def words(self, tokens: Sequence[int]) -> str:

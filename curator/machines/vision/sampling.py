@@ -1,4 +1,4 @@
-"""Sampling that is a pure function of (seed, image, step): neighbours, their number and their order don't matter.
+"""Sampling inside transformers' `generate`, keyed by the image (curator.machines.sampling), and a look at its numbers.
 
 `generate` decodes greedily; the draw happens here, as the last thing done to the scores: every token but the one drawn
 is forbidden. So penalties of the model's own stay as they are, and no random state is shared.
@@ -7,16 +7,11 @@ is forbidden. So penalties of the model's own stay as they are, and no random st
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 
 import torch
 from torch import Tensor
 
-
-def uniform(seed: int, image_sha256: str, step: int) -> float:
-    """A number in [0, 1), the same on every device: 53 bits of a hash."""
-    word = int.from_bytes(sha256(f"{seed}/{image_sha256}/{step}".encode()).digest()[:8])
-    return (word >> 11) / (1 << 53)
+from curator.machines.sampling import draw, uniform
 
 
 class Draws:
@@ -34,21 +29,8 @@ class Draws:
         return torch.full_like(scores_BV, -torch.inf).scatter_(1, drawn_B1, 0.0)
 
 
-def draw(scores_BV: Tensor, top_p: float, numbers_B: Tensor) -> Tensor:
-    """One token a row, int64 (B, 1): nucleus sampling (Holtzman et al. 2020) by inversion.
-
-    The nucleus is the fewest tokens, most likely first, whose probabilities reach `top_p`.
-    """
-    likely_BV, tokens_BV = scores_BV.softmax(-1).sort(dim=-1, descending=True, stable=True)
-    up_to_BV = likely_BV.cumsum(-1)
-    size_B1 = (up_to_BV - likely_BV < top_p).sum(-1, keepdim=True)
-    mass_B1 = up_to_BV.gather(1, size_B1 - 1)
-    place_B1 = (up_to_BV <= numbers_B[:, None] * mass_B1).sum(-1, keepdim=True)
-    return tokens_BV.gather(1, torch.minimum(place_B1, size_B1 - 1))
-
-
 class Overflow:
-    """Called by `generate` at each step: notes at the first which rows aren't numbers any more (float16 passes 65,504)."""
+    """Called by `generate` at each step: notes at the first which rows aren't numbers (float16 ends at 65,504)."""
 
     def __init__(self) -> None:
         self.rows: list[bool] = []

@@ -1,6 +1,6 @@
 """From the inputs of single pictures to batches: what can be stacked together, and how.
 
-A processor is called a picture at a time, on the threads that prepare. Texts are padded, on the side the model can bear;
+A processor is called a picture at a time, on the threads that prepare. Texts are padded, on the side the model bears;
 pictures never: those of other shapes go into another batch. So a neighbour changes nothing but the last bits of a sum.
 """
 
@@ -31,7 +31,7 @@ def groups(prepared: Sequence[Inputs], padding: Padding) -> list[list[int]]:
 
 
 def _shape_of(inputs: Inputs, padding: Padding, place: int) -> Any:
-    """Equal where two can be stacked. Of what isn't text, the first dimension counts pictures or patches: it may differ."""
+    """Equal where two can be stacked. Where it isn't text, the first dimension counts pictures or patches: any goes."""
     shape: list[Any] = []
     for name, value in sorted(inputs.items()):
         if not isinstance(value, Tensor):

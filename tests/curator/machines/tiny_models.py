@@ -136,7 +136,7 @@ def qwen2_5_vl(folder: Path) -> Path:
 
 
 def _qwen(folder: Path, config_class: Any, model_class: Any, vision: dict[str, Any], processor: str) -> Path:
-    """Its processor can't be made here without torchvision, as it wants one for videos: the files are written by hand."""
+    """Its processor wants torchvision, for videos, so that none can be made here: the files are written by hand."""
     from transformers import Qwen2VLImageProcessorPil
 
     names = ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"]

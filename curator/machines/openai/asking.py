@@ -7,6 +7,8 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from openai import omit
+
 from curator.machines import MachineFailed, Written
 from curator.machines.answer import caption_of
 from curator.machines.openai.endpoint import Endpoint
@@ -41,6 +43,7 @@ class Asking:
         self.at_once = asyncio.Semaphore(options.concurrency)
         self.has_answered = False
         self._limit_name = "max_tokens"
+        self._headers: dict[str, Any] = {} if endpoint.key else {"Authorization": omit}
 
     async def ask(self, question: Question) -> tuple[Written, Fault | None]:
         """What came of it, and the fault that made an end of it. Raises MachineFailed where asking on is pointless."""
@@ -65,7 +68,9 @@ class Asking:
         async with self.at_once:
             set_aside = await self.pace.turn()
             async with asyncio.timeout(self.options.timeout_s):
-                completion = await self.client.chat.completions.create(**self._request(question))
+                completion = await self.client.chat.completions.create(
+                    **self._request(question), extra_headers=self._headers
+                )
         written = self._read(completion)
         self.has_answered = True
         self.pace.used(set_aside, written.input_tokens + written.output_tokens)

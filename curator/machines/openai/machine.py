@@ -104,9 +104,9 @@ def _client(endpoint: Endpoint) -> AsyncOpenAI:
     """One that retries nothing by itself, and sends a key to no one it isn't for."""
     from openai import AsyncOpenAI, omit
 
-    headers: dict[str, Any] = {} if endpoint.key else {"Authorization": omit}
+    headers: dict[str, Any] = {}
     if endpoint.host != "api.openai.com":
-        headers |= {"OpenAI-Organization": omit, "OpenAI-Project": omit}
+        headers = {"OpenAI-Organization": omit, "OpenAI-Project": omit}
     return AsyncOpenAI(
         api_key=endpoint.key or "none",
         admin_api_key="",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from curator.annotate_cli import annotate
 from curator.captions_cli import COMMANDS as CAPTION_COMMANDS
 from curator.options import catalog_option, person_option
 from curator.trust_cli import COMMANDS as TRUST_COMMANDS
@@ -153,6 +154,8 @@ def doctor(catalog: Path, as_json: bool) -> None:
 
 for command in (*CAPTION_COMMANDS, *TRUST_COMMANDS):
     main.add_command(command)
+
+main.add_command(annotate)
 
 
 @main.command()

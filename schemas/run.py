@@ -50,6 +50,20 @@ class BaseModelRef(Part):
     revision: str | None = None
 
 
+class Ancestor(Part):
+    """A model in the line a run descends from: one from elsewhere, or what an earlier run or merge of ours made."""
+
+    name: str = Field(description="Folder or hub name as given; of a run or merge of ours, its name.")
+    digest: Sha256 = Field(description="Of its weights, as `base.digest` of what was made of it.")
+    method: str | None = Field(
+        default=None, description="How it was made; null: not by us.", examples=["full", "merge"]
+    )
+    epoch: int | None = Field(default=None, description="The checkpoint taken.")
+    snapshot: Sha256 | None = Field(default=None, description="Identity of the snapshot it was trained on.")
+    captions: str | None = None
+    config_digest: Sha256 | None = None
+
+
 class Grid(Part):
     """A picture of tiles, row by row: rows are prompts, columns are seeds (for references: one row of images)."""
 
@@ -141,6 +155,9 @@ class RunReport(Document):
     snapshot: SnapshotRef
     captions: str = Field(description="The track trained on.")
     base: BaseModelRef
+    lineage: list[Ancestor] = Field(
+        default_factory=list, description="Every model on the way to the base, oldest first; the last is the base."
+    )
     config: dict[str, Any] = Field(description="The whole resolved configuration.")
     config_digest: Sha256
     environment: dict[str, str] = Field(description="Device, versions, host platform.")

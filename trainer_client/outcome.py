@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from schemas.edge import duration
 from schemas.run import Cost
-from trainer_client.clock import PARTS, duration
+from trainer_client.clock import PARTS
 
 if TYPE_CHECKING:
     from schemas.run import Checkpoint, RunReport

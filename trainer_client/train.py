@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from schemas.document import now
+from schemas.edge import duration
 from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
 from schemas.run import Checkpoint, EpochRecord, RunReport
-from trainer_client import record
+from trainer_client import lineage, record
 from trainer_client.assess import draw, evaluate, write_references
 from trainer_client.checkpoint import NotSaved, save_checkpoint
-from trainer_client.clock import Clock, Ledger, duration
+from trainer_client.clock import Clock, Ledger
 from trainer_client.draws import epoch_steps
 from trainer_client.interrupt import StopRequest
 from trainer_client.learner import Learner
@@ -257,10 +258,12 @@ class Run:
 
     def _save_model(self, epoch: int) -> str:
         """Saves the checkpoint's folder; returns its name in the run's folder."""
-        lineage = {
+        facts = {
             "run": self.report.name,
             "snapshot": self.report.snapshot.identity,
             "captions": self.report.captions,
+            "images": str(self.report.snapshot.train_images),
+            "method": self.config.method,
             "base": self.report.base.digest,
             "base_name": self.report.base.name,
             "epoch": str(epoch),
@@ -268,6 +271,12 @@ class Run:
         }
         epochs = self.config.checkpoint_epochs()
         self.watched("saving", epochs.index(epoch), len(epochs), f"epoch {epoch}")
-        folder = save_checkpoint(self.prepared.method, self.folder, epoch, self.config.save_dtype, lineage)
+        folder = save_checkpoint(
+            self.prepared.method,
+            self.folder,
+            epoch,
+            self.config.save_dtype,
+            lineage.metadata(self.report.lineage, **facts),
+        )
         self.watched("saving", epochs.index(epoch) + 1, len(epochs), f"epoch {epoch}")
         return folder.relative_to(self.folder).as_posix()

@@ -11,7 +11,7 @@ from curator import captioners
 from curator.caption.result import CaptionResult
 from curator.captioners import Captioner
 from curator.catalog.captions import CaptionRun
-from curator.inputs import IDENTITY, available_fields, chosen_fields, image_inputs, inputs_digests
+from curator.inputs import IDENTITY, available_fields, chosen_fields, image_inputs, inputs_digests, sources
 from curator.person import user_name
 from schemas.errors import BadOption, NotFound
 
@@ -71,8 +71,9 @@ def plan(catalog: Catalog, asked: Request) -> Plan:
     options = captioners.parse_options(captioner, asked.options)
     _check(catalog, captioner, asked)
     in_metadata = catalog.metadata_fields(asked.dataset)
-    fields = chosen_fields(captioner, options, available_fields(in_metadata))
-    images, inputs = image_inputs(catalog, asked.dataset, fields, in_metadata)
+    fields = chosen_fields(captioner, options, available_fields(in_metadata, _other_sets(catalog, asked)))
+    captions = sources(catalog, asked.dataset, asked.set_name, fields, in_metadata)
+    images, inputs = image_inputs(catalog, asked.dataset, fields, in_metadata, captions)
     result = CaptionResult(
         dataset=asked.dataset,
         set_name=asked.set_name,
@@ -112,6 +113,11 @@ def _check(catalog: Catalog, captioner: Captioner, asked: Request) -> None:
         raise BadOption("--by: name the person whose captions these are.")
     if asked.by is not None and not captioner.imports:
         raise BadOption(f"--by {asked.by}: captions made by `{captioner.name}` aren't a person's. Leave --by out.")
+
+
+def _other_sets(catalog: Catalog, asked: Request) -> list[str]:
+    rows = catalog.caption_sets().select("dataset", "set_name").iter_rows()
+    return [name for dataset, name in rows if dataset == asked.dataset and name != asked.set_name]
 
 
 def _run(captioner: Captioner, options: Any, asked: Request) -> CaptionRun:

@@ -1,4 +1,4 @@
-"""What the catalog knows of Label Studio: projects, tasks, annotations; a method each query of queries/annotations.sql."""
+"""What the catalog knows of Label Studio: projects, tasks, annotations; one method a query: queries/annotations.sql."""
 
 from __future__ import annotations
 

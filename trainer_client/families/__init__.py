@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from trainer_client.adapter import Adapter
+
 FAMILIES = {"StableDiffusionPipeline": "trainer_client.families.stable_diffusion"}  # _class_name -> module
 
 
@@ -32,6 +34,7 @@ class Family(Protocol):
 
     name: str  # as in the run report: "stable-diffusion"
     base: str  # folder or hub name as given
+    located: Path  # the folder it was found in
     revision: str | None
     denoiser: nn.Module
     text_encoders: dict[str, nn.Module]  # by component: "text_encoder", SDXL's also "text_encoder_2"
@@ -42,10 +45,13 @@ class Family(Protocol):
     latent_shape: tuple[int, int, int]  # (C, H, W) at resolution_px
     weights: int  # numbers in all components
     train_timesteps: int
+    prediction: str  # "epsilon" or "v_prediction"
+    adapter: Adapter | None  # what is attached to the weights on disk
+    changed: str | None  # the digest, where the weights aren't those on disk
 
     @property
     def digest(self) -> str:
-        """Hex SHA-256 over every component's weights as they are on disk, by name and content."""
+        """Hex SHA-256 over every component's weights as they are on disk, by name and content; or `changed`."""
 
     @property
     def image_encoder_digest(self) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,9 @@ from trainer_client.families.weights import (
     save_weights,
     variant_of,
 )
+
+if TYPE_CHECKING:
+    from trainer_client.adapter import Adapter
 
 PREDICTIONS = ("epsilon", "v_prediction")
 WEIGHTS = ("unet", "vae", "text_encoder")  # The components that have weights.
@@ -56,6 +59,9 @@ class StableDiffusion:
         from transformers import CLIPTextModel, CLIPTokenizer
 
         self.folder, self.base, self.revision = folder, base, revision
+        self.located = folder
+        self.adapter: Adapter | None = None
+        self.changed: str | None = None
         self.device, self.dtype = device, dtype
         self.variants = {component: variant_of(folder, component) for component in WEIGHTS}
         self.denoiser: nn.Module = self._load(UNet2DConditionModel, "unet", torch_dtype=torch.float32)
@@ -122,15 +128,16 @@ class StableDiffusion:
 
     @property
     def digest(self) -> str:
-        return combine(self._digests)
+        return self.changed or combine(self._digests)
 
     @cached_property
     def image_encoder_digest(self) -> str:
         return self._with_config("vae")
 
-    @cached_property
+    @property
     def text_encoder_digest(self) -> str:
-        return self._with_config("text_encoder")
+        own = self._with_config("text_encoder")
+        return combine({"text_encoder": own, "changed": self.changed}) if self.changed else own
 
     def _with_config(self, component: str) -> str:
         """Weights and those settings that change the output; names and versions (`_...`, `..._version`) don't."""

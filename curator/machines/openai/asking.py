@@ -42,6 +42,7 @@ class Asking:
         self.pace = Pace(options.requests_per_minute, options.tokens_per_minute)
         self.at_once = asyncio.Semaphore(options.concurrency)
         self.has_answered = False
+        self._stopped: MachineFailed | None = None
         self._limit_name = "max_tokens"
         self._headers: dict[str, Any] = {} if endpoint.key else {"Authorization": omit}
 
@@ -51,13 +52,16 @@ class Asking:
         while True:
             try:
                 return await self._answer(question), None
+            except MachineFailed:
+                raise
             except Exception as error:
                 if self._takes_another_limit(error):
                     continue
                 fault = fault_of(error, self.endpoint, self.options.model)
             tries += 1
             if fault.verdict == "endpoint" or (fault.unreachable and self._gives_up(tries)):
-                raise MachineFailed(f"{fault.reason}.")
+                self._stopped = self._stopped or MachineFailed(f"{fault.reason}.")
+                raise self._stopped
             if fault.verdict == "image":
                 return Written(None, fault.reason), fault
             if tries > self.options.retries:
@@ -67,6 +71,8 @@ class Asking:
     async def _answer(self, question: Question) -> Written:
         async with self.at_once:
             set_aside = await self.pace.turn()
+            if self._stopped:
+                raise self._stopped
             async with asyncio.timeout(self.options.timeout_s):
                 completion = await self.client.chat.completions.create(
                     **self._request(question), extra_headers=self._headers

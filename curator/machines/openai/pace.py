@@ -22,14 +22,15 @@ class Pace:
 
     async def turn(self) -> int:
         """Waits until a request may go; returns the tokens set aside for it, for `used`."""
-        now = time.monotonic()
-        guess = self._guess()
-        start = max(now, self._next_request, self._next_tokens)
-        self._next_request = start + self.request_s
-        self._next_tokens = start + guess * self.token_s
-        while (wait := max(start, self._held_until) - time.monotonic()) > 0:
-            await asyncio.sleep(wait)
-        return guess
+        while True:
+            guess = self._guess()
+            start = max(time.monotonic(), self._next_request, self._next_tokens, self._held_until)
+            self._next_request, self._next_tokens = start + self.request_s, start + guess * self.token_s
+            while (wait := start - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+            if self._held_until <= time.monotonic():
+                return guess
+            self._next_tokens -= guess * self.token_s  # held meanwhile: not all at once after it
 
     def used(self, set_aside: int, tokens: int) -> None:
         """What the request really took."""

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint on loopback that does what a test tells it, good or bad, and remembers what it was asked."""
+"""An OpenAI-compatible endpoint on loopback that does what a test tells it, and remembers what it was asked."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Reply:
-    """`body` as JSON, or bytes as they are; `after_s` before it comes; `hangs_up`: the connection is dropped instead."""
+    """`body` as JSON, or bytes as they are; `after_s`: how late; `hangs_up`: the connection is dropped instead."""
 
     body: Any
     status: int = 200

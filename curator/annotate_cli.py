@@ -5,12 +5,14 @@ from __future__ import annotations
 import click
 
 from curator.annotate.start_cli import start
+from curator.annotate.sync_cli import pull, push
 from schemas.edge import Program
 
 
 @click.group(cls=Program)
 def annotate() -> None:
-    """Have people refine captions in Label Studio."""
+    """Have people refine captions in Label Studio, and bring their work back."""
 
 
-annotate.add_command(start)
+for command in (start, push, pull):
+    annotate.add_command(command)

@@ -166,6 +166,9 @@ def _revision(revision: Revision) -> Iterable[str]:
     marks = [f"@{number}" for number in revision.versions] + (["current"] if revision.current else [])
     yield f"  {_dim(_minute(revision.captioned_at))}  {who}  {click.style(' '.join(marks), fg='green')}".rstrip()
     yield "      " + (_dim("(taken out)") if revision.text is None else revision.text or _dim("(empty)"))
+    for source in revision.sources:
+        name = source.set_name + (f"@{source.number}" if source.number else "")
+        yield _dim(f"      from {name}: {source.text or '(none)'}")
     if revision.restored_from:
         yield _dim(f"      restored from {revision.restored_from} by {revision.restored_by}")
     options = {key: value for key, value in revision.options.items() if value not in (None, [], "")}

@@ -13,7 +13,7 @@ from schemas.errors import BadOption
 if TYPE_CHECKING:
     import polars as pl
 
-    from curator.captioners import Captioner
+    from curator.captioners import Captioner, Model
     from curator.catalog import Catalog
     from curator.reference import Reference
 
@@ -100,7 +100,9 @@ def image_inputs(
     return images.select("image_sha256", "file_name"), inputs
 
 
-def inputs_digests(captioner: Captioner, options: Any, by: str | None, inputs: pl.DataFrame) -> pl.Series:
+def inputs_digests(
+    captioner: Captioner, options: Any, model: Model | None, by: str | None, inputs: pl.DataFrame
+) -> pl.Series:
     """Hex SHA-256 an image: over what made the caption (strategy, version, options, model, whose) and `inputs`.
 
     Each is sha256(fingerprint + {"field":value} of each field the image has, by name); the fingerprint is the sha256 of
@@ -108,7 +110,6 @@ def inputs_digests(captioner: Captioner, options: Any, by: str | None, inputs: p
     """
     import polars as pl
 
-    model = captioner.model(options)
     fingerprint = sha256_json(
         {
             "strategy": captioner.name,

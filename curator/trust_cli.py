@@ -98,4 +98,44 @@ def check(
         sys.exit(1)
 
 
-COMMANDS = (check,)
+@click.command()
+@click.argument("dataset")
+@click.option("--sets", required=True, metavar="SET@N,...", help="Two sets or versions of it, or more.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a page, with pictures, that needs nothing else.",
+)
+@tokenizer_option
+@click.option("--clip", metavar="NAME|FOLDER", help="Score each caption by this CLIP model.")
+@catalog_option
+@json_option
+@catch_errors
+def compare(
+    dataset: str, sets: str, out: Path | None, tokenizer: str | None, clip: str | None, catalog: Path, as_json: bool
+) -> None:
+    """Set caption strategies of DATASET side by side, before training: what each says, and where they differ.
+
+    Statistics, agreement of each pair, metadata that the captions say, words that one set alone has, and the images on
+    which they differ most, over the images that all of them caption. A CLIP model's scores are kept in $AMATL_CACHE.
+
+    \b
+    Example:
+      curator compare openmoji --sets template@1,human@1 --out captions.html
+      curator compare openmoji --sets template@1,blip@2,human --clip openai/clip-vit-base-patch32
+    """
+    from curator import tokens
+    from curator.catalog import Catalog
+    from curator.compare import compare as stage
+    from curator.compare.show import account
+
+    names = [name.strip() for name in sets.split(",") if name.strip()]
+    with Catalog(catalog) as opened, progress_bar(as_json) as progress:
+        result = stage(
+            opened, dataset, names, tokenizer=tokenizer or tokens.DEFAULT, clip=clip, page=out, progress=progress
+        )
+    show(result, as_json, account)
+
+
+COMMANDS = (check, compare)

@@ -98,6 +98,13 @@ class Evaluation(Part):
     leakage: list[float] = Field(
         description="For each (unrelated prompt, seed): RMS pixel distance, 0 to 1, from the base's picture."
     )
+    timesteps: list[int] = Field(default_factory=list, description="The fixed timesteps every loss is the mean of.")
+    held_out_by_timestep: list[list[float]] = Field(
+        default_factory=list, description="For each of `timesteps`: held-out losses under the run's own track."
+    )
+    train_subset_by_timestep: list[list[float]] = Field(
+        default_factory=list, description="For each of `timesteps`: losses of the training subset."
+    )
 
 
 class EpochRecord(Part):
@@ -123,6 +130,17 @@ class Checkpoint(Part):
     evaluation: Evaluation | None
     sampling_seconds: float
     evaluating_seconds: float
+
+
+class Stopping(Part):
+    """When training stopped paying, by held-out loss under the run's own captions, and what that means in words."""
+
+    best_epoch: int = Field(description="The checkpoint with the lowest mean loss.")
+    plateau_epoch: int = Field(description="The first checkpoint that no later one clearly betters.")
+    still_improving: bool = Field(description="The plateau is the last checkpoint there is.")
+    worse_from_epoch: int | None = Field(description="The first later checkpoint that is clearly worse.")
+    stopped_early: bool = Field(description="Patience ended the run before its last epoch.")
+    finding: str
 
 
 class Truncation(Part):
@@ -174,3 +192,4 @@ class RunReport(Document):
     epochs: list[EpochRecord]
     checkpoints: list[Checkpoint]
     cost: Cost
+    stopping: Stopping | None = Field(default=None, description="Null until two checkpoints are measured.")

@@ -113,6 +113,36 @@ def sample_command(
     show(result, as_json, render)
 
 
+@main.command("memorisation")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--epoch", type=click.IntRange(min=1), help="The checkpoint to look at.  [default: the last]")
+@click.option("--snapshot", type=click.Path(path_type=Path), help="Where the run's snapshot is now, if it moved.")
+@click.option(
+    "--features",
+    default="autoencoder",
+    show_default=True,
+    help="What pictures are compared by: the base's autoencoder, or an image encoder (CLIP, DINOv2) by name or folder.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@json_option
+@catch_errors
+def memorisation_command(run: Path, as_json: bool, **settings: Any) -> None:
+    """Look for training images among the pictures RUN drew: learned, or learned by heart?
+
+    Every picture of a checkpoint's grid is set beside its nearest training images, by perceptual hash and by features.
+    Held-out images say what near means; the base's pictures say what training changed.
+
+    \b
+    Example:
+      trainer memorisation runs/template --epoch 100
+    """
+    from trainer_client.memorisation import memorisation, render
+
+    with progress_bar(as_json) as progress:
+        result = memorisation(run, progress=progress, **settings)
+    show(result, as_json, render)
+
+
 @main.command("merge")
 @click.argument("source", type=click.Path(path_type=Path), metavar="RUN-OR-LORA")
 @click.option("--base", help="The model to put it on.  [default: the one it was trained on]")

@@ -129,6 +129,13 @@ class TrainConfig(BaseModel):
     eval_images: int = _option(
         64, MEASURES, "Held-out images, and training images, to measure losses on at most.", ge=0
     )
+    patience: int | None = _option(
+        None,
+        MEASURES,
+        "Stop when so many checkpoints in a row bring no clear gain in held-out loss.",
+        shown="never",
+        ge=1,
+    )
     eval_timesteps: int = _option(4, MEASURES, "Fixed timesteps a loss is the mean of.", ge=1, le=1000)
     eval_batch_size: int = _option(64, MEASURES, "Images measured at once.", decides=False, ge=1)
 

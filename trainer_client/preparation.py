@@ -17,6 +17,7 @@ from trainer_client import lineage, methods, record, start
 from trainer_client.baseline import Baseline
 from trainer_client.cache import Latents, TextEmbeddings, cache_latents, cache_text, default_folder
 from trainer_client.check import examine, truncation
+from trainer_client.compare.bootstrap import LEAST
 from trainer_client.dataset import Row, Snapshot
 from trainer_client.device import choose_device
 from trainer_client.draws import TrainingSet
@@ -72,6 +73,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
     snapshot = Snapshot.open(config.snapshot, verify=True, progress=progress)
     track = snapshot.track(config.captions)
     _refuse_missing_captions(snapshot, track)
+    _refuse_blind_patience(config, choose_measures(snapshot, track, config.eval_images))
     prompts = read_prompts(config.prompts, snapshot) if config.prompts else default_prompts(snapshot)
     plan = Plan(len(snapshot.rows("train")), config.batch_size * config.accumulation, config.epochs)
     config = _filled_in(config, track, plan)
@@ -122,6 +124,16 @@ def _refuse_missing_captions(snapshot: Snapshot, track: str) -> None:
         raise BadOption(
             f"{snapshot.folder}: {len(without)} of {len(rows)} training images have no caption in `{track}`"
             f" ({without[0].path.name} is one). Export a snapshot of the images that every track has."
+        )
+
+
+def _refuse_blind_patience(config: TrainConfig, measures: Measures) -> None:
+    seen = len(measures.held_out) if measures.own_track in measures.tracks else 0
+    if config.patience is not None and seen < LEAST:
+        raise BadOption(
+            f"--patience {config.patience}: judged by held-out images with captions in `{measures.own_track}`, of which"
+            f" {seen} are measured; {LEAST} are the least. Export the snapshot with --holdout, raise --eval-images, or"
+            " leave --patience out."
         )
 
 

@@ -31,6 +31,7 @@ from trainer_client.pace import NotEnoughMemory
 from trainer_client.preparation import Prepared, encode, prepare
 from trainer_client.schedule import learning_rate
 from trainer_client.state import Position, load_state, only_trainer, remove_state, save_state
+from trainer_client.stopping import judge, out_of_patience
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,18 +124,22 @@ class Run:
     def _train(self) -> None:
         to_save = set(self.config.checkpoint_epochs())
         for epoch in range(self.position.epochs_done, self.config.epochs + 1):
+            if epoch > self.position.epochs_done and out_of_patience(self.report, self.config.patience):
+                return
             if epoch > self.position.epochs_done:
                 self._train_epoch(epoch)
             if epoch in to_save and all(checkpoint.epoch != epoch for checkpoint in self.report.checkpoints):
                 self._checkpoint(epoch)
 
     def _write(self, status: Literal["running", "interrupted", "complete"]) -> None:
+        stopped_early = status == "complete" and self.position.epochs_done < self.config.epochs
         self.prepared.report = self.report.model_copy(
             update={
                 "status": status,
                 "updated_at": now(),
                 "epochs": self.position.epochs,
                 "cost": self.ledger.cost(),
+                "stopping": judge(self.report, stopped_early),
             }
         )
         self.report.write(self.folder / record.FILE)

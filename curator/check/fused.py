@@ -5,22 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from curator.words import FUNCTION_WORDS, Words
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from curator.words import Words
-
 LEAST_CAPTIONS = 10  # of fewer, every phrase is in a large share
 LONGEST = 64  # words
 CLEARLY = 0.02  # a part of a phrase is shown beside it where it is in this much more of the captions
-# Said in most captions of any kind, and harmless: a phrase needs a word besides these.
-FUNCTION_WORDS = {
-    "a", "an", "and", "are", "as", "at", "by", "for", "from", "has", "have", "in", "into", "is", "it", "its",
-    "of", "on", "or", "over", "that", "the", "their", "there", "this", "to", "under", "with", "un", "une", "le",
-    "la", "les", "des", "du", "de", "et", "en", "dans", "avec", "sur", "der", "die", "das", "ein", "eine", "und",
-    "mit", "auf", "im", "von", "el", "los", "las", "y", "con", "por",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)

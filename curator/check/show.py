@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -27,11 +27,7 @@ LONG = 240  # characters of a caption, on the terminal
 
 def account(result: CheckResult, width: int | None = None) -> str:
     """The whole as text, as wide as the terminal, coloured where stdout is one."""
-    console = Console(file=io.StringIO(), force_terminal=sys.stdout.isatty(), width=width, highlight=False, emoji=False)
-    for block in _blocks(result):
-        console.print(block)
-    assert isinstance(console.file, io.StringIO)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip("\n").splitlines())
+    return printed(_blocks(result), width)
 
 
 def _blocks(result: CheckResult) -> Iterator[RenderableType]:
@@ -175,6 +171,15 @@ def _verdict(result: CheckResult) -> Text:
         return Text(f"Passed: {len(states)} checks.{better}", style="bold green")
     worse = " that got worse" if result.baseline else ""
     return Text(f"{found}{worse} in {len(states)} checks.", style="bold")
+
+
+def printed(blocks: Iterable[RenderableType], width: int | None = None) -> str:
+    """Rich's blocks as text: as wide as the terminal unless told, coloured where stdout is one, no blanks at ends."""
+    console = Console(file=io.StringIO(), force_terminal=sys.stdout.isatty(), width=width, highlight=False, emoji=False)
+    for block in blocks:
+        console.print(block)
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip("\n").splitlines())
 
 
 def plural(count: int, noun: str) -> str:

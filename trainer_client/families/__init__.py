@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     from trainer_client.adapter import Adapter
 
-FAMILIES = {"StableDiffusionPipeline": "trainer_client.families.stable_diffusion"}  # _class_name -> module
+FAMILIES = {  # _class_name -> module
+    "StableDiffusionPipeline": "trainer_client.families.stable_diffusion",
+    "StableDiffusionXLPipeline": "trainer_client.families.stable_diffusion_xl",
+}
 
 
 class Family(Protocol):
@@ -62,7 +65,8 @@ class Family(Protocol):
         """What cached embeddings depend on, beside the token ids: the text encoder's weights and configuration."""
 
     def tokenise(self, captions: Sequence[str]) -> Tensor:
-        """int64 (B, T) on the device: begin and end marks, padded and cut to `token_limit`."""
+        """int64 (B, T) on the device: begin and end marks, padded and cut to `token_limit`. Of a family with two
+        tokenizers, the ids of both, one after the other."""
 
     def count_tokens(self, captions: Sequence[str]) -> list[int]:
         """Tokens with begin and end marks, uncut: more than `token_limit` means words are lost."""
@@ -71,7 +75,7 @@ class Family(Protocol):
         """The end of the caption that the cut takes away, "" where nothing is lost."""
 
     def encode_text(self, ids_BT: Tensor) -> Tensor:
-        """(B, T, D)."""
+        """What the denoiser is told of the captions, (B, T, D): only `predict` and `sample` know what is where."""
 
     def encode_images(self, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latents, unscaled, of float pictures in [-1, 1]."""

@@ -10,10 +10,13 @@ import pytest
 
 from curator.caption import CaptionResult, caption
 from curator.captioners.compose import Options, compose, says
+from curator.captions_account import of_history
 from curator.catalog import Catalog
-from curator.versions import commit
+from curator.history import history
+from curator.versions import commit, restore
 from schemas.errors import BadOption, NotFound
 from tests.curator.fill import add_images, sha
+from tests.curator.lab import empty_catalog
 
 
 def made(found: list[Any], values: list[Any] = [], **options: Any) -> str | None:  # noqa: B006
@@ -69,7 +72,8 @@ def test_words_are_compared_as_words() -> None:
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    with Catalog.create(tmp_path / "lab.duckdb") as opened:
+    (tmp_path / "lab.duckdb").write_bytes(empty_catalog())
+    with Catalog(tmp_path / "lab.duckdb") as opened:
         add_images(opened, "zoo", [{"name": "fox", "group": "wild"}, {"name": "owl"}, {"group": "none"}])
         caption(opened, "zoo", "template", "t", {"template": "a ${name}"})
         yield opened
@@ -94,6 +98,25 @@ def test_it_follows_its_parents_image_by_image(catalog: Catalog) -> None:
     result = run(catalog, sets="word,t", add="group")
     assert (result.changed, result.unchanged) == (1, 1)
     assert texts(catalog)[0] == "drawing, a red fox, wild"
+
+
+def test_the_history_shows_its_parents_as_they_were(catalog: Catalog) -> None:
+    commit(catalog, "zoo/t", "first")
+    caption(catalog, "zoo", "fixed", "word", {"text": "drawing"}, where="name = 'owl'")
+    run(catalog, sets="word,t@1")
+    caption(catalog, "zoo", "template", "t", {"template": "the ${name}"})
+    caption(catalog, "zoo", "fixed", "word", {"text": "sketch"})
+    (made,) = [revision for revision in history(catalog, "0000.png").revisions if revision.set_name == "c"]
+    assert [(source.set_name, source.number, source.text) for source in made.sources] == [
+        ("t", 1, "a fox"),
+        ("word", None, None),
+    ]
+    commit(catalog, "zoo/c", "first")
+    run(catalog, sets="t")
+    restore(catalog, "zoo/c@1")
+    last = [revision for revision in history(catalog, "0001.png").revisions if revision.set_name == "c"][-1]
+    assert [source.text for source in last.sources] == ["a owl", "drawing"]
+    assert "from t@1: a owl" in of_history(history(catalog, "0001.png"))
 
 
 def test_a_caption_whose_parents_went_is_taken_out(catalog: Catalog) -> None:

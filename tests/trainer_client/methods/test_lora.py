@@ -97,7 +97,7 @@ def drawn_by_diffusers(base: Path, folder: Path, file: str) -> Any:
     pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None)
     pipeline.load_lora_weights(folder, weight_name=file)
     family = load_family(str(base))
-    family.denoiser, family.text_encoder = pipeline.unet.eval(), pipeline.text_encoder.eval()  # type: ignore[attr-defined]
+    family.denoiser, family.text_encoders["text_encoder"] = pipeline.unet.eval(), pipeline.text_encoder.eval()
     return draw_tiles(family, ["a red fox"], [1, 2], steps=3).int()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import email.utils
 import json
 import time
@@ -10,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import httpx2
 import openai
 
 from curator.machines.openai.endpoint import Endpoint
@@ -40,10 +38,10 @@ def fault_of(error: Exception, endpoint: Endpoint, model: str) -> Fault:
     """Of anything a request raised. Reasons are short: they are counted."""
     if isinstance(error, openai.APIStatusError):
         return _of_status(error, endpoint, model)
-    if isinstance(error, TimeoutError | asyncio.TimeoutError | openai.APITimeoutError):
-        return Fault("again", "no answer in time")
     if isinstance(error, openai.APIConnectionError):
         return _of_connection(error, endpoint)
+    if isinstance(error, TimeoutError):
+        return Fault("again", "no answer in time")
     if isinstance(error, NotACompletion | openai.APIResponseValidationError | json.JSONDecodeError):
         return Fault("again", "the endpoint's answer isn't a chat completion")
     return Fault("endpoint", endpoint.without_key(f"{type(error).__name__}: {error}"))
@@ -51,9 +49,11 @@ def fault_of(error: Exception, endpoint: Endpoint, model: str) -> Fault:
 
 def _of_connection(error: openai.APIConnectionError, endpoint: Endpoint) -> Fault:
     cause = error.__cause__
-    if not isinstance(cause, httpx2.ConnectError):
-        return Fault("again", "the connection broke off")
-    said = endpoint.without_key(str(cause)) or "connection refused"
+    kind = type(cause).__name__  # of the HTTP library that this version of openai is built on
+    if kind not in {"ConnectError", "ConnectTimeout"}:
+        timed_out = isinstance(error, openai.APITimeoutError)
+        return Fault("again", "no answer in time" if timed_out else "the connection broke off")
+    said = endpoint.without_key(str(cause)) or kind
     reason = f"nothing answers at {endpoint.base_url} ({said}): is the server running? -o base_url=... names another"
     return Fault("again", reason, unreachable=True)
 

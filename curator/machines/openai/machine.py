@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from curator.captioners.openai import Options
 
+CONNECT_S = 20.0
 SUSPICIOUS = 3  # so many images refused alike, and never one answer: it isn't the images
 
 
@@ -102,7 +103,7 @@ def open_machine(options: Options) -> OpenAIMachine:
 
 def _client(endpoint: Endpoint) -> AsyncOpenAI:
     """One that retries nothing by itself, and sends a key to no one it isn't for."""
-    from openai import AsyncOpenAI, omit
+    from openai import AsyncOpenAI, Timeout, omit
 
     headers: dict[str, Any] = {}
     if endpoint.host != "api.openai.com":
@@ -113,7 +114,7 @@ def _client(endpoint: Endpoint) -> AsyncOpenAI:
         base_url=endpoint.base_url,
         default_headers=headers,
         max_retries=0,
-        timeout=None,
+        timeout=Timeout(None, connect=CONNECT_S),  # of a whole request there is `timeout_s`
     )
 
 

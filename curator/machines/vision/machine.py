@@ -20,8 +20,8 @@ from curator.machines.vision.stacking import TOKENS, Inputs, Padding, groups, st
 if TYPE_CHECKING:
     from curator.captioners.vision import Options
 
-COUNTS_FROM_THE_LEFT = {"blip", "git", "kosmos-2", "pix2struct"}
-"""Families without an encoder of text whose positions ignore the attention mask: a padded prompt would shift them."""
+NEVER_PADDED = {"blip", "kosmos-2", "pix2struct"}
+"""Families that may not bear a padded prompt: only prompts of one length are stacked."""
 OVERFLOWS = "the model's numbers overflow: try -o dtype=bfloat16 or float32"
 
 
@@ -173,7 +173,7 @@ def _example(prompt: str) -> str:
 def _padding(config: Any) -> Padding:
     if config.is_encoder_decoder:
         return "right"
-    return "none" if config.model_type in COUNTS_FROM_THE_LEFT else "left"
+    return "none" if config.model_type in NEVER_PADDED else "left"
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> set[int]:

@@ -16,12 +16,15 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from PIL import Image
 from pydantic import ValidationError
 
 from curator.captioners import openai as strategy
 from curator.machines import CannotCaption, Item, MachineFailed, Written
+from curator.machines.openai.endpoint import find_endpoint
+from curator.machines.openai.faults import fault_of
 from curator.machines.openai.machine import OpenAIMachine
 from curator.machines.openai.pace import Pace
 from schemas.errors import BadOption
@@ -367,6 +370,19 @@ def test_no_server(items: list[Item]) -> None:
         with closing(machine), pytest.raises(MachineFailed, match=rf"nothing answers at {url} .*is the server running"):
             machine.write(items[:1], [machine.prepare(items[0])])
         assert time.perf_counter() - started < 5
+
+
+def test_a_server_behind_a_wall() -> None:
+    """A connection that comes to nothing isn't an answer that takes its time."""
+
+    class ConnectTimeout(Exception):
+        pass
+
+    error = openai.APITimeoutError(request=None)  # type: ignore[arg-type]
+    endpoint = find_endpoint("https://example.org/v1", "OPENAI_API_KEY")
+    assert not fault_of(error, endpoint, "m").unreachable
+    error.__cause__ = ConnectTimeout()
+    assert fault_of(error, endpoint, "m").unreachable
 
 
 def test_answers_that_are_paid_for_are_kept_when_the_quota_ends(items: list[Item]) -> None:

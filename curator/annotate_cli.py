@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from curator.annotate.start_cli import start
-from curator.annotate.sync_cli import pull, push
+from curator.annotate.sync_cli import pull, push, status
 from schemas.edge import Program
 
 
@@ -14,5 +14,5 @@ def annotate() -> None:
     """Have people refine captions in Label Studio, and bring their work back."""
 
 
-for command in (start, push, pull):
+for command in (start, push, pull, status):
     annotate.add_command(command)

@@ -139,6 +139,10 @@ class LabelStudio:
         answer = self._tasks(project_id, "id,updated_at", {"ordering": ["-tasks:updated_at"]}, 1)
         return str(answer["tasks"][0]["updated_at"]) if answer["tasks"] else None
 
+    def count(self, project_id: int, *conditions: Condition) -> int:
+        """How many tasks the conditions hold for."""
+        return int(self._tasks(project_id, "id", where(*conditions), 1)["total"])
+
     def tasks(
         self, project_id: int, include: str, *conditions: Condition, page_size: int = PAGE
     ) -> Iterator[list[dict[str, Any]]]:

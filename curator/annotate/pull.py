@@ -241,7 +241,7 @@ class _Reader:
 
     def result(self, rule: Rule, problem: str | None) -> PullResult:
         """What was seen, and how the set stands."""
-        captions, uncommitted = _standing(self.catalog, self.record["dataset"], self.record["target_set"])
+        captions, uncommitted = standing_of(self.catalog, self.record["dataset"], self.record["target_set"])
         return PullResult(
             target=f"{self.record['dataset']}/{self.record['target_set']}",
             project=self.number,
@@ -261,7 +261,7 @@ class _Reader:
         )
 
 
-def _standing(catalog: Catalog, dataset: str, target_set: str) -> tuple[int, int]:
+def standing_of(catalog: Catalog, dataset: str, target_set: str) -> tuple[int, int]:
     """How many captions a set has, and how many of them its latest version hasn't."""
     from curator.versions import versions
 

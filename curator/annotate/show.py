@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from curator.annotate.pull import PullResult
     from curator.annotate.push import PushResult
     from curator.annotate.round import PullAllResult
+    from curator.annotate.status import ProjectStatus, StatusResult
 
 
 def of_push(result: PushResult) -> str:
@@ -75,6 +76,46 @@ def of_pull(result: PullResult) -> str:
 def of_pull_all(result: PullAllResult) -> str:
     """A block a project."""
     return "\n\n".join(of_pull(pulled) for pulled in result.pulled)
+
+
+def of_status(result: StatusResult) -> str:
+    """A block a project."""
+    return "\n\n".join("\n".join(_project(found)) for found in result.projects)
+
+
+def _project(found: ProjectStatus) -> list[str]:
+    pulled = f"pulled {minute(found.pulled_at)}" if found.pulled_at else "never pulled"
+    lines = [
+        f"{click.style(found.target, bold=True)}: {found.model_version} to refine",
+        f"  pushed {minute(found.pushed_at)}, {pulled}",
+        f"  {found.url}/projects/{found.project}  {click.style(found.title, dim=True)}",
+        "",
+        figure(found.tasks, f"tasks, {found.images_answered:,} of their images answered"),
+    ]
+    lines += figures({OUTCOMES.get(name, name): count for name, count in found.annotations.items()})
+    lines += figures(
+        {
+            "to pull": found.to_pull or 0,
+            "tasks with a draft, not submitted yet": found.drafts or 0,
+            "tasks deleted in Label Studio; what was answered on them stays here": found.tasks_gone,
+        }
+    )
+    lines.append(figure(found.captions, f"captions in {found.target}, {found.uncommitted:,} uncommitted"))
+    lines += [f"{'':11}emptied: {address}" for address in found.emptied]
+    if agreed := found.agreement:
+        same = f"{agreed.exact:.0%} the same, token F1 {agreed.token_f1:.2f}"
+        lines.append(figure(agreed.images, f"images captioned by several of {agreed.people} people: {same}"))
+    lines.append(f"{'':11}of several annotations the rule picks: {found.rule}")
+    if found.images_until:
+        lines.append(f"{'':11}images can be seen until {found.images_until[:10]}")
+    colours = {"problem": "red", "note": "yellow"}
+    lines += [f"{click.style(said.level, fg=colours[said.level], bold=True)}: {said.message}" for said in found.remarks]
+    return lines
+
+
+def minute(moment: str) -> str:
+    """A time to the minute."""
+    return moment[:16].replace("T", " ") + "Z"
 
 
 def _count(number: int, noun: str) -> str:

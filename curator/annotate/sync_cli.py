@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -94,6 +96,16 @@ def push(
 @click.option(
     "--pick", metavar="RULE", help="Whose caption holds: latest, or reviewer=NAME.  [default: as last, latest]"
 )
+@click.option("--watch", is_flag=True, help="Go on pulling, until Ctrl-C.")
+@click.option(
+    "--every",
+    type=click.FloatRange(0.5),
+    metavar="SECONDS",
+    default=10.0,
+    show_default=True,
+    help="With --watch: how often.",
+)
+@click.option("--nudge", metavar="HOST:PORT", help="With --watch: have Label Studio say at once that there is work.")
 @person_option
 @catalog_option
 @json_option
@@ -103,6 +115,9 @@ def pull(
     url: str | None,
     project: str | None,
     pick: str | None,
+    watch: bool,
+    every: float,
+    nudge: str | None,
     person: str | None,
     catalog: Path,
     as_json: bool,
@@ -115,7 +130,7 @@ def pull(
     \b
     What becomes of an answer:
       a caption          goes into the set, if --pick picks it where several people captioned an image
-      image rejected     the same, and the image counts as rejected
+      image rejected     the same, and the image stays out of snapshots (but with --keep-rejected)
       emptied caption    never makes a caption empty: as if there were no annotation
       skip, draft        no answer (yet); skips are counted
       edit later         a new revision, also after a commit: versions never change
@@ -126,6 +141,7 @@ def pull(
     \b
     Example:
       curator annotate pull
+      curator annotate pull --watch
       curator annotate pull openmoji --pick reviewer=ana@example.org
     """
     from curator.annotate.revisions import Rule
@@ -134,8 +150,54 @@ def pull(
     from curator.person import user_name
 
     rule = Rule.parse(pick) if pick else None
+    if nudge and not watch:
+        raise click.UsageError("--nudge goes with --watch.")
+    if watch:
+        from curator.annotate.watch import watch as stage
+
+        with suppress(KeyboardInterrupt):
+            stage(
+                catalog,
+                lambda found: show(found, as_json, of_pull_all),
+                lambda trouble: click.echo(f"Waiting: {trouble}", err=True),
+                url=url,
+                dataset=dataset,
+                title=project,
+                rule=rule,
+                person=person or user_name(),
+                every=every,
+                nudge=nudge,
+            )
+        return
     with progress_bar(as_json) as progress:
         result = pull_all(catalog, url, dataset, project, rule, person or user_name(), progress)
     show(result, as_json, of_pull_all)
     if result.failures:
         fail(result.failures[0].kind, result.failures[0].message, 1, as_json)
+
+
+@click.command()
+@click.argument("dataset", required=False)
+@url_option
+@catalog_option
+@json_option
+@catch_errors
+def status(dataset: str | None, url: str | None, catalog: Path, as_json: bool) -> None:
+    """How the annotation projects stand, all or DATASET's: what is done, what is to pull, what has to be put right.
+
+    Exit code 1 where something has to be put right: Label Studio or the previews can't be reached, the project is gone
+    or was changed by hand, a push was interrupted, images can't be seen any more.
+
+    \b
+    Example:
+      curator annotate status
+    """
+    from curator.annotate.show import of_status
+    from curator.annotate.status import status as stage
+    from curator.catalog import Catalog
+
+    with Catalog(catalog) as opened:
+        result = stage(opened, url, dataset)
+    show(result, as_json, of_status)
+    if not result.healthy:
+        sys.exit(1)

@@ -146,6 +146,10 @@ class Annotations(Connection):
         """The images that an annotation of projects of a title speaks for in a set: image_sha256, verdict."""
         return self._read("answered_images", dataset=dataset, target_set=target_set, title=title)
 
+    def emptied_tasks(self, project_key: str) -> list[int]:
+        """The tasks with an annotation whose caption was emptied."""
+        return self._read("emptied_tasks", project_key=project_key)["task_id"].to_list()
+
     def rejected_images(self, dataset: str) -> list[str]:
         """The images of a dataset that a person rejected, in any set, as it stands."""
         return self._read("rejected_images", dataset=dataset)["image_sha256"].to_list()

@@ -151,6 +151,13 @@ JOIN annotation_projects AS p ON p.project_key = r.project_key
 WHERE c.dataset = $dataset AND c.target_set = $target_set AND p.title = $title
 ORDER BY c.image_sha256;
 
+-- name: emptied_tasks
+-- The tasks of a project with an annotation whose caption was emptied.
+SELECT DISTINCT task_id
+FROM current_annotations
+WHERE project_key = $project_key AND outcome = 'emptied'
+ORDER BY task_id;
+
 -- name: rejected_images
 -- The images of a dataset that a person rejected, in any set, and that nobody took back.
 SELECT DISTINCT image_sha256

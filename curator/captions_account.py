@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from curator.captioners import model_at
+
 if TYPE_CHECKING:
     from curator.annotate.acceptance import Acceptance
     from curator.caption import CaptionResult
@@ -181,7 +183,7 @@ def _acceptance(found: Sequence[Acceptance]) -> list[str]:
 def _revision(revision: Revision) -> Iterable[str]:
     who = f"{revision.strategy} v{revision.strategy_version}"
     if revision.model:
-        who += f", {revision.model} at {(revision.model_revision or '')[:12]}"
+        who += f", {model_at(revision.model, revision.model_revision)}"
     who = f"{revision.person}, by {who}" if revision.by_person else f"{who}, run by {revision.person}"
     marks = [f"@{number}" for number in revision.versions] + (["current"] if revision.current else [])
     yield f"  {_dim(_minute(revision.captioned_at))}  {who}  {click.style(' '.join(marks), fg='green')}".rstrip()

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from curator.captioners import Captioner
+from curator.captioners import Captioner, model_at
 from curator.catalog.captions import CaptionRun
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _matters(captioner: Captioner, option: str) -> bool:
 
 
 def _model(name: str | None, revision: str | None) -> str:
-    return f"{name} at {(revision or '')[:12]}" if name else "none"
+    return model_at(name, revision) if name else "none"
 
 
 def _value(value: Any) -> str:

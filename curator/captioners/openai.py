@@ -116,7 +116,7 @@ def model(options: Options) -> Model:
     from curator.machines.openai.endpoint import find_endpoint
 
     host = find_endpoint(options.base_url, options.key_env).host
-    return Model(name=options.model, revision=options.revision or f"as served by {host}")
+    return Model(name=options.model, revision=options.revision or host)
 
 
 def warnings(options: Options) -> list[str]:

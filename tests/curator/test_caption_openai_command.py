@@ -117,7 +117,7 @@ def test_from_a_refused_key_to_a_whole_set(shell: Shell) -> None:
         assert len(endpoint.asked) == 1, "pace and address don't ask anew"
     history = shell.curator("history", "3.png")
     assert "It shows animal 3." in history
-    assert "as served by 127.0.0.1" in history
+    assert "m at 127.0.0.1" in history
 
     assert KEY not in shell.seen
     for path in shell.folder.rglob("*"):

@@ -440,7 +440,7 @@ def test_openai_itself_wants_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     options = strategy.Options(model="gpt")
     with pytest.raises(BadOption, match=r"api.openai.com wants a key.*export OPENAI_API_KEY="):
         strategy.machine(options)
-    assert strategy.model(options).revision == "as served by api.openai.com", "an unchanged set needs no key"
+    assert strategy.model(options).revision == "api.openai.com", "an unchanged set needs no key"
 
 
 def test_a_key_over_http_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -455,7 +455,7 @@ def test_a_key_over_http_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://example.org/v1/")
     (warning,) = strategy.warnings(strategy.Options(model="m"))
     assert KEY not in warning
-    assert strategy.model(strategy.Options(model="m")).revision == "as served by example.org"
+    assert strategy.model(strategy.Options(model="m")).revision == "example.org"
     monkeypatch.delenv("OPENAI_API_KEY")
     assert warnings("http://192.168.0.7:8000/v1") == []
 

@@ -128,7 +128,11 @@ def warnings(options: Options) -> list[str]:
 
 
 def machine(options: Options) -> Machine:
-    """Opens the endpoint; nothing is sent yet."""
-    from curator.machines.openai.machine import open_machine
+    """Opens the endpoint; nothing is sent yet. Raises BadOption, MachineFailed."""
+    try:
+        from curator.machines.openai.machine import open_machine
+    except ImportError as error:
+        from curator.machines import MachineFailed
 
+        raise MachineFailed(f"openai needs the package {error.name}: pip install 'amatl[captioning]'.") from error
     return open_machine(options)

@@ -16,7 +16,7 @@ has one, otherwise by the prompt as it is. What to say to some:
 `${field}` in the prompt puts in what the metadata says, by the rules of `template`: 'Caption this picture of ${name}.'
 Only the answer becomes the caption; the thoughts of a model that thinks aloud are left out.
 
-Sampling (decode=sample) is keyed by seed and image: neighbours don't matter, and the same image gets the same caption.
+Sampling (decode=nucleus) is keyed by seed and image: neighbours don't matter, and the same image gets the same caption.
 An answer cut off by max_new_tokens keeps its whole sentences (`unfinished`). Penalties of the model's own, such as
 no_repeat_ngram_size, are kept.
 
@@ -53,16 +53,16 @@ class Options(StrategyOptions):
     system: str = Field(default="", description="A system message, for models with a chat template.")
     max_new_tokens: int = Field(default=256, ge=1, le=8192, description="The longest answer, in tokens.")
     unfinished: Unfinished = Field(default="sentence", description=UNFINISHED_HELP)
-    decode: Literal["greedy", "beams", "sample"] = Field(
+    decode: Literal["greedy", "beam", "nucleus"] = Field(
         default="greedy",
         description="The likeliest token each time; beam search (num_beams); or drawn (temperature, top_p, seed).",
     )
-    num_beams: int = Field(default=3, ge=2, le=32, description="Beams of decode=beams.")
-    temperature: float = Field(default=0.6, gt=0, le=10, description="Of decode=sample; below 1 is less varied.")
+    num_beams: int = Field(default=3, ge=2, le=32, description="Beams of decode=beam.")
+    temperature: float = Field(default=0.6, gt=0, le=10, description="Of decode=nucleus; below 1 is less varied.")
     top_p: float = Field(
-        default=0.9, gt=0, le=1, description="decode=sample draws from the likeliest tokens that make up this share."
+        default=0.9, gt=0, le=1, description="decode=nucleus draws from the likeliest tokens that make up this share."
     )
-    seed: int = Field(default=0, description="Of decode=sample.")
+    seed: int = Field(default=0, description="Of decode=nucleus.")
     max_pixels: int = Field(
         default=1_048_576, ge=1024, description="Pictures with more pixels are made smaller first; never larger."
     )
@@ -88,7 +88,7 @@ class Options(StrategyOptions):
     @model_validator(mode="after")
     def _of_one_decoder(self) -> Options:
         """An option of another way to decode would be ignored in silence."""
-        owners = {"num_beams": "beams", "temperature": "sample", "top_p": "sample", "seed": "sample"}
+        owners = {"num_beams": "beam", "temperature": "nucleus", "top_p": "nucleus", "seed": "nucleus"}
         for name in sorted(self.model_fields_set & set(owners)):
             if self.decode != owners[name] and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} is an option of decode={owners[name]}, and decode is {self.decode}")
@@ -111,7 +111,11 @@ def model(options: Options) -> Model:
 
 
 def machine(options: Options) -> Machine:
-    """Loads it."""
-    from curator.machines.vision.machine import open_machine
+    """Loads it. Raises NotFound, BadOption, MachineFailed, DoesNotFit."""
+    try:
+        from curator.machines.vision.machine import open_machine
+    except ImportError as error:
+        from curator.machines import MachineFailed
 
+        raise MachineFailed(f"vision needs the package {error.name}: pip install 'amatl[captioning]'.") from error
     return open_machine(options)

@@ -93,7 +93,7 @@ class VisionMachine:
         batch = {name: self._on_device(value) for name, value in batch.items()}
         overflow = Overflow()
         processors: list[Any] = [overflow]
-        if self.options.decode == "sample":
+        if self.options.decode == "nucleus":
             options = self.options
             processors.append(Draws(options.seed, sha256s, options.temperature, options.top_p))
         with torch.inference_mode():
@@ -108,7 +108,7 @@ class VisionMachine:
 
     def _how(self) -> dict[str, Any]:
         """What it decodes by; penalties and forced tokens are the model's own."""
-        beams = self.options.num_beams if self.options.decode == "beams" else 1
+        beams = self.options.num_beams if self.options.decode == "beam" else 1
         return {
             "max_new_tokens": self.options.max_new_tokens,
             "num_beams": beams,

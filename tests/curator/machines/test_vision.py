@@ -116,7 +116,7 @@ def test_llava_is_asked_as_its_own_classes_would(models: Path, items: list[Item]
 
 
 def test_beams_are_those_of_generate(models: Path, items: list[Item]) -> None:
-    greedy, beams = load(models, "qwen2_vl"), load(models, "qwen2_vl", decode="beams", num_beams=4)
+    greedy, beams = load(models, "qwen2_vl"), load(models, "qwen2_vl", decode="beam", num_beams=4)
     written = write(beams, items)
     assert written != write(greedy, items)
     inputs = dict(beams.prepare(items[3]).inputs)
@@ -125,12 +125,12 @@ def test_beams_are_those_of_generate(models: Path, items: list[Item]) -> None:
 
 
 def test_sampling_is_keyed_by_seed_and_image(models: Path, items: list[Item]) -> None:
-    machine = load(models, "llava", decode="sample", temperature=1.0, seed=1)
+    machine = load(models, "llava", decode="nucleus", temperature=1.0, seed=1)
     written = write(machine, items)
     assert len({one.text for one in written}) == len(items)
     assert [write(machine, [item])[0] for item in items[::-1]] == written[::-1]
-    assert write(load(models, "llava", decode="sample", temperature=1.0, seed=2), items) != written
-    narrow = load(models, "llava", decode="sample", top_p=0.001)
+    assert write(load(models, "llava", decode="nucleus", temperature=1.0, seed=2), items) != written
+    narrow = load(models, "llava", decode="nucleus", top_p=0.001)
     assert write(narrow, items) == write(load(models, "llava"), items), "the likeliest token alone is greedy"
 
 
@@ -315,10 +315,10 @@ def test_a_missing_package_is_named() -> None:
 
 
 def test_options_of_another_way_to_decode_are_refused() -> None:
-    with pytest.raises(ValidationError, match="temperature is an option of decode=sample, and decode is greedy"):
+    with pytest.raises(ValidationError, match="temperature is an option of decode=nucleus, and decode is greedy"):
         vision.Options(model="m", temperature=0.5)
-    with pytest.raises(ValidationError, match="num_beams is an option of decode=beams"):
-        vision.Options(model="m", decode="sample", num_beams=4)
+    with pytest.raises(ValidationError, match="num_beams is an option of decode=beam"):
+        vision.Options(model="m", decode="nucleus", num_beams=4)
     assert vision.Options(**vision.Options(model="m").model_dump()) == vision.Options(model="m")
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curator.captioners import model_at
 from schemas.edge import duration
 
 if TYPE_CHECKING:
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from curator.caption.dry_run import DryRunResult
     from curator.caption.result import Effort
     from curator.diff import Change, DiffResult
-    from curator.history import HistoryResult, Revision
     from curator.stats import Frequent, Spread, StatsResult
     from curator.versions import CommitResult, RestoreResult, VersionsResult
 
@@ -192,18 +190,6 @@ def of_stats(result: StatsResult) -> str:
     return "\n".join(lines)
 
 
-def of_history(result: HistoryResult) -> str:
-    """The image, then its sets, each with its revisions."""
-    lines = [_bold(result.image_sha256), *(f"  {file.dataset}: {file.path}" for file in result.files)]
-    title = ""
-    for revision in result.revisions:
-        name = f"{revision.dataset}/{revision.set_name}"
-        lines += [] if name == title else ["", _bold(name)]
-        title = name
-        lines += _revision(revision)
-    return "\n".join(lines if result.revisions else [*lines, "", "It never had a caption."])
-
-
 def _acceptance(found: Sequence[Acceptance]) -> list[str]:
     """A line a strategy: what people did with its captions."""
     if not found:
@@ -220,24 +206,6 @@ def _acceptance(found: Sequence[Acceptance]) -> list[str]:
         row = f"{each.strategy:<{width}}{each.answers:>9,}{each.unchanged_share:>11.0%}{distance:>15}{seconds:>9}"
         lines.append(f"  {row}{each.rejected:>10,}{each.skipped:>9,}")
     return lines
-
-
-def _revision(revision: Revision) -> Iterable[str]:
-    who = f"{revision.strategy} v{revision.strategy_version}"
-    if revision.model:
-        who += f", {model_at(revision.model, revision.model_revision)}"
-    who = f"{revision.person}, by {who}" if revision.by_person else f"{who}, run by {revision.person}"
-    marks = [f"@{number}" for number in revision.versions] + (["current"] if revision.current else [])
-    yield f"  {_dim(_minute(revision.captioned_at))}  {who}  {click.style(' '.join(marks), fg='green')}".rstrip()
-    yield "      " + (_dim("(taken out)") if revision.text is None else revision.text or _dim("(empty)"))
-    for source in revision.sources:
-        name = source.set_name + (f"@{source.number}" if source.number else "")
-        yield _dim(f"      from {name}: {source.text or '(none)'}")
-    if revision.restored_from:
-        yield _dim(f"      restored from {revision.restored_from} by {revision.restored_by}")
-    options = {key: value for key, value in revision.options.items() if value not in (None, [], "")}
-    if options:
-        yield _dim("      " + "  ".join(f"{key}={value}" for key, value in options.items()))
 
 
 def _change(change: Change, coloured: bool) -> Iterable[str]:

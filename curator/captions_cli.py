@@ -269,13 +269,13 @@ def history(image: str, catalog: Path, as_json: bool) -> None:
     Example:
       curator history 1F98A-fox.png
     """
-    from curator.captions_account import of_history
     from curator.catalog import Catalog
     from curator.history import history as stage
+    from curator.history_show import account
 
     with Catalog(catalog) as opened:
         result = stage(opened, image)
-    show(result, as_json, of_history)
+    show(result, as_json, account)
 
 
 COMMANDS = (caption, failures, commit, versions, diff, restore, stats, history)

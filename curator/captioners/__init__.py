@@ -81,7 +81,9 @@ class Model(BaseModel):
 
 def model_at(name: str, revision: str | None) -> str:
     """A model for a person to read: digests and commits shortened, what else a revision says in full."""
-    kind, colon, digest = (revision or "").rpartition(":")
+    if not revision:
+        return name
+    kind, colon, digest = revision.rpartition(":")
     return f"{name} at {kind}{colon}{digest[:12] if re.fullmatch('[0-9a-f]{32,}', digest) else digest}"
 
 

@@ -1,4 +1,4 @@
-"""The commands on captions: caption, failures, commit, versions, diff, restore, stats, history. Parse, call the stage, show."""
+"""The commands on captions: caption, failures, commit, versions, diff, restore, stats, history. They parse and show."""
 
 from __future__ import annotations
 

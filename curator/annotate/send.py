@@ -248,6 +248,6 @@ def _gave_up(missing: int, what: str, trouble: Exception | None) -> LabelStudioF
     """After several sendings of which nothing arrived; without trouble Label Studio said it took them, and hasn't."""
     why = str(trouble) if trouble else "Label Studio took them, and doesn't have them."
     return LabelStudioFailed(
-        f"{missing:,} {what} were sent {SENDINGS} times and didn't arrive. {why} Run the same command again: it goes on "
-        "from there."
+        f"{missing:,} {what} were sent {SENDINGS} times and didn't arrive. {why} Run the same command again: it goes "
+        "on from there."
     )

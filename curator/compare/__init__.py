@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from curator.catalog import Catalog
 
 DIFFERING = 12
+GENERATOR = '<meta name="generator" content="curator compare">'
+START_BYTES = 4096
 COLUMNS = ("image_sha256", "token_f1", "edit_share")  # beside those of the sets
 
 
@@ -85,6 +87,7 @@ def compare(
     if page is not None:
         from curator.compare.page import write
 
+        page.parent.mkdir(parents=True, exist_ok=True)
         write(result, page, progress)
     return result
 
@@ -96,11 +99,16 @@ def label(reference: Reference) -> str:
 
 
 def refuse_page(page: Path) -> None:
-    """Raises AlreadyExists, NotFound: said before any work."""
+    """Before any work: an earlier page is drawn again, no other file overwritten. Raises AlreadyExists, BadOption."""
+    if page.is_dir():
+        raise BadOption(f"--out {page}: is a folder. Name the page, for example {page / 'captions.html'}.")
+    parent = next(folder for folder in page.absolute().parents if folder.exists())
+    if not parent.is_dir():
+        raise BadOption(f"--out {page}: {parent} is a file, so no page can lie in it. Choose another place.")
     if page.exists():
-        raise AlreadyExists(f"--out {page}: exists already and isn't overwritten. Choose another name.")
-    if not page.absolute().parent.is_dir():
-        raise NotFound(f"--out {page}: there is no folder {page.parent}. Make it first.")
+        with page.open("rb") as file:
+            if GENERATOR.encode() not in file.read(START_BYTES):
+                raise AlreadyExists(f"--out {page}: is there and no page of this command. Choose another name.")
 
 
 def _check_dataset(catalog: Catalog, dataset: str) -> None:

@@ -87,8 +87,9 @@ def progress_bar(as_json: bool = False) -> Iterator[Progress]:
         yield silent
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
+    from rich.table import Column
 
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -96,11 +97,11 @@ def progress_bar(as_json: bool = False) -> Iterator[Progress]:
         return
     tasks: dict[str, TaskID] = {}
     columns = (
-        TextColumn("{task.description:<24}"),
-        BarColumn(),
+        TextColumn("{task.description:<18}"),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        # The time left; the time taken when it is over. Not to be cut on a narrow terminal: the bar is.
+        TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(min_width=7, no_wrap=True)),
         TextColumn("{task.fields[detail]}"),
     )
     with Bars(*columns, console=console) as bars:

@@ -17,12 +17,14 @@ from trainer_client.methods import METHODS, defaults, filled_in
 DEFAULT_SAVE_EPOCHS = (1, 2, 5, 15, 30, 45, 60, 70, 100)
 DEFAULT_SEEDS = (1, 2, 3)
 MAX_WARMUP_STEPS = 100
-DATA, LENGTH, PICTURES, LEARNING, LORA, MEASURES, RUN = (
+DATA, LENGTH, PICTURES, LEARNING, LORA, SUBJECT, WORD, MEASURES, RUN = (
     "Data and model",
     "Length",
     "Pictures",
     "Learning",
     "LoRA",
+    "A subject",
+    "A new word",
     "Measures",
     "Run",
 )
@@ -60,7 +62,7 @@ class TrainConfig(BaseModel):
         description="Folder that `curator snapshot` wrote.",
         json_schema_extra={"group": DATA, "decides": False, "argument": True},
     )
-    method: Literal["full", "lora"] = _option("full", DATA, "How to train.")
+    method: Literal["full", "lora", "dreambooth", "textual-inversion"] = _option("full", DATA, "How to train.")
     captions: str | None = _option(None, DATA, "Caption track to train on.", shown="the snapshot's only track")
     base: str = _option(..., DATA, "Model to start from: a diffusers folder or a hub name.", decides=False)
     revision: str | None = _option(None, DATA, "Revision of a hub model.", decides=False)
@@ -124,6 +126,21 @@ class TrainConfig(BaseModel):
     alpha: float | None = _by_method("alpha", LORA, "The update counts alpha / rank.  [default: the rank]", gt=0)
     targets: Literal["attention", "transformer"] | None = _by_method(
         "targets", LORA, "Layers that get an update: those of attention, or all linear ones of a transformer block."
+    )
+
+    instance_prompt: str | None = _by_method(
+        "instance_prompt", SUBJECT, "What every picture is called, with {caption} for its own caption."
+    )
+    class_prompt: str | None = _by_method(
+        "class_prompt", SUBJECT, "What the subject is one of; the base draws pictures of it to keep what it knows."
+    )
+    class_images: int | None = _by_method("class_images", SUBJECT, "How many pictures of the class it draws.", ge=0)
+    prior_weight: float | None = _by_method("prior_weight", SUBJECT, "Weight of their loss; 0 for none.", ge=0)
+
+    token: str | None = _by_method("token", WORD, "The word to learn; one that the model doesn't know.")
+    vectors: int | None = _by_method("vectors", WORD, "How many vectors it has.", ge=1, le=64)
+    initialiser: str | None = _by_method(
+        "initialiser", WORD, "A word to begin with, of one token.  [default: the mean of all words]"
     )
 
     eval_images: int = _option(

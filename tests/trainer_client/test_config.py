@@ -26,6 +26,8 @@ FROZEN_FLAGS = [
     "--cache",
     "--caption-dropout",
     "--captions",
+    "--class-images",
+    "--class-prompt",
     "--clip-norm",
     "--cuda-graph",
     "--device",
@@ -38,14 +40,18 @@ FROZEN_FLAGS = [
     "--eval-timesteps",
     "--flip",
     "--guidance-scale",
+    "--initialiser",
+    "--instance-prompt",
     "--json",
     "--learning-rate",
     "--lr-schedule",
     "--method",
     "--min-snr-gamma",
     "--out",
+    "--patience",
     "--precision",
     "--price-per-hour",
+    "--prior-weight",
     "--prompts",
     "--rank",
     "--resolution",
@@ -58,7 +64,9 @@ FROZEN_FLAGS = [
     "--seeds",
     "--state-every-seconds",
     "--targets",
+    "--token",
     "--train-text-encoder",
+    "--vectors",
     "--warmup-steps",
     "--weight-decay",
 ]
@@ -71,14 +79,25 @@ def test_options_of_train_are_what_scripts_rely_on() -> None:
 
 def test_help_has_every_option_in_a_section_with_its_default() -> None:
     text = CliRunner().invoke(main, ["train", "--help"]).stdout
-    sections = ["Data and model:", "Length:", "Pictures:", "Learning:", "LoRA:", "Measures:", "Run:", "Output:"]
+    sections = [
+        "Data and model:",
+        "Length:",
+        "Pictures:",
+        "Learning:",
+        "LoRA:",
+        "A subject:",
+        "A new word:",
+        "Measures:",
+        "Run:",
+        "Output:",
+    ]
     assert [line for line in text.splitlines() if line in sections] == sections
     words = " ".join(text.split())
     assert "Folder that `curator snapshot` wrote. [required]" in words
     assert "[default: 1,2,5,15,30,45,60,70,100, up to --epochs]" in words
     assert (
         "Of AdamW. The defaults suit Stable Diffusion 1.5; full wants 1e-4 on the mini model. "
-        "[default: 1e-05 (full), 0.0001 (lora)]" in words
+        "[default: 1e-05 (full), 0.0001 (lora), 5e-06 (dreambooth), 0.005 (textual-inversion)]" in words
     )
     assert "trainer train snapshots/all --captions template" in words
 

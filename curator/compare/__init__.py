@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from curator.catalog import Catalog
+    from curator.compare.clip import Clip
 
 DIFFERING = 12
 GENERATOR = '<meta name="generator" content="curator compare">'
@@ -50,13 +51,14 @@ def compare(
     named = _sets(catalog, dataset, sets)
     labels = [label(each) for each in named]
     captions = _common(catalog, named, labels)
+    model = _clip(clip) if clip else None
     everything = [stats(catalog, str(each), tokenizer, progress) for each in named]
     notices = list(dict.fromkeys(notice for each in everything for notice in each.notices))
     pairs, by_image = agreement(captions, labels, progress)
     fields = coverage(catalog, dataset, captions, labels, catalog.metadata_fields(dataset))
     vocabulary = vocabularies(captions, labels)
     paths = _paths(catalog, dataset)
-    scores, clip_notices = _clip_scores(captions, labels, paths, clip, progress)
+    scores, clip_notices = _clip_scores(captions, labels, paths, model, progress)
     differing, missing = _differing(catalog, dataset, captions, by_image, labels, paths, scores)
     result = CompareResult(
         dataset=dataset,
@@ -164,18 +166,27 @@ def _paths(catalog: Catalog, dataset: str) -> dict[str, list[str]]:
     return dict(catalog.image_paths(dataset).iter_rows())
 
 
+def _clip(name: str) -> Clip:
+    """The model, loaded before any other work. Raises BadOption, NotFound."""
+    try:
+        from curator.compare.clip import load
+    except ImportError as error:
+        raise NotFound(f"--clip: {error}. It needs more packages: pip install 'amatl[captioning]'.") from error
+    return load(name)
+
+
 def _clip_scores(
     captions: pl.DataFrame,
     labels: Sequence[str],
     paths: dict[str, list[str]],
-    clip: str | None,
+    model: Clip | None,
     progress: Progress,
 ) -> tuple[dict[str, tuple[ClipScore, pl.Series]], list[str]]:
-    if clip is None:
+    if model is None:
         return {}, []
     from curator.compare.clip import clip_scores
 
-    return clip_scores(captions, labels, paths, clip, progress)
+    return clip_scores(captions, labels, paths, model, progress)
 
 
 def _differing(

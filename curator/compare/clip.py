@@ -111,7 +111,7 @@ def clip_scores(
     captions: pl.DataFrame,
     labels: Sequence[str],
     paths: dict[str, list[str]],
-    name: str,
+    clip: Clip,
     progress: Progress,
 ) -> tuple[dict[str, tuple[ClipScore, pl.Series]], list[str]]:
     """For each label the scores, also image by image (null where the picture can't be read), and notices.
@@ -120,7 +120,6 @@ def clip_scores(
     """
     import polars as pl
 
-    clip = load(name)
     images = captions["image_sha256"].to_list()
     pictures = _pictures(clip, images, paths, progress)
     if not pictures:

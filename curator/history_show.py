@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from curator.captioners import model_at
 from curator.check.show import printed
 from curator.check.text import shown
 
@@ -59,8 +60,7 @@ def _facts(revision: Revision) -> Iterator[tuple[str, str]]:
     how = f"{revision.strategy} v{revision.strategy_version}"
     yield "by", f"{revision.person}, through {how}" if revision.by_person else f"{how}, run by {revision.person}"
     if revision.model:
-        at = f" at {_revision_name(revision.model_revision)}" if revision.model_revision else ""
-        yield "model", revision.model + at
+        yield "model", model_at(revision.model, revision.model_revision)
     for source in revision.sources:
         name = source.set_name + (f"@{source.number}" if source.number else "")
         yield "of", f"{name}: {'(none)' if source.text is None else shown(source.text) or '(empty)'}"
@@ -69,12 +69,6 @@ def _facts(revision: Revision) -> Iterator[tuple[str, str]]:
     options = [f"{key}={_value(value)}" for key, value in revision.options.items() if value not in (None, [], "")]
     if options:
         yield "with", "  ".join(options)
-
-
-def _revision_name(revision: str) -> str:
-    """The start of a commit or digest, enough to tell revisions apart; --json has all of it."""
-    kind, _, digits = revision.rpartition(":")
-    return f"{kind}:{digits[:12]}" if kind else digits[:12]
 
 
 def _value(value: Any) -> str:

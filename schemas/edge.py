@@ -32,12 +32,13 @@ class Program(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         argv = kwargs.get("args") or (args[0] if args else None) or sys.argv[1:]
-        if "--json" not in argv:
-            return super().main(*args, **kwargs)
+        as_json = "--json" in argv
         try:
-            return super().main(*args, **{**kwargs, "standalone_mode": False})
+            return super().main(*args, **({**kwargs, "standalone_mode": False} if as_json else kwargs))
         except click.ClickException as error:
             fail(type(error).__name__, error.format_message(), error.exit_code, as_json=True)
+        except AmatlError as error:  # Of options that are read while the line is parsed.
+            fail(type(error).__name__, str(error), error.exit_code, as_json)
 
 
 def json_option(command: Command) -> Command:

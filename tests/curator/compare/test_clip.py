@@ -141,9 +141,8 @@ def test_what_is_no_clip_model_is_refused(tmp_path: Path, model: str) -> None:
         load(str(tmp_path / "bert"))
     with pytest.raises(NotFound, match="can't be loaded"):
         load(str(tmp_path / "bare"))
-    for name in ("./nowhere", "nowhere", "a/b/c"):
-        with pytest.raises(NotFound, match="no such folder"):
-            load(name)
+    with pytest.raises(NotFound, match="no folder a/b/c"):
+        load("a/b/c")
 
 
 def test_an_interrupted_run_keeps_what_it_made(

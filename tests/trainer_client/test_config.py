@@ -20,6 +20,7 @@ FROZEN_FLAGS = [
     "--alpha",
     "--background",
     "--base",
+    "--base-config",
     "--batch-size",
     "--beta1",
     "--beta2",
@@ -153,6 +154,7 @@ def test_the_digest_covers_what_decides_and_not_where_or_how_fast() -> None:
     assert free == {
         "snapshot",  # Its identity counts, and the base's digest, and the prompts themselves.
         "base",
+        "base_config",
         "revision",
         "prompts",
         "sample_batch_size",

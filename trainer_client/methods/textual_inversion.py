@@ -40,9 +40,7 @@ def fill_in(values: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"--token {token!r}: give one word, such as <{'-'.join(token.split()) or 'concept'}>")
     if prompt is not None and token not in prompt:
         example = f"{prompt} {token}" if CAPTION in prompt else f"a picture of {token}"
-        raise ValueError(
-            f"--instance-prompt {prompt!r} lacks the token {token}: say {example!r}, or give --token"
-        )
+        raise ValueError(f"--instance-prompt {prompt!r} lacks the token {token}: say {example!r}, or give --token")
     return {} if prompt else {"instance_prompt": f"a picture of {token}"}
 
 

@@ -22,7 +22,7 @@ from trainer_client import instance, methods, start
 from trainer_client.dataset import Row, Snapshot, decode_all
 from trainer_client.device import choose_device, device_name
 from trainer_client.evaluate import choose_measures
-from trainer_client.pace import Pace, measure_pace
+from trainer_client.pace import NotEnoughMemory, Pace, measure_pace
 from trainer_client.prompts import default_prompts, read_prompts
 
 if TYPE_CHECKING:
@@ -141,15 +141,16 @@ def examine(
             f" {size(space.free_bytes)} are free. Use fewer --save-epochs, or an --out on another disk."
         )
     batch_size = min(config.batch_size, len(snapshot.rows("train")))
-    pace = measure_pace(
-        method,
-        rows,
-        batch_size,
-        config.background,
-        progress,
-        config.cuda_graph,
-        budget_seconds,
-    )
+    while True:
+        try:
+            pace = measure_pace(
+                method, rows, batch_size, config.background, progress, config.cuda_graph, budget_seconds
+            )
+            break
+        except NotEnoughMemory:
+            if not config.auto_batch or batch_size == 1:
+                raise
+        batch_size = -(-batch_size // 2)
     names = [config.captions] if config.captions else list(snapshot.tracks)
     names += [instance.TRACK] if config.instance_prompt and instance.TRACK not in names else []
     return CheckResult(

@@ -106,6 +106,12 @@ class TrainConfig(BaseModel):
 
     batch_size: int = _option(8, LEARNING, "Images that go through the model at once.", ge=1)
     accumulation: int = _option(1, LEARNING, "Batches whose gradients make one step.", ge=1)
+    auto_batch: bool = _option(
+        False,
+        LEARNING,
+        "Where memory is too small, send a step's images through in smaller batches; the step stays the same.",
+        decides=False,
+    )
     learning_rate: float = _by_method(
         "learning_rate",
         LEARNING,
@@ -186,6 +192,9 @@ class TrainConfig(BaseModel):
         "Folder of cached latents and text embeddings.",
         decides=False,
         shown="$AMATL_CACHE, else ~/.cache/amatl",
+    )
+    tracker: Literal["tensorboard", "wandb", "mlflow", "trackio", "none"] = _option(
+        "tensorboard", RUN, "Where figures and pictures go as the run goes on, beside its own run.json.", decides=False
     )
     price_per_hour: float | None = _option(
         None, RUN, "What the machine costs an hour, to report cost.", decides=False, ge=0

@@ -15,9 +15,9 @@ from schemas.run import Cost, Prompt, RunReport
 from schemas.snapshot import SPLITS
 from trainer_client import instance, lineage, methods, record, start
 from trainer_client.baseline import Baseline
+from trainer_client.bootstrap import LEAST
 from trainer_client.cache import Latents, TextEmbeddings, cache_latents, cache_text, default_folder
 from trainer_client.check import examine, truncation
-from trainer_client.compare.bootstrap import LEAST
 from trainer_client.dataset import Row, Snapshot
 from trainer_client.device import choose_device
 from trainer_client.draws import Prior, TrainingSet

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curator import tokens
+from curator.annotate.acceptance import overall
 from curator.compare.agreement import agreement, headline, most_different
 from curator.compare.coverage import coverage
-from curator.compare.result import Acceptance, ClipScore, ComparedSet, CompareResult, Differing
+from curator.compare.result import ClipScore, ComparedSet, CompareResult, Differing
 from curator.compare.vocabulary import vocabularies
 from curator.reference import Reference, resolve
 from curator.stats import stats
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 DIFFERING = 12
 COLUMNS = ("image_sha256", "token_f1", "edit_share")  # beside those of the sets
-AcceptanceOf = Callable[["Catalog", Reference], Acceptance | None]
 
 
 def compare(
@@ -35,13 +35,12 @@ def compare(
     tokenizer: str = tokens.DEFAULT,
     clip: str | None = None,
     page: Path | None = None,
-    acceptance: AcceptanceOf | None = None,
     progress: Progress = silent,
 ) -> CompareResult:
     """Compares versions (set@n), or sets as they are now (set), over the images that all of them caption.
 
-    `clip` is a CLIP model by hub name or folder; `page` is where to write a self-contained HTML page; `acceptance`
-    tells what people did with a set's captions, where that is known. Raises BadOption, NotFound, AlreadyExists.
+    `clip` is a CLIP model by hub name or folder; `page` is where to write a self-contained HTML page. Raises BadOption,
+    NotFound, AlreadyExists.
     """
     _check_dataset(catalog, dataset)
     if page is not None:
@@ -72,7 +71,7 @@ def compare(
                 only_here=vocabulary[name].only_here,
                 only_here_words=vocabulary[name].examples,
                 clip=scores[name][0] if scores else None,
-                acceptance=acceptance(catalog, each) if acceptance else None,
+                acceptance=overall(catalog, each),
             )
             for each, name, figures in zip(named, labels, everything, strict=True)
         ],

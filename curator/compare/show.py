@@ -86,12 +86,18 @@ def _rows(result: CompareResult) -> Iterator[tuple[str, list[str]]]:
 
 
 def _people(sets: list[ComparedSet]) -> Iterator[tuple[str, list[str]]]:
+    """What people did with the captions that were shown to them."""
     found = [each.acceptance for each in sets]
-    if any(found):
-        yield "accepted unchanged", [percent(each.unchanged_share) if each else "–" for each in found]
-        yield "characters edited", [f"{each.median_edit_distance:.1f}" if each else "–" for each in found]
-        seconds = [each.median_seconds if each else None for each in found]
-        yield "seconds a caption", [f"{each:.1f}" if each is not None else "–" for each in seconds]
+    if not any(found):
+        return
+    yield "people's answers", [f"{each.answers:,}" if each else "–" for each in found]
+    yield "accepted unchanged", [percent(each.unchanged_share) if each and each.answers else "–" for each in found]
+    yield "characters edited", [_digit(each.median_edit_distance if each else None) for each in found]
+    yield "seconds a caption", [_digit(each.median_seconds if each else None) for each in found]
+
+
+def _digit(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.1f}"
 
 
 def _pairs(result: CompareResult) -> Table:

@@ -18,6 +18,7 @@ GIVEN: dict[str, Any] = {"snapshot": Path("s"), "base": "b", "out": Path("o")}
 FROZEN_FLAGS = [
     "--accumulation",
     "--alpha",
+    "--auto-batch",
     "--background",
     "--base",
     "--base-config",
@@ -45,6 +46,7 @@ FROZEN_FLAGS = [
     "--instance-prompt",
     "--json",
     "--learning-rate",
+    "--lr",
     "--lr-schedule",
     "--method",
     "--min-snr-gamma",
@@ -55,6 +57,7 @@ FROZEN_FLAGS = [
     "--prior-weight",
     "--prompts",
     "--rank",
+    "--recipe",
     "--resolution",
     "--revision",
     "--sample-batch-size",
@@ -63,9 +66,11 @@ FROZEN_FLAGS = [
     "--save-epochs",
     "--seed",
     "--seeds",
+    "--set",
     "--state-every-seconds",
     "--targets",
     "--token",
+    "--tracker",
     "--train-text-encoder",
     "--vectors",
     "--warmup-steps",
@@ -153,6 +158,8 @@ def test_the_digest_covers_what_decides_and_not_where_or_how_fast() -> None:
     free = set(TrainConfig.model_fields) - decisive
     assert free == {
         "snapshot",  # Its identity counts, and the base's digest, and the prompts themselves.
+        "auto_batch",
+        "tracker",
         "base",
         "base_config",
         "revision",

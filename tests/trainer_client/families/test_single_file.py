@@ -32,6 +32,7 @@ def test_it_draws_what_the_folder_draws(file: Path, base: Path, cache: Path) -> 
     assert (pictures(folder) == theirs).all()
 
 
+@pytest.mark.slow
 def test_a_run_on_it_and_on_that(file: Path, base: Path, snapshot: Path, cache: Path, tmp_path: Path) -> None:
     report = run(snapshot, file, tmp_path / "lora", method="lora", rank=2, epochs=1, base_config=str(base))
     assert report.base.name == str(file)
@@ -40,6 +41,7 @@ def test_a_run_on_it_and_on_that(file: Path, base: Path, snapshot: Path, cache: 
     assert (pictures(tmp_path / "lora" / checkpoint_name(0)) == pictures(base)).all()
 
 
+@pytest.mark.slow
 def test_half_precision_and_v_prediction_are_kept(base: Path, cache: Path, tmp_path: Path) -> None:
     marked = write_single_file(base, tmp_path / "marked.safetensors", v_pred=torch.zeros(0))
     assert start.load(str(marked), config=str(base)).prediction == "v_prediction"

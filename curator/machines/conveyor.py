@@ -71,7 +71,9 @@ class Conveyor:
                 wait_s = time.perf_counter() - started
                 if not taken:
                     return
-                yield self._finished(taken, preparing, wait_s)
+                batch = self._finished(taken, preparing, wait_s)
+                del taken  # or it would be held, pixels and all, until the next batch is whole
+                yield batch
 
     def _finished(self, taken: list[tuple[Item, Any]], preparing: _Preparing, wait_s: float) -> Batch:
         """Writes what was taken, or as much of its front as fits; the rest goes back."""

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from curator.captioners import model_at
 from curator.check.show import printed
+from curator.check.text import shown
 
 if TYPE_CHECKING:
     from curator.history import HistoryResult, Revision
@@ -51,7 +52,7 @@ def _revision(revision: Revision) -> Table:
 def _text(revision: Revision) -> Text:
     style = "" if revision.current else "strike dim" if revision.text is None else "dim"
     marks = [f"@{number}" for number in revision.versions] + (["current"] if revision.current else [])
-    said = "(taken out)" if revision.text is None else revision.text or "(empty)"
+    said = "(taken out)" if revision.text is None else shown(revision.text) or "(empty)"
     return Text.assemble((said, style), ("  " + " ".join(marks), "green"))
 
 
@@ -62,7 +63,7 @@ def _facts(revision: Revision) -> Iterator[tuple[str, str]]:
         yield "model", model_at(revision.model, revision.model_revision)
     for source in revision.sources:
         name = source.set_name + (f"@{source.number}" if source.number else "")
-        yield "of", f"{name}: {'(none)' if source.text is None else source.text or '(empty)'}"
+        yield "of", f"{name}: {'(none)' if source.text is None else shown(source.text) or '(empty)'}"
     if revision.restored_from:
         yield "", f"restored from {revision.restored_from} by {revision.restored_by}"
     options = [f"{key}={_value(value)}" for key, value in revision.options.items() if value not in (None, [], "")]

@@ -17,12 +17,13 @@ has one, otherwise by the prompt as it is. What to say to some:
 Only the answer becomes the caption; the thoughts of a model that thinks aloud are left out.
 
 Sampling (decode=nucleus) is keyed by seed and image: neighbours don't matter, and the same image gets the same caption.
+So it is in float32 on a CPU; in half precision two tokens that are nearly as likely may change places with the batch.
 An answer cut off by max_new_tokens keeps its whole sentences (`unfinished`). Penalties of the model's own, such as
 no_repeat_ngram_size, are kept.
 
 Code that comes with a model (trust_remote_code) is never run: take versions made for transformers itself. Tested with
 small random weights: LLaVA (with and without a template, and JoyCaption's kind), BLIP-2, Qwen2-VL, Qwen2.5-VL,
-Florence-2, GIT, ViT-GPT2, PaliGemma, Idefics3 (SmolVLM's kind). Others go the same way.
+Florence-2, GIT, ViT-GPT2, PaliGemma, Idefics3 (SmolVLM's kind). Others go the same way, untried.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ def lineage_command(model: str, as_json: bool) -> None:
 def compare_command(runs: tuple[Path, ...], beside: tuple[Path, ...], out: Path, unpaired: bool, as_json: bool) -> None:
     """Set runs side by side on the same prompts, seeds and held-out images, in one HTML page that needs nothing else.
 
-    RUN is a folder that `trainer train` wrote. Runs must differ in nothing but their captions.
+    RUN is a folder that `trainer train` wrote. Runs must differ in nothing but their captions and their method.
 
     \b
     Example:

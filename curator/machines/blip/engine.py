@@ -1,0 +1,190 @@
+"""Pictures through BLIP: cut into batches of fixed size, through lanes that work side by side.
+
+Two lanes on a GPU: while one decodes, which waits for memory, the other's tower has the arithmetic units; and while
+both work, the next pictures are copied. On the CPU one lane, and captions don't depend on the batch, to the last bit: a
+picture goes through the tower alone, and through the decoder among a fixed number of rows. That a row's arithmetic is
+the same in every place of such a batch is not taken on trust: it is tried when the engine is made, and where it isn't
+so, rows are decoded one by one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from curator.machines.blip.lane import Lane
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from curator.machines.blip.network import Network
+    from curator.machines.blip.rules import Rules
+
+CPU_ROWS = 8
+GPU_PICTURES = 256  # More make no step faster: the decoder's weights are read for so many at once already.
+GPU_SEEN_AT_ONCE = 64
+GPU_LANES = 2
+GPU_SHARE = 0.6  # of the free memory, for what the lanes keep; the tower's passing needs and others' have the rest
+LOOK_AGAIN_S = 0.0002
+
+
+class Engine:
+    """A network and rules, ready for any number of pictures. Raises torch.OutOfMemoryError where one doesn't fit."""
+
+    def __init__(
+        self,
+        network: Network,
+        rules: Rules,
+        *,
+        size: int | None = None,
+        lanes: int | None = None,
+        seen_at_once: int | None = None,
+        graphs: bool = True,
+        compiled: bool = False,
+    ) -> None:
+        """`size` pictures a lane, at most; None: as the device likes it. Memory is taken with the first pictures."""
+        self.network, self.rules = network, rules
+        on_cuda = network.device.type == "cuda"
+        self.size = (
+            min(size or GPU_PICTURES, pictures_that_fit(network, rules)) if on_cuda else _cpu_size(network, rules)
+        )
+        self.lane_count = (lanes or GPU_LANES) if on_cuda else 1
+        self.seen_at_once = (seen_at_once or GPU_SEEN_AT_ONCE) if on_cuda else 1
+        self.graphs, self.compiled = graphs, compiled
+        self.lanes: list[Lane] = []
+        self._copying = ThreadPoolExecutor(1, thread_name_prefix="copy")
+
+    def write(
+        self, pictures: Sequence[NDArray[np.uint8]], numbers: NDArray[np.float32] | None = None
+    ) -> list[NDArray[np.int64]]:
+        """The tokens of each picture's caption, the prompt's and the end token included.
+
+        `pictures` are uint8 (3, side, side); `numbers` the draws for sampling, (pictures, steps).
+        """
+        with torch.inference_mode():
+            try:
+                return self._write(pictures, numbers)
+            except torch.OutOfMemoryError:
+                self.free()
+                if self.size == 1:
+                    raise
+                self.size = max(1, self.size // 2)
+        return self.write(pictures, numbers)  # outside of `except`, whose traceback would hold the memory
+
+    def free(self) -> None:
+        """Gives the lanes' memory back; the next pictures take new."""
+        self.lanes.clear()
+        if self.network.device.type == "cuda":
+            torch.cuda.synchronize(self.network.device)
+            torch.cuda.empty_cache()
+
+    def close(self) -> None:
+        self.free()
+        self._copying.shutdown()
+
+    def _write(
+        self, pictures: Sequence[NDArray[np.uint8]], numbers: NDArray[np.float32] | None
+    ) -> list[NDArray[np.int64]]:
+        batches = [slice(first, first + self.size) for first in range(0, len(pictures), self.size)]
+        captions: list[NDArray[np.int64]] = [None] * len(pictures)  # type: ignore[list-item]
+        with self._device():
+            self._open_lanes(len(batches))
+            runs = [
+                self._run(lane, batches[place :: self.lane_count], pictures, numbers, captions)
+                for place, lane in enumerate(self.lanes[: len(batches)])
+            ]
+            while runs:
+                runs = [run for run in runs if next(run, False)]
+                if self.network.device.type == "cuda":
+                    time.sleep(LOOK_AGAIN_S)
+        return captions
+
+    def _run(
+        self,
+        lane: Lane,
+        batches: Sequence[slice],
+        pictures: Sequence[NDArray[np.uint8]],
+        numbers: NDArray[np.float32] | None,
+        captions: list[NDArray[np.int64]],
+    ) -> Iterator[bool]:
+        """A lane's batches, one after another; yields True where it would have to wait."""
+
+        def put(batch: slice) -> None:
+            lane.put(pictures[batch], None if numbers is None else numbers[batch])
+
+        copied = self._copying.submit(put, batches[0])
+        for place, batch in enumerate(batches):
+            while not copied.done():
+                yield True
+            copied.result()
+            lane.send()
+            while not lane.sent():
+                yield True
+            if place + 1 < len(batches):
+                copied = self._copying.submit(put, batches[place + 1])
+            working = True
+            while working:
+                while not lane.ready():
+                    yield True
+                working = lane.advance()
+            captions[batch] = [self._cut(tokens) for tokens in lane.take()]
+
+    def _cut(self, tokens_L: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Up to the end token, which the prompt can't hold."""
+        ends = (tokens_L[len(self.rules.prompt) :] == self.network.end_token).nonzero()[0]
+        return tokens_L[: len(self.rules.prompt) + ends[0] + 1] if len(ends) else tokens_L
+
+    def _open_lanes(self, batches: int) -> None:
+        while len(self.lanes) < min(batches, self.lane_count):
+            self.lanes.append(
+                Lane(
+                    self.network,
+                    self.rules,
+                    self.size,
+                    min(self.size, self.seen_at_once),
+                    graphs=self.graphs,
+                    compiled=self.compiled,
+                )
+            )
+
+    def _device(self) -> Any:
+        """As a context: graphs record on the current device, whatever their tensors' is."""
+        device = self.network.device
+        return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def pictures_that_fit(network: Network, rules: Rules) -> int:
+    """How many pictures a lane may hold in the GPU's free memory: a power of two."""
+    free_bytes, _ = torch.cuda.mem_get_info(network.device)
+    decoder, item = network.decoder, network.decoder.words_VD.element_size()
+    width, places = decoder.words_VD.shape[1], network.image_tokens + rules.beams * rules.length
+    kept = 2 * len(decoder.layers) * places * width * item
+    passing = rules.beams * decoder.words_VD.shape[0] * 4 * 6  # scores, sorted, summed
+    fit = int(GPU_SHARE * free_bytes / (GPU_LANES * (kept + passing)))
+    return 1 << max(0, fit.bit_length() - 1)
+
+
+def _cpu_size(network: Network, rules: Rules) -> int:
+    size = CPU_ROWS
+    return size if rows_are_alike(network, rules, size) else 1
+
+
+def rows_are_alike(network: Network, rules: Rules, size: int) -> bool:
+    """Whether the decoder computes the same picture to the same bits in every row of a batch of `size`."""
+    with torch.inference_mode():
+        generator = torch.Generator().manual_seed(0)
+        image_memory = network.decoder.image_memory(size, network.image_tokens)
+        image_memory[:, :, :1].normal_(generator=generator)
+        image_memory[:, :, 1:] = image_memory[:, :, :1]
+        tokens_RL = torch.tensor([rules.prompt[:1] * 2]).expand(size * rules.beams, -1)
+        memory = network.decoder.memory(len(tokens_RL), 2)
+        for place in range(2):
+            hidden = network.decoder.read(tokens_RL[:, place : place + 1], place, memory, image_memory)
+            scores_RV = network.decoder.scores(hidden[:, -1])
+        return bool((scores_RV == scores_RV[:1]).all())

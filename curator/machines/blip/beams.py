@@ -34,6 +34,7 @@ class Beams:
         self.prompt_N = torch.tensor(rules.prompt, dtype=torch.int64, device=device)
         self.first_beam_1G = torch.full((1, beams), NEVER, device=device)
         self.first_beam_1G[:, 0] = 0.0  # all beams start alike: only the first may have descendants
+        self.as_it_is_1G = torch.arange(beams, device=device)[None]
         self.row_of_B1 = torch.arange(batch, device=device)[:, None] * beams
         self.running_BGL = torch.zeros(batch, beams, rules.length, dtype=torch.int64, device=device)
         self.running_scores_BG = torch.zeros(batch, beams, device=device)
@@ -89,10 +90,10 @@ class Beams:
         ended_BC = ends_BC.clone()
         ended_BC[:, beams:] = False
         scores_BC = scores_BC / (step + 1) ** self.rules.length_penalty
-        scores_BC = scores_BC + (~self.open_B1) * NEVER
         scores_BC = scores_BC + (~ended_BC) * NEVER
         all_scores = torch.cat([self.kept_scores_BG, scores_BC], dim=1)
-        best_BG = all_scores.topk(beams)[1]
+        # Equal scores may change places in `topk`: a closed picture must not feel that its neighbours go on.
+        best_BG = torch.where(self.open_B1, all_scores.topk(beams)[1], self.as_it_is_1G)
         self.kept_BGL.copy_(_pick(torch.cat([self.kept_BGL, candidates_BCL], dim=1), best_BG))
         self.kept_scores_BG.copy_(_pick(all_scores, best_BG))
         self.is_kept_BG.copy_(_pick(torch.cat([self.is_kept_BG, ended_BC], dim=1), best_BG))

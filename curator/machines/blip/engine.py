@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from curator.machines.blip.lane import Lane
+from curator.machines.blip.rules import read_step
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
     from curator.machines.blip.network import Network
     from curator.machines.blip.rules import Rules
 
-CPU_ROWS = 8
+CPU_PICTURES = 32
+CPU_BYTES = 400_000_000  # for what a lane keeps; no more pictures than fit in it, but one
 GPU_PICTURES = 256  # More make no step faster: the decoder's weights are read for so many at once already.
 GPU_SEEN_AT_ONCE = 64
+GPU_STEPS_AT_ONCE = 5  # Captions that end early save the steps that are left; fewer at once cost more launches.
 GPU_LANES = 2
 GPU_SHARE = 0.6  # of the free memory, for what the lanes keep; the tower's passing needs and others' have the rest
 LOOK_AGAIN_S = 0.0002
@@ -48,14 +51,18 @@ class Engine:
         graphs: bool = True,
         compiled: bool = False,
     ) -> None:
-        """`size` pictures a lane, at most; None: as the device likes it. Memory is taken with the first pictures."""
+        """On a GPU `size` pictures a lane, at most; None: as it likes. Memory is taken with the first pictures.
+
+        On the CPU `size` changes nothing: of another number of rows the sums may round in another way.
+        """
         self.network, self.rules = network, rules
         on_cuda = network.device.type == "cuda"
-        self.size = (
-            min(size or GPU_PICTURES, pictures_that_fit(network, rules)) if on_cuda else _cpu_size(network, rules)
-        )
+        self.size = min((size or GPU_PICTURES) if on_cuda else CPU_PICTURES, pictures_that_fit(network, rules))
+        if not on_cuda and not rows_are_alike(network, rules, self.size):
+            self.size = 1
         self.lane_count = (lanes or GPU_LANES) if on_cuda else 1
         self.seen_at_once = (seen_at_once or GPU_SEEN_AT_ONCE) if on_cuda else 1
+        self.steps_at_once = GPU_STEPS_AT_ONCE if on_cuda else 1
         self.graphs, self.compiled = graphs, compiled
         self.lanes: list[Lane] = []
         self._copying = ThreadPoolExecutor(1, thread_name_prefix="copy")
@@ -147,7 +154,8 @@ class Engine:
                     self.network,
                     self.rules,
                     self.size,
-                    min(self.size, self.seen_at_once),
+                    seen_at_once=min(self.size, self.seen_at_once),
+                    steps_at_once=self.steps_at_once,
                     graphs=self.graphs,
                     compiled=self.compiled,
                 )
@@ -160,31 +168,33 @@ class Engine:
 
 
 def pictures_that_fit(network: Network, rules: Rules) -> int:
-    """How many pictures a lane may hold in the GPU's free memory: a power of two."""
-    free_bytes, _ = torch.cuda.mem_get_info(network.device)
+    """How many pictures a lane may hold: of the GPU's free memory its share; a power of two."""
     decoder, item = network.decoder, network.decoder.words_VD.element_size()
     width, places = decoder.words_VD.shape[1], network.image_tokens + rules.beams * rules.length
     kept = 2 * len(decoder.layers) * places * width * item
     passing = rules.beams * decoder.words_VD.shape[0] * 4 * 6  # scores, sorted, summed
-    fit = int(GPU_SHARE * free_bytes / (GPU_LANES * (kept + passing)))
-    return 1 << max(0, fit.bit_length() - 1)
-
-
-def _cpu_size(network: Network, rules: Rules) -> int:
-    size = CPU_ROWS
-    return size if rows_are_alike(network, rules, size) else 1
+    room = CPU_BYTES
+    if network.device.type == "cuda":
+        room = int(GPU_SHARE * torch.cuda.mem_get_info(network.device)[0] / GPU_LANES)
+    return 1 << max(0, (room // (kept + passing)).bit_length() - 1)
 
 
 def rows_are_alike(network: Network, rules: Rules, size: int) -> bool:
-    """Whether the decoder computes the same picture to the same bits in every row of a batch of `size`."""
+    """Whether the decoder computes the same picture to the same bits in every row of a batch of `size`.
+
+    A caption of full length is read, of made-up words and for a made-up image.
+    """
     with torch.inference_mode():
         generator = torch.Generator().manual_seed(0)
         image_memory = network.decoder.image_memory(size, network.image_tokens)
         image_memory[:, :, :1].normal_(generator=generator)
         image_memory[:, :, 1:] = image_memory[:, :, :1]
-        tokens_RL = torch.tensor([rules.prompt[:1] * 2]).expand(size * rules.beams, -1)
-        memory = network.decoder.memory(len(tokens_RL), 2)
-        for place in range(2):
-            hidden = network.decoder.read(tokens_RL[:, place : place + 1], place, memory, image_memory)
-            scores_RV = network.decoder.scores(hidden[:, -1])
+        vocabulary = len(network.decoder.words_VD)
+        tokens_RL = torch.randint(vocabulary, (1, rules.length), generator=generator).expand(size * rules.beams, -1)
+        memory = network.decoder.memory(len(tokens_RL), rules.length)
+        for step in range(rules.max_new_tokens):
+            hidden = read_step(network, rules, tokens_RL, step, memory, image_memory)
+            if not (hidden == hidden[:1]).all():
+                return False
+        scores_RV = network.decoder.scores(hidden[:, -1])
         return bool((scores_RV == scores_RV[:1]).all())

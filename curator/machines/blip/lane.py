@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from curator.machines.blip.network import Network
 
-STEPS_A_GRAPH = 5  # Captions that end early save the graphs that are left; fewer steps a graph cost more launches.
-
 
 class Lane:
     """`size` pictures at once; rows without one are computed too and cost the same.
@@ -39,18 +37,23 @@ class Lane:
         network: Network,
         rules: Rules,
         size: int,
-        seen_at_once: int,
         *,
+        seen_at_once: int,
+        steps_at_once: int,
         graphs: bool = True,
         compiled: bool = False,
     ) -> None:
-        """`seen_at_once` pictures go through the tower together; `compiled`: the tower by torch.compile."""
+        """`seen_at_once` pictures go through the tower together, `steps_at_once` tokens are written between looks at
+        whether all captions ended; `compiled`: the tower by torch.compile.
+        """
         self.network, self.size, self.seen_at_once = network, size, seen_at_once
         self.tower = torch.compile(network.tower.__call__, dynamic=False) if compiled else network.tower
         on_cuda = network.device.type == "cuda"
         self.stream = torch.cuda.Stream(network.device) if on_cuda else None  # type: ignore[no-untyped-call]
         self._make_room(rules, on_cuda)
-        works = [self._see, *(partial(self._steps, first, rules) for first in self._firsts(rules))]
+        firsts = range(0, rules.max_new_tokens, steps_at_once)
+        pieces = [range(first, min(first + steps_at_once, rules.max_new_tokens)) for first in firsts]
+        works: list[Work] = [self._see, *(partial(self._steps, piece) for piece in pieces)]
         self.tower_work, *self.step_works = self._on_stream(works, graphs)
         self.steps_done = 0
         self.count = self.count_put = 0
@@ -78,11 +81,6 @@ class Lane:
         self.sending = torch.cuda.Event() if pinned else None  # type: ignore[no-untyped-call]
         self.working = torch.cuda.Event() if pinned else None  # type: ignore[no-untyped-call]
 
-    def _firsts(self, rules: Rules) -> range:
-        """The first step of each piece of work: on the CPU looking costs nothing, so each step is one."""
-        self.steps_a_work = STEPS_A_GRAPH if self.stream else 1
-        return range(0, rules.max_new_tokens, self.steps_a_work)
-
     def _on_stream(self, works: list[Work], graphs: bool) -> list[Work]:
         if self.stream is None:
             return works
@@ -95,10 +93,10 @@ class Lane:
             part = slice(first, first + self.seen_at_once)
             self.network.decoder.look(self.tower(self.pixels[part]), self.image_memory[:, :, part])
 
-    def _steps(self, first: int, rules: Rules) -> None:
-        if first == 0:
+    def _steps(self, steps: range) -> None:
+        if steps.start == 0:
             self.writer.start(self.absent)
-        for step in range(first, min(first + self.steps_a_work, rules.max_new_tokens)):
+        for step in steps:
             self.writer.step(step)
 
     def put(self, pictures: Sequence[NDArray[np.uint8]], numbers: NDArray[np.float32] | None) -> None:

@@ -109,7 +109,11 @@ class Tower:
 
 @dataclass(frozen=True)
 class Decoder:
-    """Text tokens, and the keys and values of image tokens, to what comes next."""
+    """Text tokens, and the keys and values of image tokens, to what comes next.
+
+    Not `fused`: attention as two batched products. Rows come out of those alike to the bit; out of torch's fused kernel
+    for the CPU they don't, since it gives rows to threads whose arithmetic differs.
+    """
 
     words_VD: Tensor
     positions_LD: Tensor
@@ -121,6 +125,7 @@ class Decoder:
     head_activation: Activation
     head_norm: Norm
     head_outer: Affine
+    fused: bool
 
     def memory(self, rows: int, length: int) -> Tensor:
         """Room for the keys and values of `length` text tokens: (layers, 2, R, H, L, K), zeros."""
@@ -148,7 +153,7 @@ class Decoder:
             query, key, value = split_heads(layer.qkv(hidden), 3, self.heads)
             kept_2RHLK[0, :, :, start:end] = key
             kept_2RHLK[1, :, :, start:end] = value
-            seen = attend(query, kept_2RHLK[0, :, :, :end], kept_2RHLK[1, :, :, :end], causal=end - start > 1)
+            seen = self._attend(query, kept_2RHLK[0, :, :, :end], kept_2RHLK[1, :, :, :end], causal=end - start > 1)
             hidden = layer.attended_norm(layer.attended(seen) + hidden)
             hidden = layer.crossed_norm(layer.crossed(self._cross(layer.query(hidden), image_2BHTK)) + hidden)
             hidden = layer.outer_norm(layer.outer(self.activation(layer.inner(hidden))) + hidden)
@@ -159,7 +164,11 @@ class Decoder:
         rows, count, width = query_RND.shape
         batch = image_2BHTK.shape[1]
         query_BHNK = query_RND.view(batch, rows // batch * count, self.heads, -1).transpose(1, 2)
-        return attend(query_BHNK, image_2BHTK[0], image_2BHTK[1]).view(rows, count, width)
+        return self._attend(query_BHNK, image_2BHTK[0], image_2BHTK[1]).view(rows, count, width)
+
+    def _attend(self, query_BHNK: Tensor, key_BHTK: Tensor, value_BHTK: Tensor, causal: bool = False) -> Tensor:
+        attention = attend if self.fused else attend_by_products
+        return attention(query_BHNK, key_BHTK, value_BHTK, causal)
 
     def scores(self, hidden: Tensor) -> Tensor:
         """What may come next: hidden states (..., D) to logits (..., V), float32 whatever the weights are."""
@@ -207,6 +216,15 @@ def attend(query_BHNK: Tensor, key_BHTK: Tensor, value_BHTK: Tensor, causal: boo
     """Scaled dot-product attention with the heads joined again: (B, N, D)."""
     seen_BHNK = functional.scaled_dot_product_attention(query_BHNK, key_BHTK, value_BHTK, is_causal=causal)
     return seen_BHNK.transpose(1, 2).flatten(2)
+
+
+def attend_by_products(query_BHNK: Tensor, key_BHTK: Tensor, value_BHTK: Tensor, causal: bool = False) -> Tensor:
+    """The same, written out."""
+    scores_BHNT = (query_BHNK * query_BHNK.shape[-1] ** -0.5) @ key_BHTK.transpose(-1, -2)
+    if causal:
+        later_NT = torch.ones(scores_BHNT.shape[-2:], dtype=torch.bool, device=scores_BHNT.device).triu(1)
+        scores_BHNT = scores_BHNT.masked_fill(later_NT, -torch.inf)
+    return (scores_BHNT.softmax(-1) @ value_BHTK).transpose(1, 2).flatten(2)
 
 
 def split_heads(mixed_BTX: Tensor, parts: int, heads: int) -> Tensor:
@@ -271,6 +289,7 @@ def _decoder(text: Any) -> Decoder:
         head_activation=_activation(config.hidden_act),
         head_norm=_norm(head.transform.LayerNorm),
         head_outer=_affine(head.decoder),
+        fused=head.decoder.weight.device.type != "cpu",
     )
 
 

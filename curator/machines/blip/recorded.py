@@ -41,7 +41,7 @@ def record(works: Sequence[Work], stream: torch.cuda.Stream) -> list[Work]:
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0]
         warnings.warn(f"BLIP runs without CUDA graphs, several times slower: {reason}", RuntimeWarning, stacklevel=2)
-        torch.cuda.synchronize()
+        stream.synchronize()
         return list(works)
     stream.synchronize()
     return replays

@@ -1,0 +1,95 @@
+"""BLIP from picture files to captions: what the runner drives (curator.machines.Machine)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from curator.machines import DoesNotFit, Item, Written
+from curator.machines.blip.engine import Engine
+from curator.machines.blip.load import Loaded, choose_device, choose_dtype, load
+from curator.machines.blip.rules import Rules
+from curator.machines.pictures import read_rgb, resized
+from curator.machines.sampling import uniform
+from curator.machines.source import find_source
+from schemas.errors import BadOption
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from curator.captioners.blip import Options
+
+ROUNDS = 2  # batches a lane gets in one `write`, so that it copies the second while it works on the first
+
+
+class BlipMachine:
+    """A loaded BLIP."""
+
+    def __init__(self, loaded: Loaded, options: Options) -> None:
+        self.tokenizer, self.options = loaded.tokenizer, options
+        self.network = loaded.network
+        self.rules = rules_of(loaded, options)
+        size = -(-options.batch_size // ROUNDS) if options.batch_size else None
+        self.engine = Engine(loaded.network, self.rules, size=size)
+        self.batch_size: int | None = options.batch_size or self.engine.size * self.engine.lane_count * ROUNDS
+
+    def prepare(self, item: Item) -> NDArray[np.uint8]:
+        """The picture as the network takes it: uint8 (3, side, side)."""
+        side = self.network.side_px
+        return resized(read_rgb(item.path, at_least_px=(side, side)), side, side)
+
+    def write(self, items: Sequence[Item], prepared: Sequence[Any]) -> list[Written]:
+        try:
+            captions = self.engine.write(prepared, self._numbers(items))
+        except torch.OutOfMemoryError as error:
+            raise DoesNotFit from error
+        prompt = len(self.rules.prompt)
+        first = 1 if self.options.keep_prompt else prompt  # the begin token is no word, nor in every vocabulary
+        texts = self.tokenizer.batch_decode([tokens[first:] for tokens in captions], skip_special_tokens=True)
+        return [
+            Written(text.strip(), input_tokens=prompt, output_tokens=len(tokens) - prompt)
+            for text, tokens in zip(texts, captions, strict=True)
+        ]
+
+    def close(self) -> None:
+        self.engine.close()
+
+    def _numbers(self, items: Sequence[Item]) -> NDArray[np.float32] | None:
+        """The draws for sampling, (pictures, steps), each of its picture and step alone."""
+        if self.rules.decode != "nucleus":
+            return None
+        steps, seed = range(self.rules.max_new_tokens), self.options.seed
+        return np.array([[uniform(seed, item.image_sha256, step) for step in steps] for item in items], np.float32)
+
+
+def machine(options: Options) -> BlipMachine:
+    """Loads the model. Raises NotFound, BadOption, MachineFailed, DoesNotFit, each naming the option at fault."""
+    device = choose_device(options.device)
+    source = find_source(options.model, options.revision)
+    return BlipMachine(load(source, device, choose_dtype(options.dtype, device)), options)
+
+
+def rules_of(loaded: Loaded, options: Options) -> Rules:
+    """The options as rules over tokens. Raises BadOption where the caption wouldn't fit the decoder's places."""
+    words = loaded.tokenizer(options.prompt, add_special_tokens=False)["input_ids"] if options.prompt else []
+    rules = Rules(
+        prompt=(loaded.network.begin_token, *words),
+        decode=options.decode,
+        num_beams=options.num_beams,
+        length_penalty=options.length_penalty,
+        top_p=options.top_p,
+        temperature=options.temperature,
+        min_new_tokens=options.min_new_tokens,
+        max_new_tokens=options.max_new_tokens,
+        repetition_penalty=options.repetition_penalty,
+    )
+    if rules.length > loaded.network.longest:
+        raise BadOption(
+            f"-o max_new_tokens={options.max_new_tokens}: with {len(rules.prompt)} tokens before, that is more than the "
+            f"{loaded.network.longest} the model has places for. Use at most "
+            f"{loaded.network.longest - len(rules.prompt)}."
+        )
+    return rules

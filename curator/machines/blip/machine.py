@@ -86,10 +86,10 @@ def rules_of(loaded: Loaded, options: Options) -> Rules:
         max_new_tokens=options.max_new_tokens,
         repetition_penalty=options.repetition_penalty,
     )
-    if rules.length > loaded.network.longest:
+    room = loaded.network.longest - len(rules.prompt)
+    if rules.max_new_tokens > room:
         raise BadOption(
-            f"-o max_new_tokens={options.max_new_tokens}: with {len(rules.prompt)} tokens before, that is more than the "
-            f"{loaded.network.longest} the model has places for. Use at most "
-            f"{loaded.network.longest - len(rules.prompt)}."
+            f"-o max_new_tokens={options.max_new_tokens}: the model has places for {loaded.network.longest} tokens, "
+            f"{len(rules.prompt)} of them taken by the prompt. Use at most {room}."
         )
     return rules

@@ -238,9 +238,11 @@ def test_steps_stop_once_all_captions_ended(network: Network, monkeypatch: pytes
 
     monkeypatch.setattr(Lane, "_start_steps", counted)
     rules = Rules((BEGIN,), max_new_tokens=30)
-    ended = [picture for picture in pictures() if len(Engine(network, rules).write(picture[None])[0]) < 25]
+    engine = Engine(network, rules)
+    every = zip(pictures(), engine.write(pictures()), strict=True)
+    ended = [picture for picture, tokens in every if len(tokens) < 25]
     done.clear()
-    captions = Engine(network, rules).write(ended)
+    captions = engine.write(ended)
     longest = max(map(len, captions)) - 1
     assert len(ended) > 2
     assert max(done) == longest

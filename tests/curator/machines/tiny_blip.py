@@ -13,32 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SPECIAL = ["[PAD]", "[UNK]", "[SEP]", "[CLS]", "[MASK]", "[DEC]"]
-WORDS = [
-    "a",
-    "picture",
-    "of",
-    "the",
-    "red",
-    "fox",
-    "owl",
-    "and",
-    "an",
-    "on",
-    "in",
-    "with",
-    "blue",
-    "green",
-    "yellow",
-    "old",
-    "young",
-    "house",
-    "tree",
-    "##s",
-    "##ing",
-    "##y",
-    "it",
-    "is",
-]
+WORDS = ["a", "picture", "of", "the", "red", "fox", "owl", "and", "with", "blue", "tree", "##s", "##ing", "it", "is"]
 PAD, END, BEGIN = SPECIAL.index("[PAD]"), SPECIAL.index("[SEP]"), SPECIAL.index("[DEC]")
 SIDE_PX = 32
 

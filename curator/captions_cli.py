@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import Any
 
 import click
 
 from curator.options import catalog_option, person_option
-from schemas.edge import catch_errors, fail, json_option, progress_bar, show
-
-if TYPE_CHECKING:
-    from curator.caption import Only
+from schemas.edge import catch_errors, fail, json_option, listeners, progress_bar, show
 
 
 class CaptionCommand(click.Command):
@@ -43,6 +40,11 @@ class CaptionCommand(click.Command):
     help="Images without a caption or with other inputs now; those without; every image.",
 )
 @click.option("--where", metavar="EXPRESSION", help="Only the images that this holds for.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N images; the next run goes on.")
+@click.option(
+    "--dry-run", is_flag=True, help="Caption 8 images, keep nothing, show them on a page; what all would take."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="That page.  [default: DATASET-SET-dry-run.html]")
 @click.option("--strict", is_flag=True, help="Exit with 1 where there are rejects or failures.")
 @person_option
 @catalog_option
@@ -56,6 +58,9 @@ def caption(
     by: str | None,
     only: str,
     where: str | None,
+    limit: int | None,
+    dry_run: bool,
+    out: Path | None,
     strict: bool,
     person: str | None,
     catalog: Path,
@@ -70,25 +75,28 @@ def caption(
     Example:
       curator caption openmoji --strategy template --set template -o 'template=openmoji drawing of ${annotation}'
       curator caption openmoji --strategy fixed --set fixed -o text=animal --where "group = 'animals-nature'"
+      curator caption openmoji --strategy compose --set both -o sets=template,blip --dry-run
       curator caption --strategy tags --help
+
+    With --json, stderr has events while it works: {"event": "progress" or "notice", ...}, a line each; stdout has the
+    result alone.
     """
     from curator.caption import caption as stage
-    from curator.captions_account import of_caption
+    from curator.caption.dry_run import dry_run as dry_stage
+    from curator.captions_account import of_caption, of_dry_run
     from curator.catalog import Catalog
 
-    with Catalog(catalog) as opened, progress_bar(as_json) as progress:
-        result = stage(
-            opened,
-            dataset,
-            strategy,
-            set_name,
-            options,
-            by=by,
-            person=person,
-            only=cast("Only", only),
-            where=where,
-            progress=progress,
-        )
+    if out and not dry_run:
+        raise click.UsageError("--out is for --dry-run.")
+    with Catalog(catalog) as opened, listeners(as_json) as (progress, notice):
+        what = (opened, dataset, strategy, set_name, options)
+        which: Any = {"by": by, "only": only, "where": where, "limit": limit, "progress": progress, "notice": notice}
+        dry = dry_stage(*what, out=out, **which) if dry_run else None
+        result = None if dry else stage(*what, person=person, **which)
+    if dry:
+        show(dry, as_json, of_dry_run)
+        return
+    assert result
     show(result, as_json, of_caption)
     if strict and (result.rejects or result.failed):
         sys.exit(1)
@@ -224,6 +232,30 @@ def stats(caption_set: str, tokenizer: str | None, catalog: Path, as_json: bool)
 
 
 @click.command()
+@click.argument("caption_set", metavar="[SET]", required=False)
+@click.option("--limit", type=click.IntRange(0), default=10, show_default=True, help="So many of each; 0: all.")
+@catalog_option
+@json_option
+@catch_errors
+def failures(caption_set: str | None, limit: int, catalog: Path, as_json: bool) -> None:
+    """List the images that a strategy couldn't caption, of one SET or of all, and why.
+
+    They stay here until a later run of `curator caption`, or a person, gives them a caption.
+
+    \b
+    Example:
+      curator failures openmoji/blip
+    """
+    from curator.catalog import Catalog
+    from curator.failures import account
+    from curator.failures import failures as stage
+
+    with Catalog(catalog) as opened:
+        result = stage(opened, caption_set)
+    show(result, as_json, lambda found: account(found, limit))
+
+
+@click.command()
 @click.argument("image")
 @catalog_option
 @json_option
@@ -237,13 +269,13 @@ def history(image: str, catalog: Path, as_json: bool) -> None:
     Example:
       curator history 1F98A-fox.png
     """
-    from curator.captions_account import of_history
     from curator.catalog import Catalog
     from curator.history import history as stage
+    from curator.history_show import account
 
     with Catalog(catalog) as opened:
         result = stage(opened, image)
-    show(result, as_json, of_history)
+    show(result, as_json, account)
 
 
-COMMANDS = (caption, commit, versions, diff, restore, stats, history)
+COMMANDS = (caption, failures, commit, versions, diff, restore, stats, history)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from schemas.errors import AmatlError
-from schemas.progress import Progress, silent
+from schemas.progress import Notice, Progress, silent
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -31,12 +32,13 @@ class Program(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         argv = kwargs.get("args") or (args[0] if args else None) or sys.argv[1:]
-        if "--json" not in argv:
-            return super().main(*args, **kwargs)
+        as_json = "--json" in argv
         try:
-            return super().main(*args, **{**kwargs, "standalone_mode": False})
+            return super().main(*args, **({**kwargs, "standalone_mode": False} if as_json else kwargs))
         except click.ClickException as error:
             fail(type(error).__name__, error.format_message(), error.exit_code, as_json=True)
+        except AmatlError as error:  # Of options that are read while the line is parsed.
+            fail(type(error).__name__, str(error), error.exit_code, as_json)
 
 
 def json_option(command: Command) -> Command:
@@ -70,7 +72,7 @@ def catch_errors(command: Command) -> Command:
 def fail(kind: str, message: str, exit_code: int, as_json: bool) -> NoReturn:
     """Prints one error on stderr and leaves."""
     document = {"error": {"type": kind, "message": message}}
-    click.echo(json.dumps(document, ensure_ascii=False) if as_json else f"Error: {message}", err=True)
+    click.echo(_line(document) if as_json else f"Error: {message}", err=True)
     sys.exit(exit_code)
 
 
@@ -86,8 +88,9 @@ def progress_bar(as_json: bool = False) -> Iterator[Progress]:
         yield silent
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
+    from rich.table import Column
 
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -95,11 +98,11 @@ def progress_bar(as_json: bool = False) -> Iterator[Progress]:
         return
     tasks: dict[str, TaskID] = {}
     columns = (
-        TextColumn("{task.description:<24}"),
-        BarColumn(),
+        TextColumn("{task.description:<18}"),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        # The time left; the time taken when it is over. Not to be cut on a narrow terminal: the bar is.
+        TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(min_width=7, no_wrap=True)),
         TextColumn("{task.fields[detail]}"),
     )
     with Bars(*columns, console=console) as bars:
@@ -112,17 +115,94 @@ def progress_bar(as_json: bool = False) -> Iterator[Progress]:
         yield on_terminal
 
 
-def _plain_lines(every_seconds: float = 10.0) -> Progress:
-    """Progress for logs: a line when a stage starts, every few seconds, and when it ends."""
-    import time
+@contextmanager
+def listeners(as_json: bool = False) -> Iterator[tuple[Progress, Notice]]:
+    """For work that takes long: `progress_bar`, and notices as lines on stderr; with `--json`, events there.
 
-    last: dict[str, float] = {}
+    An event is a line of JSON: {"event": "notice", "message": ...}, or {"event": "progress", "stage", "done", "total",
+    "detail", "per_second", "seconds_left"} (null while unknown), once a second and at the end of each stage. stdout
+    keeps its one document, the result; an error is the last line, as always: {"error": ...}.
+    """
+    if as_json:
+        yield _events(), lambda text: click.echo(_line({"event": "notice", "message": text}), err=True)
+        return
+    with progress_bar() as progress:
+        yield progress, lambda text: click.echo(text, err=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person: `20 ms`, `4.5 s`, `45 s`, `3 min 20 s`, `2 h 05 min`."""
+    if 0 < seconds < 0.095:
+        return f"{seconds * 1000:.2g} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class _Pace:
+    """How fast a stage goes since its first call."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[float, int]] = {}
+
+    def per_second(self, stage: str, done: int) -> float | None:
+        """None while nothing was done."""
+        now = time.monotonic()
+        start, before = self._first.setdefault(stage, (now, done))
+        return (done - before) / (now - start) if done > before and now > start else None
+
+    def seconds_left(self, stage: str, done: int, total: int | None) -> float | None:
+        """None while unknown."""
+        rate = self.per_second(stage, done)
+        return (total - done) / rate if rate and total is not None else None
+
+
+def _plain_lines(every_seconds: float = 10.0) -> Progress:
+    """Progress for logs: a line when a stage starts, every few seconds with the time left, and when it ends."""
+    due, pace = _due(every_seconds), _Pace()
 
     def line(stage: str, done: int, total: int | None, detail: str = "") -> None:
-        now = time.monotonic()
-        if stage in last and now - last[stage] < every_seconds and done != total:
+        left = pace.seconds_left(stage, done, total)
+        if not due(stage, done, total):
             return
-        last[stage] = now
+        detail = ", ".join(part for part in (detail, f"{duration(left)} left" if left else "") if part)
         click.echo(f"{stage}: {done}{f'/{total}' if total is not None else ''} {detail}".rstrip(), err=True)
 
     return line
+
+
+def _events(every_seconds: float = 1.0) -> Progress:
+    """Progress for machines."""
+    due, pace = _due(every_seconds), _Pace()
+
+    def event(stage: str, done: int, total: int | None, detail: str = "") -> None:
+        rate, left = pace.per_second(stage, done), pace.seconds_left(stage, done, total)
+        if due(stage, done, total):
+            said = {"event": "progress", "stage": stage, "done": done, "total": total, "detail": detail}
+            rounded = {"per_second": rate and round(rate, 3), "seconds_left": left if left is None else round(left, 1)}
+            click.echo(_line(said | rounded), err=True)
+
+    return event
+
+
+def _due(every_seconds: float) -> Callable[[str, int, int | None], bool]:
+    """Whether a stage is to be heard of now: at its start, its end, and every so often."""
+    last: dict[str, float] = {}
+
+    def due(stage: str, done: int, total: int | None) -> bool:
+        now = time.monotonic()
+        if stage in last and now - last[stage] < every_seconds and done != total:
+            return False
+        last[stage] = now
+        return True
+
+    return due
+
+
+def _line(document: dict[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False)

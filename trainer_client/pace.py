@@ -87,8 +87,8 @@ def measure_pace(
         progress("timing this device", len(work), len(work))
     except torch.OutOfMemoryError as error:
         raise NotEnoughMemory(
-            f"A batch of {batch_size} at {family.resolution_px} px doesn't fit the memory of {family.device}. Use a"
-            " smaller --batch-size, with --accumulation to make up for it."
+            f"A batch of {batch_size} at {family.resolution_px} px doesn't fit the memory of {family.device}. Use"
+            " --auto-batch, or a smaller --batch-size with --accumulation to make up for it."
         ) from error
     finally:
         step.undo()
@@ -117,7 +117,7 @@ class TrainingStep:
         self.parameters = list(method.parameters.values())
         self.optimiser = torch.optim.AdamW(self.parameters, lr=0.0, weight_decay=0.0, fused=True)
         self.text = None if method.encodes_text else text_BTD
-        recorded = not method.encodes_text and worth_it(cuda_graph, family.device, self.parameters)
+        recorded = not method.encodes_text and worth_it(cuda_graph, family.denoiser)
         self.graphed = Graphed(self._backward, self.parameters) if recorded else None
 
     def __call__(self) -> None:

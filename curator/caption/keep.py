@@ -23,6 +23,7 @@ class Keeper:
     def __init__(self, catalog: Catalog, plan: Plan) -> None:
         self.catalog, self.plan, self.result = catalog, plan, plan.result
         self.images = plan.images_to_do
+        self.sources = _sources(plan)
         self.kept = 0
         self._without: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
@@ -35,12 +36,13 @@ class Keeper:
     def keep(self, made: pl.DataFrame) -> None:
         """The next batch (text, reason, failed: see `curator.captioners.captions`) is in the catalog on return."""
         images = self.images.slice(self.kept, made.height)
-        batch = images.hstack(made.with_columns(_on_one_line()))
+        batch = images.hstack(made.with_columns(on_one_line()))
         batch = batch.with_columns(taken_out=_taken_out(self.plan.captioner))
-        rows = _revisions(batch)
-        if rows.height:
-            self.plan.run.run_id = self.plan.run.run_id or self.catalog.reserve_caption_run()
-            self.catalog.add_captions(self.plan.run, rows)
+        rows, failures = _revisions(batch), _failures(batch)
+        if rows.height or failures.height:
+            run = self.plan.run
+            run.run_id = run.run_id or self.catalog.reserve_caption_run()
+            self.catalog.add_captions(run, rows, failures, self.sources)
         self.kept += batch.height
         self._count(batch)
 
@@ -72,7 +74,8 @@ def current_examples(catalog: Catalog, images: pl.DataFrame, result: CaptionResu
     return _examples(found.select("file_name", "image_sha256", "text"), EXAMPLES)
 
 
-def _on_one_line() -> pl.Expr:
+def on_one_line() -> pl.Expr:
+    """The column `text` as captions are kept: no blanks round them, one line."""
     import polars as pl
 
     return pl.col("text").str.strip_chars().str.replace_all(r"\s*[\r\n\x{85}\x{2028}\x{2029}]+\s*", " ")
@@ -94,6 +97,24 @@ def _revisions(batch: pl.DataFrame) -> pl.DataFrame:
     again = (pl.col("text") == pl.col("old_text")) & (pl.col("inputs_digest") == pl.col("digest"))
     rows = batch.filter((made & ~again.fill_null(False)) | pl.col("taken_out"))
     return rows.select("image_sha256", "text", "parent_id", inputs_digest="digest")
+
+
+def _failures(batch: pl.DataFrame) -> pl.DataFrame:
+    """The rows to add: each image that failed, unless it did for the same reason before, and each put right."""
+    import polars as pl
+
+    reason = pl.when("failed").then("reason")
+    rows = batch.select("image_sha256", "failed_before", reason=reason)
+    return rows.filter(pl.col("reason").ne_missing(pl.col("failed_before"))).drop("failed_before")
+
+
+def _sources(plan: Plan) -> pl.DataFrame:
+    """The sets that the run's captions are made of."""
+    import polars as pl
+
+    found = {(named.set_name, named.number, named.last_caption_id) for named in plan.sources.values()}
+    schema = {"set_name": pl.String, "number": pl.Int32, "last_caption_id": pl.Int64}
+    return pl.DataFrame(sorted(found, key=str), schema=schema, orient="row")
 
 
 def _examples(rows: pl.DataFrame, count: int) -> list[Example]:

@@ -11,6 +11,8 @@ from curator.caption.result import Effort
 from curator.captioners import BadCaptioner, Captioner, captions
 from curator.inputs import IDENTITY
 from curator.machines import Item, MachineFailed
+from curator.machines.conveyor import one_line
+from schemas.errors import AmatlError
 from schemas.progress import Progress
 
 if TYPE_CHECKING:
@@ -52,23 +54,34 @@ def by_machine(
 
     if not inputs.height:
         return
+    started = time.perf_counter()
     with closing(_loaded(captioner, options, progress)) as machine:
+        effort.loading_seconds = time.perf_counter() - started
         conveyor = Conveyor(machine, notice=notice)
+        progress("captioning", 0, inputs.height)
         started = time.perf_counter()
         try:
             for batch in conveyor.run(_items(inputs)):
-                _add(effort, batch)
+                _add(effort, batch, time.perf_counter() - started)
+                effort.batch_size = conveyor.batch_size.size
                 yield _frame(batch)
-                effort.seconds = time.perf_counter() - started
         except MachineFailed as error:
             raise MachineFailed(f"{captioner.name}: {error}") from error
-        effort.batch_size = conveyor.batch_size.size
 
 
 def _loaded(captioner: Captioner, options: Any, progress: Progress) -> Machine:
     assert captioner.machine is not None
     progress("loading the model", 0, 1)
-    machine = captioner.machine(options)
+    try:
+        machine = captioner.machine(options)
+    except AmatlError:
+        raise
+    except ImportError as error:
+        raise MachineFailed(
+            f"{captioner.name}: {str(error).rstrip('.')}. It needs more packages: pip install 'amatl[captioning]'."
+        ) from error
+    except Exception as error:  # whatever a library says of a model it can't read
+        raise MachineFailed(f"{captioner.name}: the model can't be loaded. {one_line(error)}.") from error
     progress("loading the model", 1, 1)
     return machine
 
@@ -89,7 +102,11 @@ def _frame(batch: Batch) -> pl.DataFrame:
     return captions(pl.Series(texts, dtype=pl.String), pl.Series(reasons, dtype=pl.String), failed)
 
 
-def _add(effort: Effort, batch: Batch) -> None:
+def _add(effort: Effort, batch: Batch, seconds: float) -> None:
+    """Counts a finished batch; `seconds` since the first picture was read."""
+    effort.pictures += len(batch.items)
+    effort.seconds = seconds
+    effort.images_per_second = effort.pictures / max(seconds, 1e-9)
     for written in batch.written:
         effort.input_tokens += written.input_tokens
         effort.output_tokens += written.output_tokens

@@ -290,6 +290,20 @@ def test_the_tower_compiles_as_one_graph(network: Network) -> None:
         assert (compiled(pixels) - network.tower(pixels)).abs().max() < 1e-5
 
 
+@pytest.mark.slow
+def test_the_gpu_benchmark_runs_from_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:
+    """Tiny and on the CPU: what can only be measured on a borrowed GPU must not fail there for a slip."""
+    from tests.bench import captioning
+
+    with torch.no_grad():
+        rows = captioning.bench_gpu(captioning.TINY, torch.device("cpu"))
+    assert "Traceback" not in capsys.readouterr().err
+    names = {row.name for row in rows}
+    assert {"ours", "JPEG files to caption rows", "3 beams", "large"} <= names
+    equal = next(row for row in rows if row.name == "captions equal: ours float32, generate float32")
+    assert equal.ratio == 1
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("decode", ["greedy", "beam", "nucleus"])

@@ -1,9 +1,11 @@
-"""The commands on captions: caption, commit, versions, diff, restore, stats, history. Parse, call the stage, show."""
+"""The commands on captions: caption, failures, commit, versions, diff, restore, stats, history. They parse and show."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +70,9 @@ def caption(
 ) -> None:
     """Caption the images of DATASET by a strategy, into a caption set.
 
-    Again, only what changed is redone: images with other metadata, or all of them after an option changed. A person's
-    caption is never replaced.
+    Again, only what changed is redone: images with other metadata, or all of them after an option, the model or the
+    strategy's version changed, which is told first. A person's caption is never replaced. Each batch is kept as it is
+    done: interrupted or killed, the same command goes on from there, and tries again what failed.
 
     \b
     Example:
@@ -88,17 +91,23 @@ def caption(
 
     if out and not dry_run:
         raise click.UsageError("--out is for --dry-run.")
+    make: Callable[..., Any] = partial(dry_stage, out=out) if dry_run else partial(stage, person=person)
     with Catalog(catalog) as opened, listeners(as_json) as (progress, notice):
-        what = (opened, dataset, strategy, set_name, options)
-        which: Any = {"by": by, "only": only, "where": where, "limit": limit, "progress": progress, "notice": notice}
-        dry = dry_stage(*what, out=out, **which) if dry_run else None
-        result = None if dry else stage(*what, person=person, **which)
-    if dry:
-        show(dry, as_json, of_dry_run)
-        return
-    assert result
-    show(result, as_json, of_caption)
-    if strict and (result.rejects or result.failed):
+        result = make(
+            opened,
+            dataset,
+            strategy,
+            set_name,
+            options,
+            by=by,
+            only=only,
+            where=where,
+            limit=limit,
+            progress=progress,
+            notice=notice,
+        )
+    show(result, as_json, of_dry_run if dry_run else of_caption)
+    if strict and not dry_run and (result.rejects or result.failed):
         sys.exit(1)
 
 

@@ -10,7 +10,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from curator.captioners import model_at
 from curator.check.show import printed
+from curator.check.text import shown
 
 if TYPE_CHECKING:
     from curator.history import HistoryResult, Revision
@@ -50,7 +52,7 @@ def _revision(revision: Revision) -> Table:
 def _text(revision: Revision) -> Text:
     style = "" if revision.current else "strike dim" if revision.text is None else "dim"
     marks = [f"@{number}" for number in revision.versions] + (["current"] if revision.current else [])
-    said = "(taken out)" if revision.text is None else revision.text or "(empty)"
+    said = "(taken out)" if revision.text is None else shown(revision.text) or "(empty)"
     return Text.assemble((said, style), ("  " + " ".join(marks), "green"))
 
 
@@ -58,22 +60,15 @@ def _facts(revision: Revision) -> Iterator[tuple[str, str]]:
     how = f"{revision.strategy} v{revision.strategy_version}"
     yield "by", f"{revision.person}, through {how}" if revision.by_person else f"{how}, run by {revision.person}"
     if revision.model:
-        at = f" at {_revision_name(revision.model_revision)}" if revision.model_revision else ""
-        yield "model", revision.model + at
+        yield "model", model_at(revision.model, revision.model_revision)
     for source in revision.sources:
         name = source.set_name + (f"@{source.number}" if source.number else "")
-        yield "of", f"{name}: {'(none)' if source.text is None else source.text or '(empty)'}"
+        yield "of", f"{name}: {'(none)' if source.text is None else shown(source.text) or '(empty)'}"
     if revision.restored_from:
         yield "", f"restored from {revision.restored_from} by {revision.restored_by}"
     options = [f"{key}={_value(value)}" for key, value in revision.options.items() if value not in (None, [], "")]
     if options:
         yield "with", "  ".join(options)
-
-
-def _revision_name(revision: str) -> str:
-    """The start of a commit or digest, enough to tell revisions apart; --json has all of it."""
-    kind, _, digits = revision.rpartition(":")
-    return f"{kind}:{digits[:12]}" if kind else digits[:12]
 
 
 def _value(value: Any) -> str:

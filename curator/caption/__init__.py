@@ -56,7 +56,8 @@ def caption(
     how many captions were made otherwise.
     Raises NotFound (dataset, strategy), BadOption (set name, option, field, expression), MachineFailed.
     """
-    plan = planned(catalog, Request(dataset, strategy, set_name, options, by, person, only, where, limit))
+    asked = Request(dataset, strategy, set_name, options, by=by, person=person, only=only, where=where, limit=limit)
+    plan = planned(catalog, asked)
     tell_what_is_redone(plan.result, only, notice)
     keeper = Keeper(catalog, plan)
     try:

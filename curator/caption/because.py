@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from curator.caption.result import CaptionResult
-from curator.captioners import Captioner
+from curator.captioners import Captioner, model_at
 from curator.catalog.captions import CaptionRun
 from schemas.progress import Notice
 
@@ -61,7 +61,7 @@ def _matters(captioner: Captioner, option: str) -> bool:
 
 
 def _model(name: str | None, revision: str | None) -> str:
-    return f"{name} at {(revision or '')[:12]}" if name else "none"
+    return model_at(name, revision) if name else "none"
 
 
 def _value(value: Any) -> str:

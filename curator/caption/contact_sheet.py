@@ -12,6 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from curator.captioners import model_at
 from schemas.edge import duration
 from schemas.errors import AmatlError
 
@@ -60,7 +61,7 @@ def _standfirst(result: DryRunResult, named: str) -> str:
 def _facts(result: DryRunResult) -> list[str]:
     facts = {"Strategy": f"{result.strategy}, version {result.strategy_version}"}
     if result.model:
-        facts["Model"] = f"{result.model} at {(result.model_revision or '')[:12]}"
+        facts["Model"] = model_at(result.model, result.model_revision)
     if result.effort.seconds:
         facts["A picture"] = duration(result.seconds_each)
         facts["Loading"] = duration(result.effort.loading_seconds)

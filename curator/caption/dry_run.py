@@ -83,7 +83,8 @@ def dry_run(
     Writes the page `out` (default: DATASET-SET-dry-run.html here). Raises AlreadyExists where that is another file,
     NotFound where its folder isn't there, and what `caption` raises.
     """
-    plan = planned(catalog, Request(dataset, strategy, set_name, options, by, None, only, where, limit))
+    asked = Request(dataset, strategy, set_name, options, by=by, only=only, where=where, limit=limit)
+    plan = planned(catalog, asked)
     out = _free(out or Path(re.sub(r"[^\w.-]+", "-", f"{dataset}-{set_name}-dry-run.html")))
     tell_what_is_redone(plan.result, only, notice)
     places = _spread(plan)

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     import polars as pl
 
     from curator.catalog import Catalog
+    from curator.compare.clip import Clip
 
 DIFFERING = 12
+GENERATOR = '<meta name="generator" content="curator compare">'
+START_BYTES = 4096
 COLUMNS = ("image_sha256", "token_f1", "edit_share")  # beside those of the sets
 
 
@@ -48,13 +51,14 @@ def compare(
     named = _sets(catalog, dataset, sets)
     labels = [label(each) for each in named]
     captions = _common(catalog, named, labels)
+    model = _clip(clip) if clip else None
     everything = [stats(catalog, str(each), tokenizer, progress) for each in named]
     notices = list(dict.fromkeys(notice for each in everything for notice in each.notices))
     pairs, by_image = agreement(captions, labels, progress)
     fields = coverage(catalog, dataset, captions, labels, catalog.metadata_fields(dataset))
     vocabulary = vocabularies(captions, labels)
     paths = _paths(catalog, dataset)
-    scores, clip_notices = _clip_scores(captions, labels, paths, clip, progress)
+    scores, clip_notices = _clip_scores(captions, labels, paths, model, progress)
     differing, missing = _differing(catalog, dataset, captions, by_image, labels, paths, scores)
     result = CompareResult(
         dataset=dataset,
@@ -85,6 +89,7 @@ def compare(
     if page is not None:
         from curator.compare.page import write
 
+        page.parent.mkdir(parents=True, exist_ok=True)
         write(result, page, progress)
     return result
 
@@ -96,11 +101,16 @@ def label(reference: Reference) -> str:
 
 
 def refuse_page(page: Path) -> None:
-    """Raises AlreadyExists, NotFound: said before any work."""
+    """Before any work: an earlier page is drawn again, no other file overwritten. Raises AlreadyExists, BadOption."""
+    if page.is_dir():
+        raise BadOption(f"--out {page}: is a folder. Name the page, for example {page / 'captions.html'}.")
+    parent = next(folder for folder in page.absolute().parents if folder.exists())
+    if not parent.is_dir():
+        raise BadOption(f"--out {page}: {parent} is a file, so no page can lie in it. Choose another place.")
     if page.exists():
-        raise AlreadyExists(f"--out {page}: exists already and isn't overwritten. Choose another name.")
-    if not page.absolute().parent.is_dir():
-        raise NotFound(f"--out {page}: there is no folder {page.parent}. Make it first.")
+        with page.open("rb") as file:
+            if GENERATOR.encode() not in file.read(START_BYTES):
+                raise AlreadyExists(f"--out {page}: is there and no page of this command. Choose another name.")
 
 
 def _check_dataset(catalog: Catalog, dataset: str) -> None:
@@ -156,18 +166,27 @@ def _paths(catalog: Catalog, dataset: str) -> dict[str, list[str]]:
     return dict(catalog.image_paths(dataset).iter_rows())
 
 
+def _clip(name: str) -> Clip:
+    """The model, loaded before any other work. Raises BadOption, NotFound."""
+    try:
+        from curator.compare.clip import load
+    except ImportError as error:
+        raise NotFound(f"--clip: {error}. It needs more packages: pip install 'amatl[captioning]'.") from error
+    return load(name)
+
+
 def _clip_scores(
     captions: pl.DataFrame,
     labels: Sequence[str],
     paths: dict[str, list[str]],
-    clip: str | None,
+    model: Clip | None,
     progress: Progress,
 ) -> tuple[dict[str, tuple[ClipScore, pl.Series]], list[str]]:
-    if clip is None:
+    if model is None:
         return {}, []
     from curator.compare.clip import clip_scores
 
-    return clip_scores(captions, labels, paths, clip, progress)
+    return clip_scores(captions, labels, paths, model, progress)
 
 
 def _differing(

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from curator.check.show import percent, printed
+from curator.check.text import shown
 
 if TYPE_CHECKING:
     from curator.compare.result import ComparedSet, CompareResult, Differing
@@ -129,7 +130,7 @@ def _image(each: Differing) -> RenderableType:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, text in each.captions.items():
-        short = text if len(text) <= LONG else text[: LONG - 3] + "..."
+        short = shown(text if len(text) <= LONG else text[: LONG - 3] + "...")
         score = f"  CLIP {each.clip[name]:.1f}" if name in each.clip else ""
         table.add_row(name, Text.assemble(short or "(empty)", (score, "dim")))
     grid = Table.grid()

@@ -209,6 +209,15 @@ def test_failures_stand_in_the_catalog_until_they_are_put_right(catalog: Catalog
     assert standing() == []
 
 
+def test_a_failure_of_an_image_that_is_gone_stands_no_more(catalog: Catalog, robot: Robot) -> None:
+    robot.answers = {f"{number:04}.png": [Written(None, "refused")] for number in range(6)}
+    run(catalog)
+    cursor = catalog._connection.cursor()
+    cursor.execute("INSERT INTO files SELECT * REPLACE (file_id + 100 AS file_id, true AS gone) FROM files LIMIT 2")
+    cursor.close()
+    assert catalog.standing_failures("zoo", "seen")["file_name"].to_list() == [f"{n:04}.png" for n in range(2, 6)]
+
+
 def test_another_prompt_redoes_all_and_another_pace_nothing(catalog: Catalog, robot: Robot) -> None:
     run(catalog)
     assert run(catalog, {"batch_size": 3}).unchanged == 6

@@ -110,8 +110,9 @@ def test_what_it_refuses(lab: Lab, tokenizer: str, tmp_path: Path) -> None:
         compare(lab.catalog, "farm", ["t", "h"], tokenizer=tokenizer)
     with pytest.raises(AlreadyExists, match=r"page\.html"):
         compare(lab.catalog, "zoo", ["t", "h"], tokenizer=tokenizer, page=there)
-    with pytest.raises(NotFound, match="no folder"):
-        compare(lab.catalog, "zoo", ["t", "h"], tokenizer=tokenizer, page=tmp_path / "no" / "page.html")
+    for page, message in ((tmp_path, "is a folder"), (there / "page.html", "is a file")):
+        with pytest.raises(BadOption, match=message):
+            compare(lab.catalog, "zoo", ["t", "h"], tokenizer=tokenizer, page=page)
     assert there.read_text() == "mine"
 
 
@@ -142,11 +143,14 @@ def test_sets_named_like_columns_and_empty_captions(lab: Lab, tokenizer: str) ->
 def test_the_command(lab: Lab, tokenizer: str, tmp_path: Path) -> None:
     lab.close()
     where = ["--catalog", str(lab.catalog.path), "--tokenizer", tokenizer]
-    page = tmp_path / "page.html"
+    page = tmp_path / "pages" / "page.html"
     shown = CliRunner().invoke(main, ["compare", "zoo", "--sets", "t@1, h@1", "--out", str(page), *where])
     assert shown.exit_code == 0
     assert "t@1 and h@1 share 50% of their words." in shown.stdout
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    again = CliRunner().invoke(main, ["compare", "zoo", "--sets", "t@1,w@1", "--out", str(page), *where])
+    assert again.exit_code == 0
+    assert "w@1" in page.read_text(encoding="utf-8")
     found = CliRunner().invoke(main, ["compare", "zoo", "--sets", "t@1,h@1", "--json", *where])
     assert json.loads(found.stdout)["pairs"][0]["token_f1"]["mean"] == 0.5
     for sets, code in (("t@1", 2), ("t@1,nope", 1), ("", 2)):

@@ -9,6 +9,7 @@ so, rows are decoded one by one.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -74,20 +75,22 @@ class Engine:
 
         `pictures` are uint8 (3, side, side); `numbers` the draws for sampling, (pictures, steps).
         """
-        with torch.inference_mode():
+        while True:
             try:
-                return self._write(pictures, numbers)
+                with torch.inference_mode(), self._device():
+                    return self._write(pictures, numbers)
             except torch.OutOfMemoryError:
-                self.free()
                 if self.size == 1:
                     raise
-                self.size = max(1, self.size // 2)
-        return self.write(pictures, numbers)  # outside of `except`, whose traceback would hold the memory
+            # Not within `except`: the error's traceback holds the memory that is to be freed.
+            self.free()
+            self.size //= 2
 
     def free(self) -> None:
         """Gives the lanes' memory back; the next pictures take new."""
         self.lanes.clear()
         if self.network.device.type == "cuda":
+            gc.collect()  # a lane and its work know each other
             torch.cuda.synchronize(self.network.device)
             torch.cuda.empty_cache()
 
@@ -100,16 +103,14 @@ class Engine:
     ) -> list[NDArray[np.int64]]:
         batches = [slice(first, first + self.size) for first in range(0, len(pictures), self.size)]
         captions: list[NDArray[np.int64]] = [None] * len(pictures)  # type: ignore[list-item]
-        with self._device():
-            self._open_lanes(len(batches))
-            runs = [
-                self._run(lane, batches[place :: self.lane_count], pictures, numbers, captions)
-                for place, lane in enumerate(self.lanes[: len(batches)])
-            ]
-            while runs:
-                runs = [run for run in runs if next(run, False)]
-                if self.network.device.type == "cuda":
-                    time.sleep(LOOK_AGAIN_S)
+        self._open_lanes(len(batches))
+        runs = [
+            self._run(lane, batches[place :: self.lane_count], pictures, numbers, captions)
+            for place, lane in enumerate(self.lanes[: len(batches)])
+        ]
+        while runs := [run for run in runs if next(run, False)]:
+            if self.network.device.type == "cuda":
+                time.sleep(LOOK_AGAIN_S)
         return captions
 
     def _run(

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from curator.machines.blip.beams import Beams
@@ -19,7 +20,6 @@ from curator.machines.blip.recorded import Work, record
 from curator.machines.blip.rules import OneByOne, Rules, Writer
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from curator.machines.blip.network import Network
@@ -66,7 +66,6 @@ class Lane:
         self.put_pixels = new(size, 3, side, side, dtype=torch.uint8)
         self.put_numbers = new(size, rules.max_new_tokens)
         self.put_absent = new(size, dtype=torch.bool)
-        self._put = self.put_pixels.numpy(), self.put_absent.numpy(), self.put_numbers.numpy()
         self.finished = new((), dtype=torch.bool)
         self.taken = new(size, rules.length, dtype=torch.int64)
         self.pixels = torch.zeros_like(self.put_pixels, device=device)
@@ -102,15 +101,16 @@ class Lane:
     def put(self, pictures: Sequence[NDArray[np.uint8]], numbers: NDArray[np.float32] | None) -> None:
         """Copies up to `size` pictures (3, side, side), and the draws (B, steps) for sampling, to where `send` goes.
 
-        May be called on another thread: it touches no tensor, only their memory.
+        May be called on another thread. The pixels go in one call, which leaves the interpreter to others meanwhile.
         """
-        self.count_put = len(pictures)
-        pixels, absent, drawn = self._put
-        for row, picture in enumerate(pictures):
-            pixels[row] = picture
-        absent[: len(pictures)], absent[len(pictures) :] = False, True
-        if numbers is not None:
-            drawn[: len(pictures)] = numbers
+        self.count_put = count = len(pictures)
+        with torch.inference_mode():
+            torch.stack(
+                [torch.from_numpy(np.ascontiguousarray(picture)) for picture in pictures], out=self.put_pixels[:count]
+            )
+            self.put_absent[:count], self.put_absent[count:] = False, True
+            if numbers is not None:
+                self.put_numbers[:count] = torch.from_numpy(np.ascontiguousarray(numbers))
 
     def send(self) -> None:
         """Starts the batch that was put: the tower and the first steps."""

@@ -46,7 +46,7 @@ def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
         return DTYPES[wanted]
     if device.type == "cpu":
         return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def load(source: Source, device: torch.device, dtype: torch.dtype) -> Loaded:

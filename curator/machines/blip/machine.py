@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from curator.captioners.blip import Options
 
-ROUNDS = 2  # batches a lane gets in one `write`, so that it copies the second while it works on the first
+ROUNDS = 4  # batches a lane of a GPU gets in one `write`: between two calls it stands still for a moment
 
 
 class BlipMachine:
@@ -32,9 +32,11 @@ class BlipMachine:
         self.tokenizer, self.options = loaded.tokenizer, options
         self.network = loaded.network
         self.rules = rules_of(loaded, options)
-        size = -(-options.batch_size // ROUNDS) if options.batch_size else None
+        # As many as were asked for are two batches for each of two lanes: the second is copied while the first is seen.
+        size = -(-options.batch_size // 4) if options.batch_size else None
         self.engine = Engine(loaded.network, self.rules, size=size)
-        self.batch_size: int | None = options.batch_size or self.engine.size * self.engine.lane_count * ROUNDS
+        rounds = ROUNDS if loaded.network.device.type == "cuda" else 1
+        self.batch_size: int | None = options.batch_size or self.engine.size * self.engine.lane_count * rounds
 
     def prepare(self, item: Item) -> NDArray[np.uint8]:
         """The picture as the network takes it: uint8 (3, side, side)."""
@@ -47,15 +49,21 @@ class BlipMachine:
         except torch.OutOfMemoryError as error:
             raise DoesNotFit from error
         prompt = len(self.rules.prompt)
-        first = 1 if self.options.keep_prompt else prompt  # the begin token is no word, nor in every vocabulary
-        texts = self.tokenizer.batch_decode([tokens[first:] for tokens in captions], skip_special_tokens=True)
         return [
-            Written(text.strip(), input_tokens=prompt, output_tokens=len(tokens) - prompt)
-            for text, tokens in zip(texts, captions, strict=True)
+            Written(text, input_tokens=prompt, output_tokens=len(tokens) - prompt)
+            for text, tokens in zip(self._texts(captions), captions, strict=True)
         ]
 
     def close(self) -> None:
         self.engine.close()
+
+    def _texts(self, captions: Sequence[NDArray[np.int64]]) -> list[str]:
+        """Words of tokens, the prompt's taken off where they aren't wanted."""
+        texts = self.tokenizer.batch_decode(captions, skip_special_tokens=True)
+        if self.options.keep_prompt:
+            return [text.strip() for text in texts]
+        prompt = self.tokenizer.decode(self.rules.prompt, skip_special_tokens=True)
+        return [text.removeprefix(prompt).strip() for text in texts]
 
     def _numbers(self, items: Sequence[Item]) -> NDArray[np.float32] | None:
         """The draws for sampling, (pictures, steps), each of its picture and step alone."""

@@ -76,9 +76,9 @@ def fields(options: Options, available: list[str]) -> list[str]:
 
 def model(options: Options) -> Model:
     """The model down to its revision; neither torch nor its weights are loaded. Raises NotFound, BadOption."""
-    from curator.machines.source import find_source
+    from curator.machines.blip.whereabouts import find_blip
 
-    source = find_source(options.model, options.revision)
+    source = find_blip(options)
     return Model(name=source.name, revision=source.revision)
 
 

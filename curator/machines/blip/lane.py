@@ -127,11 +127,11 @@ class Lane:
 
     def sent(self) -> bool:
         """Whether the pictures have left the memory that `put` fills."""
-        return self.sending is None or self.sending.query()
+        return self.sending is None or bool(self.sending.query())  # type: ignore[no-untyped-call]
 
     def ready(self) -> bool:
         """Whether the device has done what it was last given."""
-        return self.working is None or self.working.query()
+        return self.working is None or bool(self.working.query())  # type: ignore[no-untyped-call]
 
     def advance(self) -> bool:
         """Starts the next steps; False where there is nothing left to do."""

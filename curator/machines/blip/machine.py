@@ -12,9 +12,9 @@ from curator.machines import DoesNotFit, Item, Written
 from curator.machines.blip.engine import Engine
 from curator.machines.blip.load import Loaded, choose_device, choose_dtype, load
 from curator.machines.blip.rules import Rules
+from curator.machines.blip.whereabouts import find_blip
 from curator.machines.pictures import read_rgb, resized
 from curator.machines.sampling import uniform
-from curator.machines.source import find_source
 from schemas.errors import BadOption
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ class BlipMachine:
 def machine(options: Options) -> BlipMachine:
     """Loads the model. Raises NotFound, BadOption, MachineFailed, DoesNotFit, each naming the option at fault."""
     device = choose_device(options.device)
-    source = find_source(options.model, options.revision)
-    return BlipMachine(load(source, device, choose_dtype(options.dtype, device)), options)
+    return BlipMachine(load(find_blip(options), device, choose_dtype(options.dtype, device)), options)
 
 
 def rules_of(loaded: Loaded, options: Options) -> Rules:

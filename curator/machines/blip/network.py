@@ -11,6 +11,7 @@ N of them read at once, D width, H heads, K width of a head, V tokens there are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -220,7 +221,7 @@ def attend(query_BHNK: Tensor, key_BHTK: Tensor, value_BHTK: Tensor, causal: boo
 
 def attend_by_products(query_BHNK: Tensor, key_BHTK: Tensor, value_BHTK: Tensor, causal: bool = False) -> Tensor:
     """The same, written out."""
-    scores_BHNT = (query_BHNK * query_BHNK.shape[-1] ** -0.5) @ key_BHTK.transpose(-1, -2)
+    scores_BHNT = query_BHNK @ key_BHTK.transpose(-1, -2) * (1 / math.sqrt(query_BHNK.shape[-1]))
     if causal:
         later_NT = torch.ones(scores_BHNT.shape[-2:], dtype=torch.bool, device=scores_BHNT.device).triu(1)
         scores_BHNT = scores_BHNT.masked_fill(later_NT, -torch.inf)

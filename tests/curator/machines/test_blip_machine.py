@@ -215,9 +215,12 @@ def test_a_device_that_isnt_there(folder: Path) -> None:
     assert "-o device=cuda:63" in refused(BadOption, folder, "device=cuda:63")
 
 
-def test_no_such_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_such_model(tmp_path: Path) -> None:
     assert "isn't a model's folder" in refused(NotFound, tmp_path)
-    assert "no folder" in refused(NotFound, tmp_path / "gone" / "far" / "away")
+    gone = tmp_path / "gone" / "far" / "away"
+    assert f"-o model={gone}: There is no folder" in refused(NotFound, gone)
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    assert "StableDiffusionPipeline, which draws pictures" in refused(NotFound, tmp_path)
 
 
 def test_another_kind_of_model(folder: Path, tmp_path: Path) -> None:

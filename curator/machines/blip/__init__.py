@@ -10,5 +10,5 @@
     engine.py       pictures through lanes side by side
     machine.py      files in, captions out
 
-Same function: tests/curator/machines/test_blip_engine.py holds logits and captions against `BlipForConditionalGeneration`.
+Same function: tests/curator/machines/test_blip_engine.py holds it against `BlipForConditionalGeneration`.
 """

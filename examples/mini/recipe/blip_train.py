@@ -1,0 +1,192 @@
+"""Train the mini BLIP in a given time: picture to name and keywords, on Noto, Fluent and Twemoji.
+
+    python blip_train.py --dataset emoji.npz --processor blip --out blip --seconds 4200
+
+The clock rules, as in `train.py`; the averaged weights are written every few minutes, so a usable model exists early.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from blip_augment import augmented
+from blip_captions import plain
+from blip_evaluate import greedy, token_f1
+from blip_model import Guides, build, save, seen
+from blip_tokenizer import LONGEST, token_table
+from data import Record, load
+from optimiser import FlatAdamW, train_for
+
+CLOCK = time.monotonic()
+DRAWS = 48
+GUIDE_WEIGHT = 0.3
+
+
+def log(line: str) -> None:
+    """Print with the seconds since the start."""
+    print(f"[{time.monotonic() - CLOCK:6.1f} s] {line}", flush=True)
+
+
+@dataclass
+class Material:
+    """Everything a step draws from, on the device; N pictures."""
+
+    pictures_NCHW: torch.Tensor
+    """Ink, uint8."""
+    flippable_N: torch.Tensor
+    tokens_NKL: torch.Tensor
+    concept_N: torch.Tensor
+    keywords_NK: torch.Tensor
+    weight_N: torch.Tensor
+    """How often a picture is drawn, before normalising."""
+
+
+def keyword_shares(records: list[Record]) -> torch.Tensor:
+    """For each record the same probability for each of its keywords that at least two emoji have, as (N, keywords)."""
+    owners: dict[str, set[str]] = collections.defaultdict(set)
+    for record in records:
+        for tag in record.tags:
+            owners[plain(tag)].add(record.hexcode)
+    number = {tag: i for i, tag in enumerate(sorted(tag for tag, codes in owners.items() if len(codes) > 1))}
+    shares = torch.zeros(len(records), len(number))
+    for row, record in zip(shares, records, strict=True):
+        row[[number[plain(tag)] for tag in record.tags if plain(tag) in number]] = 1.0
+    return shares / shares.sum(1, keepdim=True).clamp(min=1.0)
+
+
+def material(images: np.ndarray, records: list[Record], tokenizer: Any, device: str) -> Material:
+    """Put pictures, captions and guides of the records on the device."""
+    concepts = {code: i for i, code in enumerate(sorted({r.hexcode for r in records}))}
+    members = collections.Counter(r.subgroup for r in records)
+    return Material(
+        pictures_NCHW=(255 - torch.from_numpy(images)).permute(0, 3, 1, 2).contiguous().to(device),
+        flippable_N=torch.tensor([r.flippable for r in records], device=device),
+        tokens_NKL=token_table(tokenizer, records, DRAWS).to(device),
+        concept_N=torch.tensor([concepts[r.hexcode] for r in records], device=device),
+        keywords_NK=keyword_shares(records).to(device),
+        # Country flags and people with their many variants would else be half of all that it sees.
+        weight_N=torch.tensor([members[r.subgroup] ** -0.5 for r in records], device=device),
+    )
+
+
+def normalised(ink_BCHW: torch.Tensor, processor: Any) -> torch.Tensor:
+    """From ink to what the image processor makes of a picture."""
+    mean, std = (torch.tensor(v, device=ink_BCHW.device).view(3, 1, 1) for v in processor_statistics(processor))
+    return (1 - ink_BCHW - mean) / std
+
+
+def processor_statistics(processor: Any) -> tuple[list[float], list[float]]:
+    """The image processor's mean and standard deviation of the channels."""
+    return list(processor.image_processor.image_mean), list(processor.image_processor.image_std)
+
+
+class Trainer:
+    """The model in training; `step` is one update."""
+
+    def __init__(self, model: Any, data: Material, processor: Any, options: argparse.Namespace) -> None:
+        self.model, self.data, self.processor, self.options = model, data, processor, options
+        self.guides = Guides(int(data.concept_N.max()) + 1, data.keywords_NK.shape[1]).to(options.device)
+        self.patches = int((model.config.vision_config.image_size // model.config.vision_config.patch_size) ** 2)
+        self.optimiser = FlatAdamW(
+            [model, self.guides], torch.bfloat16, betas=(0.9, 0.98), weight_decay=0.05, ema_decay=0.998
+        )
+        self.done, self.loss = 0.0, torch.zeros(2, device=options.device)
+
+    def step(self) -> None:
+        """One batch: forward, backward, update."""
+        data = self.data
+        chosen_B = torch.multinomial(data.weight_N, self.options.batch, replacement=True)
+        ink = augmented(data.pictures_NCHW[chosen_B].float() / 255, data.flippable_N[chosen_B])
+        tokens_BL = data.tokens_NKL[chosen_B, torch.randint(DRAWS, (len(chosen_B),), device=chosen_B.device)]
+        # Near the end the tower sees whole pictures, as it will in use.
+        kept = self.patches if self.done > 0.8 else int(self.patches * self.options.kept)
+        states = seen(self.model, normalised(ink, self.processor), kept)
+        pad = self.processor.tokenizer.pad_token_id
+        tokens_BL = tokens_BL[:, : int((tokens_BL != pad).sum(1).max())]
+        told = self.model.text_decoder(
+            input_ids=tokens_BL,
+            attention_mask=(tokens_BL != pad).long(),
+            encoder_hidden_states=states,
+            labels=tokens_BL.masked_fill(tokens_BL == pad, -100),
+        ).loss
+        guide = self.guides(states, data.concept_N[chosen_B], data.keywords_NK[chosen_B])
+        self.optimiser.zero_grad()
+        (told.float() + GUIDE_WEIGHT * guide).backward()
+        self.optimiser.update()
+        self.loss.lerp_(torch.stack([told.detach().float(), guide.detach()]), 0.02)
+
+    def averaged(self) -> Any:
+        """A copy of the model in fp32 with the averaged weights, ready for use."""
+        copy = build(self.processor.tokenizer, LONGEST).to(self.options.device)
+        for parameter, average in zip(copy.parameters(), self.optimiser.averages(), strict=False):
+            parameter.data = average.clone()
+        return copy.eval()
+
+
+def arguments_from_command_line() -> argparse.Namespace:
+    """All options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", type=Path, required=True)
+    parser.add_argument("--processor", type=Path, required=True, help="the folder that blip_tokenizer.py wrote")
+    parser.add_argument("--out", type=Path, required=True, help="model folder to write")
+    parser.add_argument("--seconds", type=float, default=4200, help="training time, without loading")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument(
+        "--kept", type=float, default=0.5, help="share of the patches shown in the first 80%% of the time"
+    )
+    parser.add_argument("--reports", type=int, default=20, help="how often to measure and save")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """The whole of it after `blip_tokenizer.py`."""
+    from transformers import BlipProcessor
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    options = arguments_from_command_line()
+    torch.manual_seed(options.seed)
+    images, records = load(options.dataset)
+    processor = BlipProcessor.from_pretrained(options.processor)
+    parts = {split: [i for i, r in enumerate(records) if r.split == split] for split in ("train", "picture", "concept")}
+    data = material(images[parts["train"]], [records[i] for i in parts["train"]], processor.tokenizer, options.device)
+    model = build(processor.tokenizer, LONGEST).to(options.device).train()
+    model.text_decoder.label_smoothing = 0.1
+    trainer = Trainer(model, data, processor, options)
+    log(f"{len(parts['train'])} pictures, {sum(p.numel() for p in model.parameters()):,} parameters")
+
+    def report(steps: int, done: float) -> None:
+        """Write the weights so far and say how good they are."""
+        trainer.done = done
+        average = trainer.averaged()
+        save(average, processor, options.out)
+        scores = {}
+        for split in ("picture", "concept"):
+            captions = greedy(average, processor, images[parts[split]], options.device)
+            names = [plain(records[i].label) for i in parts[split]]
+            scores[split] = round(sum(map(token_f1, captions, names)) / len(names), 3)
+        told, guide = trainer.loss.tolist()
+        log(f"{done:5.2f} step {steps} caption {told:.3f} guides {guide:.3f} F1 of held-out {json.dumps(scores)}")
+
+    def step() -> None:
+        trainer.step()
+
+    steps = train_for(
+        options.seconds, trainer.optimiser, step, options.learning_rate, report, options.device, 5, 1 / options.reports
+    )
+    report(steps, 1.0)
+
+
+if __name__ == "__main__":
+    main()

@@ -75,7 +75,7 @@ def inputs_digests(captioner: Captioner, options: Any, by: str | None, inputs: p
         {
             "strategy": captioner.name,
             "version": captioner.version,
-            "options": options.model_dump(mode="json", exclude=set(captioner.locations)),
+            "options": captioner.written_by(options),
             "model": model.model_dump() if model else None,
             "by": by,
         }

@@ -11,6 +11,7 @@ from curator import tokens
 from curator.reference import resolve
 from curator.tokens import TokenCounter, TokenizerUnavailable
 from curator.versions import is_committed
+from curator.words import WORD
 from schemas.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from curator.catalog import Catalog
 
-WORD = r"[\p{L}\p{N}]+(?:['’\-][\p{L}\p{N}]+)*"
 EXAMPLES = 5
 FREQUENT = 20
 TEXT_PIECE = 100_000

@@ -18,7 +18,7 @@ from schemas.document import write_atomically
 
 if TYPE_CHECKING:
     from trainer_client.evaluate import Pair
-    from trainer_client.families import Family
+    from trainer_client.methods import Method
 
 FORMAT = 1  # Raise it when the same key would hold other values.
 
@@ -38,7 +38,8 @@ def _whole(picture: Path) -> bool:
 class Baseline:
     """The base's pictures and losses, from the cache where they are there."""
 
-    def __init__(self, cache: Path, family: Family, background: str) -> None:
+    def __init__(self, cache: Path, method: Method, background: str) -> None:
+        family = method.family
         self.folder = cache / "base"
         self.facts: dict[str, Any] = {
             "format": FORMAT,
@@ -47,6 +48,7 @@ class Baseline:
             "precision": str(family.dtype),
             "resolution_px": family.resolution_px,
             "background": background,
+            **method.start,
         }
 
     def picture(self, path: Path, settings: Mapping[str, Any], draw: Callable[[Path], None]) -> None:

@@ -29,7 +29,7 @@ from torch import Tensor
 from schemas.digest import sha256_json
 from schemas.document import write_atomically
 from schemas.progress import Progress, silent
-from trainer_client.dataset import Row, background_colour, in_threads, pixels
+from trainer_client.dataset import Row, background_colour, crop_sizes, in_threads, pixels
 
 if TYPE_CHECKING:
     from trainer_client.families import Family
@@ -53,11 +53,16 @@ class Latents:
 
     mean_N2CHW: Tensor
     logvar_N2CHW: Tensor
+    sizes_N6: Tensor  # int64: the picture's height and width, top and left of the crop, height and width trained at.
 
     def at(self, indices_B: Tensor, flips_B: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """(mean, log-variance) of some images as float32 on the device; flips are 0 or 1."""
         where = (indices_B.to(self.mean_N2CHW.device), flips_B.to(self.mean_N2CHW.device))
         return self.mean_N2CHW[where].to(device).float(), self.logvar_N2CHW[where].to(device).float()
+
+    def sizes(self, indices_B: Tensor, device: torch.device) -> Tensor:
+        """(B, 6) on the device: what a denoiser that is conditioned on sizes is told of these images."""
+        return self.sizes_N6[indices_B.to(self.sizes_N6.device)].to(device)
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,9 @@ def cache_latents(
     shape = (0, 2, 2, *family.latent_shape)
     both_N22CHW = torch.stack([found[row.sha256] for row in rows]) if rows else torch.empty(shape, dtype=family.dtype)
     device = _where(both_N22CHW, family.device)
-    return Latents(both_N22CHW[:, :, 0].contiguous().to(device), both_N22CHW[:, :, 1].contiguous().to(device))
+    sizes_N6 = torch.tensor([crop_sizes(row, resolution_px) for row in rows], dtype=torch.int64).reshape(len(rows), 6)
+    mean_N2CHW, logvar_N2CHW = both_N22CHW[:, :, 0].contiguous(), both_N22CHW[:, :, 1].contiguous()
+    return Latents(mean_N2CHW.to(device), logvar_N2CHW.to(device), sizes_N6.to(device))
 
 
 def cache_text(

@@ -17,6 +17,7 @@ from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
 from schemas.run import Truncation
 from schemas.snapshot import SPLITS
+from trainer_client import methods
 from trainer_client.clock import duration
 from trainer_client.dataset import Row, Snapshot, decode_all
 from trainer_client.device import choose_device, device_name
@@ -26,10 +27,9 @@ from trainer_client.pace import Pace, measure_pace
 from trainer_client.prompts import default_prompts, read_prompts
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from trainer_client.config import TrainConfig
     from trainer_client.families import Family
+    from trainer_client.methods import Method
 
 EXAMPLES = 3  # Truncated captions shown of a track.
 SHOWN = 48  # Characters of a caption shown on either side of the cut.
@@ -109,13 +109,13 @@ def check(config: TrainConfig, progress: Progress = silent) -> CheckResult:
         config.base, *choose_device(config.device, config.precision), config.revision, config.resolution
     )
     progress("loading the model", 1, 1)
-    return examine(config, snapshot, family, len(prompts), progress)
+    return examine(config, snapshot, methods.begin(family, config), len(prompts), progress)
 
 
 def examine(
     config: TrainConfig,
     snapshot: Snapshot,
-    family: Family,
+    method: Method,
     prompts: int,
     progress: Progress = silent,
     budget_seconds: float | None = None,
@@ -124,11 +124,12 @@ def examine(
 
     `budget_seconds` is for how long each thing is timed (see pace.py).
 
-    Raises BadImage, NotEnoughMemory, NotEnoughSpace. Leaves the family as it was.
+    Raises BadImage, NotEnoughMemory, NotEnoughSpace. Leaves the model's weights as they were.
     """
+    family = method.family
     rows = [row for split in SPLITS for row in snapshot.rows(split)]
     decode_all(rows, config.background, progress)
-    space = needed_space(config, family)
+    space = needed_space(config, method)
     if space.needed_bytes > space.free_bytes:
         raise NotEnoughSpace(
             f"{config.out}: {space.checkpoints} checkpoints and the resume state take {size(space.needed_bytes)},"
@@ -136,10 +137,9 @@ def examine(
         )
     batch_size = min(config.batch_size, len(snapshot.rows("train")))
     pace = measure_pace(
-        family,
+        method,
         rows,
         batch_size,
-        config.train_text_encoder,
         config.background,
         progress,
         config.cuda_graph,
@@ -226,13 +226,14 @@ def estimate(config: TrainConfig, snapshot: Snapshot, pace: Pace, batch_size: in
     )
 
 
-def needed_space(config: TrainConfig, family: Family) -> Space:
-    """Epoch 0 is whole, later ones hold what is trained; the resume state is there twice while it is replaced."""
+def needed_space(config: TrainConfig, method: Method) -> Space:
+    """The checkpoints, and the resume state, which is there twice while it is replaced."""
     in_model = 2 if config.save_dtype == "fp16" else 4  # bytes a weight
-    trained = weights(family.denoiser) + (weights(family.text_encoder) if config.train_text_encoder else 0)
+    trained = sum(weight.numel() for weight in method.parameters.values())
     checkpoints = len(config.checkpoint_epochs())
     state = 2 * trained * 4 * (4 if config.ema else 3)  # weights and two moments, perhaps their average
-    needed = family.weights * in_model + (checkpoints - 1) * trained * in_model + state
+    numbers = method.numbers_saved(first=True) + (checkpoints - 1) * method.numbers_saved(first=False)
+    needed = numbers * in_model + state
     folder = config.out.absolute()
     while not folder.exists():
         folder = folder.parent
@@ -242,11 +243,6 @@ def needed_space(config: TrainConfig, family: Family) -> Space:
         needed_bytes=math.ceil(needed * SPARE),
         free_bytes=shutil.disk_usage(folder).free,
     )
-
-
-def weights(module: nn.Module) -> int:
-    """How many numbers a module has."""
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def size(size_bytes: int) -> str:

@@ -7,14 +7,14 @@ left its folder still says what it was trained on. Components that training does
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from schemas.errors import AmatlError
 
 if TYPE_CHECKING:
-    from trainer_client.families import Family
+    from trainer_client.methods import Method
 
 FOLDER = "checkpoints"
 
@@ -34,10 +34,8 @@ def checkpoint_name(epoch: int) -> str:
     return f"{FOLDER}/epoch-{epoch:03d}"
 
 
-def save_checkpoint(
-    family: Family, run_folder: Path, epoch: int, dtype: str, lineage: Mapping[str, str], trained: Sequence[str]
-) -> Path:
-    """Saves the family's present weights as epoch `epoch`'s checkpoint, replacing an older one; returns its folder.
+def save_checkpoint(method: Method, run_folder: Path, epoch: int, dtype: str, lineage: Mapping[str, str]) -> Path:
+    """Saves the method's present weights as epoch `epoch`'s checkpoint, replacing an older one; returns its folder.
 
     Written to a temporary neighbour that is renamed at the end. `dtype` is `fp16` or `fp32`. Raises NotSaved.
     """
@@ -49,12 +47,11 @@ def save_checkpoint(
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        family.save(
+        method.save(
             temporary,
             {"fp16": torch.float16, "fp32": torch.float32}[dtype],
-            metadata={f"amatl.{name}": value for name, value in lineage.items()},
-            unchanged_from=first if epoch and first.is_dir() else None,
-            trained=trained,
+            {f"amatl.{name}": value for name, value in lineage.items()},
+            first if epoch and first.is_dir() else None,
         )
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)

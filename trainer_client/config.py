@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from trainer_client.methods import METHODS, defaults
+
 DEFAULT_SAVE_EPOCHS = (1, 2, 5, 15, 30, 45, 60, 70, 100)
 DEFAULT_SEEDS = (1, 2, 3)
 MAX_WARMUP_STEPS = 100
@@ -33,6 +35,21 @@ def _option(
     return Field(default, description=help, json_schema_extra=extra, **limits)
 
 
+def _by_method(name: str, group: str, help: str, **limits: Any) -> Any:
+    """A field that only some methods have, or whose default each method sets: as their `DEFAULTS` say."""
+    values = {method: defaults(method)[name] for method in METHODS if name in defaults(method)}
+    shown = {method: f"{value:g}" if isinstance(value, float) else str(value) for method, value in values.items()}
+    alike = len(set(shown.values())) == 1
+    text = shown[next(iter(values))] if alike else ", ".join(f"{value} ({method})" for method, value in shown.items())
+    extra: dict[str, Any] = {
+        "group": group,
+        "decides": True,
+        "shown": None if text in ("None", "False") else text,
+        "methods": values,
+    }
+    return Field(None, description=help, json_schema_extra=extra, **limits)
+
+
 class TrainConfig(BaseModel):
     """One training run, as asked for. Paths are as given, relative to the working folder."""
 
@@ -42,6 +59,7 @@ class TrainConfig(BaseModel):
         description="Folder that `curator snapshot` wrote.",
         json_schema_extra={"group": DATA, "decides": False, "argument": True},
     )
+    method: Literal["full"] = _option("full", DATA, "How to train.")
     captions: str | None = _option(None, DATA, "Caption track to train on.", shown="the snapshot's only track")
     base: str = _option(..., DATA, "Model to start from: a diffusers folder or a hub name.", decides=False)
     revision: str | None = _option(None, DATA, "Revision of a hub model.", decides=False)
@@ -49,7 +67,7 @@ class TrainConfig(BaseModel):
     resolution: int | None = _option(
         None, DATA, "Side of the training pictures in pixels.", shown="the base model's", gt=0
     )
-    train_text_encoder: bool = _option(False, DATA, "Finetune the text encoder as well as the denoiser.")
+    train_text_encoder: bool = _by_method("train_text_encoder", DATA, "Train the text encoder as well as the denoiser.")
 
     epochs: int = _option(45, LENGTH, "Passes over the training images.", ge=1, le=100_000)
     save_epochs: tuple[int, ...] | None = _option(
@@ -73,8 +91,11 @@ class TrainConfig(BaseModel):
 
     batch_size: int = _option(8, LEARNING, "Images that go through the model at once.", ge=1)
     accumulation: int = _option(1, LEARNING, "Batches whose gradients make one step.", ge=1)
-    learning_rate: float = _option(
-        1e-5, LEARNING, "Of AdamW. 1e-5 suits Stable Diffusion 1.5, 1e-4 the mini model.", gt=0
+    learning_rate: float = _by_method(
+        "learning_rate",
+        LEARNING,
+        "Of AdamW. The defaults suit Stable Diffusion 1.5; full wants 1e-4 on the mini model.",
+        gt=0,
     )
     lr_schedule: Literal["constant", "cosine", "linear"] = _option(
         "constant", LEARNING, "After the warm-up. A falling rate confounds epoch with schedule."
@@ -127,6 +148,12 @@ class TrainConfig(BaseModel):
         None, RUN, "What the machine costs an hour, to report cost.", decides=False, ge=0
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_method_has_it(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Fills in what depends on the method; refuses what belongs to others."""
+        return values | _method_values(values)
+
     @field_validator("seeds")
     @classmethod
     def _seeds_distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -147,6 +174,30 @@ class TrainConfig(BaseModel):
         """The epochs saved, drawn and measured, in order: the base, those asked for, the last."""
         asked = self.save_epochs if self.save_epochs is not None else DEFAULT_SAVE_EPOCHS
         return tuple(sorted({0, self.epochs, *(epoch for epoch in asked if epoch <= self.epochs)}))
+
+
+def _method_values(values: dict[str, Any]) -> dict[str, Any]:
+    method = values.get("method") or "full"
+    found: dict[str, Any] = {}
+    for name, field in TrainConfig.model_fields.items():
+        by_method, given = _extra(field).get("methods"), values.get(name)
+        if by_method is None or method not in METHODS:
+            continue
+        if given is None or given is False:
+            found[name] = by_method.get(method, False if field.annotation is bool else None)
+        elif method not in by_method:
+            methods = " or ".join(f"--method {other}" for other in by_method)
+            raise ValueError(f"--{name.replace('_', '-')} belongs to {methods}; this is --method {method}")
+    return found
+
+
+def as_resolved_now(config: dict[str, Any]) -> dict[str, Any]:
+    """A report's configuration with what options that didn't exist yet amounted to: today's defaults."""
+    there = {name: config[name] for name in config if name in TrainConfig.model_fields}
+    fields = TrainConfig.model_fields.items()
+    fresh = {name: field.default for name, field in fields if name not in there and not field.is_required()}
+    fresh |= {name: value for name, value in _method_values(there).items() if name not in there}
+    return {**fresh, **config}
 
 
 def decisive_fields() -> list[str]:

@@ -247,6 +247,14 @@ def pixels(row: Row, resolution_px: int, background: str = "white") -> NDArray[n
         return np.array(image, dtype=np.uint8)
 
 
+def crop_sizes(row: Row, resolution_px: int) -> tuple[int, int, int, int, int, int]:
+    """What `pixels` does to a picture, as SDXL is told of it (Podell et al. 2023): the picture's height and width, top
+    and left of the crop once it is scaled, height and width of the result; all in pixels."""
+    scale = resolution_px / min(row.width_px, row.height_px)
+    top, left = (round((side * scale - resolution_px) / 2) for side in (row.height_px, row.width_px))
+    return row.height_px, row.width_px, top, left, resolution_px, resolution_px
+
+
 def upright(image: Image.Image) -> Image.Image:
     """The picture as its EXIF orientation says it should be seen."""
     return ImageOps.exif_transpose(image)

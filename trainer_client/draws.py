@@ -56,6 +56,7 @@ class Drawn:
     timesteps_B: Tensor
     weights_B: Tensor
     captions_B: Tensor
+    sizes_B6: Tensor  # See `Latents.sizes_N6`.
 
     def part(self, start: int, stop: int) -> Self:
         """Some of the images, without a copy."""
@@ -109,4 +110,5 @@ def draw(family: Family, data: TrainingSet, config: TrainConfig, epoch: int, pla
         timesteps_B,
         family.loss_weights(timesteps_B, config.min_snr_gamma),
         captions_B,
+        data.latents.sizes(places_B, family.device),
     )

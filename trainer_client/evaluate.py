@@ -150,9 +150,8 @@ def _losses(
     mean_BCHW, logvar_BCHW = latents.at(images_B, torch.zeros_like(images_B), family.device)
     clean_BCHW = family.latents(mean_BCHW, logvar_BCHW, torch.zeros_like(mean_BCHW))
     noisy_BCHW = family.add_noise(clean_BCHW, noise_BCHW, timesteps_B)
-    predicted_BCHW = family.predict(
-        noisy_BCHW, timesteps_B, text.of([caption for (_, caption), _ in batch], family.device)
-    )
+    text_BTD = text.of([caption for (_, caption), _ in batch], family.device)
+    predicted_BCHW = family.predict(noisy_BCHW, timesteps_B, text_BTD, latents.sizes(images_B, family.device))
     target_BCHW = family.target(clean_BCHW, noise_BCHW, timesteps_B)
     return (predicted_BCHW - target_BCHW).square().mean(dim=(1, 2, 3))
 

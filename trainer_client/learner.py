@@ -12,26 +12,20 @@ from trainer_client.graphed import Graphed, worth_it
 from trainer_client.schedule import Plan, ema_decay, learning_rate
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from trainer_client.config import TrainConfig
     from trainer_client.draws import Drawn, TrainingSet
-    from trainer_client.families import Family
-
-TRAINED_ALWAYS = "denoiser"
+    from trainer_client.methods import Method
 
 
 class Learner:
     """The weights in training, fp32, with their optimiser. `step` counts the optimiser steps done."""
 
-    def __init__(self, family: Family, config: TrainConfig, plan: Plan) -> None:
-        self.family, self.config, self.plan = family, config, plan
+    def __init__(self, method: Method, config: TrainConfig, plan: Plan) -> None:
+        self.family, self.config, self.plan = method.family, config, plan
         self.step = 0
-        modules = {TRAINED_ALWAYS: family.denoiser}
-        if config.train_text_encoder:
-            modules["text_encoder"] = family.text_encoder
-        self.trained = tuple(modules)
-        self.parameters = _trainable(family, modules)
+        self.parameters = method.parameters
         self.optimiser = torch.optim.AdamW(
             self.parameters.values(),
             lr=config.learning_rate,
@@ -42,9 +36,9 @@ class Learner:
         )
         self.average = {name: weight.detach().clone() for name, weight in self.parameters.items()} if config.ema else {}
         weights = list(self.parameters.values())
-        recorded = worth_it(config.cuda_graph, family.device, weights) and not config.train_text_encoder
+        recorded = worth_it(config.cuda_graph, self.family.device, weights) and not method.encodes_text
         self.graphed = Graphed(self._backward, weights) if recorded else None
-        self.finite = torch.ones((), dtype=torch.bool, device=family.device)
+        self.finite = torch.ones((), dtype=torch.bool, device=self.family.device)
 
     def learn(self, data: TrainingSet, drawn: Drawn) -> Tensor:
         """One step on the images drawn; returns the sum of their losses, still on the device.
@@ -62,7 +56,7 @@ class Learner:
 
     def _backward(self, micro: Drawn, text_BTD: Tensor) -> Tensor:
         """The weighted mean squared error of each image, (B,); adds its gradient to the parameters'."""
-        predicted_BCHW = self.family.predict(micro.noisy_BCHW, micro.timesteps_B, text_BTD)
+        predicted_BCHW = self.family.predict(micro.noisy_BCHW, micro.timesteps_B, text_BTD, micro.sizes_B6)
         losses_B = (predicted_BCHW - micro.target_BCHW).square().mean(dim=(1, 2, 3)) * micro.weights_B
         (losses_B.sum() / self.plan.full_step_images).backward()  # type: ignore[no-untyped-call]
         return losses_B.detach()
@@ -119,15 +113,3 @@ class Learner:
                 }
         for name, average in self.average.items():
             average.copy_(tensors[f"average/{name}"])
-
-
-def _trainable(family: Family, modules: dict[str, nn.Module]) -> dict[str, nn.Parameter]:
-    """Freezes everything, then frees the modules in training. Modules stay in eval mode: a dropout layer would draw
-    from a generator that a resume and a second track don't share."""
-    parameters: dict[str, nn.Parameter] = {}
-    for module in (family.denoiser, family.text_encoder):
-        module.requires_grad_(False).eval()
-    for prefix, module in modules.items():
-        module.requires_grad_(True)
-        parameters |= {f"{prefix}.{name}": weight for name, weight in module.named_parameters()}
-    return parameters

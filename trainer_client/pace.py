@@ -21,7 +21,7 @@ from trainer_client.draws import Drawn
 from trainer_client.graphed import Graphed, worth_it
 
 if TYPE_CHECKING:
-    from trainer_client.families import Family
+    from trainer_client.methods import Method
 
 BUDGET_SECONDS = 2.0  # For each of the four measurements, after one call to warm up.
 SHORT_BUDGET_SECONDS = 0.3  # The same at the start of a run, where a rough figure will do.
@@ -44,10 +44,9 @@ class Pace:
 
 
 def measure_pace(
-    family: Family,
+    method: Method,
     rows: Sequence[Row],
     batch_size: int,
-    trains_text_encoder: bool = False,
     background: str = "white",
     progress: Progress = silent,
     cuda_graph: str = "auto",
@@ -55,11 +54,13 @@ def measure_pace(
 ) -> Pace:
     """Times a few calls of each, for about `budget_seconds`. Raises NotEnoughMemory where a batch doesn't fit."""
     budget_seconds = BUDGET_SECONDS if budget_seconds is None else budget_seconds
+    family = method.family
     draw = torch.Generator().manual_seed(0)
     latents = torch.randn(batch_size, *family.latent_shape, generator=draw).to(family.device)
     ids = family.tokenise([""] * batch_size)
     timesteps = torch.randint(family.train_timesteps, (batch_size,), generator=draw).to(family.device)
-    text = family.encode_text(ids).detach()
+    with torch.no_grad():
+        text = family.encode_text(ids)
     some = rows[:ENCODED]
 
     def forward() -> None:
@@ -76,7 +77,7 @@ def measure_pace(
         with torch.no_grad():
             family.encode_images(torch.cat((pixels_BCHW, pixels_BCHW.flip(3))))
 
-    step = TrainingStep(family, latents, timesteps, ids, trains_text_encoder, cuda_graph)
+    step = TrainingStep(method, latents, timesteps, ids, text, cuda_graph)
     work: list[Callable[[], None]] = [step, forward, picture, encode]
     seconds = []
     try:
@@ -99,25 +100,24 @@ class TrainingStep:
 
     def __init__(
         self,
-        family: Family,
+        method: Method,
         latents_BCHW: torch.Tensor,
         timesteps_B: torch.Tensor,
         ids_BT: torch.Tensor,
-        trains_text_encoder: bool,
+        text_BTD: torch.Tensor,
         cuda_graph: str,
     ) -> None:
+        family = method.family
         self.family, self.ids = family, ids_BT
         weights_B = torch.ones(len(timesteps_B), device=family.device)
-        self.batch = Drawn(latents_BCHW, latents_BCHW, timesteps_B, weights_B, torch.zeros_like(timesteps_B))
-        self.trained = [family.denoiser, family.text_encoder] if trains_text_encoder else [family.denoiser]
-        self.parameters = [weight for module in self.trained for weight in module.parameters()]
-        self.flags = [weight.requires_grad for weight in self.parameters]
-        for weight in self.parameters:
-            weight.requires_grad_(True)
+        none_B = torch.zeros_like(timesteps_B)
+        side_px = torch.full_like(timesteps_B, family.resolution_px)
+        sizes_B6 = torch.stack((side_px, side_px, none_B, none_B, side_px, side_px), dim=1)
+        self.batch = Drawn(latents_BCHW, latents_BCHW, timesteps_B, weights_B, none_B, sizes_B6)
+        self.parameters = list(method.parameters.values())
         self.optimiser = torch.optim.AdamW(self.parameters, lr=0.0, weight_decay=0.0, fused=True)
-        with torch.no_grad():
-            self.text = None if trains_text_encoder else family.encode_text(ids_BT)
-        recorded = not trains_text_encoder and worth_it(cuda_graph, family.device, self.parameters)
+        self.text = None if method.encodes_text else text_BTD
+        recorded = not method.encodes_text and worth_it(cuda_graph, family.device, self.parameters)
         self.graphed = Graphed(self._backward, self.parameters) if recorded else None
 
     def __call__(self) -> None:
@@ -128,17 +128,15 @@ class TrainingStep:
         self.optimiser.zero_grad(set_to_none=self.graphed is None)
 
     def _backward(self, drawn: Drawn, text_BTD: torch.Tensor) -> torch.Tensor:
-        predicted_BCHW = self.family.predict(drawn.noisy_BCHW, drawn.timesteps_B, text_BTD)
+        predicted_BCHW = self.family.predict(drawn.noisy_BCHW, drawn.timesteps_B, text_BTD, drawn.sizes_B6)
         losses_B = (predicted_BCHW - drawn.target_BCHW).square().mean(dim=(1, 2, 3)) * drawn.weights_B
         losses_B.mean().backward()  # type: ignore[no-untyped-call]
         return losses_B.detach()
 
     def undo(self) -> None:
-        """Leaves the parameters as they were found."""
+        """Leaves no gradient behind."""
         self.graphed = None
         self.optimiser.zero_grad(set_to_none=True)
-        for weight, flag in zip(self.parameters, self.flags, strict=True):
-            weight.requires_grad_(flag)
 
 
 def _seconds(call: Callable[[], None], device: torch.device, budget_seconds: float) -> float:

@@ -12,7 +12,7 @@ from schemas.errors import AmatlError, BadOption
 from schemas.progress import Progress
 from schemas.run import Cost, Prompt, RunReport
 from schemas.snapshot import SPLITS
-from trainer_client import record
+from trainer_client import methods, record
 from trainer_client.baseline import Baseline
 from trainer_client.cache import Latents, TextEmbeddings, cache_latents, cache_text, default_folder
 from trainer_client.check import examine, truncation
@@ -29,6 +29,7 @@ from trainer_client.schedule import Plan, warmup_steps
 if TYPE_CHECKING:
     from trainer_client.config import TrainConfig
     from trainer_client.families import Family
+    from trainer_client.methods import Method
 
 TEXT_BATCH = 64
 
@@ -44,6 +45,7 @@ class Prepared:
     config: TrainConfig
     snapshot: Snapshot
     family: Family
+    method: Method
     plan: Plan
     report: RunReport
     example_rows: list[Row]
@@ -82,15 +84,17 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
     )
     progress("loading the model", 1, 1)
     config = record.resolved(config, family)
+    method = methods.begin(family, config)
     report, rows = _report(config, snapshot, family, prompts)
     if before is not None:
         report = _go_on(before, report)
     if not report.checkpoints:  # What goes on was examined when it began.
-        found = examine(config, snapshot, family, len(prompts), progress, SHORT_BUDGET_SECONDS).estimate
+        found = examine(config, snapshot, method, len(prompts), progress, SHORT_BUDGET_SECONDS).estimate
         money = "" if found.cost is None else f", cost {found.cost:.2f}"
         progress("estimating", 1, 1, f"about {duration(found.total_seconds)}{money}")
     cache = config.cache or default_folder()
-    return Prepared(config, snapshot, family, plan, report, rows, Baseline(cache, family, config.background))
+    baseline = Baseline(cache, method, config.background)
+    return Prepared(config, snapshot, family, method, plan, report, rows, baseline)
 
 
 def _filled_in(config: TrainConfig, track: str, plan: Plan) -> TrainConfig:
@@ -192,7 +196,7 @@ def encode(run: Prepared, progress: Progress) -> None:
     own = [row.captions[track] or "" for row in train]
     measured = [caption for _, caption in run.measures.held_out_pairs()]
     distinct = {caption: place for place, caption in enumerate(dict.fromkeys(["", *own, *measured]))}
-    run.text = None if config.train_text_encoder else cache_text(family, list(distinct), config.cache, progress)
+    run.text = None if run.method.encodes_text else cache_text(family, list(distinct), config.cache, progress)
     run.data = TrainingSet(
         [row.sha256 for row in train],
         run.latents,

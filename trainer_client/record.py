@@ -12,7 +12,7 @@ from schemas.digest import sha256_json
 from schemas.errors import AlreadyExists
 from schemas.run import BaseModelRef, ExampleImage, Prompt, RunReport, SnapshotRef
 from schemas.snapshot import Split
-from trainer_client.config import TrainConfig, decisive_fields
+from trainer_client.config import TrainConfig, as_resolved_now, decisive_fields
 from trainer_client.device import device_name
 from trainer_client.randomness import key
 
@@ -53,7 +53,7 @@ def config_digest(facts: dict[str, Any]) -> str:
 
 def differences(report: RunReport, facts: dict[str, Any]) -> list[str]:
     """How a run in progress differs from the one asked for, a phrase a field."""
-    begun = decisive(report.config, report.snapshot.identity, report.base.digest, report.prompts)
+    begun = decisive(as_resolved_now(report.config), report.snapshot.identity, report.base.digest, report.prompts)
     return [_difference(name, begun.get(name), asked) for name, asked in facts.items() if begun.get(name) != asked]
 
 

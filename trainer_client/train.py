@@ -106,7 +106,7 @@ class Run:
         try:
             with self.ledger.timed("preparing"):
                 encode(self.prepared, self.watched)
-                self.learner = Learner(self.family, self.config, self.plan)
+                self.learner = Learner(self.prepared.method, self.config, self.plan)
                 self._restore()
                 self.prepared.report = self.report.model_copy(update={"references": write_references(self.prepared)})
             self.ledger.carry_over(before, self.position.cost)
@@ -268,6 +268,6 @@ class Run:
         }
         epochs = self.config.checkpoint_epochs()
         self.watched("saving", epochs.index(epoch), len(epochs), f"epoch {epoch}")
-        folder = save_checkpoint(self.family, self.folder, epoch, self.config.save_dtype, lineage, self.learner.trained)
+        folder = save_checkpoint(self.prepared.method, self.folder, epoch, self.config.save_dtype, lineage)
         self.watched("saving", epochs.index(epoch) + 1, len(epochs), f"epoch {epoch}")
         return folder.relative_to(self.folder).as_posix()

@@ -15,10 +15,16 @@ The contract, for a table strategy (an expression over metadata) and a model str
     def caption(batch: polars.DataFrame, options) -> polars.DataFrame:
         \"\"\"One row out for each row in, same order: see `captions`.\"\"\"
 
+or, for a model, instead of `caption`:
+
+    def machine(options) -> Machine:
+        \"\"\"Loads it: see curator.machines. Called only when there is a picture to caption.\"\"\"
+
 and where it needs them:
 
     IMPORTS = True                    # captions are brought in from outside, so `--by NAME` may make them a person's
     LOCATIONS = frozenset({"file"})   # options that say where to look, not what to write: left out of the digest
+    PACE = frozenset({"batch_size"})  # options that say how fast, not what to write: left out of the digest
     def read(images, options) -> Reading    # per-image data from outside the catalog, as columns; rows it rejects
     def model(options) -> Model | None      # the model and its exact revision: recorded, and part of the digest
     def warnings(options) -> list[str]      # what a person should hear before the captions are made
@@ -101,12 +107,18 @@ class Captioner:
     warnings: Callable[[Any], list[str]]
     imports: bool
     locations: frozenset[str]
+    pace: frozenset[str]
     batch_size: int
 
     @property
     def summary(self) -> str:
         """The first line of its help."""
         return self.help.partition("\n")[0]
+
+    def written_by(self, options: Any) -> dict[str, Any]:
+        """The options that decide what is written, as JSON values: all but its LOCATIONS and PACE."""
+        made: dict[str, Any] = options.model_dump(mode="json", exclude=set(self.locations | self.pace))
+        return made
 
 
 def captions(text: pl.Series, reason: pl.Series | str = "", failed: pl.Series | bool = False) -> pl.DataFrame:
@@ -155,9 +167,7 @@ def load(name: str) -> Captioner:
 
 def from_module(name: str, module: ModuleType) -> Captioner:
     """Reads a strategy out of its module. Raises BadCaptioner naming what is missing."""
-    missing = [
-        part for part in ("__doc__", "Options", "VERSION", "fields") if not getattr(module, part, None)
-    ]
+    missing = [part for part in ("__doc__", "Options", "VERSION", "fields") if not getattr(module, part, None)]
     if not hasattr(module, "caption") and not hasattr(module, "machine"):
         missing.append("caption (or machine)")
     if missing:
@@ -175,6 +185,7 @@ def from_module(name: str, module: ModuleType) -> Captioner:
         warnings=getattr(module, "warnings", lambda options: []),
         imports=getattr(module, "IMPORTS", False),
         locations=getattr(module, "LOCATIONS", frozenset()),
+        pace=getattr(module, "PACE", frozenset()),
         batch_size=getattr(module, "BATCH_SIZE", TABLE_BATCH),
     )
 

@@ -13,15 +13,15 @@ in them, nor does a blank for an underscore.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
 from curator.captioners import Names, StrategyOptions, captions
 
 if TYPE_CHECKING:
-    import numpy as np
     import polars as pl
+    from numpy.typing import NDArray
 
 VERSION = 1
 PREFIX = "tag_string_"
@@ -123,7 +123,7 @@ def _shuffle(tags: pl.DataFrame, batch: pl.DataFrame, seed: int, keep: int) -> p
     return shuffled.sort("row", pl.when(pl.col("place") < keep).then(pl.col("place")), draw, nulls_last=True)
 
 
-def _splitmix64(state: np.ndarray) -> np.ndarray:
+def _splitmix64(state: NDArray[Any]) -> NDArray[Any]:
     """The SplitMix64 finaliser (Steele, Lea, Flood 2014), elementwise on uint64."""
     import numpy as np
 

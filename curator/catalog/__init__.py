@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Self
 
+from curator.catalog.annotations import Annotations
 from curator.catalog.captions import Captions
 from curator.catalog.checks import Checks
 from curator.catalog.connection import CatalogLocked, NotACatalog, connect
@@ -21,7 +22,7 @@ from schemas.errors import AlreadyExists, AmatlError
 __all__ = ["Catalog", "CatalogLocked", "NotACatalog"]
 
 
-class Catalog(Images, Captions, Versions, Splits, Checks):
+class Catalog(Images, Captions, Versions, Splits, Annotations, Checks):
     """An open catalog. `with Catalog(path) as catalog: ...`; `Catalog.create(path)` makes a new one."""
 
     @classmethod

@@ -1,10 +1,105 @@
 -- Written by `python -m curator.catalog.schema`: what all migrations together give. The reasons are in the migrations.
 
+CREATE SEQUENCE annotation_choice_ids INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
+
+CREATE SEQUENCE annotation_project_numbers INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
+
+CREATE SEQUENCE annotation_pull_ids INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
+
+CREATE SEQUENCE annotation_push_ids INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
+
+CREATE SEQUENCE annotation_revision_ids INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
+
+CREATE SEQUENCE annotation_task_rows INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
+
 CREATE SEQUENCE caption_ids INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
 
 CREATE SEQUENCE caption_run_ids INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
 
 CREATE SEQUENCE ingest_ids INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
+
+CREATE TABLE annotation_choices (
+    choice_id BIGINT PRIMARY KEY,
+    dataset VARCHAR NOT NULL,
+    target_set VARCHAR NOT NULL,
+    image_sha256 VARCHAR NOT NULL,
+    revision_id BIGINT,
+    verdict VARCHAR,
+    pull_id BIGINT NOT NULL
+);
+
+CREATE TABLE annotation_projects (
+    project_key VARCHAR PRIMARY KEY,
+    number BIGINT NOT NULL,
+    dataset VARCHAR NOT NULL,
+    target_set VARCHAR NOT NULL,
+    title VARCHAR NOT NULL,
+    person VARCHAR NOT NULL,
+    made_at TIMESTAMP WITH TIME ZONE NOT NULL
+);
+
+CREATE TABLE annotation_pulls (
+    pull_id BIGINT PRIMARY KEY,
+    project_key VARCHAR NOT NULL,
+    "rule" VARCHAR NOT NULL,
+    watermark TIMESTAMP WITH TIME ZONE,
+    swept BOOLEAN NOT NULL,
+    counts JSON NOT NULL,
+    person VARCHAR NOT NULL,
+    pulled_at TIMESTAMP WITH TIME ZONE NOT NULL
+);
+
+CREATE TABLE annotation_pushes (
+    push_id BIGINT NOT NULL,
+    project_key VARCHAR NOT NULL,
+    done BOOLEAN NOT NULL,
+    url VARCHAR NOT NULL,
+    label_studio_id BIGINT NOT NULL,
+    model_version VARCHAR NOT NULL,
+    condition VARCHAR,
+    image_limit BIGINT,
+    config_sha256 VARCHAR NOT NULL,
+    images_url VARCHAR NOT NULL,
+    counts JSON NOT NULL,
+    person VARCHAR NOT NULL,
+    pushed_at TIMESTAMP WITH TIME ZONE NOT NULL
+);
+
+CREATE TABLE annotation_revisions (
+    revision_id BIGINT PRIMARY KEY,
+    project_key VARCHAR NOT NULL,
+    task_id BIGINT NOT NULL,
+    annotation_id BIGINT NOT NULL,
+    image_sha256 VARCHAR NOT NULL,
+    outcome VARCHAR NOT NULL,
+    verdict VARCHAR,
+    origin VARCHAR,
+    "text" VARCHAR,
+    lead_time_seconds DOUBLE,
+    person VARCHAR NOT NULL,
+    person_id BIGINT,
+    model_version VARCHAR,
+    parent_caption_id BIGINT,
+    caption_id BIGINT,
+    answer JSON NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    pull_id BIGINT NOT NULL
+);
+
+CREATE TABLE annotation_tasks (
+    row_number BIGINT PRIMARY KEY,
+    project_key VARCHAR NOT NULL,
+    task_id BIGINT NOT NULL,
+    image_sha256 VARCHAR NOT NULL,
+    data_digest VARCHAR NOT NULL,
+    images_url VARCHAR NOT NULL,
+    images_key VARCHAR NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    model_version VARCHAR NOT NULL,
+    gone BOOLEAN NOT NULL,
+    push_id BIGINT NOT NULL
+);
 
 CREATE TABLE caption_runs (
     run_id BIGINT PRIMARY KEY,
@@ -129,10 +224,20 @@ CREATE TABLE versions (
     committed_at TIMESTAMP WITH TIME ZONE NOT NULL
 );
 
+CREATE INDEX annotation_revisions_by_image ON annotation_revisions(image_sha256);
+
 CREATE INDEX captions_by_image ON captions(image_sha256);
 
 CREATE MACRO rfc3339(t) AS strftime(timezone('UTC', t), '%Y-%m-%dT%H:%M:%SZ');
 
+CREATE MACRO rfc3339_us(t) AS strftime(timezone('UTC', t), '%Y-%m-%dT%H:%M:%S.%fZ');
+
 CREATE VIEW current_files AS SELECT * EXCLUDE (revision) FROM (SELECT *, min(file_id) OVER (PARTITION BY dataset, path) AS first_file_id, row_number() OVER (PARTITION BY dataset, path ORDER BY file_id DESC) AS revision FROM files) WHERE ((revision = 1) AND (NOT gone));
 
 CREATE VIEW dataset_images AS SELECT f.dataset, f.image_sha256, f.first_file_id, f.path, f.file_name, f.metadata, f.source_url, f.license, i.size_bytes, i.width_px, i.height_px, i.format, i.has_alpha, i.exif_orientation, i.phash FROM ((SELECT * FROM current_files QUALIFY (row_number() OVER (PARTITION BY dataset, image_sha256 ORDER BY first_file_id) = 1)) AS f INNER JOIN images AS i ON ((i.sha256 = f.image_sha256)));
+
+CREATE VIEW current_annotations AS SELECT r.*, p.dataset, p.target_set FROM ((SELECT * FROM annotation_revisions QUALIFY (row_number() OVER (PARTITION BY project_key, annotation_id ORDER BY revision_id DESC) = 1)) AS r INNER JOIN annotation_projects AS p ON ((p.project_key = r.project_key)));
+
+CREATE VIEW current_tasks AS SELECT * FROM annotation_tasks QUALIFY (row_number() OVER (PARTITION BY project_key, task_id ORDER BY row_number DESC) = 1);
+
+CREATE VIEW current_choices AS SELECT * FROM annotation_choices QUALIFY (row_number() OVER (PARTITION BY dataset, target_set, image_sha256 ORDER BY choice_id DESC) = 1);

@@ -69,7 +69,7 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
     except (
         Exception
     ) as error:  # decoders raise almost anything on broken input: OSError, SyntaxError, struct.error, ...
-        raise _unusable(data, image_format, error) from error
+        raise unusable(data, image_format, error) from error
 
 
 def _check_size(data: bytes, max_pixels: int) -> None:
@@ -90,8 +90,8 @@ def _refuse_large(width_px: int, height_px: int, max_pixels: int) -> None:
         )
 
 
-def _unusable(data: bytes, image_format: str, error: Exception) -> Unusable:
-    """Tells cut-off from damaged: by what the decoder says, or a JPEG that lacks its end marker."""
+def unusable(data: bytes, image_format: str, error: Exception) -> Unusable:
+    """What a decoder's error means: cut off or damaged, by what it says, or by a JPEG's lack of an end marker."""
     text = " ".join(str(error).split()) or type(error).__name__
     if "cannot identify" in text:
         text = f"starts like {image_format.upper()}, but can't be read as one"
@@ -110,8 +110,8 @@ def _decode_jpeg(data: bytes) -> Decoded | None:
     if colours in {"CMYK", "YCCK"}:
         return None
     grey = simplejpeg.decode_jpeg(data, "GRAY", min_height=SMALL_PX, min_width=SMALL_PX, strict=True)[:, :, 0]
-    orientation = _exif_orientation(_open(data, "jpeg")) if jpeg_has_exif(data) else 1
-    return Decoded("jpeg", width_px, height_px, False, orientation, _upright(grey, orientation))
+    orientation = exif_orientation(_open(data, "jpeg")) if jpeg_has_exif(data) else 1
+    return Decoded("jpeg", width_px, height_px, False, orientation, upright(grey, orientation))
 
 
 def _decode_with_pillow(data: bytes, image_format: str, max_pixels: int) -> Decoded:
@@ -119,15 +119,15 @@ def _decode_with_pillow(data: bytes, image_format: str, max_pixels: int) -> Deco
         width_px, height_px = image.size
         _refuse_large(width_px, height_px, max_pixels)
         # Pillow turns a TIFF upright as it loads it and forgets the orientation; a PNG may tell its own only then.
-        orientation = _exif_orientation(image) if image_format == "tiff" else 1
+        orientation = exif_orientation(image) if image_format == "tiff" else 1
         if orientation >= 5:
             width_px, height_px = height_px, width_px
         image.load()
         has_alpha = image.mode in ALPHA_MODES or "transparency" in image.info
         grey = _grey_on_white(image, has_alpha)
         if image_format != "tiff":
-            orientation = _exif_orientation(image)
-            grey = _upright(grey, orientation)
+            orientation = exif_orientation(image)
+            grey = upright(grey, orientation)
         return Decoded(image_format, width_px, height_px, has_alpha, orientation, grey)
 
 
@@ -138,7 +138,7 @@ def _open(data: bytes, image_format: str) -> Image:
     return Image.open(BytesIO(data), formats=formats)
 
 
-def _exif_orientation(image: Image) -> int:
+def exif_orientation(image: Image) -> int:
     """1 to 8; 1 where there is none or it can't be read, as viewers do."""
     try:
         orientation = image.getexif().get(ORIENTATION_TAG, 1)
@@ -153,7 +153,7 @@ def _grey_on_white(image: Image, has_alpha: bool) -> NDArray[np.uint8]:
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):
-        return _grey_of_deep(np.asarray(image))
+        return grey_of_deep(np.asarray(image))
     if has_alpha:
         small = _reduced(image.convert("RGBA"))
         white = Image.new("RGBA", small.size, "white")
@@ -163,7 +163,7 @@ def _grey_on_white(image: Image, has_alpha: bool) -> NDArray[np.uint8]:
     return np.asarray(_reduced(image if direct else image.convert("RGB")).convert("L"), dtype=np.uint8)
 
 
-def _grey_of_deep(values_HW: NDArray[np.generic]) -> NDArray[np.uint8]:
+def grey_of_deep(values_HW: NDArray[np.generic]) -> NDArray[np.uint8]:
     """16-bit and floating-point samples to 8 bits: by 257 where they pass 255, by 255 where they stay within 1."""
     import numpy as np
 
@@ -179,13 +179,13 @@ def _reduced(image: Image) -> Image:
     return image.reduce(factor) if factor > 1 else image
 
 
-def _upright(grey_HW: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Undoes the EXIF orientation (Exif 2.32, tag 0x0112)."""
+def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Undoes the EXIF orientation (Exif 2.32, tag 0x0112) of grey (H, W) or coloured (H, W, C) pixels."""
     import numpy as np
 
     if orientation in {5, 6, 7, 8}:
-        grey_HW = grey_HW.T
+        pixels = pixels.swapaxes(0, 1)
     rows_turned = orientation in {3, 4, 7, 8}
     columns_turned = orientation in {2, 3, 6, 7}
-    turned = grey_HW[:: -1 if rows_turned else 1, :: -1 if columns_turned else 1]
+    turned = pixels[:: -1 if rows_turned else 1, :: -1 if columns_turned else 1]
     return np.ascontiguousarray(turned)

@@ -85,6 +85,7 @@ def cached_epoch(family: Family, rows: list[ImageRow], config: TrainConfig, cach
     from trainer_client.cache import cache_latents, cache_text
     from trainer_client.draws import TrainingSet, epoch_steps
     from trainer_client.learner import Learner
+    from trainer_client.methods import begin
     from trainer_client.schedule import Plan
 
     captions = [row.captions["text"] or "" for row in rows]
@@ -92,7 +93,7 @@ def cached_epoch(family: Family, rows: list[ImageRow], config: TrainConfig, cach
     latents = cache_latents(family, rows, cache)
     data = TrainingSet([row.sha256 for row in rows], latents, text.indices(captions), text)
     plan = Plan(len(rows), BATCH, 1)
-    learner = Learner(family, config, plan)
+    learner = Learner(begin(family, config), config, plan)
 
     def epoch() -> None:
         for drawn in epoch_steps(family, data, config, plan, epoch=1):

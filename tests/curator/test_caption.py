@@ -257,7 +257,7 @@ def test_provenance_is_recorded(catalog: Catalog) -> None:
     ("arguments", "kind", "message"),
     [
         (("farm", "empty", "e"), NotFound, "no dataset 'farm'. There are: zoo"),
-        (("zoo", "nope", "e"), NotFound, "There are: column, empty"),
+        (("zoo", "nope", "e"), NotFound, "There is no strategy"),
         (("zoo", "empty", "My Set"), BadOption, "a-z, 0-9, _ and -"),
         (
             ("zoo", "template", "t", ["template=${nam}"]),

@@ -140,7 +140,7 @@ def test_a_template_that_a_shell_ate_warns(lab: Path) -> None:
     [
         (["caption", "zoo", "--set", "t"], 2, "Missing option '--strategy'"),
         (["caption", "zoo", "--strategy", "fixed", "--set", "t"], 2, "fixed needs -o text="),
-        (["caption", "zoo", "--strategy", "blop", "--set", "t"], 1, "There are: column, empty"),
+        (["caption", "zoo", "--strategy", "blop", "--set", "t"], 1, "There is no strategy"),
         (["caption", "farm", "--strategy", "empty", "--set", "t"], 1, "There are: zoo"),
         (["caption", "zoo", "--strategy", "empty", "--set", "T"], 2, "a-z, 0-9, _ and -"),
         (["caption", "zoo", "--strategy", "empty", "--set", "t", "--only", "x"], 2, "'changed', 'missing', 'all'"),

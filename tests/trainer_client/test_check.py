@@ -14,11 +14,12 @@ from PIL import Image
 
 from schemas.errors import BadOption, ChecksumMismatch
 from tests.trainer_client.conftest import write_snapshot
-from trainer_client.check import NotEnoughSpace, check, check_track, estimate, needed_space, size, truncation, weights
+from trainer_client.check import NotEnoughSpace, check, check_track, estimate, needed_space, size, truncation
 from trainer_client.cli import main
 from trainer_client.config import TrainConfig
 from trainer_client.dataset import BadImage, Snapshot
 from trainer_client.families import Family, load_family
+from trainer_client.methods import begin
 from trainer_client.pace import NotEnoughMemory, Pace, measure_pace
 
 LONG = "fox " * 75
@@ -134,15 +135,16 @@ def test_the_estimate_adds_up(snapshot: Path, base: Path) -> None:
 
 def test_space_is_what_checkpoints_and_state_take(snapshot: Path, base: Path, family: Family, tmp_path: Path) -> None:
     config = config_for(snapshot, base, epochs=3, save_epochs=(1, 2), out=tmp_path / "not" / "yet")
-    found = needed_space(config, family)
+    method = begin(family, config)
+    found = needed_space(config, method)
     family.save(tmp_path / "0", torch.float16)
     family.save(tmp_path / "1", torch.float16, unchanged_from=tmp_path / "0")
     whole = sum(path.stat().st_size for path in (tmp_path / "0").rglob("*.safetensors"))
     later = (tmp_path / "1" / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size
-    state = 2 * 12 * weights(family.denoiser)
+    state = 2 * 12 * sum(weight.numel() for weight in family.denoiser.parameters())
     assert found.checkpoints == 4
     assert found.needed_bytes == pytest.approx(1.05 * (whole + 3 * later + state), rel=0.25)
-    assert needed_space(config.model_copy(update={"save_dtype": "fp32"}), family).needed_bytes > found.needed_bytes
+    assert needed_space(config.model_copy(update={"save_dtype": "fp32"}), method).needed_bytes > found.needed_bytes
 
 
 def test_a_full_disk_is_refused(snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,11 +155,12 @@ def test_a_full_disk_is_refused(snapshot: Path, base: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("trains_text_encoder", [False, True])
-def test_timing_changes_no_weight(family: Family, snapshot: Path, trains_text_encoder: bool) -> None:
-    modules = (family.denoiser, family.text_encoder)
+def test_timing_changes_no_weight(family: Family, snapshot: Path, base: Path, trains_text_encoder: bool) -> None:
+    method = begin(family, config_for(snapshot, base, train_text_encoder=trains_text_encoder))
+    modules = (family.denoiser, family.text_encoders["text_encoder"])
     before = [{name: tensor.clone() for name, tensor in module.state_dict().items()} for module in modules]
     flags = [weight.requires_grad for module in modules for weight in module.parameters()]
-    pace = measure_pace(family, Snapshot.open(snapshot).rows("train"), 3, trains_text_encoder)
+    pace = measure_pace(method, Snapshot.open(snapshot).rows("train"), 3)
     assert min(pace.step, pace.forward, pace.decoding, pace.encoding) > 0
     for module, state in zip(modules, before, strict=True):
         assert all(torch.equal(tensor, state[name]) for name, tensor in module.state_dict().items())
@@ -165,13 +168,15 @@ def test_timing_changes_no_weight(family: Family, snapshot: Path, trains_text_en
     assert flags == [weight.requires_grad for module in modules for weight in module.parameters()]
 
 
-def test_a_batch_too_large_for_the_device(family: Family, snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_too_large_for_the_device(
+    family: Family, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def predict(*tensors: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(family, "predict", predict)
     with pytest.raises(NotEnoughMemory, match=r"A batch of 3 at 16 px .* --batch-size"):
-        measure_pace(family, Snapshot.open(snapshot).rows("train"), 3)
+        measure_pace(begin(family, config_for(snapshot, base)), Snapshot.open(snapshot).rows("train"), 3)
 
 
 def test_sizes_for_people() -> None:

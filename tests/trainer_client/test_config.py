@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from schemas.errors import BadOption
 from trainer_client.cli import main
-from trainer_client.config import DEFAULT_SAVE_EPOCHS, TrainConfig, decisive_fields
+from trainer_client.config import DEFAULT_SAVE_EPOCHS, TrainConfig, as_resolved_now, decisive_fields
 from trainer_client.options import config_of
 
 GIVEN: dict[str, Any] = {"snapshot": Path("s"), "base": "b", "out": Path("o")}
@@ -40,6 +40,7 @@ FROZEN_FLAGS = [
     "--json",
     "--learning-rate",
     "--lr-schedule",
+    "--method",
     "--min-snr-gamma",
     "--out",
     "--precision",
@@ -72,7 +73,9 @@ def test_help_has_every_option_in_a_section_with_its_default() -> None:
     words = " ".join(text.split())
     assert "Folder that `curator snapshot` wrote. [required]" in words
     assert "[default: 1,2,5,15,30,45,60,70,100, up to --epochs]" in words
-    assert "Of AdamW. 1e-5 suits Stable Diffusion 1.5, 1e-4 the mini model. [default: 1e-05]" in words
+    assert (
+        "Of AdamW. The defaults suit Stable Diffusion 1.5; full wants 1e-4 on the mini model. [default: 1e-05]" in words
+    )
     assert "trainer train snapshots/all --captions template" in words
 
 
@@ -143,3 +146,10 @@ def test_the_digest_covers_what_decides_and_not_where_or_how_fast() -> None:
 def test_a_missing_option_is_named() -> None:
     result = CliRunner().invoke(main, ["check", "snapshots/all", "--json"])
     assert result.exit_code == 2 and "Missing option '--base'" in result.stderr
+
+
+def test_a_report_from_before_an_option_existed_has_its_default() -> None:
+    config = TrainConfig.model_validate(GIVEN).model_dump(mode="json")
+    before = {name: value for name, value in config.items() if name not in ("method", "learning_rate", "ema")}
+    assert as_resolved_now(before) == config
+    assert as_resolved_now(config | {"ema": True, "gone": 1}) == config | {"ema": True, "gone": 1}

@@ -105,7 +105,8 @@ def test_the_first_signal_asks_and_the_second_stops() -> None:
 
 def baseline(tmp_path: Path, digest: str = "d") -> Baseline:
     family: Any = SimpleNamespace(digest=digest, device=torch.device("cpu"), dtype=torch.float32, resolution_px=16)
-    return Baseline(tmp_path, family, "white")
+    method: Any = SimpleNamespace(family=family, start={})
+    return Baseline(tmp_path, method, "white")
 
 
 def test_the_bases_losses_are_measured_once(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from schemas.errors import AmatlError
 from trainer_client.compare.runs import Run
+from trainer_client.config import as_resolved_now
 
 # Settings that may differ between paired runs: what is compared, where things lie, what it costs, how fast it goes.
 # Prompts and base are compared as they were resolved; checkpoints may be missing without changing what others learned.
@@ -54,7 +55,7 @@ def _between(first: Run, other: Run) -> list[str]:
         ("held-out images evaluated", a.held_out_images, b.held_out_images),
         ("training images evaluated", a.train_subset_images, b.train_subset_images),
     ]
-    config_a, config_b = _flat(a.config), _flat(b.config)
+    config_a, config_b = _flat(as_resolved_now(a.config)), _flat(as_resolved_now(b.config))
     keys = sorted(key for key in config_a.keys() | config_b.keys() if key.split(".")[0] not in MAY_DIFFER)
     pairs += [(f"setting {key}", config_a.get(key), config_b.get(key)) for key in keys]
     found = [f"{first.name} and {other.name}: {what} ({_short(x, y)})" for what, x, y in pairs if x != y]

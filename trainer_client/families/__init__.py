@@ -34,7 +34,7 @@ class Family(Protocol):
     base: str  # folder or hub name as given
     revision: str | None
     denoiser: nn.Module
-    text_encoder: nn.Module
+    text_encoders: dict[str, nn.Module]  # by component: "text_encoder", SDXL's also "text_encoder_2"
     device: torch.device
     dtype: torch.dtype
     token_limit: int
@@ -79,8 +79,11 @@ class Family(Protocol):
     def target(self, latents_BCHW: Tensor, noise_BCHW: Tensor, timesteps_B: Tensor) -> Tensor:
         """What `predict` should give."""
 
-    def predict(self, noisy_BCHW: Tensor, timesteps_B: Tensor, text_BTD: Tensor) -> Tensor:
-        """The denoiser's output (B, C, H, W)."""
+    def predict(
+        self, noisy_BCHW: Tensor, timesteps_B: Tensor, text_BTD: Tensor, sizes_B6: Tensor | None = None
+    ) -> Tensor:
+        """The denoiser's output (B, C, H, W). `sizes_B6` as in `cache.Latents`, for families that are conditioned on
+        them; None is a picture of the latents' own size, uncropped."""
 
     def loss_weights(self, timesteps_B: Tensor, min_snr_gamma: float | None) -> Tensor:
         """Each image's weight in the loss (B,); ones without gamma."""
@@ -103,8 +106,8 @@ class Family(Protocol):
     ) -> None:
         """Writes a folder that `from_pretrained` loads; weights as `dtype`, `metadata` in each safetensors header.
 
-        `unchanged_from` is a folder written by `save` of the same base: components not in `trained` ("denoiser",
-        "text_encoder") are hard links to its files (copies where the file system has no links).
+        `unchanged_from` is a folder written by `save` of the same base: components not in `trained` ("denoiser" and
+        names of `text_encoders`) are hard links to its files (copies where the file system has no links).
         """
 
 

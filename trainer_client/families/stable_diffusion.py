@@ -62,6 +62,7 @@ class StableDiffusion:
         self.vae = self._load(AutoencoderKL, "vae", torch_dtype=torch.float32).requires_grad_(False)
         self.text_encoder: nn.Module = self._load(CLIPTextModel, "text_encoder", dtype=torch.float32)
         self.text_encoder.requires_grad_(False)
+        self.text_encoders = {"text_encoder": self.text_encoder}
         refuse_no_vocabulary(folder / "tokenizer")
         with loading(folder / "tokenizer"):
             self.tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
@@ -194,7 +195,9 @@ class StableDiffusion:
             return noise_BCHW
         return _of(self.signal_S, timesteps_B) * noise_BCHW - _of(self.noise_S, timesteps_B) * latents_BCHW
 
-    def predict(self, noisy_BCHW: Tensor, timesteps_B: Tensor, text_BTD: Tensor) -> Tensor:
+    def predict(
+        self, noisy_BCHW: Tensor, timesteps_B: Tensor, text_BTD: Tensor, sizes_B6: Tensor | None = None
+    ) -> Tensor:
         with self.autocast():
             output: Tensor = self.denoiser(noisy_BCHW, timesteps_B, text_BTD, return_dict=False)[0]
         return output.float()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from curator.captioners import Captioner
 from tests.curator.fill import sha
 
 NAMES = captioners.names()
+TABLES = [name for name in NAMES if captioners.load(name).caption]
+MACHINES = [name for name in NAMES if captioners.load(name).machine]
 VALUES = ["red fox", "Owl, barn owl", "", None, "a_b c", "é 日本", "o_o", "x" * 300]
 
 
@@ -54,7 +57,15 @@ def test_a_strategy_describes_itself(name: str) -> None:
     for option, field in captioner.options.model_fields.items():
         assert field.description, f"option {option} has no description"
         assert not field.is_required() or field.examples, f"option {option} is required and has no example"
-    assert captioner.locations <= set(captioner.options.model_fields)
+    assert captioner.locations | captioner.pace <= set(captioner.options.model_fields)
+    assert bool(captioner.caption) != bool(captioner.machine)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_machine_says_which_model_it_is(name: str) -> None:
+    """Its weights' revision is part of what decides whether an image is captioned again."""
+    module = importlib.import_module(f"curator.captioners.{name}")
+    assert callable(module.model)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -71,12 +82,13 @@ def test_options_survive_json(name: str) -> None:
     assert captioner.options.model_validate(json.loads(options.model_dump_json())) == options
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TABLES)
 def test_one_row_out_for_each_row_in_with_a_reason_where_there_is_no_caption(name: str, tmp_path: Path) -> None:
     captioner = captioners.load(name)
     options = options_of(captioner)
     batch = batch_for(captioner, options, tmp_path)
     before = batch.clone()
+    assert captioner.caption
     made = captioner.caption(batch, options)
     assert made.schema == {"text": pl.String, "reason": pl.String, "failed": pl.Boolean}
     assert made.height == batch.height
@@ -87,21 +99,24 @@ def test_one_row_out_for_each_row_in_with_a_reason_where_there_is_no_caption(nam
     assert made.equals(captioner.caption(batch, options))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TABLES)
 def test_neighbours_and_order_make_no_difference(name: str, tmp_path: Path) -> None:
     captioner = captioners.load(name)
     options = options_of(captioner)
     batch = batch_for(captioner, options, tmp_path)
+    assert captioner.caption
     whole = captioner.caption(batch, options)["text"].to_list()
     assert captioner.caption(batch.reverse(), options)["text"].to_list() == whole[::-1]
     assert [captioner.caption(batch[row], options)["text"][0] for row in range(batch.height)] == whole
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TABLES)
 def test_no_images_give_no_captions(name: str, tmp_path: Path) -> None:
     captioner = captioners.load(name)
     options = options_of(captioner)
-    assert captioner.caption(batch_for(captioner, options, tmp_path).clear(), options).height == 0
+    batch = batch_for(captioner, options, tmp_path).clear()
+    assert captioner.caption
+    assert captioner.caption(batch, options).height == 0
 
 
 def test_importing_the_strategies_loads_nothing_heavy() -> None:

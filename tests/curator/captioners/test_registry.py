@@ -55,7 +55,7 @@ def test_a_strategy_that_lacks_something_says_what(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_unknown_strategy_lists_those_there_are() -> None:
-    with pytest.raises(NotFound, match="column, empty, fixed, sidecar, tags, template"):
+    with pytest.raises(NotFound, match=f"There are: {', '.join(captioners.names())}"):
         captioners.load("blop")
 
 

@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 
+from curator.catalog.annotations import Annotations
 from curator.catalog.captions import Captions
 from curator.catalog.checks import Checks
 from curator.catalog.connection import Connection
@@ -12,7 +13,14 @@ from curator.catalog.queries import load_queries, parse
 from curator.catalog.splits import Splits
 from curator.catalog.versions import Versions
 
-NOUNS = {"images": Images, "captions": Captions, "versions": Versions, "splits": Splits, "checks": Checks}
+NOUNS = {
+    "images": Images,
+    "captions": Captions,
+    "versions": Versions,
+    "splits": Splits,
+    "annotations": Annotations,
+    "checks": Checks,
+}
 
 
 @pytest.mark.parametrize("noun", NOUNS)

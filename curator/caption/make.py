@@ -1,0 +1,96 @@
+"""Makes captions batch by batch, by a table strategy's expression or by a machine on its conveyor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from curator.caption.result import Effort
+from curator.captioners import BadCaptioner, Captioner, captions
+from curator.inputs import IDENTITY
+from curator.machines import Item, MachineFailed
+from schemas.progress import Progress
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from curator.machines import Machine
+    from curator.machines.conveyor import Batch
+
+NOTHING_WRITTEN = "the model wrote nothing"
+
+
+def by_expression(captioner: Captioner, options: Any, inputs: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """A table strategy's captions, a frame (text, reason, failed) a batch. Raises BadCaptioner."""
+    assert captioner.caption is not None
+    for start in range(0, inputs.height, captioner.batch_size):
+        batch = inputs.slice(start, captioner.batch_size)
+        made = captioner.caption(batch, options)
+        if made.columns != ["text", "reason", "failed"] or made.height != batch.height:
+            raise BadCaptioner(
+                f"Strategy {captioner.name!r} returned {made.height} rows of {made.columns} for {batch.height} images; "
+                "see curator.captioners.captions."
+            )
+        yield made
+
+
+def by_machine(
+    captioner: Captioner,
+    options: Any,
+    inputs: pl.DataFrame,
+    effort: Effort,
+    progress: Progress,
+    notice: Callable[[str], None],
+) -> Iterator[pl.DataFrame]:
+    """A machine's captions, a frame (text, reason, failed) a batch; `effort` is kept up to date.
+
+    The machine is loaded first, and closed however this ends. Raises MachineFailed naming the strategy.
+    """
+    from curator.machines.conveyor import Conveyor
+
+    if not inputs.height:
+        return
+    with closing(_loaded(captioner, options, progress)) as machine:
+        conveyor = Conveyor(machine, notice=notice)
+        started = time.perf_counter()
+        try:
+            for batch in conveyor.run(_items(inputs)):
+                _add(effort, batch)
+                yield _frame(batch)
+                effort.seconds = time.perf_counter() - started
+        except MachineFailed as error:
+            raise MachineFailed(f"{captioner.name}: {error}") from error
+        effort.batch_size = conveyor.batch_size.size
+
+
+def _loaded(captioner: Captioner, options: Any, progress: Progress) -> Machine:
+    assert captioner.machine is not None
+    progress("loading the model", 0, 1)
+    machine = captioner.machine(options)
+    progress("loading the model", 1, 1)
+    return machine
+
+
+def _items(inputs: pl.DataFrame) -> Iterator[Item]:
+    names = [name for name in inputs.columns if name not in IDENTITY]
+    for sha256, path, *values in inputs.select(*IDENTITY, *names).iter_rows():
+        yield Item(sha256, path, dict(zip(names, values, strict=True)))
+
+
+def _frame(batch: Batch) -> pl.DataFrame:
+    """A batch as a table strategy would give it: no text is a failure, and so is a caption of no words."""
+    import polars as pl
+
+    texts = [(written.text or "").strip() or None for written in batch.written]
+    reasons = [written.reason or NOTHING_WRITTEN for written in batch.written]
+    failed = pl.repeat(True, len(texts), dtype=pl.Boolean, eager=True)
+    return captions(pl.Series(texts, dtype=pl.String), pl.Series(reasons, dtype=pl.String), failed)
+
+
+def _add(effort: Effort, batch: Batch) -> None:
+    for written in batch.written:
+        effort.input_tokens += written.input_tokens
+        effort.output_tokens += written.output_tokens
+        effort.cost_usd += written.cost_usd

@@ -1,0 +1,42 @@
+"""The words of captions: what counts as one, and many captions' words as numbers, to count and compare in bulk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+WORD = r"[\p{L}\p{N}]+(?:['’\-][\p{L}\p{N}]+)*"
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of many captions as numbers: caption i has `ids[starts[i]:starts[i + 1]]`, in reading order."""
+
+    ids: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    vocabulary: pl.Series
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The caption that each word is in."""
+        import numpy as np
+
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+
+def words(texts: pl.Series) -> Words:
+    """Numbers each distinct word, in lower case. `vocabulary[id]` is the word."""
+    import numpy as np
+    import polars as pl
+
+    lists = texts.str.to_lowercase().str.extract_all(WORD)
+    starts = np.concatenate([[0], lists.list.len().to_numpy().astype(np.int64).cumsum()])
+    flat = lists.explode().drop_nulls()
+    vocabulary = flat.unique(maintain_order=True)
+    ids = flat.cast(pl.Enum(vocabulary)).to_physical()
+    return Words(ids.to_numpy().astype(np.int64), starts, vocabulary)

@@ -1,0 +1,74 @@
+"""Training methods: what is trained, what a checkpoint holds and how it is loaded again, one file a method.
+
+To add one: a file with `DEFAULTS` and a class that has everything `Method` lists, made by `begin(family, config)`, and
+one line in `METHODS`. These files load nothing heavy at the top: the command line reads their defaults.
+
+`DEFAULTS` are the values of options whose default depends on the method. An option that a method's `DEFAULTS` don't
+list is refused with it; None there means that the option is the method's, and off unless given.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+    from torch import nn
+
+    from trainer_client.config import TrainConfig
+    from trainer_client.families import Family
+
+METHODS = {"full": "trainer_client.methods.full"}  # --method -> module
+
+
+class Method(Protocol):
+    """A way to train, set up on a loaded family. Everything that isn't in `parameters` is frozen."""
+
+    name: str
+    family: Family
+    parameters: Mapping[str, nn.Parameter]  # What the optimiser moves: float32, in an order that never changes.
+    encodes_text: bool  # Captions go through the text encoder in every step: their embeddings can't be cached.
+    start: Mapping[str, str]  # What epoch 0 shows depends on the base and on this.
+
+    def numbers_saved(self, first: bool) -> int:
+        """How many numbers a checkpoint's own files hold; `first`: epoch 0's, which later ones may link to."""
+
+    def save(self, folder: Path, dtype: torch.dtype, metadata: Mapping[str, str], first: Path | None) -> None:
+        """Writes a checkpoint folder; weights as `dtype`, `metadata` in each safetensors header.
+
+        `first` is epoch 0's folder, where there is one already: what training doesn't touch may be linked to it.
+        """
+
+
+def begin(family: Family, config: TrainConfig) -> Method:
+    """Sets the family up for training as `config` says. The model computes what it did before."""
+    method: Method = _module(config.method).begin(family, config)
+    return method
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """The options that depend on the method, with its values."""
+    found: dict[str, Any] = _module(name).DEFAULTS
+    return found
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(METHODS[name])
+
+
+def freed(family: Family, modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """Freezes the whole family, then frees these modules; gives their parameters by `<module>.<name>`.
+
+    Modules stay in eval mode: a dropout layer would draw from a generator that a resume and a second track don't share.
+    """
+    parameters: dict[str, nn.Parameter] = {}
+    for module in (family.denoiser, *family.text_encoders.values()):
+        module.requires_grad_(False).eval()
+    for prefix, module in modules.items():
+        module.requires_grad_(True)
+        parameters |= {f"{prefix}.{name}": weight for name, weight in module.named_parameters()}
+    return parameters

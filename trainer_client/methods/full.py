@@ -1,0 +1,46 @@
+"""Full finetuning: every weight of the denoiser, and of the text encoders where asked for.
+
+A checkpoint is a whole model that `from_pretrained` loads; what isn't trained is linked to epoch 0's files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
+    from trainer_client.config import TrainConfig
+    from trainer_client.families import Family
+
+DEFAULTS: dict[str, Any] = {"learning_rate": 1e-5, "train_text_encoder": False}
+
+
+class Full:
+    """`trainer_client.methods.Method`; see there what each member promises."""
+
+    name = "full"
+
+    def __init__(self, family: Family, config: TrainConfig) -> None:
+        from trainer_client.methods import freed
+
+        modules = {"denoiser": family.denoiser} | (family.text_encoders if config.train_text_encoder else {})
+        self.family, self.trained = family, tuple(modules)
+        self.parameters = freed(family, modules)
+        self.encodes_text = config.train_text_encoder
+        self.start: dict[str, str] = {}
+
+    def numbers_saved(self, first: bool) -> int:
+        trained = sum(weight.numel() for weight in self.parameters.values())
+        return self.family.weights if first else trained
+
+    def save(self, folder: Path, dtype: torch.dtype, metadata: Mapping[str, str], first: Path | None) -> None:
+        self.family.save(folder, dtype, metadata, unchanged_from=first, trained=self.trained)
+
+
+def begin(family: Family, config: TrainConfig) -> Full:
+    """`trainer_client.methods.begin` for this method."""
+    return Full(family, config)

@@ -11,6 +11,14 @@ import torch.nn.functional as F
 from augment import chance, edges, moved
 
 
+def variants(ink_BCHW: torch.Tensor) -> torch.Tensor:
+    """What is drawn from again and again, made once: the picture, the picture in flat tones, its lines, (B,7,H,W).
+
+    Lines come from the smooth picture: flat tones have edges of their own, where nobody would draw.
+    """
+    return torch.cat([ink_BCHW, flattened(ink_BCHW), edges(ink_BCHW)], 1)
+
+
 def flattened(ink_BCHW: torch.Tensor) -> torch.Tensor:
     """Soft shading turned into few flat tones."""
     tones = 3.0
@@ -27,13 +35,12 @@ def recoloured(ink_BCHW: torch.Tensor) -> torch.Tensor:
     return ((grey + (ink_BCHW - grey) * saturation) * strength * tint).clamp(0, 1)
 
 
-def augmented(ink_BCHW: torch.Tensor, flippable_B: torch.Tensor) -> torch.Tensor:
-    """The mixture; mirrored only where the (B,) mask allows it."""
-    mirror = flippable_B & (torch.rand(len(ink_BCHW), device=ink_BCHW.device) < 0.5)
-    ink = moved(ink_BCHW, 0.65, 1.1, 0.12, 15, mirror)
-    # Lines come from the smooth picture: flat tones have edges of their own, where nobody would draw.
-    line = edges(ink) * chance(ink, 0.5)
-    ink = torch.where(chance(ink, 0.4), flattened(ink), ink)
+def augmented(variants_BCHW: torch.Tensor, flippable_B: torch.Tensor) -> torch.Tensor:
+    """The mixture, (B,3,H,W), of what `variants` made; mirrored only where the (B,) mask allows it."""
+    smooth, flat, line = variants_BCHW.split([3, 3, 1], 1)
+    mirror = flippable_B & (torch.rand(len(smooth), device=smooth.device) < 0.5)
+    both = torch.cat([torch.where(chance(smooth, 0.4), flat, smooth), line * chance(line, 0.5)], 1)
+    ink, line = moved(both, 0.65, 1.1, 0.12, 15, mirror).split([3, 1], 1)
     ink = torch.where(chance(ink, 0.6), recoloured(ink), ink)
     ink = torch.where(chance(ink, 0.05), ink.mean(1, keepdim=True).expand_as(ink), ink)
     # Outlines filled with next to nothing, as OpenMoji's white things are.

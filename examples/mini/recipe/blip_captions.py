@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from data import Record
 
 PROMPTS = ("a picture of", "a drawing of", "an emoji of")
-NAME_SHARE, PROMPT_SHARE, COLOUR_SHARE = 0.62, 0.16, 0.11
-"""Shares of the forms; keywords after the name take the rest."""
+NAME_SHARE, PROMPT_SHARE = 0.6, 0.25
+"""Shares of the bare name and of captions begun by a prompt; keywords after the name take the rest."""
 
 
 def plain(text: str) -> str:
@@ -30,16 +30,19 @@ def plain(text: str) -> str:
     return " ".join(kept.split())
 
 
-def caption(record: Record, draw: int) -> str:
-    """The caption of one draw, a pure function of the record and the number `draw`; draw 0 is the bare name."""
+def caption(record: Record, draw: int) -> tuple[str, str]:
+    """Prompt (may be empty) and what follows it, a pure function of the record and the number `draw`.
+
+    The prompt is given, not learnt: else a model in doubt would say "a picture of" rather than risk a name.
+    """
     rng = random.Random(f"blip {record.source} {record.hexcode} {draw}")
     name, form = plain(record.label), rng.random()
-    if draw == 0 or form < NAME_SHARE:
-        return name
+    if form < NAME_SHARE:
+        return "", name
     if form < NAME_SHARE + PROMPT_SHARE:
-        return f"{rng.choice(PROMPTS)} {with_article(name, rng)}"
-    colours = [colour for colour in record.colours if colour not in name.split()]
-    if form < NAME_SHARE + PROMPT_SHARE + COLOUR_SHARE:
-        return f"{' and '.join(colours)} {name}" if colours and record.group != "flags" else name
+        colours = [colour for colour in record.colours if colour not in name.split()]
+        if colours and record.group != "flags" and rng.random() < 0.5:
+            name = f"{' and '.join(colours)} {name}"
+        return rng.choice(PROMPTS), with_article(name, rng)
     words = [plain(tag) for tag in record.tags]
-    return ", ".join([name, *rng.sample(words, min(len(words), rng.randint(1, 3)))])
+    return "", ", ".join([name, *rng.sample(words, min(len(words), rng.randint(1, 2)))])

@@ -2,9 +2,10 @@
 
     python blip_evaluate.py ../blip --openmoji ../../openmoji --out report
 
-OpenMoji is a style that training never had. Token F1 of a caption against the annotation: words are runs of letters and
-digits, lower case; with `m` words in common, each counted as often as both have it, precision is m / words of the
-caption, recall m / words of the annotation, F1 their harmonic mean, 0 without a common word. A set's score is the mean.
+OpenMoji is a style that training never had. Token F1 of a caption against the annotation is that of
+`curator/similarity.py`: words are runs of letters and digits (an apostrophe or hyphen inside counts as theirs), lower
+case; with m words in common, each as often as both have it, F1 is 2 m / (words of both), the harmonic mean of precision
+and recall. A set's score is the mean over its pictures.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ COLUMNS, SCALE = 6, 2
 
 
 def words(text: str) -> list[str]:
-    """Lower-case runs of letters and digits."""
-    return re.findall(r"[^\W_]+", text.lower())
+    """The words of a text, lower case."""
+    return re.findall(r"[^\W_]+(?:['’\-][^\W_]+)*", text.lower())
 
 
 def token_f1(caption: str, annotation: str) -> float:
-    """Harmonic mean of precision and recall of the words, as multisets; from 0 to 1."""
+    """From 0, no word in common, to 1, the same words; 1 too when neither has any."""
     said, true = collections.Counter(words(caption)), collections.Counter(words(annotation))
-    common = (said & true).total()
-    return 2 * common / (said.total() + true.total()) if common else 0.0
+    both = said.total() + true.total()
+    return 2 * (said & true).total() / both if both else 1.0
 
 
 def mean_f1(captions: Sequence[str], annotations: Sequence[str]) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
+from blip_tokenizer import PLACES
 from data import SIZE_PX
 from torch import nn
 
@@ -18,7 +20,7 @@ TEXT_LAYERS = 3
 PATCH_PX = 8
 
 
-def build(tokenizer: Any, longest: int) -> Any:
+def build(tokenizer: Any) -> Any:
     """A `BlipForConditionalGeneration` with random weights, its special tokens as in BLIP's own configuration."""
     from transformers import BlipConfig, BlipForConditionalGeneration
 
@@ -30,9 +32,9 @@ def build(tokenizer: Any, longest: int) -> Any:
         "num_hidden_layers": TEXT_LAYERS,
         "num_attention_heads": HEADS,
         "projection_dim": WIDTH,
-        "max_position_embeddings": 2 * longest,
+        "max_position_embeddings": PLACES,
         "layer_norm_eps": 1e-6,
-        "hidden_dropout_prob": 0.1,
+        "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.sep_token_id,
@@ -89,9 +91,8 @@ class Guides(nn.Module):
 
 
 def save(model: Any, processor: Any, folder: Path) -> None:
-    """Write weights (fp16), configuration and processor into `folder`."""
-    import copy
-
-    model = copy.deepcopy(model).float().half()
-    model.save_pretrained(folder)
+    """Write weights (fp16), configuration and processor into `folder`; loaded by name the model computes in fp32."""
+    copy.deepcopy(model).half().save_pretrained(folder)
     processor.save_pretrained(folder)
+    path = folder / "config.json"
+    path.write_text(path.read_text("utf-8").replace('"float16"', '"float32"'), "utf-8")

@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 
 VOCABULARY = 2048
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]")
-LONGEST = 20
-"""Tokens a caption may have, the two special ones counted; longer ones are cut."""
+PLACES = 40
+"""Tokens that the decoder can place, the two special ones counted."""
+LONGEST = 14
+"""Tokens of a caption in training; longer ones are cut."""
 
 
 def corpus(records: list[Record]) -> list[str]:
     """Texts to learn word pieces from: names, keywords, some captions, general words."""
     texts = [plain(text) for record in records for text in (record.label, *record.tags)]
-    texts += [caption(record, draw) for record in records for draw in range(1, 5)]
+    texts += [" ".join(caption(record, draw)) for record in records for draw in range(4)]
     return texts + [" ".join(GENERAL_WORDS)] * 20
 
 
@@ -53,20 +55,27 @@ def build(records: list[Record]) -> Any:
         vocab=learn_vocabulary(corpus(records)),
         do_lower_case=True,
         bos_token="[DEC]",
-        model_max_length=LONGEST,
+        model_max_length=PLACES,
         clean_up_tokenization_spaces=True,
     )
     images = BlipImageProcessorPil(size={"height": SIZE_PX, "width": SIZE_PX})
     return BlipProcessor(image_processor=images, tokenizer=tokenizer)
 
 
-def token_table(tokenizer: Any, records: list[Record], draws: int) -> torch.Tensor:
-    """Captions as BLIP's decoder sees them, `[DEC]` to `[SEP]`, padded: (records, draws, LONGEST), int64."""
-    texts = [caption(record, draw) for record in records for draw in range(draws)]
+def token_table(tokenizer: Any, records: list[Record], draws: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Captions as BLIP's decoder sees them, `[DEC]` to `[SEP]`, padded, and the number of tokens that are given.
+
+    (records, draws, LONGEST) and (records, draws), int64.
+    """
+    import torch
+
+    pairs = [caption(record, draw) for record in records for draw in range(draws)]
+    texts = [f"{prompt} {text}".strip() for prompt, text in pairs]
     encoded = tokenizer(texts, padding="max_length", max_length=LONGEST, truncation=True, return_tensors="pt")
     table: torch.Tensor = encoded.input_ids.view(len(records), draws, LONGEST)
     table[:, :, 0] = tokenizer.bos_token_id
-    return table
+    given = torch.tensor([1 + len(tokenizer.tokenize(prompt)) for prompt, _ in pairs])
+    return table, given.view(len(records), draws)
 
 
 def main() -> None:

@@ -24,7 +24,9 @@ from PIL import Image, ImageDraw
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COLUMNS, SCALE = 6, 2
+COLUMNS, CELL_PX, SIDE_PX, LINE_PX, LETTERS = 8, 132, 88, 13, 22
+SHOWN = 64
+RIGHT, PARTLY, WRONG, GREY = "#0a7a2f", "#8a6100", "#b3261e", "#888888"
 
 
 def words(text: str) -> list[str]:
@@ -71,22 +73,23 @@ def on_white(path: Path) -> Image.Image:
 
 
 def scores(captions: Sequence[str], annotations: Sequence[str], shuffles: int = 100) -> dict[str, float | str]:
-    """Mean token F1 of the captions, of the most frequent one for every picture, of the captions shuffled."""
+    """Mean token F1 of the captions; of one for every picture, their most frequent or the best; of them shuffled."""
     frequent = collections.Counter(captions).most_common(1)[0][0]
     rng, shuffled = random.Random(0), 0.0
     for _ in range(shuffles):
         shuffled += mean_f1(rng.sample(captions, len(captions)), annotations) / shuffles
     best = best_constant(annotations)
+    pairs = list(zip(map(words, captions), map(words, annotations), strict=True))
     return {
         "f1": round(mean_f1(captions, annotations), 3),
-        "exactly right": round(
-            sum(a == b for a, b in zip(map(words, captions), map(words, annotations), strict=True)) / len(captions), 3
-        ),
+        "exactly right": round(sum(said == true for said, true in pairs) / len(pairs), 3),
+        "a word right": round(sum(bool(set(said) & set(true)) for said, true in pairs) / len(pairs), 3),
         "f1 most frequent": round(mean_f1([frequent] * len(annotations), annotations), 3),
         "most frequent": frequent,
         "f1 best constant": round(mean_f1([best] * len(annotations), annotations), 3),
         "best constant": best,
         "f1 shuffled": round(shuffled, 3),
+        "pictures": len(pairs),
     }
 
 
@@ -96,17 +99,19 @@ def best_constant(annotations: Sequence[str]) -> str:
 
 
 def sheet(images: Sequence[Image.Image], captions: Sequence[str], annotations: Sequence[str]) -> Image.Image:
-    """Pictures with their caption under them: green when exactly right, red without a common word."""
-    side, text = 96, 18
+    """Pictures over their caption: green when right, brown when partly, red when not, then the annotation in grey."""
     lines = -(-len(images) // COLUMNS)
-    page = Image.new("RGB", (COLUMNS * (side + 44), lines * (side + 2 * text)), "white")
+    page = Image.new("RGB", (COLUMNS * CELL_PX, lines * (SIDE_PX + 3 * LINE_PX)), "white")
     draw = ImageDraw.Draw(page)
     for i, (image, caption, annotation) in enumerate(zip(images, captions, annotations, strict=True)):
-        x, y = i % COLUMNS * (side + 44), i // COLUMNS * (side + 2 * text)
-        page.paste(image.resize((side, side), Image.Resampling.LANCZOS), (x + 22, y))
+        x, y = i % COLUMNS * CELL_PX, i // COLUMNS * (SIDE_PX + 3 * LINE_PX)
+        page.paste(image.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS), (x + (CELL_PX - SIDE_PX) // 2, y))
         score = token_f1(caption, annotation)
-        colour = "#0a7a2f" if score == 1 else "#b3261e" if score == 0 else "#8a6100"
-        draw.text((x + (side + 44) / 2, y + side + 2), caption[:26], fill=colour, anchor="ma")
+        colour = RIGHT if score == 1 else WRONG if score == 0 else PARTLY
+        middle = x + CELL_PX / 2
+        draw.text((middle, y + SIDE_PX), caption[:LETTERS], fill=colour, anchor="ma")
+        if score < 1:
+            draw.text((middle, y + SIDE_PX + LINE_PX), annotation[:LETTERS], fill=GREY, anchor="ma")
     return page
 
 
@@ -138,10 +143,9 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "numbers.json").write_text(json.dumps(numbers, indent=2) + "\n", "utf-8")
     print(json.dumps(numbers, indent=2))
-    every = range(0, len(images), max(1, len(images) // 48))
-    chosen = list(every)[:48]
-    page = sheet([images[i] for i in chosen], [captions[i] for i in chosen], [annotations[i] for i in chosen])
-    page.save(arguments.out / "captions.png")
+    shown = [i * len(images) // SHOWN for i in range(SHOWN)]
+    page = sheet([images[i] for i in shown], [captions[i] for i in shown], [annotations[i] for i in shown])
+    page.save(arguments.out / "captions.webp", lossless=True)
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ from optimiser import FlatAdamW, train_for
 
 CLOCK = time.monotonic()
 DRAWS = 48
-GUIDE_WEIGHT = 0.3
+GUIDE_WEIGHT = 0.5
 WHOLE_FROM = 0.85
-FAVOURED, FAVOUR = ("animals-nature", "food-drink"), 4.0
+FAVOURED = ("animals-nature", "food-drink")
 
 
 def log(line: str) -> None:
@@ -66,17 +66,18 @@ def keyword_shares(records: list[Record]) -> torch.Tensor:
     return shares / shares.sum(1, keepdim=True).clamp(min=1.0)
 
 
-def weight(record: Record, members: int) -> float:
-    """How often a picture is drawn, given the pictures of its subgroup.
+def weight(record: Record, members: int, favour: float) -> float:
+    """How often a picture is drawn, given the number of pictures of its subgroup.
 
     Country flags and people with their many variants would else be half of all that it sees. The examples are about
     animals, plants and food.
     """
-    return members**-0.5 * (FAVOUR if record.group in FAVOURED else 1.0)
+    return members**-0.5 * (favour if record.group in FAVOURED else 1.0)
 
 
-def material(images: np.ndarray, records: list[Record], tokenizer: Any, device: str) -> Material:
+def material(images: np.ndarray, records: list[Record], tokenizer: Any, options: argparse.Namespace) -> Material:
     """Put pictures, captions and guides of the records on the device."""
+    device = options.device
     concepts = {code: i for i, code in enumerate(sorted({r.hexcode for r in records}))}
     members = collections.Counter(r.subgroup for r in records)
     ink_NCHW = 1 - torch.from_numpy(images).permute(0, 3, 1, 2) / 255
@@ -88,7 +89,7 @@ def material(images: np.ndarray, records: list[Record], tokenizer: Any, device: 
         given_NK=given_NK.to(device),
         concept_N=torch.tensor([concepts[r.hexcode] for r in records], device=device),
         keywords_NK=keyword_shares(records).to(device),
-        weight_N=torch.tensor([weight(r, members[r.subgroup]) for r in records], device=device),
+        weight_N=torch.tensor([weight(r, members[r.subgroup], options.favour) for r in records], device=device),
     )
 
 
@@ -160,7 +161,8 @@ def arguments_from_command_line() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3840, help="training time, without loading")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
-    parser.add_argument("--kept", type=float, default=0.35, help="share of the patches shown, but for the end")
+    parser.add_argument("--kept", type=float, default=0.4, help="share of the patches shown, but for the end")
+    parser.add_argument("--favour", type=float, default=24, help="weight of animals, plants, food against the rest's 1")
     parser.add_argument("--start", type=Path, help="a model folder to go on from, instead of random weights")
     parser.add_argument("--reports", type=int, default=16, help="how often to measure and save")
     parser.add_argument("--device", default="cpu")
@@ -179,7 +181,7 @@ def main() -> None:
     images, records = load(options.dataset)
     processor = BlipProcessor.from_pretrained(options.processor)
     parts = {s: [i for i, r in enumerate(records) if r.split == s] for s in ("train", "picture", "concept")}
-    data = material(images[parts["train"]], [records[i] for i in parts["train"]], processor.tokenizer, options.device)
+    data = material(images[parts["train"]], [records[i] for i in parts["train"]], processor.tokenizer, options)
     model = build(processor.tokenizer).to(options.device).train()
     if options.start:
         model.load_state_dict(BlipForConditionalGeneration.from_pretrained(options.start).float().state_dict())

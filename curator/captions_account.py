@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from curator.annotate.acceptance import Acceptance
     from curator.caption import CaptionResult
     from curator.diff import Change, DiffResult
     from curator.history import HistoryResult, Revision
@@ -142,6 +143,7 @@ def of_stats(result: StatsResult) -> str:
     lines += ["", f"{_count(result.vocabulary, 'different word')}; {shared if result.duplicates else 'no two alike'}"]
     lines += [f"  {repeated.images:>7,} x  {_shortened(repeated.text)}" for repeated in result.duplicate_examples]
     lines += _frequent("Frequent words", result.frequent_words) + _frequent("Frequent terms", result.frequent_terms)
+    lines += _acceptance(result.acceptance)
     lines += [click.style(f"\nNotice: {notice}", fg="yellow") for notice in result.notices]
     return "\n".join(lines)
 
@@ -158,6 +160,24 @@ def of_history(result: HistoryResult) -> str:
     return "\n".join(lines if result.revisions else [*lines, "", "It never had a caption."])
 
 
+def _acceptance(found: Sequence[Acceptance]) -> list[str]:
+    """A line a strategy: what people did with its captions."""
+    if not found:
+        return []
+    width = max(8, *(len(each.strategy) for each in found))
+    head = (
+        f"{'':{width}}{'answers':>9}{'unchanged':>11}{'edit distance':>15}{'seconds':>9}{'rejected':>10}{'skipped':>9}"
+    )
+    lines = ["", "By people, in Label Studio (medians):", _dim(f"  {head}")]
+    for each in found:
+        distance, seconds = (
+            "-" if value is None else f"{value:,.1f}" for value in (each.median_edit_distance, each.median_seconds)
+        )
+        row = f"{each.strategy:<{width}}{each.answers:>9,}{each.unchanged_share:>11.0%}{distance:>15}{seconds:>9}"
+        lines.append(f"  {row}{each.rejected:>10,}{each.skipped:>9,}")
+    return lines
+
+
 def _revision(revision: Revision) -> Iterable[str]:
     who = f"{revision.strategy} v{revision.strategy_version}"
     if revision.model:
@@ -166,6 +186,9 @@ def _revision(revision: Revision) -> Iterable[str]:
     marks = [f"@{number}" for number in revision.versions] + (["current"] if revision.current else [])
     yield f"  {_dim(_minute(revision.captioned_at))}  {who}  {click.style(' '.join(marks), fg='green')}".rstrip()
     yield "      " + (_dim("(taken out)") if revision.text is None else revision.text or _dim("(empty)"))
+    for source in revision.sources:
+        name = source.set_name + (f"@{source.number}" if source.number else "")
+        yield _dim(f"      from {name}: {source.text or '(none)'}")
     if revision.restored_from:
         yield _dim(f"      restored from {revision.restored_from} by {revision.restored_by}")
     options = {key: value for key, value in revision.options.items() if value not in (None, [], "")}

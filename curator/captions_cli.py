@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from curator.options import catalog_option, person_option
-from schemas.edge import catch_errors, fail, json_option, progress_bar, show
+from schemas.edge import catch_errors, fail, json_option, listeners, progress_bar, show
 
 if TYPE_CHECKING:
     from curator.caption import Only
@@ -43,6 +43,7 @@ class CaptionCommand(click.Command):
     help="Images without a caption or with other inputs now; those without; every image.",
 )
 @click.option("--where", metavar="EXPRESSION", help="Only the images that this holds for.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N images; the next run goes on.")
 @click.option("--strict", is_flag=True, help="Exit with 1 where there are rejects or failures.")
 @person_option
 @catalog_option
@@ -56,6 +57,7 @@ def caption(
     by: str | None,
     only: str,
     where: str | None,
+    limit: int | None,
     strict: bool,
     person: str | None,
     catalog: Path,
@@ -76,7 +78,7 @@ def caption(
     from curator.captions_account import of_caption
     from curator.catalog import Catalog
 
-    with Catalog(catalog) as opened, progress_bar(as_json) as progress:
+    with Catalog(catalog) as opened, listeners(as_json) as (progress, notice):
         result = stage(
             opened,
             dataset,
@@ -87,7 +89,9 @@ def caption(
             person=person,
             only=cast("Only", only),
             where=where,
+            limit=limit,
             progress=progress,
+            notice=notice,
         )
     show(result, as_json, of_caption)
     if strict and (result.rejects or result.failed):

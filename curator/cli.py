@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
+from curator.annotate_cli import annotate
 from curator.captions_cli import COMMANDS as CAPTION_COMMANDS
 from curator.options import catalog_option, person_option
+from curator.trust_cli import COMMANDS as TRUST_COMMANDS
 from schemas import __version__
 from schemas.edge import Program, catch_errors, json_option, progress_bar, show
 
@@ -150,8 +152,10 @@ def doctor(catalog: Path, as_json: bool) -> None:
         sys.exit(1)
 
 
-for command in CAPTION_COMMANDS:
+for command in (*CAPTION_COMMANDS, *TRUST_COMMANDS):
     main.add_command(command)
+
+main.add_command(annotate)
 
 
 @main.command()
@@ -163,6 +167,7 @@ for command in CAPTION_COMMANDS:
 @click.option("--holdout-where", metavar="EXPRESSION", help="Hold out the images that this holds for.")
 @click.option("--holdout-trained", is_flag=True, help="Hold out what earlier snapshots trained on, too.")
 @click.option("--keep-missing", is_flag=True, help="Keep images that a version has no caption of.")
+@click.option("--keep-rejected", is_flag=True, help="Keep images that a person rejected in Label Studio.")
 @click.option("--link", is_flag=True, help="Hard-link images: no space, but an edit in place changes both.")
 @person_option
 @catalog_option
@@ -177,6 +182,7 @@ def snapshot(
     holdout_where: str | None,
     holdout_trained: bool,
     keep_missing: bool,
+    keep_rejected: bool,
     link: bool,
     person: str | None,
     catalog: Path,
@@ -206,7 +212,18 @@ def snapshot(
 
     rule = stage.Holdout(holdout, holdout_fraction, holdout_where, holdout_trained)
     with Catalog(catalog) as opened, progress_bar(as_json) as progress:
-        result = stage.snapshot(opened, versions, out, where, rule, keep_missing, link, person or user_name(), progress)
+        result = stage.snapshot(
+            opened,
+            versions,
+            out,
+            where,
+            rule,
+            keep_missing,
+            link,
+            person or user_name(),
+            progress,
+            keep_rejected=keep_rejected,
+        )
     show(result, as_json, account)
 
 

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 CANDIDATES = 5
 
 
+class Source(BaseModel):
+    """A caption of another set that this one was made of. `text` null: the image had none there."""
+
+    set_name: str
+    number: int | None = Field(description="The version; null: the set as it was then.")
+    caption_id: int | None
+    text: str | None
+
+
 class Revision(BaseModel):
     """One caption of the image. `text` null: it was taken out."""
 
@@ -34,7 +43,8 @@ class Revision(BaseModel):
     person: str
     restored_from: str | None
     restored_by: str | None
-    parent_id: int | None = Field(description="The revision it was made from.")
+    parent_id: int | None = Field(description="The revision it replaced.")
+    sources: list[Source] = Field(description="The captions of other sets that it was made of.")
     inputs_digest: str
     captioned_at: str
 
@@ -76,6 +86,7 @@ def history(catalog: Catalog, image: str) -> HistoryResult:
             | {
                 "options": json.loads(row["options"]),
                 "versions": row["versions"] or [],
+                "sources": [_source(rows, row["dataset"], source) for source in row["sources"] or []],
                 "current": last[row["dataset"], row["set_name"]] == row["caption_id"],
             }
         )
@@ -83,6 +94,20 @@ def history(catalog: Catalog, image: str) -> HistoryResult:
     ]
     files = [ImageFile.model_validate(row) for row in found.rows(named=True)]
     return HistoryResult(image_sha256=images[0], files=files, revisions=revisions)
+
+
+def _source(rows: list[dict[str, Any]], dataset: str, source: dict[str, Any]) -> Source:
+    """The image's caption in a set as of a caption id, among all its revisions (each set's oldest first)."""
+    earlier = [
+        row
+        for row in rows
+        if (row["dataset"], row["set_name"]) == (dataset, source["set_name"])
+        and row["caption_id"] <= source["last_caption_id"]
+    ]
+    found = earlier[-1] if earlier else {"caption_id": None, "text": None}
+    return Source(
+        set_name=source["set_name"], number=source["number"], caption_id=found["caption_id"], text=found["text"]
+    )
 
 
 def _candidates(rows: list[dict[str, Any]]) -> str:

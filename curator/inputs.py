@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from schemas.digest import sha256_json
@@ -13,24 +13,31 @@ from schemas.errors import BadOption
 if TYPE_CHECKING:
     import polars as pl
 
-    from curator.captioners import Captioner
+    from curator.captioners import Captioner, Model
     from curator.catalog import Catalog
+    from curator.reference import Reference
 
 # What every image has, whatever its metadata; a metadata field of the same name goes before it.
 BUILT_IN = ("file_name", "file_stem", "folder", "format", "width_px", "height_px")
+# What the image's captions in other sets are called: `caption.SET`, `caption.SET@n`.
+CAPTION = "caption."
 # How a strategy finds the picture. Metadata fields of these names can't be reached.
 IDENTITY = ("image_sha256", "image_path")
 
 
-def available_fields(metadata_fields: Sequence[str]) -> list[str]:
-    """The fields a strategy may read of a dataset's images: their metadata's, then the built-in ones."""
-    return [name for name in dict.fromkeys([*metadata_fields, *BUILT_IN]) if name not in IDENTITY]
+def available_fields(metadata_fields: Sequence[str], caption_sets: Sequence[str] = ()) -> list[str]:
+    """The fields a strategy may read of a dataset's images: their metadata's, the built-in ones, its captions'."""
+    named = dict.fromkeys([*metadata_fields, *BUILT_IN, *(CAPTION + name for name in caption_sets)])
+    return [name for name in named if name not in IDENTITY]
 
 
 def chosen_fields(captioner: Captioner, options: Any, available: list[str]) -> list[str]:
-    """The fields the strategy asks for. Raises BadOption for one that no image has, listing those there are."""
+    """The fields the strategy asks for. Raises BadOption for one that no image has, listing those there are.
+
+    Names that begin with `caption.` may be of any set; `sources` finds them.
+    """
     wanted = captioner.fields(options, available)
-    unknown = [name for name in wanted if name not in (*available, "file_names")]
+    unknown = [name for name in wanted if name not in (*available, "file_names") and not name.startswith(CAPTION)]
     if unknown:
         raise BadOption(
             f"No image has a field {' or '.join(map(repr, unknown))}. The fields there are: {', '.join(available)}."
@@ -38,15 +45,46 @@ def chosen_fields(captioner: Captioner, options: Any, available: list[str]) -> l
     return wanted
 
 
+def sources(
+    catalog: Catalog, dataset: str, set_name: str, fields: Sequence[str], metadata_fields: Sequence[str]
+) -> dict[str, Reference]:
+    """The sets and versions that the fields `caption.SET` and `caption.SET@n` name, for captions into `set_name`.
+
+    A metadata field of such a name goes before it. Raises NotFound listing the sets there are, BadOption where a set
+    would be made of itself.
+    """
+    from curator.reference import resolve
+
+    found = {}
+    for field in fields:
+        if not field.startswith(CAPTION) or field in metadata_fields:
+            continue
+        name = field.removeprefix(CAPTION)
+        if name == set_name:
+            raise BadOption(f"{dataset}/{name} can't be made of itself as it is now. Name another set, or a version.")
+        found[field] = resolve(catalog, f"{dataset}/{name}")
+    return found
+
+
 def image_inputs(
-    catalog: Catalog, dataset: str, fields: Sequence[str], metadata_fields: Sequence[str]
+    catalog: Catalog,
+    dataset: str,
+    fields: Sequence[str],
+    metadata_fields: Sequence[str],
+    captions: Mapping[str, Reference] | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The images (`image_sha256`, `file_name`) and, row by row, what a strategy gets of them: identity and `fields`."""
+    """The images (`image_sha256`, `file_name`) and, row by row, what a strategy gets of them: identity and `fields`.
+
+    `captions` says which state of which set each `caption.` field is; null where an image has no caption there.
+    """
     import polars as pl
 
     in_metadata = [name for name in fields if name in metadata_fields]
     images = catalog.images_to_caption(dataset, [_pointer(name) for name in in_metadata])
     columns = {name: _metadata_column(images, place) for place, name in enumerate(in_metadata)}
+    for name, reference in (captions or {}).items():
+        texts = catalog.caption_texts(dataset, reference.set_name, reference.last_caption_id)
+        columns[name] = images.join(texts, on="image_sha256", how="left", maintain_order="left")["text"]
     if "file_names" in fields:
         names = catalog.file_names_of_images(dataset)
         images = images.join(names, on="image_sha256", how="left", maintain_order="left")
@@ -62,7 +100,9 @@ def image_inputs(
     return images.select("image_sha256", "file_name"), inputs
 
 
-def inputs_digests(captioner: Captioner, options: Any, by: str | None, inputs: pl.DataFrame) -> pl.Series:
+def inputs_digests(
+    captioner: Captioner, options: Any, model: Model | None, by: str | None, inputs: pl.DataFrame
+) -> pl.Series:
     """Hex SHA-256 an image: over what made the caption (strategy, version, options, model, whose) and `inputs`.
 
     Each is sha256(fingerprint + {"field":value} of each field the image has, by name); the fingerprint is the sha256 of
@@ -70,7 +110,6 @@ def inputs_digests(captioner: Captioner, options: Any, by: str | None, inputs: p
     """
     import polars as pl
 
-    model = captioner.model(options)
     fingerprint = sha256_json(
         {
             "strategy": captioner.name,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, Field
 
 from curator import tokens
+from curator.annotate.acceptance import Acceptance, acceptance
 from curator.reference import resolve
 from curator.tokens import TokenCounter, TokenizerUnavailable
 from curator.versions import is_committed
@@ -85,6 +86,7 @@ class StatsResult(BaseModel):
     duplicate_examples: list[Repeated]
     frequent_words: list[Frequent]
     frequent_terms: list[Frequent] = Field(description="Pieces between commas that occur more than once.")
+    acceptance: list[Acceptance] = Field(description="What people did with its captions in Label Studio, by strategy.")
     notices: list[str]
 
 
@@ -119,6 +121,7 @@ def stats(
         duplicate_examples=[Repeated(**row) for row in repeated.head(EXAMPLES).iter_rows(named=True)],
         frequent_words=_frequent(words, captions.height),
         frequent_terms=_frequent(terms.filter(terms["count"] > 1), captions.height),
+        acceptance=acceptance(catalog, named),
         notices=notices,
     )
 

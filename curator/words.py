@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WORD = r"[\p{L}\p{N}]+(?:['’\-][\p{L}\p{N}]+)*"
+# Words of grammar: most captions of any kind have them, and they tell nothing apart.
+FUNCTION_WORDS = {
+    "a", "an", "and", "are", "as", "at", "by", "for", "from", "has", "have", "in", "into", "is", "it", "its",
+    "of", "on", "or", "over", "that", "the", "their", "there", "this", "to", "under", "with", "un", "une", "le",
+    "la", "les", "des", "du", "de", "et", "en", "dans", "avec", "sur", "der", "die", "das", "ein", "eine", "und",
+    "mit", "auf", "im", "von", "el", "los", "las", "y", "con", "por",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

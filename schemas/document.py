@@ -32,7 +32,12 @@ RelativePath = Annotated[
 
 def now() -> Timestamp:
     """This moment as the documents write it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return rfc3339(datetime.now(UTC))
+
+
+def rfc3339(moment: datetime) -> Timestamp:
+    """A moment (with its time zone) as the documents write it: UTC, whole seconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Part(BaseModel):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from schemas.errors import AmatlError
-from schemas.progress import Progress, silent
+from schemas.progress import Notice, Progress, silent
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -70,7 +71,7 @@ def catch_errors(command: Command) -> Command:
 def fail(kind: str, message: str, exit_code: int, as_json: bool) -> NoReturn:
     """Prints one error on stderr and leaves."""
     document = {"error": {"type": kind, "message": message}}
-    click.echo(json.dumps(document, ensure_ascii=False) if as_json else f"Error: {message}", err=True)
+    click.echo(_line(document) if as_json else f"Error: {message}", err=True)
     sys.exit(exit_code)
 
 
@@ -112,17 +113,94 @@ def progress_bar(as_json: bool = False) -> Iterator[Progress]:
         yield on_terminal
 
 
-def _plain_lines(every_seconds: float = 10.0) -> Progress:
-    """Progress for logs: a line when a stage starts, every few seconds, and when it ends."""
-    import time
+@contextmanager
+def listeners(as_json: bool = False) -> Iterator[tuple[Progress, Notice]]:
+    """For work that takes long: `progress_bar`, and notices as lines on stderr; with `--json`, events there.
 
-    last: dict[str, float] = {}
+    An event is a line of JSON: {"event": "notice", "message": ...}, or {"event": "progress", "stage", "done", "total",
+    "detail", "per_second", "seconds_left"} (null while unknown), once a second and at the end of each stage. stdout
+    keeps its one document, the result; an error is the last line, as always: {"error": ...}.
+    """
+    if as_json:
+        yield _events(), lambda text: click.echo(_line({"event": "notice", "message": text}), err=True)
+        return
+    with progress_bar() as progress:
+        yield progress, lambda text: click.echo(text, err=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person: `20 ms`, `4.5 s`, `45 s`, `3 min 20 s`, `2 h 05 min`."""
+    if 0 < seconds < 0.095:
+        return f"{seconds * 1000:.2g} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class _Pace:
+    """How fast a stage goes since its first call."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[float, int]] = {}
+
+    def per_second(self, stage: str, done: int) -> float | None:
+        """None while nothing was done."""
+        now = time.monotonic()
+        start, before = self._first.setdefault(stage, (now, done))
+        return (done - before) / (now - start) if done > before and now > start else None
+
+    def seconds_left(self, stage: str, done: int, total: int | None) -> float | None:
+        """None while unknown."""
+        rate = self.per_second(stage, done)
+        return (total - done) / rate if rate and total is not None else None
+
+
+def _plain_lines(every_seconds: float = 10.0) -> Progress:
+    """Progress for logs: a line when a stage starts, every few seconds with the time left, and when it ends."""
+    due, pace = _due(every_seconds), _Pace()
 
     def line(stage: str, done: int, total: int | None, detail: str = "") -> None:
-        now = time.monotonic()
-        if stage in last and now - last[stage] < every_seconds and done != total:
+        left = pace.seconds_left(stage, done, total)
+        if not due(stage, done, total):
             return
-        last[stage] = now
+        detail = ", ".join(part for part in (detail, f"{duration(left)} left" if left else "") if part)
         click.echo(f"{stage}: {done}{f'/{total}' if total is not None else ''} {detail}".rstrip(), err=True)
 
     return line
+
+
+def _events(every_seconds: float = 1.0) -> Progress:
+    """Progress for machines."""
+    due, pace = _due(every_seconds), _Pace()
+
+    def event(stage: str, done: int, total: int | None, detail: str = "") -> None:
+        rate, left = pace.per_second(stage, done), pace.seconds_left(stage, done, total)
+        if due(stage, done, total):
+            said = {"event": "progress", "stage": stage, "done": done, "total": total, "detail": detail}
+            rounded = {"per_second": rate and round(rate, 3), "seconds_left": left if left is None else round(left, 1)}
+            click.echo(_line(said | rounded), err=True)
+
+    return event
+
+
+def _due(every_seconds: float) -> Callable[[str, int, int | None], bool]:
+    """Whether a stage is to be heard of now: at its start, its end, and every so often."""
+    last: dict[str, float] = {}
+
+    def due(stage: str, done: int, total: int | None) -> bool:
+        now = time.monotonic()
+        if stage in last and now - last[stage] < every_seconds and done != total:
+            return False
+        last[stage] = now
+        return True
+
+    return due
+
+
+def _line(document: dict[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False)

@@ -15,3 +15,13 @@ class Progress(Protocol):
 
 def silent(stage: str, done: int, total: int | None, detail: str = "") -> None:
     """The listener that doesn't."""
+
+
+class Notice(Protocol):
+    """Told, before or while work goes on, what a person should hear at once: a line of plain text."""
+
+    def __call__(self, text: str) -> None: ...
+
+
+def unheard(text: str) -> None:
+    """The listener that isn't there."""

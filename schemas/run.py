@@ -50,6 +50,20 @@ class BaseModelRef(Part):
     revision: str | None = None
 
 
+class Ancestor(Part):
+    """A model in the line a run descends from: one from elsewhere, or what an earlier run or merge of ours made."""
+
+    name: str = Field(description="Folder or hub name as given; of a run or merge of ours, its name.")
+    digest: Sha256 = Field(description="Of its weights, as `base.digest` of what was made of it.")
+    method: str | None = Field(
+        default=None, description="How it was made; null: not by us.", examples=["full", "merge"]
+    )
+    epoch: int | None = Field(default=None, description="The checkpoint taken.")
+    snapshot: Sha256 | None = Field(default=None, description="Identity of the snapshot it was trained on.")
+    captions: str | None = None
+    config_digest: Sha256 | None = None
+
+
 class Grid(Part):
     """A picture of tiles, row by row: rows are prompts, columns are seeds (for references: one row of images)."""
 
@@ -84,6 +98,13 @@ class Evaluation(Part):
     leakage: list[float] = Field(
         description="For each (unrelated prompt, seed): RMS pixel distance, 0 to 1, from the base's picture."
     )
+    timesteps: list[int] = Field(default_factory=list, description="The fixed timesteps every loss is the mean of.")
+    held_out_by_timestep: list[list[float]] = Field(
+        default_factory=list, description="For each of `timesteps`: held-out losses under the run's own track."
+    )
+    train_subset_by_timestep: list[list[float]] = Field(
+        default_factory=list, description="For each of `timesteps`: losses of the training subset."
+    )
 
 
 class EpochRecord(Part):
@@ -109,6 +130,17 @@ class Checkpoint(Part):
     evaluation: Evaluation | None
     sampling_seconds: float
     evaluating_seconds: float
+
+
+class Stopping(Part):
+    """When training stopped paying, by held-out loss under the run's own captions, and what that means in words."""
+
+    best_epoch: int = Field(description="The checkpoint with the lowest mean loss.")
+    plateau_epoch: int = Field(description="The first checkpoint that no later one clearly betters.")
+    still_improving: bool = Field(description="The plateau is the last checkpoint there is.")
+    worse_from_epoch: int | None = Field(description="The first later checkpoint that is clearly worse.")
+    stopped_early: bool = Field(description="Patience ended the run before its last epoch.")
+    finding: str
 
 
 class Truncation(Part):
@@ -141,6 +173,9 @@ class RunReport(Document):
     snapshot: SnapshotRef
     captions: str = Field(description="The track trained on.")
     base: BaseModelRef
+    lineage: list[Ancestor] = Field(
+        default_factory=list, description="Every model on the way to the base, oldest first; the last is the base."
+    )
     config: dict[str, Any] = Field(description="The whole resolved configuration.")
     config_digest: Sha256
     environment: dict[str, str] = Field(description="Device, versions, host platform.")
@@ -157,3 +192,4 @@ class RunReport(Document):
     epochs: list[EpochRecord]
     checkpoints: list[Checkpoint]
     cost: Cost
+    stopping: Stopping | None = Field(default=None, description="Null until two checkpoints are measured.")

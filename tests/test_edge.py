@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from schemas.edge import Program, catch_errors, json_option, progress_bar
+from schemas.edge import Program, catch_errors, duration, json_option, listeners, progress_bar
 from schemas.errors import AmatlError, BadOption, NotFound
 
 
@@ -72,3 +72,42 @@ def test_progress_is_lines_where_stderr_is_no_terminal(capsys: pytest.CaptureFix
     with progress_bar(as_json=True) as progress:
         progress("hashing", 1, 3)
     assert capsys.readouterr().err == ""
+
+
+def test_plain_lines_tell_the_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 0.0, 30.0, 30.0, 30.0, 31.0, 31.0, 31.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    with listeners() as (progress, notice):
+        notice("12 images were captioned with other options.")
+        progress("captioning", 0, 300)
+        progress("captioning", 100, 300, "3.3 images/s")
+        progress("captioning", 110, 300, "3.5 images/s")
+    assert capsys.readouterr().err.splitlines() == [
+        "12 images were captioned with other options.",
+        "captioning: 0/300",
+        "captioning: 100/300 3.3 images/s, 1 min 00 s left",
+    ]
+
+
+def test_events_are_lines_of_json_at_most_one_a_second(capsys: pytest.CaptureFixture[str]) -> None:
+    with listeners(as_json=True) as (progress, notice):
+        notice("a smaller batch")
+        for done in range(4):
+            progress("captioning", done, 3, "ok")
+        progress("counting", 5, None)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    first, start, end, other = map(json.loads, captured.err.splitlines())
+    assert first == {"event": "notice", "message": "a smaller batch"}
+    assert (start["stage"], start["done"], start["total"], start["per_second"]) == ("captioning", 0, 3, None)
+    assert (end["done"], end["seconds_left"]) == (3, 0.0)
+    assert end["per_second"] > 0
+    assert (other["stage"], other["total"], other["seconds_left"]) == ("counting", None, None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "40 ms"), (9.94, "9.9 s"), (9.96, "10 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
+)
+def test_a_length_of_time_is_said_as_a_person_would(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

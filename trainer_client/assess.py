@@ -16,7 +16,7 @@ from schemas.document import FileRef
 from schemas.progress import Progress
 from schemas.run import Evaluation, Grid
 from trainer_client.dataset import pixels
-from trainer_client.evaluate import Pair, leakage, measure
+from trainer_client.evaluate import Losses, Pair, fixed_timesteps, leakage, measure
 from trainer_client.sample import draw_grid, write_grid
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ def evaluate(prepared: Prepared, epoch: int, progress: Progress) -> Evaluation:
     """The epoch's losses and leakage; epoch 0's losses from the cache where another run measured them."""
     measures, timesteps = prepared.measures, prepared.config.eval_timesteps
     parts = (measures.held_out_pairs(), measures.train_pairs())
-    losses: dict[Pair, float] = {}
+    losses: dict[Pair, Losses] = {}
     embedded = functools.cache(prepared.embeddings)  # Of a text encoder in training: made once, and only if needed.
 
-    def by_model(pairs: list[Pair]) -> dict[Pair, float]:
+    def by_model(pairs: list[Pair]) -> dict[Pair, Losses]:
         before, in_all = len(losses) * timesteps, sum(map(len, parts)) * timesteps
         shown = _over_checkpoints(prepared, epoch, "evaluating", progress)
         return _measured(
@@ -93,10 +93,11 @@ def evaluate(prepared: Prepared, epoch: int, progress: Progress) -> Evaluation:
     for pairs in parts:
         made = prepared.baseline.losses(pairs, timesteps, by_model) if epoch == 0 else by_model(pairs)
         losses |= made
-    return measures.evaluation(losses, _leakage(prepared, epoch))
+    steps = fixed_timesteps(prepared.family.train_timesteps, timesteps)
+    return measures.evaluation(losses, _leakage(prepared, epoch), steps)
 
 
-def _measured(prepared: Prepared, pairs: list[Pair], text: TextEmbeddings, progress: Progress) -> dict[Pair, float]:
+def _measured(prepared: Prepared, pairs: list[Pair], text: TextEmbeddings, progress: Progress) -> dict[Pair, Losses]:
     config, latents, places = prepared.config, prepared.latents, prepared.places
     return measure(
         prepared.family, pairs, latents, places, text, config.eval_timesteps, config.eval_batch_size, progress

@@ -17,10 +17,10 @@ from schemas.digest import sha256_json
 from schemas.document import write_atomically
 
 if TYPE_CHECKING:
-    from trainer_client.evaluate import Pair
+    from trainer_client.evaluate import Losses, Pair
     from trainer_client.methods import Method
 
-FORMAT = 1  # Raise it when the same key would hold other values.
+FORMAT = 2  # Raise it when the same key would hold other values.
 
 
 def _whole(picture: Path) -> bool:
@@ -64,9 +64,9 @@ class Baseline:
         temporary.replace(path)
 
     def losses(
-        self, pairs: list[Pair], timesteps: int, measure: Callable[[list[Pair]], dict[Pair, float]]
-    ) -> dict[Pair, float]:
-        """The loss of every pair; measures all of them where this list wasn't measured before."""
+        self, pairs: list[Pair], timesteps: int, measure: Callable[[list[Pair]], dict[Pair, Losses]]
+    ) -> dict[Pair, Losses]:
+        """The losses of every pair; measures all of them where this list wasn't measured before."""
         path = self._path({"pairs": pairs, "timesteps": timesteps}, ".json")
         try:
             return dict(zip(pairs, json.loads(path.read_bytes()), strict=True))

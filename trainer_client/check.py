@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
+from schemas.edge import duration
 from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
 from schemas.run import Truncation
 from schemas.snapshot import SPLITS
-from trainer_client import methods
-from trainer_client.clock import duration
+from trainer_client import methods, start
 from trainer_client.dataset import Row, Snapshot, decode_all
 from trainer_client.device import choose_device, device_name
 from trainer_client.evaluate import choose_measures
-from trainer_client.families import load_family
 from trainer_client.pace import Pace, measure_pace
 from trainer_client.prompts import default_prompts, read_prompts
 
@@ -105,7 +104,7 @@ def check(config: TrainConfig, progress: Progress = silent) -> CheckResult:
         snapshot.track(config.captions)
     prompts = read_prompts(config.prompts, snapshot) if config.prompts else default_prompts(snapshot)
     progress("loading the model", 0, 1)
-    family = load_family(
+    family = start.load(
         config.base, *choose_device(config.device, config.precision), config.revision, config.resolution
     )
     progress("loading the model", 1, 1)

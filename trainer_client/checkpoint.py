@@ -34,7 +34,7 @@ def checkpoint_name(epoch: int) -> str:
     return f"{FOLDER}/epoch-{epoch:03d}"
 
 
-def save_checkpoint(method: Method, run_folder: Path, epoch: int, dtype: str, lineage: Mapping[str, str]) -> Path:
+def save_checkpoint(method: Method, run_folder: Path, epoch: int, dtype: str, metadata: Mapping[str, str]) -> Path:
     """Saves the method's present weights as epoch `epoch`'s checkpoint, replacing an older one; returns its folder.
 
     Written to a temporary neighbour that is renamed at the end. `dtype` is `fp16` or `fp32`. Raises NotSaved.
@@ -50,7 +50,7 @@ def save_checkpoint(method: Method, run_folder: Path, epoch: int, dtype: str, li
         method.save(
             temporary,
             {"fp16": torch.float16, "fp32": torch.float32}[dtype],
-            {f"amatl.{name}": value for name, value in lineage.items()},
+            metadata,
             first if epoch and first.is_dir() else None,
         )
         shutil.rmtree(folder, ignore_errors=True)

@@ -87,6 +87,7 @@ def train_command(as_json: bool, **values: Any) -> None:
 @click.option("--steps", type=click.IntRange(1, 1000), help="Denoising steps.  [default: the run's]")
 @click.option("--guidance-scale", type=click.FloatRange(min=0), help="1 is no guidance.  [default: the run's]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Pictures at once.")
+@click.option("--base", help="Where the base of a LoRA is now.  [default: where it was]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True)
 @json_option
@@ -110,6 +111,79 @@ def sample_command(
     with progress_bar(as_json) as progress:
         result = sample(run, asked, seeds, progress=progress, **settings)
     show(result, as_json, render)
+
+
+@main.command("memorisation")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--epoch", type=click.IntRange(min=1), help="The checkpoint to look at.  [default: the last]")
+@click.option("--snapshot", type=click.Path(path_type=Path), help="Where the run's snapshot is now, if it moved.")
+@click.option(
+    "--features",
+    default="autoencoder",
+    show_default=True,
+    help="What pictures are compared by: the base's autoencoder, or an image encoder (CLIP, DINOv2) by name or folder.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@json_option
+@catch_errors
+def memorisation_command(run: Path, as_json: bool, **settings: Any) -> None:
+    """Look for training images among the pictures RUN drew: learned, or learned by heart?
+
+    Every picture of a checkpoint's grid is set beside its nearest training images, by perceptual hash and by features.
+    Held-out images say what near means; the base's pictures say what training changed.
+
+    \b
+    Example:
+      trainer memorisation runs/template --epoch 100
+    """
+    from trainer_client.memorisation import memorisation, render
+
+    with progress_bar(as_json) as progress:
+        result = memorisation(run, progress=progress, **settings)
+    show(result, as_json, render)
+
+
+@main.command("merge")
+@click.argument("source", type=click.Path(path_type=Path), metavar="RUN-OR-LORA")
+@click.option("--base", help="The model to put it on.  [default: the one it was trained on]")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the whole model.")
+@click.option("--epoch", type=click.IntRange(min=0), help="The run's checkpoint.  [default: the last]")
+@click.option("--strength", type=float, default=1.0, show_default=True, help="How much of a LoRA to add.")
+@click.option("--save-dtype", type=click.Choice(["fp16", "fp32"]), default="fp16", show_default=True)
+@json_option
+@catch_errors
+def merge_command(source: Path, as_json: bool, **settings: Any) -> None:
+    """Bake a LoRA into its base: a whole model in diffusers layout that needs nothing else.
+
+    RUN-OR-LORA is a run's folder, one of its checkpoints, or a LoRA's .safetensors file, from elsewhere too.
+
+    \b
+    Example:
+      trainer merge runs/lora --out models/mine
+    """
+    from trainer_client.merge import merge, render
+
+    with progress_bar(as_json) as progress:
+        result = merge(source, progress=progress, **settings)
+    show(result, as_json, render)
+
+
+@main.command("lineage")
+@click.argument("model", metavar="RUN")
+@json_option
+@catch_errors
+def lineage_command(model: str, as_json: bool) -> None:
+    """Print which models, data and captions RUN descends from, oldest first.
+
+    RUN is a run's folder, a checkpoint, or any model or LoRA file that this tool made.
+
+    \b
+    Example:
+      trainer lineage runs/continued
+    """
+    from trainer_client.lineage import lineage, render
+
+    show(lineage(model), as_json, render)
 
 
 @main.command("compare")

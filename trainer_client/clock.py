@@ -62,17 +62,3 @@ class Ledger:
         if self.price_per_hour is None:
             return None
         return self.price_per_hour * (sum(self.seconds.values()) + more_seconds) / 3600
-
-
-def duration(seconds: float) -> str:
-    """Seconds for a person: `20 ms`, `4.5 s`, `45 s`, `3 min 20 s`, `2 h 05 min`."""
-    if 0 < seconds < 0.095:
-        return f"{seconds * 1000:.2g} ms"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -12,16 +12,17 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from trainer_client.methods import METHODS, defaults
+from trainer_client.methods import METHODS, defaults, filled_in
 
 DEFAULT_SAVE_EPOCHS = (1, 2, 5, 15, 30, 45, 60, 70, 100)
 DEFAULT_SEEDS = (1, 2, 3)
 MAX_WARMUP_STEPS = 100
-DATA, LENGTH, PICTURES, LEARNING, MEASURES, RUN = (
+DATA, LENGTH, PICTURES, LEARNING, LORA, MEASURES, RUN = (
     "Data and model",
     "Length",
     "Pictures",
     "Learning",
+    "LoRA",
     "Measures",
     "Run",
 )
@@ -59,7 +60,7 @@ class TrainConfig(BaseModel):
         description="Folder that `curator snapshot` wrote.",
         json_schema_extra={"group": DATA, "decides": False, "argument": True},
     )
-    method: Literal["full"] = _option("full", DATA, "How to train.")
+    method: Literal["full", "lora"] = _option("full", DATA, "How to train.")
     captions: str | None = _option(None, DATA, "Caption track to train on.", shown="the snapshot's only track")
     base: str = _option(..., DATA, "Model to start from: a diffusers folder or a hub name.", decides=False)
     revision: str | None = _option(None, DATA, "Revision of a hub model.", decides=False)
@@ -119,8 +120,21 @@ class TrainConfig(BaseModel):
     ema_decay: float = _option(0.999, LEARNING, "Of the moving average, once it has warmed up.", ge=0, lt=1)
     seed: int = _option(0, LEARNING, "Seed of order, timesteps, noise, flips and dropout.", ge=0, lt=2**63)
 
+    rank: int | None = _by_method("rank", LORA, "Rank of the update.", ge=1)
+    alpha: float | None = _by_method("alpha", LORA, "The update counts alpha / rank.  [default: the rank]", gt=0)
+    targets: Literal["attention", "transformer"] | None = _by_method(
+        "targets", LORA, "Layers that get an update: those of attention, or all linear ones of a transformer block."
+    )
+
     eval_images: int = _option(
         64, MEASURES, "Held-out images, and training images, to measure losses on at most.", ge=0
+    )
+    patience: int | None = _option(
+        None,
+        MEASURES,
+        "Stop when so many checkpoints in a row bring no clear gain in held-out loss.",
+        shown="never",
+        ge=1,
     )
     eval_timesteps: int = _option(4, MEASURES, "Fixed timesteps a loss is the mean of.", ge=1, le=1000)
     eval_batch_size: int = _option(64, MEASURES, "Images measured at once.", decides=False, ge=1)
@@ -178,17 +192,21 @@ class TrainConfig(BaseModel):
 
 def _method_values(values: dict[str, Any]) -> dict[str, Any]:
     method = values.get("method") or "full"
+    if method not in METHODS:
+        return {}
     found: dict[str, Any] = {}
     for name, field in TrainConfig.model_fields.items():
         by_method, given = _extra(field).get("methods"), values.get(name)
-        if by_method is None or method not in METHODS:
+        if by_method is None:
             continue
         if given is None or given is False:
             found[name] = by_method.get(method, False if field.annotation is bool else None)
         elif method not in by_method:
             methods = " or ".join(f"--method {other}" for other in by_method)
             raise ValueError(f"--{name.replace('_', '-')} belongs to {methods}; this is --method {method}")
-    return found
+        else:
+            found[name] = given
+    return filled_in(method, found)
 
 
 def as_resolved_now(config: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SEED = 0  # Of subset, shuffle and noise: fixed, so that runs of different seeds measure the same thing.
 Pair = tuple[str, str]  # (image sha256, caption)
+Losses = list[float]  # Of one pair, a loss for each of the fixed timesteps.
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Measures:
 
     def held_out_pairs(self) -> list[Pair]:
         """Every (held-out image, caption) there is to measure, once."""
-        pairs = [(row.sha256, row.captions[track] or "") for track in self.tracks for row in self.held_out]
+        pairs = [pair for track in self.tracks for pair in self._pairs(track)]
         for captions in self.shuffled.values():
             pairs += [(row.sha256, caption) for row, caption in zip(self.held_out, captions, strict=True)]
         return list(dict.fromkeys(pairs))
@@ -50,19 +51,30 @@ class Measures:
         """The (training image, own caption) pairs."""
         return [(row.sha256, row.captions[self.own_track] or "") for row in self.train_subset]
 
-    def evaluation(self, losses: Mapping[Pair, float], leakage: list[float]) -> Evaluation:
-        """The measured losses in the report's form."""
+    def evaluation(self, losses: Mapping[Pair, Losses], leakage: list[float], timesteps: list[int]) -> Evaluation:
+        """The measured losses, each pair's by timestep, in the report's form."""
+        mean = {pair: sum(by_timestep) / len(by_timestep) for pair, by_timestep in losses.items()}
+        own = self._pairs(self.own_track) if self.own_track in self.tracks else []
         return Evaluation(
-            held_out={
-                track: [losses[row.sha256, row.captions[track] or ""] for row in self.held_out] for track in self.tracks
-            },
+            held_out={track: [mean[pair] for pair in self._pairs(track)] for track in self.tracks},
             held_out_shuffled={
-                track: [losses[row.sha256, caption] for row, caption in zip(self.held_out, captions, strict=True)]
+                track: [mean[row.sha256, caption] for row, caption in zip(self.held_out, captions, strict=True)]
                 for track, captions in self.shuffled.items()
             },
-            train_subset={self.own_track: [losses[pair] for pair in self.train_pairs()]},
+            train_subset={self.own_track: [mean[pair] for pair in self.train_pairs()]},
             leakage=leakage,
+            timesteps=timesteps,
+            held_out_by_timestep=_by_timestep(own, losses),
+            train_subset_by_timestep=_by_timestep(self.train_pairs(), losses),
         )
+
+    def _pairs(self, track: str) -> list[Pair]:
+        return [(row.sha256, row.captions[track] or "") for row in self.held_out]
+
+
+def _by_timestep(pairs: Sequence[Pair], losses: Mapping[Pair, Losses]) -> list[list[float]]:
+    """For each timestep the losses of all pairs; empty without pairs."""
+    return [list(at_one) for at_one in zip(*(losses[pair] for pair in pairs), strict=True)]
 
 
 def choose_measures(snapshot: Snapshot, own_track: str, images: int) -> Measures:
@@ -116,8 +128,8 @@ def measure(
     timesteps: int,
     batch_size: int,
     progress: Progress = silent,
-) -> dict[Pair, float]:
-    """The loss of every pair, mean over the fixed timesteps. `positions` finds an image in `latents` by sha256.
+) -> dict[Pair, Losses]:
+    """The losses of every pair at the fixed timesteps. `positions` finds an image in `latents` by sha256.
 
     All (pair, timestep) go through the model in batches of `batch_size`; results come back from the device once.
     """
@@ -130,8 +142,8 @@ def measure(
         progress("evaluating", start + len(batch), len(work))
     if not parts:
         return {}
-    losses_P = torch.cat(parts).view(len(pairs), timesteps).double().mean(dim=1).cpu()
-    return dict(zip(pairs, losses_P.tolist(), strict=True))
+    losses_PT = torch.cat(parts).view(len(pairs), timesteps).double().cpu()
+    return dict(zip(pairs, losses_PT.tolist(), strict=True))
 
 
 def _losses(

@@ -22,11 +22,12 @@ WARM_UPS = 3  # Lets cuDNN choose its algorithms outside the recording.
 Backward = Callable[[Drawn, "Tensor"], "Tensor"]
 
 
-def worth_it(wanted: str, device: torch.device, parameters: Sequence[nn.Parameter]) -> bool:
+def worth_it(wanted: str, denoiser: nn.Module) -> bool:
     """Whether to record: `on`, or `auto` for a small model; never off a GPU."""
-    if device.type != "cuda" or wanted == "off":
+    weights = list(denoiser.parameters())
+    if weights[0].device.type != "cuda" or wanted == "off":
         return False
-    return wanted == "on" or sum(weight.numel() for weight in parameters) < SMALL_MODEL_WEIGHTS
+    return wanted == "on" or sum(weight.numel() for weight in weights) < SMALL_MODEL_WEIGHTS
 
 
 class Graphed:

@@ -36,7 +36,7 @@ class Learner:
         )
         self.average = {name: weight.detach().clone() for name, weight in self.parameters.items()} if config.ema else {}
         weights = list(self.parameters.values())
-        recorded = worth_it(config.cuda_graph, self.family.device, weights) and not method.encodes_text
+        recorded = worth_it(config.cuda_graph, self.family.denoiser) and not method.encodes_text
         self.graphed = Graphed(self._backward, weights) if recorded else None
         self.finite = torch.ones((), dtype=torch.bool, device=self.family.device)
 

@@ -117,7 +117,7 @@ class TrainingStep:
         self.parameters = list(method.parameters.values())
         self.optimiser = torch.optim.AdamW(self.parameters, lr=0.0, weight_decay=0.0, fused=True)
         self.text = None if method.encodes_text else text_BTD
-        recorded = not method.encodes_text and worth_it(cuda_graph, family.device, self.parameters)
+        recorded = not method.encodes_text and worth_it(cuda_graph, family.denoiser)
         self.graphed = Graphed(self._backward, self.parameters) if recorded else None
 
     def __call__(self) -> None:

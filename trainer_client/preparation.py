@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 import torch
 
 from schemas.document import now
+from schemas.edge import duration
 from schemas.errors import AmatlError, BadOption
 from schemas.progress import Progress
 from schemas.run import Cost, Prompt, RunReport
 from schemas.snapshot import SPLITS
-from trainer_client import methods, record
+from trainer_client import lineage, methods, record, start
 from trainer_client.baseline import Baseline
 from trainer_client.cache import Latents, TextEmbeddings, cache_latents, cache_text, default_folder
 from trainer_client.check import examine, truncation
-from trainer_client.clock import duration
+from trainer_client.compare.bootstrap import LEAST
 from trainer_client.dataset import Row, Snapshot
 from trainer_client.device import choose_device
 from trainer_client.draws import TrainingSet
 from trainer_client.evaluate import Measures, choose_measures
-from trainer_client.families import base_digest, load_family
 from trainer_client.pace import SHORT_BUDGET_SECONDS
 from trainer_client.prompts import default_prompts, read_prompts
 from trainer_client.schedule import Plan, warmup_steps
@@ -73,13 +73,14 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
     snapshot = Snapshot.open(config.snapshot, verify=True, progress=progress)
     track = snapshot.track(config.captions)
     _refuse_missing_captions(snapshot, track)
+    _refuse_blind_patience(config, choose_measures(snapshot, track, config.eval_images))
     prompts = read_prompts(config.prompts, snapshot) if config.prompts else default_prompts(snapshot)
     plan = Plan(len(snapshot.rows("train")), config.batch_size * config.accumulation, config.epochs)
     config = _filled_in(config, track, plan)
     if before is not None and _is_complete(before, config, snapshot, prompts):
         return before
     progress("loading the model", 0, 1)
-    family = load_family(
+    family = start.load(
         config.base, *choose_device(config.device, config.precision), config.revision, config.resolution
     )
     progress("loading the model", 1, 1)
@@ -112,7 +113,7 @@ def _is_complete(before: RunReport, config: TrainConfig, snapshot: Snapshot, pro
         return False
     values = config.model_dump(mode="json")
     values |= {name: before.config.get(name) for name in ("precision", "resolution") if values[name] in ("auto", None)}
-    digest = base_digest(config.base, config.revision)
+    digest = start.digest(config.base, config.revision)
     return not record.differences(before, record.decisive(values, snapshot.manifest.identity, digest, prompts))
 
 
@@ -123,6 +124,16 @@ def _refuse_missing_captions(snapshot: Snapshot, track: str) -> None:
         raise BadOption(
             f"{snapshot.folder}: {len(without)} of {len(rows)} training images have no caption in `{track}`"
             f" ({without[0].path.name} is one). Export a snapshot of the images that every track has."
+        )
+
+
+def _refuse_blind_patience(config: TrainConfig, measures: Measures) -> None:
+    seen = len(measures.held_out) if measures.own_track in measures.tracks else 0
+    if config.patience is not None and seen < LEAST:
+        raise BadOption(
+            f"--patience {config.patience}: judged by held-out images with captions in `{measures.own_track}`, of which"
+            f" {seen} are measured; {LEAST} are the least. Export the snapshot with --holdout, raise --eval-images, or"
+            " leave --patience out."
         )
 
 
@@ -142,6 +153,7 @@ def _report(
         snapshot=record.snapshot_ref(snapshot),
         captions=config.captions or "",
         base=record.base_ref(family),
+        lineage=lineage.of_family(family),
         config=values,
         config_digest=record.config_digest(facts),
         environment=record.environment(family),

@@ -23,8 +23,8 @@ from schemas.document import FileRef
 from schemas.errors import AlreadyExists, BadDocument, BadOption, NotFound
 from schemas.progress import Progress, silent
 from schemas.run import Checkpoint, Grid, RunReport
+from trainer_client import start
 from trainer_client.device import choose_device
-from trainer_client.families import load_family
 from trainer_client.randomness import key, normal
 from trainer_client.sheet import contact_sheet
 
@@ -140,12 +140,14 @@ def sample(
     batch_size: int = BATCH_SIZE,
     device: str = "auto",
     precision: str = "auto",
+    base: str | None = None,
     progress: Progress = silent,
 ) -> SampleResult:
     """Draws prompts and seeds with a run's checkpoint: a PNG each and a labelled sheet.
 
     What isn't given is the run's: its last checkpoint, its prompts, seeds, steps, guidance scale. The folder's default
-    name is a function of what is asked, so that asking again overwrites the same pictures and nothing else.
+    name is a function of what is asked, so that asking again overwrites the same pictures and nothing else. `base` says
+    where the base of a checkpoint that holds an adapter is now.
     Raises NotFound (no run, no such checkpoint), AlreadyExists (`out` holds other things), BadOption.
     """
     report = read_run(run_folder)
@@ -158,7 +160,8 @@ def sample(
     if guidance_scale is None:
         guidance_scale = float(report.config.get("guidance_scale", GUIDANCE_SCALE))
     folder = run_folder / checkpoint.folder
-    family = load_family(str(folder), *choose_device(device, precision), resolution_px=report.config.get("resolution"))
+    resolution_px = report.config.get("resolution")
+    family = start.load(str(folder), *choose_device(device, precision), resolution_px=resolution_px, under=base)
     tiles_PSHWC = draw_tiles(family, prompts, seeds, steps, guidance_scale, batch_size, progress)
     request = sha256_json([prompts, [str(seed) for seed in seeds], steps, str(guidance_scale)])[:8]
     out = out or run_folder / "samples" / f"epoch-{checkpoint.epoch:03d}-{request}"

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from schemas.document import now
+from schemas.edge import duration
 from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
 from schemas.run import Checkpoint, EpochRecord, RunReport
-from trainer_client import record
+from trainer_client import lineage, record
 from trainer_client.assess import draw, evaluate, write_references
 from trainer_client.checkpoint import NotSaved, save_checkpoint
-from trainer_client.clock import Clock, Ledger, duration
+from trainer_client.clock import Clock, Ledger
 from trainer_client.draws import epoch_steps
 from trainer_client.interrupt import StopRequest
 from trainer_client.learner import Learner
@@ -30,6 +31,7 @@ from trainer_client.pace import NotEnoughMemory
 from trainer_client.preparation import Prepared, encode, prepare
 from trainer_client.schedule import learning_rate
 from trainer_client.state import Position, load_state, only_trainer, remove_state, save_state
+from trainer_client.stopping import judge, out_of_patience
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -122,18 +124,22 @@ class Run:
     def _train(self) -> None:
         to_save = set(self.config.checkpoint_epochs())
         for epoch in range(self.position.epochs_done, self.config.epochs + 1):
+            if epoch > self.position.epochs_done and out_of_patience(self.report, self.config.patience):
+                return
             if epoch > self.position.epochs_done:
                 self._train_epoch(epoch)
             if epoch in to_save and all(checkpoint.epoch != epoch for checkpoint in self.report.checkpoints):
                 self._checkpoint(epoch)
 
     def _write(self, status: Literal["running", "interrupted", "complete"]) -> None:
+        stopped_early = status == "complete" and self.position.epochs_done < self.config.epochs
         self.prepared.report = self.report.model_copy(
             update={
                 "status": status,
                 "updated_at": now(),
                 "epochs": self.position.epochs,
                 "cost": self.ledger.cost(),
+                "stopping": judge(self.report, stopped_early),
             }
         )
         self.report.write(self.folder / record.FILE)
@@ -257,10 +263,12 @@ class Run:
 
     def _save_model(self, epoch: int) -> str:
         """Saves the checkpoint's folder; returns its name in the run's folder."""
-        lineage = {
+        facts = {
             "run": self.report.name,
             "snapshot": self.report.snapshot.identity,
             "captions": self.report.captions,
+            "images": str(self.report.snapshot.train_images),
+            "method": self.config.method,
             "base": self.report.base.digest,
             "base_name": self.report.base.name,
             "epoch": str(epoch),
@@ -268,6 +276,12 @@ class Run:
         }
         epochs = self.config.checkpoint_epochs()
         self.watched("saving", epochs.index(epoch), len(epochs), f"epoch {epoch}")
-        folder = save_checkpoint(self.prepared.method, self.folder, epoch, self.config.save_dtype, lineage)
+        folder = save_checkpoint(
+            self.prepared.method,
+            self.folder,
+            epoch,
+            self.config.save_dtype,
+            lineage.metadata(self.report.lineage, **facts),
+        )
         self.watched("saving", epochs.index(epoch) + 1, len(epochs), f"epoch {epoch}")
         return folder.relative_to(self.folder).as_posix()

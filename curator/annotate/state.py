@@ -24,6 +24,7 @@ class LocalServer(BaseModel):
     owner: str = Field(description="The owner's login, an address that receives no mail.")
     password: str
     token: str = Field(description="Legacy API token of the owner.")
+    database: str | None = Field(default=None, description="postgresql:// URL with its password; None is SQLite.")
 
 
 def state_folder(catalog_path: Path) -> Path:

@@ -2,22 +2,32 @@
 
 An image is captioned when it has no caption in the set, or when what made its caption is no longer so: other options, a
 higher version of the strategy, another model, or other inputs of that very image. A person's caption is never replaced
-by a strategy. Rows are added batch by batch, each in one transaction: interrupted, the same command goes on from there.
+by a strategy. Rows are added batch by batch, each in one transaction: interrupted or killed, the same command goes on
+from there, and loses at most the batch in hand. An image that fails is a row with its reason, tried again next time.
+
+    plan.py     looks: what is there, what is to be done, and why (because.py)
+    make.py     makes captions, by an expression or by a machine
+    keep.py     keeps each batch
+    dry_run.py  makes a few and keeps none, on a page to look at (contact_sheet.py)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from curator.caption.because import INPUTS
 from curator.caption.keep import Keeper, current_examples
 from curator.caption.make import by_expression, by_machine
 from curator.caption.plan import Only, Plan, Request, check_set_name
 from curator.caption.plan import plan as planned
 from curator.caption.result import CaptionResult, Effort, Example
-from schemas.progress import Progress, silent
+from curator.machines import MachineFailed
+from schemas.progress import Notice, Progress, silent, unheard
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from curator.catalog import Catalog
 
 __all__ = ["CaptionResult", "Effort", "Example", "Only", "caption", "check_set_name"]
@@ -34,28 +44,59 @@ def caption(
     person: str | None = None,
     only: Only = "changed",
     where: str | None = None,
+    limit: int | None = None,
     progress: Progress = silent,
+    notice: Notice = unheard,
 ) -> CaptionResult:
     """Captions the images of `dataset` into `set_name` by the strategy of that name.
 
     `options` as a mapping or `key=value` pairs; `by` makes imported captions a person's; `person` is who runs it;
-    `where` is an expression (curator.where) for the images to consider, which may name `caption.<set_name>` too.
+    `where` is an expression (curator.where) for the images to consider, which may name `caption.<set_name>` too;
+    `limit` leaves all but the first so many of those to do for the next run. `notice` hears before anything is redone
+    how many captions were made otherwise.
     Raises NotFound (dataset, strategy), BadOption (set name, option, field, expression), MachineFailed.
     """
-    plan = planned(catalog, Request(dataset, strategy, set_name, options, by, person, only, where))
+    plan = planned(catalog, Request(dataset, strategy, set_name, options, by, person, only, where, limit))
+    tell_what_is_redone(plan.result, only, notice)
     keeper = Keeper(catalog, plan)
-    for made in _batches(plan, progress):
-        keeper.keep(made)
-        progress("captioning", keeper.kept, keeper.images.height)
+    try:
+        for made in _batches(plan, progress, notice):
+            keeper.keep(made)
+            progress("captioning", keeper.kept, keeper.images.height, _detail(plan.result, keeper))
+    except MachineFailed as error:
+        kept = f"{keeper.kept - keeper.failed:,} of {keeper.images.height:,} captions are made and kept"
+        raise MachineFailed(f"{str(error).rstrip('.')}. {kept}; the same command goes on from there.") from error
     plan.result.examples = plan.result.examples or current_examples(catalog, plan.images, plan.result)
     return plan.result
 
 
-def _batches(plan: Plan, progress: Progress) -> Any:
+def tell_what_is_redone(result: CaptionResult, only: Only, notice: Notice) -> None:
+    """A line for each thing but inputs that the set's captions have against them."""
+    for reason, count in result.made_otherwise.items():
+        if reason != INPUTS:
+            what = "1 image was" if count == 1 else f"{count:,} images were"
+            then = "left as they are (--only missing)" if only == "missing" else "captioned again"
+            notice(f"{what} captioned with {reason}: {then}.")
+
+
+def _batches(plan: Plan, progress: Progress, notice: Notice) -> Iterator[pl.DataFrame]:
     """Frames (text, reason, failed), in the order of the images to do."""
+    inputs = plan.inputs_to_do
     if plan.captioner.machine is None:
-        return by_expression(plan.captioner, plan.options, plan.inputs_to_do)
+        return by_expression(plan.captioner, plan.options, inputs)
     plan.result.effort = Effort()
-    return by_machine(
-        plan.captioner, plan.options, plan.inputs_to_do, plan.result.effort, progress, plan.result.warnings.append
-    )
+
+    def heard(text: str) -> None:
+        plan.result.warnings.append(text)
+        notice(text)
+
+    return by_machine(plan.captioner, plan.options, inputs, plan.result.effort, progress, heard)
+
+
+def _detail(result: CaptionResult, keeper: Keeper) -> str:
+    """What stands beside the bar."""
+    if result.effort is None:
+        return ""
+    failed = f", {keeper.failed:,} failed" if keeper.failed else ""
+    cost = f", ${result.effort.cost_usd:,.2f}" if result.effort.cost_usd else ""
+    return f"{result.effort.images_per_second:,.1f} images/s{cost}{failed}"

@@ -23,6 +23,7 @@ class Keeper:
     def __init__(self, catalog: Catalog, plan: Plan) -> None:
         self.catalog, self.plan, self.result = catalog, plan, plan.result
         self.images = plan.images_to_do
+        self.sources = _sources(plan)
         self.kept = 0
         self._without: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
@@ -37,10 +38,11 @@ class Keeper:
         images = self.images.slice(self.kept, made.height)
         batch = images.hstack(made.with_columns(_on_one_line()))
         batch = batch.with_columns(taken_out=_taken_out(self.plan.captioner))
-        rows = _revisions(batch)
-        if rows.height:
-            self.plan.run.run_id = self.plan.run.run_id or self.catalog.reserve_caption_run()
-            self.catalog.add_captions(self.plan.run, rows)
+        rows, failures = _revisions(batch), _failures(batch)
+        if rows.height or failures.height:
+            run = self.plan.run
+            run.run_id = run.run_id or self.catalog.reserve_caption_run()
+            self.catalog.add_captions(run, rows, failures, self.sources)
         self.kept += batch.height
         self._count(batch)
 
@@ -94,6 +96,24 @@ def _revisions(batch: pl.DataFrame) -> pl.DataFrame:
     again = (pl.col("text") == pl.col("old_text")) & (pl.col("inputs_digest") == pl.col("digest"))
     rows = batch.filter((made & ~again.fill_null(False)) | pl.col("taken_out"))
     return rows.select("image_sha256", "text", "parent_id", inputs_digest="digest")
+
+
+def _failures(batch: pl.DataFrame) -> pl.DataFrame:
+    """The rows to add: each image that failed, unless it did for the same reason before, and each put right."""
+    import polars as pl
+
+    reason = pl.when("failed").then("reason")
+    rows = batch.select("image_sha256", "failed_before", reason=reason)
+    return rows.filter(pl.col("reason").ne_missing(pl.col("failed_before"))).drop("failed_before")
+
+
+def _sources(plan: Plan) -> pl.DataFrame:
+    """The sets that the run's captions are made of."""
+    import polars as pl
+
+    found = {(named.set_name, named.number, named.last_caption_id) for named in plan.sources.values()}
+    schema = {"set_name": pl.String, "number": pl.Int32, "last_caption_id": pl.Int64}
+    return pl.DataFrame(sorted(found, key=str), schema=schema, orient="row")
 
 
 def _examples(rows: pl.DataFrame, count: int) -> list[Example]:

@@ -52,17 +52,19 @@ def by_machine(
 
     if not inputs.height:
         return
+    started = time.perf_counter()
     with closing(_loaded(captioner, options, progress)) as machine:
+        effort.loading_seconds = time.perf_counter() - started
         conveyor = Conveyor(machine, notice=notice)
+        progress("captioning", 0, inputs.height)
         started = time.perf_counter()
         try:
             for batch in conveyor.run(_items(inputs)):
-                _add(effort, batch)
+                _add(effort, batch, time.perf_counter() - started)
+                effort.batch_size = conveyor.batch_size.size
                 yield _frame(batch)
-                effort.seconds = time.perf_counter() - started
         except MachineFailed as error:
             raise MachineFailed(f"{captioner.name}: {error}") from error
-        effort.batch_size = conveyor.batch_size.size
 
 
 def _loaded(captioner: Captioner, options: Any, progress: Progress) -> Machine:
@@ -89,7 +91,11 @@ def _frame(batch: Batch) -> pl.DataFrame:
     return captions(pl.Series(texts, dtype=pl.String), pl.Series(reasons, dtype=pl.String), failed)
 
 
-def _add(effort: Effort, batch: Batch) -> None:
+def _add(effort: Effort, batch: Batch, seconds: float) -> None:
+    """Counts a finished batch; `seconds` since the first picture was read."""
+    effort.pictures += len(batch.items)
+    effort.seconds = seconds
+    effort.images_per_second = effort.pictures / max(seconds, 1e-9)
     for written in batch.written:
         effort.input_tokens += written.input_tokens
         effort.output_tokens += written.output_tokens

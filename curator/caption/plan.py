@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from curator import captioners
+from curator.caption.because import because
 from curator.caption.result import CaptionResult
-from curator.captioners import Captioner
+from curator.captioners import Captioner, Model
 from curator.catalog.captions import CaptionRun
-from curator.inputs import IDENTITY, available_fields, chosen_fields, image_inputs, inputs_digests
+from curator.inputs import IDENTITY, available_fields, chosen_fields, image_inputs, inputs_digests, sources
 from curator.person import user_name
 from schemas.errors import BadOption, NotFound
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from curator.catalog import Catalog
+    from curator.reference import Reference
 
 SET_NAME = re.compile(r"[a-z0-9_-]+")
 Only = Literal["changed", "missing", "all"]
@@ -36,6 +38,7 @@ class Request:
     person: str | None = None
     only: Only = "changed"
     where: str | None = None
+    limit: int | None = None
 
 
 @dataclass
@@ -43,12 +46,13 @@ class Plan:
     """A run before it starts. `todo` says which rows of `images`, and of `inputs` beside it, are to be captioned.
 
     `images` has image_sha256, file_name, digest (of its inputs) and of the current revision in the set: inputs_digest,
-    run_id, strategy, by_person, person, old_text, parent_id.
+    run_id, strategy, by_person, person, old_text, parent_id; and of the last try, if that failed, why: failed_before.
     """
 
     captioner: Captioner
     options: Any
     run: CaptionRun
+    sources: Mapping[str, Reference]
     images: pl.DataFrame
     inputs: pl.DataFrame
     todo: pl.Series
@@ -71,8 +75,9 @@ def plan(catalog: Catalog, asked: Request) -> Plan:
     options = captioners.parse_options(captioner, asked.options)
     _check(catalog, captioner, asked)
     in_metadata = catalog.metadata_fields(asked.dataset)
-    fields = chosen_fields(captioner, options, available_fields(in_metadata))
-    images, inputs = image_inputs(catalog, asked.dataset, fields, in_metadata)
+    fields = chosen_fields(captioner, options, available_fields(in_metadata, _other_sets(catalog, asked)))
+    captions = sources(catalog, asked.dataset, asked.set_name, fields, in_metadata)
+    images, inputs = image_inputs(catalog, asked.dataset, fields, in_metadata, captions)
     result = CaptionResult(
         dataset=asked.dataset,
         set_name=asked.set_name,
@@ -90,10 +95,12 @@ def plan(catalog: Catalog, asked: Request) -> Plan:
         chosen = images["image_sha256"].is_in(images_where(catalog, asked.dataset, asked.where).implode())
         images, inputs = images.filter(chosen), inputs.filter(chosen)
         result.not_chosen = result.images - images.height
-    images = images.with_columns(inputs_digests(captioner, options, asked.by, inputs.drop(IDENTITY)))
+    model = captioner.model(options)
+    images = images.with_columns(inputs_digests(captioner, options, model, asked.by, inputs.drop(IDENTITY)))
     images = _with_current(catalog, images, result)
-    todo = ~_left_alone(images, captioner, asked, result)
-    return Plan(captioner, options, _run(captioner, options, asked), images, inputs, todo, result)
+    run = _run(captioner, options, model, asked)
+    todo = _limited(~_left_alone(catalog, images, captioner, run, asked, result), asked.limit, result)
+    return Plan(captioner, options, run, captions, images, inputs, todo, result)
 
 
 def check_set_name(name: str) -> None:
@@ -114,9 +121,13 @@ def _check(catalog: Catalog, captioner: Captioner, asked: Request) -> None:
         raise BadOption(f"--by {asked.by}: captions made by `{captioner.name}` aren't a person's. Leave --by out.")
 
 
-def _run(captioner: Captioner, options: Any, asked: Request) -> CaptionRun:
+def _other_sets(catalog: Catalog, asked: Request) -> list[str]:
+    rows = catalog.caption_sets().select("dataset", "set_name").iter_rows()
+    return [name for dataset, name in rows if dataset == asked.dataset and name != asked.set_name]
+
+
+def _run(captioner: Captioner, options: Any, model: Model | None, asked: Request) -> CaptionRun:
     """The run's provenance; its id is reserved with its first rows."""
-    model = captioner.model(options)
     return CaptionRun(
         run_id=0,
         dataset=asked.dataset,
@@ -132,14 +143,24 @@ def _run(captioner: Captioner, options: Any, asked: Request) -> CaptionRun:
 
 
 def _with_current(catalog: Catalog, images: pl.DataFrame, result: CaptionResult) -> pl.DataFrame:
-    """The images with the last revision each has in the set."""
-    current = catalog.current_captions(result.dataset, result.set_name).select(
-        "image_sha256", "inputs_digest", "strategy", "by_person", "person", old_text="text", parent_id="caption_id"
+    """The images with the last revision each has in the set, and why the last try failed."""
+    current = catalog.current_captions(result.dataset, result.set_name).rename(
+        {"text": "old_text", "caption_id": "parent_id"}
     )
-    return images.join(current, on="image_sha256", how="left", maintain_order="left")
+    failures = catalog.standing_failures(result.dataset, result.set_name).select("image_sha256", failed_before="reason")
+    for more in (current, failures):
+        images = images.join(more, on="image_sha256", how="left", maintain_order="left")
+    return images
 
 
-def _left_alone(images: pl.DataFrame, captioner: Captioner, asked: Request, result: CaptionResult) -> pl.Series:
+def _left_alone(
+    catalog: Catalog,
+    images: pl.DataFrame,
+    captioner: Captioner,
+    run: CaptionRun,
+    asked: Request,
+    result: CaptionResult,
+) -> pl.Series:
     """Which images aren't captioned now; counts them in `result`."""
     import polars as pl
 
@@ -149,6 +170,10 @@ def _left_alone(images: pl.DataFrame, captioner: Captioner, asked: Request, resu
     kept = (has & pl.col("by_person") & ~own).fill_null(False)
     same = (has & ~kept & (pl.col("inputs_digest") == pl.col("digest"))).fill_null(False)
     states = images.select(kept=kept, same=same, other=has & ~kept & ~same)
+    outdated = images.filter(states["other"])
+    if outdated.height:
+        runs = catalog.runs_of_set(asked.dataset, asked.set_name)
+        result.made_otherwise = because(captioner, run, outdated, runs)
     result.kept_by_person = int(states["kept"].sum())
     leave = states["kept"]
     if asked.only != "all":
@@ -158,3 +183,12 @@ def _left_alone(images: pl.DataFrame, captioner: Captioner, asked: Request, resu
         result.outdated = int(states["other"].sum())
         leave = leave | states["other"]
     return leave
+
+
+def _limited(todo: pl.Series, limit: int | None, result: CaptionResult) -> pl.Series:
+    """The first `limit` of those to do; the others are counted."""
+    if limit is None:
+        return todo
+    reached = todo & (todo.cum_sum() <= limit)
+    result.not_reached = int(todo.sum()) - int(reached.sum())
+    return reached

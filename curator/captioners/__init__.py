@@ -29,6 +29,9 @@ and where it needs them:
     def model(options) -> Model | None      # the model and its exact revision: recorded, and part of the digest
     def warnings(options) -> list[str]      # what a person should hear before the captions are made
 
+A field is one of the images' metadata, one that every image has (`file_name`, `file_stem`, `folder`, `format`,
+`width_px`, `height_px`), or the image's caption in another set: `caption.SET` as it is now, `caption.SET@n` a version.
+
 `batch` has the columns `image_sha256`, `image_path` (where the picture can be opened) and those that `fields` named.
 Metadata columns are text, or lists of text where any image's metadata has a list there; null where an image has none.
 A caption may depend on nothing but its own row: not on its neighbours, nor on the order, nor on the batch size.

@@ -1,4 +1,4 @@
-"""What the catalog knows of Label Studio: projects, tasks, annotations; a method each query of queries/annotations.sql."""
+"""What the catalog knows of Label Studio: projects, tasks, annotations; one method a query: queries/annotations.sql."""
 
 from __future__ import annotations
 
@@ -78,6 +78,10 @@ class Annotations(Connection):
         """
         return self._read("annotations_of_tasks", rows, project_key=project_key)
 
+    def annotated_tasks(self, project_key: str) -> dict[int, int]:
+        """How many annotations each task has that ever had one, without skipped and deleted ones, gone tasks aside."""
+        return dict(self._read("annotated_tasks", project_key=project_key).iter_rows())
+
     def annotations_of_images(self, dataset: str, target_set: str, rows: pl.DataFrame) -> pl.DataFrame:
         """How each annotation of some images (`rows`: image_sha256) stands, in every project of the set.
 
@@ -138,9 +142,13 @@ class Annotations(Connection):
         """How many annotations of a project stand how: outcome, verdict, origin, annotations, images."""
         return self._read("annotation_counts", project_key=project_key).to_dicts()
 
-    def answered_images(self, dataset: str, target_set: str) -> pl.DataFrame:
-        """The images that an annotation speaks for in a set: image_sha256, verdict."""
-        return self._read("answered_images", dataset=dataset, target_set=target_set)
+    def answered_images(self, dataset: str, target_set: str, title: str) -> pl.DataFrame:
+        """The images that an annotation of projects of a title speaks for in a set: image_sha256, verdict."""
+        return self._read("answered_images", dataset=dataset, target_set=target_set, title=title)
+
+    def emptied_tasks(self, project_key: str) -> list[int]:
+        """The tasks with an annotation whose caption was emptied."""
+        return self._read("emptied_tasks", project_key=project_key)["task_id"].to_list()
 
     def rejected_images(self, dataset: str) -> list[str]:
         """The images of a dataset that a person rejected, in any set, as it stands."""

@@ -105,10 +105,39 @@ class Captions(Connection):
         """An id for a new caption run, never given out twice."""
         return int(self._read("reserve_caption_run")["run_id"][0])
 
-    def add_captions(self, run: CaptionRun, rows: pl.DataFrame) -> None:
-        """Adds revisions of one run. Columns: image_sha256, text, inputs_digest, parent_id."""
+    def add_captions(
+        self,
+        run: CaptionRun,
+        rows: pl.DataFrame,
+        failures: pl.DataFrame | None = None,
+        sources: pl.DataFrame | None = None,
+    ) -> None:
+        """Adds revisions of one run, and what it failed at, in one transaction.
+
+        Columns: image_sha256, text, inputs_digest, parent_id; of `failures`: image_sha256, reason (null: put right); of
+        `sources`, the sets that all captions of the run are made of: set_name, number, last_caption_id.
+        """
+        import polars as pl
+
+        nothing = pl.DataFrame(schema={"image_sha256": pl.String, "reason": pl.String})
+        none = pl.DataFrame(schema={"set_name": pl.String, "number": pl.Int32, "last_caption_id": pl.Int64})
+        frames = {
+            "failures": nothing if failures is None else failures,
+            "sources": none if sources is None else sources,
+        }
         options = json.dumps(run.options, ensure_ascii=False)
-        self._write("add_captions", rows=rows, **run.model_dump() | {"options": options})
+        self._write("add_captions", rows=rows, frames=frames, **run.model_dump() | {"options": options})
+
+    def standing_failures(self, dataset: str | None = None, set_name: str | None = None) -> pl.DataFrame:
+        """The images of a set (None: of all) that a strategy couldn't caption the last time, by reason.
+
+        Columns: dataset, set_name, image_sha256, file_name, reason, strategy, failed_at.
+        """
+        return self._read("standing_failures", dataset=dataset, set_name=set_name)
+
+    def runs_of_set(self, dataset: str, set_name: str) -> pl.DataFrame:
+        """The caption runs of a set. Columns: run_id, strategy, strategy_version, options, model, model_revision."""
+        return self._read("runs_of_set", dataset=dataset, set_name=set_name)
 
     def restore_captions(
         self, dataset: str, set_name: str, restored_from: str, restored_by: str, rows: pl.DataFrame

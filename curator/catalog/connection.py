@@ -8,9 +8,12 @@ by row.
 from __future__ import annotations
 
 import re
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from curator.catalog.queries import Query, load_queries
@@ -74,6 +77,28 @@ def disk_errors(path: Path) -> Iterator[None]:
             f"{path}: the catalog can't be read or written. {reason}. Look at the disk, the rights on its folder and "
             "the memory, then try again; this step left nothing half-written."
         ) from bad
+    except (RuntimeError, duckdb.Error) as error:
+        # What becomes of a Ctrl-C that DuckDB hears of first.
+        if any(word in str(error) for word in ("Query interrupted", "INTERRUPT", "KeyboardInterrupt")):
+            raise KeyboardInterrupt from error
+        raise
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ctrl-C waits until this is over. Only the main thread ever hears of it."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    heard: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: heard.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        before(*heard[0])
 
 
 class Connection:
@@ -116,9 +141,9 @@ class Connection:
         _check_parameters(query, parameters)
         cursor = self._connection.cursor()
         try:
-            if rows is not None:
-                cursor.register("rows", rows)
             with disk_errors(self.path):
+                if rows is not None:
+                    cursor.register("rows", rows)
                 answer = pl.from_arrow(cursor.sql(query.sql, params=parameters).to_arrow_table())
         finally:
             cursor.close()
@@ -135,14 +160,14 @@ class Connection:
         """Runs the named query, one or more statements, as one transaction: all of it or nothing.
 
         `rows`, and each of `frames` by its name, can be read in it as tables. A collision with another thread is
-        retried.
+        retried, and a Ctrl-C waits until it is done.
         """
         import duckdb
 
         query = self._queries[name]
         _check_parameters(query, parameters)
         tables = dict(frames or {}) | ({} if rows is None else {"rows": rows})
-        with disk_errors(self.path):
+        with undisturbed(), disk_errors(self.path):
             for attempt in range(1, ATTEMPTS_AT_A_COLLISION + 1):
                 try:
                     self._transaction(query, tables, parameters)

@@ -39,7 +39,7 @@ class SnapshotResult(BaseModel):
     train: int
     held_out: int
     tracks: list[Track]
-    left_out: dict[str, int] = Field(description="Images by reason: file-gone, where, missing-caption.")
+    left_out: dict[str, int] = Field(description="Images by reason: file-gone, rejected, where, missing-caption.")
     without_caption: dict[str, int] = Field(description="Images that --where holds for and a track has no caption of.")
     licenses: dict[str, int]
     placed: dict[str, int] = Field(description="Image files by how they came: copied, reflinked, linked.")
@@ -57,6 +57,7 @@ def snapshot(
     link: bool = False,
     person: str = "",
     progress: Progress = silent,
+    keep_rejected: bool = False,
 ) -> SnapshotResult:
     """Exports `references` (`set@n`, one caption track each; the first becomes `text`) to the folder `out`.
 
@@ -66,7 +67,8 @@ def snapshot(
     holdout = holdout or Holdout()
     progress("choosing images", 0, None)
     dataset, sources = tracks_of(catalog, references)
-    contents = contents_of(dataset, sources, select(catalog, dataset, sources, where, holdout, keep_missing))
+    samples = select(catalog, dataset, sources, where, holdout, keep_missing, keep_rejected)
+    contents = contents_of(dataset, sources, samples)
     if is_already_at(contents, out):
         _store_split(catalog, contents)
         return _result(contents, out, unchanged=True, placed={})

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 EXTENSIONS = {"jpeg": "jpg"}  # of a format; else its own name
 
-LEFT_OUT = {"file-gone": "without a file", "where": "left out by --where", "missing-caption": "without every caption"}
+LEFT_OUT = {
+    "file-gone": "without a file",
+    "rejected": "rejected by a person",
+    "where": "left out by --where",
+    "missing-caption": "without every caption",
+}
 
 
 class NothingToExport(AmatlError):
@@ -65,8 +70,11 @@ def select(
     condition: str | None,
     holdout: Holdout,
     keep_missing: bool,
+    keep_rejected: bool = False,
 ) -> Samples:
     """Picks the images, then places their near-duplicate groups. Nothing is stored yet.
+
+    Images that a person rejected (in Label Studio) are left out, unless `keep_rejected`.
 
     Raises BadExpression, CannotHoldOut, NothingToExport.
     """
@@ -84,6 +92,10 @@ def select(
     known = set(images["image_sha256"])
     gone = {sha256 for track in tracks for sha256 in track.captions["image_sha256"]} - known
     _count(left_out, "file-gone", len(gone))
+    if not keep_rejected:
+        kept = table.filter(~pl.col("sha256").is_in(catalog.rejected_images(dataset)))
+        _count(left_out, "rejected", len(table) - len(kept))
+        table = kept
     if chosen:
         kept = table.filter(where.matches(chosen, table))
         _count(left_out, "where", len(table) - len(kept))
@@ -128,5 +140,6 @@ def _nothing(dataset: str, left_out: dict[str, int], without: dict[str, int], ke
     reasons = ", ".join(f"{images} {LEFT_OUT[reason]}" for reason, images in left_out.items()) or "it has no images"
     bare = [name for name, images in without.items() if images]
     advice = f" Without a caption: {', '.join(f'{without[name]} in {name}' for name in bare)}." if bare else ""
-    hint = " Caption them, or add --keep-missing." if "missing-caption" in left_out and not keep_missing else ""
+    hint = " To have rejected images in it, add --keep-rejected." if "rejected" in left_out else ""
+    hint += " Caption them, or add --keep-missing." if "missing-caption" in left_out and not keep_missing else ""
     return f"{dataset}: no image is left for the snapshot ({reasons}).{advice}{hint}"

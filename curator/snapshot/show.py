@@ -10,6 +10,7 @@ from curator.snapshot import SnapshotResult
 
 REASONS = {
     "file-gone": "every file is gone",
+    "rejected": "a person rejected them; --keep-rejected has them in it",
     "where": "--where doesn't hold",
     "missing-caption": "not captioned in every version",
 }

@@ -9,15 +9,18 @@ from typing import Any
 import pytest
 
 from curator.caption import CaptionResult, caption
+from curator.captioners import Model
 from curator.catalog import Catalog
 from curator.machines import CannotCaption, MachineFailed, Written
 from tests.curator.fill import add_images, sha
+from tests.curator.lab import empty_catalog
 from tests.curator.machines.fake import Robot, install
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    with Catalog.create(tmp_path / "lab.duckdb") as opened:
+    (tmp_path / "lab.duckdb").write_bytes(empty_catalog())
+    with Catalog(tmp_path / "lab.duckdb") as opened:
         add_images(opened, "zoo", [{"name": f"animal {number}"} for number in range(6)])
         yield opened
 
@@ -78,10 +81,68 @@ def test_what_it_took_is_summed(catalog: Catalog, robot: Robot) -> None:
 
 def test_a_machine_that_fails_keeps_the_finished_batches(catalog: Catalog, robot: Robot) -> None:
     robot.answers["0003.png"] = [RuntimeError("CUDA error: launch failure"), "a fox"]
-    with pytest.raises(MachineFailed, match=r"^robot: RuntimeError: CUDA error: launch failure"):
+    with pytest.raises(
+        MachineFailed, match=r"^robot: RuntimeError: CUDA error: launch failure. 2 of 6 captions are made and kept;"
+    ):
         run(catalog)
     assert texts(catalog)[:3] == ["a 0000.png", "a 0001.png", None]
     assert (run(catalog).new, robot.closed) == (4, 2)
+
+
+def test_a_changed_option_is_told_before_anything_is_redone(catalog: Catalog, robot: Robot) -> None:
+    said: list[str] = []
+    run(catalog, {"prompt": "Hm?"})
+    add_images(catalog, "zoo", [{}], first=6)
+    robot.answers["0000.png"] = [RuntimeError("dead")]
+    with pytest.raises(MachineFailed):
+        run(catalog, {"prompt": "Name the animal."}, notice=said.append)
+    assert said == ["6 images were captioned with other options (prompt=Hm?): captioned again."]
+    result = run(catalog, {"prompt": "Name the animal."}, only="missing", notice=said.append)
+    assert said[1:] == ["6 images were captioned with other options (prompt=Hm?): left as they are (--only missing)."]
+    assert (result.outdated, result.new) == (6, 1)
+
+
+def test_other_strategies_versions_and_models_are_named(
+    catalog: Catalog, robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caption(catalog, "zoo", "fixed", "seen", {"text": "x"})
+    assert run(catalog).made_otherwise == {"another strategy (fixed)": 6}
+    install(monkeypatch, robot, VERSION=2)
+    assert run(catalog).made_otherwise == {"another version of the strategy (1, now 2)": 6}
+    install(monkeypatch, robot, VERSION=2, model=lambda options: Model(name="acme/robot", revision="r2"))
+    assert run(catalog).made_otherwise == {"another model (acme/robot at r1)": 6}
+    install(monkeypatch, robot, VERSION=2, fields=lambda options, available: ["name"])
+    assert run(catalog).made_otherwise == {"another model (acme/robot at r2)": 6}
+    assert run(catalog).made_otherwise == {}
+    add_images(catalog, "zoo", [{"name": "fox"}])
+    assert run(catalog).made_otherwise == {"other inputs": 1}
+
+
+def test_a_limit_leaves_the_rest_for_the_next_run(catalog: Catalog, robot: Robot) -> None:
+    result = run(catalog, limit=4)
+    assert (result.new, result.not_reached) == (4, 2)
+    result = run(catalog, limit=4)
+    assert (result.new, result.unchanged, result.not_reached) == (2, 4, 0)
+
+
+def test_failures_stand_in_the_catalog_until_they_are_put_right(catalog: Catalog, robot: Robot) -> None:
+    def standing() -> list[tuple[str, str]]:
+        return catalog.standing_failures("zoo").select("file_name", "reason").rows()
+
+    robot.answers["0001.png"] = [Written(None, "refused"), Written(None, "refused"), Written(None, "timed out"), "owl"]
+    robot.answers["0004.png"] = [Written(None, "refused")]
+    run(catalog)
+    assert standing() == [("0001.png", "refused"), ("0004.png", "refused")]
+    assert catalog.standing_failures("zoo", "other").is_empty()
+    first = catalog.standing_failures("zoo")["failed_at"].to_list()
+    run(catalog)
+    assert catalog.standing_failures("zoo")["failed_at"].to_list() == first  # no row for the same again
+    run(catalog)
+    assert standing() == [("0004.png", "refused"), ("0001.png", "timed out")]
+    run(catalog)
+    assert standing() == [("0004.png", "refused")]
+    caption(catalog, "zoo", "fixed", "seen", {"text": "by hand"}, where="file_name = '0004.png'")
+    assert standing() == []
 
 
 def test_another_prompt_redoes_all_and_another_pace_nothing(catalog: Catalog, robot: Robot) -> None:

@@ -56,13 +56,22 @@ def test_no_fixture_is_missing() -> None:
     assert {path.relative_to(FIXTURES).as_posix() for path in FIXTURES.rglob("*.json")} == set(DIGESTS)
 
 
+def as_written(read: Any, document: Any) -> Any:
+    """What was read, without the fields that came later (and without a sample's tracks, whose names are data)."""
+    if isinstance(read, dict):
+        return {name: as_written(read[name], document[name]) for name in document if name in read}
+    if isinstance(read, list):
+        return [as_written(*entries) for entries in zip(read, document, strict=True)]
+    return read
+
+
 @pytest.mark.parametrize("path", DIGESTS)
 def test_an_old_document_is_read_today(path: str) -> None:
     name = Path(path).stem
     document = json.loads((FIXTURES / path).read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator(json.loads(json_schema(name))).validate(document)
     read = DOCUMENTS[name].model_validate(document).model_dump(mode="json")
-    assert {field: read[field] for field in document if not field.startswith("text_")}.items() <= document.items()
+    assert as_written(read, document) == {field: document[field] for field in document if field[:5] != "text_"}
 
 
 @pytest.mark.parametrize("path", DIGESTS)

@@ -108,7 +108,7 @@ def test_other_settings_never_meet(
     assert counted.images == 4
     with monkeypatch.context() as other:
         other.setattr(family, "image_encoder_digest", "another autoencoder")
-        other.setattr(family, "text_encoder_digest", "another text encoder")
+        other.setattr(type(family), "text_encoder_digest", "another text encoder")
         cache_latents(family, rows[:2])
         cache_text(family, ["a"])
     assert counted.images == 6

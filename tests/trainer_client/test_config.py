@@ -17,6 +17,7 @@ from trainer_client.options import config_of
 GIVEN: dict[str, Any] = {"snapshot": Path("s"), "base": "b", "out": Path("o")}
 FROZEN_FLAGS = [
     "--accumulation",
+    "--alpha",
     "--background",
     "--base",
     "--batch-size",
@@ -46,6 +47,7 @@ FROZEN_FLAGS = [
     "--precision",
     "--price-per-hour",
     "--prompts",
+    "--rank",
     "--resolution",
     "--revision",
     "--sample-batch-size",
@@ -55,6 +57,7 @@ FROZEN_FLAGS = [
     "--seed",
     "--seeds",
     "--state-every-seconds",
+    "--targets",
     "--train-text-encoder",
     "--warmup-steps",
     "--weight-decay",
@@ -68,13 +71,14 @@ def test_options_of_train_are_what_scripts_rely_on() -> None:
 
 def test_help_has_every_option_in_a_section_with_its_default() -> None:
     text = CliRunner().invoke(main, ["train", "--help"]).stdout
-    sections = ["Data and model:", "Length:", "Pictures:", "Learning:", "Measures:", "Run:", "Output:"]
+    sections = ["Data and model:", "Length:", "Pictures:", "Learning:", "LoRA:", "Measures:", "Run:", "Output:"]
     assert [line for line in text.splitlines() if line in sections] == sections
     words = " ".join(text.split())
     assert "Folder that `curator snapshot` wrote. [required]" in words
     assert "[default: 1,2,5,15,30,45,60,70,100, up to --epochs]" in words
     assert (
-        "Of AdamW. The defaults suit Stable Diffusion 1.5; full wants 1e-4 on the mini model. [default: 1e-05]" in words
+        "Of AdamW. The defaults suit Stable Diffusion 1.5; full wants 1e-4 on the mini model. "
+        "[default: 1e-05 (full), 0.0001 (lora)]" in words
     )
     assert "trainer train snapshots/all --captions template" in words
 

@@ -38,12 +38,15 @@ def test_equal_captions_are_measured_once(tmp_path: Path) -> None:
     measures = choose_measures(four_tracks(tmp_path), "template", 64)
     pairs = measures.held_out_pairs()
     assert len(set(pairs)) == len(pairs) == 6 * 4  # template, shuffled template, fixed, empty
-    losses = {pair: float(number) for number, pair in enumerate([*pairs, *measures.train_pairs()])}
-    evaluation = measures.evaluation(losses, [0.5])
+    losses = {pair: [number - 1.0, number + 1.0] for number, pair in enumerate([*pairs, *measures.train_pairs()])}
+    evaluation = measures.evaluation(losses, [0.5], [250, 750])
     assert set(evaluation.held_out) == {"template", "fixed", "empty"}
     assert len(evaluation.held_out["empty"]) == len(evaluation.held_out_shuffled["template"]) == 6
-    assert evaluation.train_subset == {"template": [losses[pair] for pair in measures.train_pairs()]}
+    assert evaluation.train_subset == {"template": [sum(losses[pair]) / 2 for pair in measures.train_pairs()]}
     assert evaluation.held_out_shuffled["template"] != evaluation.held_out["template"]
+    low, high = evaluation.held_out_by_timestep
+    assert [(one + other) / 2 for one, other in zip(low, high, strict=True)] == evaluation.held_out["template"]
+    assert [len(losses) for losses in evaluation.train_subset_by_timestep] == [6, 6]
 
 
 def test_the_cap_chooses_by_hash_and_growing_moves_little(tmp_path: Path) -> None:
@@ -78,7 +81,8 @@ def test_losses_depend_on_neither_batch_nor_company(snapshot: Path, base: Path, 
     alone = measure(family, pairs[3:5], latents, places, text, 4, 3, silent)
     for pair, loss in alone.items():
         assert loss == pytest.approx(at_once[pair], rel=1e-5)
-    assert len(set(at_once.values())) == len(pairs)
+    assert all(len(losses) == 4 for losses in at_once.values())
+    assert len(set(map(tuple, at_once.values()))) == len(pairs)
     assert measure(family, [], latents, places, text, 4, 3) == {}
 
 

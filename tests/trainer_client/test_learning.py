@@ -146,9 +146,9 @@ def test_the_average_is_swapped_in_and_out(snapshot: Path, base: Path, tmp_path:
 def test_the_text_encoder_learns_only_when_asked_to(snapshot: Path, base: Path, tmp_path: Path) -> None:
     for asked in (False, True):
         run = prepared(snapshot, base, tmp_path, train_text_encoder=asked)
-        before = [weight.detach().clone() for weight in run.family.text_encoder.parameters()]
+        before = [weight.detach().clone() for weight in run.family.text_encoders["text_encoder"].parameters()]
         learner, _ = learn(run)
-        after = list(run.family.text_encoder.parameters())
+        after = list(run.family.text_encoders["text_encoder"].parameters())
         assert any(not torch.equal(one, other) for one, other in zip(before, after, strict=True)) is asked
         assert {name.split(".")[0] for name in learner.parameters} == {"denoiser", *(["text_encoder"] if asked else [])}
         assert (run.text is None) is asked

@@ -112,9 +112,9 @@ def baseline(tmp_path: Path, digest: str = "d") -> Baseline:
 def test_the_bases_losses_are_measured_once(tmp_path: Path) -> None:
     calls: list[int] = []
 
-    def measure(pairs: list[tuple[str, str]]) -> dict[tuple[str, str], float]:
+    def measure(pairs: list[tuple[str, str]]) -> dict[tuple[str, str], list[float]]:
         calls.append(len(pairs))
-        return {pair: 0.1 * number for number, pair in enumerate(pairs)}
+        return {pair: [0.1 * number, 0.2] for number, pair in enumerate(pairs)}
 
     pairs = [("a", "one"), ("b", "two")]
     first = baseline(tmp_path).losses(pairs, 4, measure)

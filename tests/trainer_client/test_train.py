@@ -251,7 +251,7 @@ def test_a_moving_average_and_a_text_encoder_resume_too(
 def test_a_complete_run_says_so_without_loading_the_model(
     whole: Path, folder: Path, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("trainer_client.preparation.load_family")
+    monkeypatch.delattr("trainer_client.start.load")
     before = (whole / "run.json").read_bytes()
     result = train(config(folder, snapshot, base, "whole", price_per_hour=9.0, eval_batch_size=3))
     assert isinstance(result, TrainResult)

@@ -14,9 +14,10 @@ import numpy as np
 
 from schemas.comparison import ComparedRun, EpochMeasures, Estimate
 from schemas.run import Checkpoint, Cost, Evaluation
-from trainer_client.compare.bootstrap import above_zero, below_zero, change, difference, estimate
+from trainer_client.compare.bootstrap import change, difference, estimate
 from trainer_client.compare.runs import Run
 from trainer_client.compare.words import HOUR
+from trainer_client.stopping import own_losses, plateau
 
 
 def measured(run: Run, label: str, differs: dict[str, object]) -> ComparedRun:
@@ -70,28 +71,8 @@ def reliances(evaluation: Evaluation | None) -> dict[str, Estimate]:
 def paying(run: Run) -> tuple[int | None, bool, int | None]:
     """(plateau epoch, whether that is the last checkpoint, first later checkpoint clearly worse); (None, False, None)
     when there is nothing to judge by: no own track, no held-out images, fewer than two evaluated checkpoints."""
-    losses = _own_losses(run)
-    epochs = sorted(losses)
-    if len(epochs) < 2:
-        return None, False, None
-    for position, epoch in enumerate(epochs):
-        later = epochs[position + 1 :]
-        changes = {other: change(losses[other], losses[epoch]) for other in later}
-        if not any(below_zero(value) for value in changes.values()):
-            worse = next((other for other, value in changes.items() if above_zero(value)), None)
-            return epoch, not later, worse
-    raise AssertionError("the last checkpoint has no later one")
-
-
-def _own_losses(run: Run) -> dict[int, list[float]]:
-    """Held-out losses under the run's own track by epoch."""
-    own = run.own_track
-    found = ((point.epoch, point.evaluation) for point in run.report.checkpoints)
-    return {
-        epoch: evaluation.held_out[own]
-        for epoch, evaluation in found
-        if own is not None and evaluation is not None and evaluation.held_out.get(own)
-    }
+    found = plateau(own_losses(run.report)) if run.own_track is not None else None
+    return found or (None, False, None)
 
 
 def _at(run: Run, point: Checkpoint) -> EpochMeasures:

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-FAMILIES = {"StableDiffusionPipeline": "trainer_client.families.stable_diffusion"}  # _class_name -> module
+    from trainer_client.adapter import Adapter
+
+FAMILIES = {  # _class_name -> module
+    "StableDiffusionPipeline": "trainer_client.families.stable_diffusion",
+    "StableDiffusionXLPipeline": "trainer_client.families.stable_diffusion_xl",
+}
 
 
 class Family(Protocol):
@@ -32,6 +37,7 @@ class Family(Protocol):
 
     name: str  # as in the run report: "stable-diffusion"
     base: str  # folder or hub name as given
+    located: Path  # the folder it was found in
     revision: str | None
     denoiser: nn.Module
     text_encoders: dict[str, nn.Module]  # by component: "text_encoder", SDXL's also "text_encoder_2"
@@ -42,10 +48,13 @@ class Family(Protocol):
     latent_shape: tuple[int, int, int]  # (C, H, W) at resolution_px
     weights: int  # numbers in all components
     train_timesteps: int
+    prediction: str  # "epsilon" or "v_prediction"
+    adapter: Adapter | None  # what is attached to the weights on disk
+    changed: str | None  # the digest, where the weights aren't those on disk
 
     @property
     def digest(self) -> str:
-        """Hex SHA-256 over every component's weights as they are on disk, by name and content."""
+        """Hex SHA-256 over every component's weights as they are on disk, by name and content; or `changed`."""
 
     @property
     def image_encoder_digest(self) -> str:
@@ -56,7 +65,8 @@ class Family(Protocol):
         """What cached embeddings depend on, beside the token ids: the text encoder's weights and configuration."""
 
     def tokenise(self, captions: Sequence[str]) -> Tensor:
-        """int64 (B, T) on the device: begin and end marks, padded and cut to `token_limit`."""
+        """int64 (B, T) on the device: begin and end marks, padded and cut to `token_limit`. Of a family with two
+        tokenizers, the ids of both, one after the other."""
 
     def count_tokens(self, captions: Sequence[str]) -> list[int]:
         """Tokens with begin and end marks, uncut: more than `token_limit` means words are lost."""
@@ -65,7 +75,7 @@ class Family(Protocol):
         """The end of the caption that the cut takes away, "" where nothing is lost."""
 
     def encode_text(self, ids_BT: Tensor) -> Tensor:
-        """(B, T, D)."""
+        """What the denoiser is told of the captions, (B, T, D): only `predict` and `sample` know what is where."""
 
     def encode_images(self, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latents, unscaled, of float pictures in [-1, 1]."""

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +33,10 @@ from trainer_client.families.weights import (
     variant_of,
 )
 
+if TYPE_CHECKING:
+    from trainer_client.adapter import Adapter
+
 PREDICTIONS = ("epsilon", "v_prediction")
-WEIGHTS = ("unet", "vae", "text_encoder")  # The components that have weights.
 DECODED_AT_ONCE_PX = 1 << 21  # Eight pictures of 512 px: the decoder's activations are large.
 
 
@@ -42,6 +44,8 @@ class StableDiffusion:
     """`trainer_client.families.Family` for Stable Diffusion; see there what each method promises."""
 
     name = "stable-diffusion"
+    encoder_classes: ClassVar[dict[str, str]] = {"text_encoder": "CLIPTextModel"}  # component -> class
+    tokenizer_names: ClassVar[tuple[str, ...]] = ("tokenizer",)
 
     def __init__(
         self,
@@ -52,23 +56,27 @@ class StableDiffusion:
         revision: str | None,
         resolution_px: int | None,
     ) -> None:
+        import transformers
         from diffusers import AutoencoderKL, UNet2DConditionModel
-        from transformers import CLIPTextModel, CLIPTokenizer
 
         self.folder, self.base, self.revision = folder, base, revision
+        self.located = folder
+        self.adapter: Adapter | None = None
+        self.changed: str | None = None
         self.device, self.dtype = device, dtype
-        self.variants = {component: variant_of(folder, component) for component in WEIGHTS}
+        self.variants = {name: variant_of(folder, name) for name in ("unet", "vae", *self.encoder_classes)}
         self.denoiser: nn.Module = self._load(UNet2DConditionModel, "unet", torch_dtype=torch.float32)
         self.vae = self._load(AutoencoderKL, "vae", torch_dtype=torch.float32).requires_grad_(False)
-        self.text_encoder: nn.Module = self._load(CLIPTextModel, "text_encoder", dtype=torch.float32)
-        self.text_encoder.requires_grad_(False)
-        self.text_encoders = {"text_encoder": self.text_encoder}
-        refuse_no_vocabulary(folder / "tokenizer")
-        with loading(folder / "tokenizer"):
-            self.tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
-        positions = int(self.text_encoder.config.max_position_embeddings)
-        self.token_limit = min(int(self.tokenizer.model_max_length), positions)
-        self.weights = sum(p.numel() for m in (self.denoiser, self.vae, self.text_encoder) for p in m.parameters())
+        self.text_encoders: dict[str, nn.Module] = {
+            name: self._load(getattr(transformers, kind), name, dtype=torch.float32).requires_grad_(False)
+            for name, kind in self.encoder_classes.items()
+        }
+        self.tokenizers = {name: self._tokenizer(name) for name in self.tokenizer_names}
+        limits = [int(tokenizer.model_max_length) for tokenizer in self.tokenizers.values()]
+        configs: list[Any] = [encoder.config for encoder in self.text_encoders.values()]
+        self.token_limit = min(*limits, *(int(config.max_position_embeddings) for config in configs))
+        modules = (self.denoiser, self.vae, *self.text_encoders.values())
+        self.weights = sum(weight.numel() for module in modules for weight in module.parameters())
         self._set_size(resolution_px)
         self._set_schedule()
 
@@ -79,6 +87,18 @@ class StableDiffusion:
                 self.folder, subfolder=component, variant=self.variants[component], low_cpu_mem_usage=False, **dtype
             )
         return loaded.eval().to(self.device)
+
+    def _tokenizer(self, name: str) -> Any:
+        from transformers import CLIPTokenizer
+
+        refuse_no_vocabulary(self.folder / name)
+        with loading(self.folder / name):
+            return CLIPTokenizer.from_pretrained(self.folder, subfolder=name)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The one that counts tokens."""
+        return self.tokenizers["tokenizer"]
 
     def _set_size(self, resolution_px: int | None) -> None:
         unet, vae = self._config("unet"), self._config("vae")
@@ -118,19 +138,21 @@ class StableDiffusion:
 
     @cached_property
     def _digests(self) -> dict[str, str]:
-        return component_digests(self.folder)
+        return component_digests(self.folder, tuple(self.variants))
 
     @property
     def digest(self) -> str:
-        return combine(self._digests)
+        return self.changed or combine(self._digests)
 
     @cached_property
     def image_encoder_digest(self) -> str:
         return self._with_config("vae")
 
-    @cached_property
+    @property
     def text_encoder_digest(self) -> str:
-        return self._with_config("text_encoder")
+        each = {name: self._with_config(name) for name in self.encoder_classes}
+        own = combine(each) if len(each) > 1 else each["text_encoder"]
+        return combine({"text_encoder": own, "changed": self.changed}) if self.changed else own
 
     def _with_config(self, component: str) -> str:
         """Weights and those settings that change the output; names and versions (`_...`, `..._version`) don't."""
@@ -158,17 +180,18 @@ class StableDiffusion:
         return caption[spans[self.token_limit - 1][0] :]  # The place of the first lost token goes to the end mark.
 
     def encode_text(self, ids_BT: Tensor) -> Tensor:
+        encoder: Any = self.text_encoders["text_encoder"]
         mask = None
-        if getattr(self.text_encoder.config, "use_attention_mask", False):
+        if getattr(encoder.config, "use_attention_mask", False):
             ends = ids_BT == self.tokenizer.eos_token_id
             mask = (ends.cumsum(dim=1) - ends.long() == 0).long()  # up to the first end mark
         with self.autocast():
-            return self.text_encoder(ids_BT, attention_mask=mask)[0].float()  # type: ignore[no-any-return]
+            return encoder(ids_BT, attention_mask=mask)[0].float()  # type: ignore[no-any-return]
 
     # Pictures
 
     def encode_images(self, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        with self.autocast():
+        with self.picture_precision():
             posterior = self.vae.encode(pixels_BCHW.to(self.device)).latent_dist
         return posterior.mean.float(), posterior.logvar.float()
 
@@ -180,10 +203,14 @@ class StableDiffusion:
         at_once = max(1, DECODED_AT_ONCE_PX // self.resolution_px**2)
         parts = []
         for part_BCHW in torch.split(latents_BCHW / self.latent_scale, at_once):
-            with self.autocast():
+            with self.picture_precision():
                 decoded_BCHW = self.vae.decode(part_BCHW).sample.float()
             parts.append((decoded_BCHW / 2 + 0.5).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1))
         return torch.cat(parts)
+
+    def picture_precision(self) -> AbstractContextManager[Any]:
+        """The precision of the autoencoder's passes."""
+        return self.autocast()
 
     # Diffusion
 
@@ -258,11 +285,10 @@ class StableDiffusion:
         trained: Sequence[str] = ("denoiser",),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        changed = {"unet"} if "denoiser" in trained else set()
-        changed |= {"text_encoder"} if "text_encoder" in trained else set()
-        for component in ("scheduler", "tokenizer"):
+        changed = {"unet" if component == "denoiser" else component for component in trained}
+        for component in ("scheduler", *self.tokenizer_names):
             link_files(self.folder / component, folder / component, copy=True)
-        models = {"unet": self.denoiser, "vae": self.vae, "text_encoder": self.text_encoder}
+        models = {"unet": self.denoiser, "vae": self.vae, **self.text_encoders}
         for component, model in models.items():
             if unchanged_from is not None and component not in changed:
                 link_files(unchanged_from / component, folder / component)
@@ -284,6 +310,7 @@ _FILES = {
     "unet": ("diffusion_pytorch_model.safetensors", ""),
     "vae": ("diffusion_pytorch_model.safetensors", ""),
     "text_encoder": ("model.safetensors", "text_model."),
+    "text_encoder_2": ("model.safetensors", ""),  # It has kept its names.
 }
 
 
@@ -298,14 +325,14 @@ def _scheduler(kind: Any, config: Mapping[str, Any], **settings: Any) -> Any:
     return kind(**{name: value for name, value in {**config, **settings}.items() if name in known})
 
 
-def component_digests(folder: Path) -> dict[str, str]:
+def component_digests(folder: Path, components: Sequence[str]) -> dict[str, str]:
     """Every component's digest."""
-    return {component: component_digest(folder, component, variant_of(folder, component)) for component in WEIGHTS}
+    return {component: component_digest(folder, component, variant_of(folder, component)) for component in components}
 
 
 def digest(folder: Path) -> str:
     """`Family.digest` of a base, without loading it."""
-    return combine(component_digests(folder))
+    return combine(component_digests(folder, ("unet", "vae", *StableDiffusion.encoder_classes)))
 
 
 def load(
@@ -317,6 +344,18 @@ def load(
     resolution_px: int | None,
 ) -> StableDiffusion:
     """`trainer_client.families.load_family` for this family."""
+    quiet()
+    device = torch.device(device)
+    return StableDiffusion(folder, base, device, dtype or usual_dtype(device), revision, resolution_px)
+
+
+def usual_dtype(device: torch.device) -> torch.dtype:
+    """What forward passes compute in unless told."""
+    return torch.float32 if device.type == "cpu" else torch.bfloat16
+
+
+def quiet() -> None:
+    """Libraries say nothing of loading: what matters is in the errors."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
@@ -324,6 +363,3 @@ def load(
     transformers_logging.disable_progress_bar()
     diffusers_logging.set_verbosity_error()
     transformers_logging.set_verbosity_error()
-    device = torch.device(device)
-    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
-    return StableDiffusion(folder, base, device, dtype, revision, resolution_px)

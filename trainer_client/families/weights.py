@@ -131,6 +131,18 @@ def tensor_digests(path: Path) -> Iterable[tuple[str, str]]:
             yield name, digest.hexdigest()
 
 
+def header_of(path: Path) -> dict[str, str]:
+    """The text in a safetensors file's header, {} where there is none. Raises NotFound, BadDocument."""
+    try:
+        with path.open("rb") as file:
+            content = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    except FileNotFoundError as error:
+        raise NotFound(f"{path}: there is no such file.") from error
+    except (OSError, ValueError, MemoryError, OverflowError) as error:
+        raise BadDocument(f"{path}: no safetensors file. Copy it again from where it came.") from error
+    return dict(content.get("__metadata__") or {})
+
+
 def combine(digests: dict[str, str]) -> str:
     """One digest of named digests, whatever their order."""
     text = "".join(f"{name}\0{digest}\n" for name, digest in sorted(digests.items()))

@@ -4,7 +4,11 @@ To add one: a file with `DEFAULTS` and a class that has everything `Method` list
 one line in `METHODS`. These files load nothing heavy at the top: the command line reads their defaults.
 
 `DEFAULTS` are the values of options whose default depends on the method. An option that a method's `DEFAULTS` don't
-list is refused with it; None there means that the option is the method's, and off unless given.
+list is refused with it; None there means that the option is the method's, and off unless given. A function `fill_in`
+gives what follows from others of its values.
+
+Methods whose checkpoints are adapters also have `attach(family, folder, adapter)`, which puts one on its base to draw
+with it or to go on, and `bake(family)`, which makes it a part of the base for another method to start from.
 """
 
 from __future__ import annotations
@@ -19,10 +23,14 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from trainer_client.adapter import Adapter
     from trainer_client.config import TrainConfig
     from trainer_client.families import Family
 
-METHODS = {"full": "trainer_client.methods.full"}  # --method -> module
+METHODS = {  # --method -> module
+    "full": "trainer_client.methods.full",
+    "lora": "trainer_client.methods.lora",
+}
 
 
 class Method(Protocol):
@@ -46,14 +54,38 @@ class Method(Protocol):
 
 def begin(family: Family, config: TrainConfig) -> Method:
     """Sets the family up for training as `config` says. The model computes what it did before."""
+    if family.adapter is not None and family.adapter.method != config.method:
+        bake(family)
     method: Method = _module(config.method).begin(family, config)
     return method
+
+
+def bake(family: Family) -> None:
+    """Makes what is attached a part of the model. It computes what it did before; its digest is that of both."""
+    if family.adapter is not None:
+        _module(family.adapter.method).bake(family)
+        family.adapter = None
+
+
+def attach(family: Family, folder: Path, adapter: Adapter) -> None:
+    """Puts a checkpoint's adapter on the family it was trained on; the family's digest is then that of both."""
+    from trainer_client.adapter import combined
+
+    digest = family.digest
+    _module(adapter.method).attach(family, folder, adapter)
+    family.adapter, family.changed = adapter, combined(digest, adapter)
 
 
 def defaults(name: str) -> dict[str, Any]:
     """The options that depend on the method, with its values."""
     found: dict[str, Any] = _module(name).DEFAULTS
     return found
+
+
+def filled_in(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The values with what follows from them. Raises ValueError where they don't go together."""
+    found: dict[str, Any] = getattr(_module(name), "fill_in", lambda _: {})(values)
+    return values | found
 
 
 def _module(name: str) -> Any:

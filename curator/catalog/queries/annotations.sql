@@ -58,6 +58,15 @@ FROM current_annotations
 WHERE project_key = $project_key AND task_id IN (SELECT task_id FROM rows)
 ORDER BY revision_id;
 
+-- name: annotated_tasks
+-- How many annotations each task of a project has that Label Studio counts too: not skipped, and the task is there.
+SELECT a.task_id, count(*) FILTER (WHERE a.outcome NOT IN ('skipped', 'deleted')) AS annotations
+FROM current_annotations AS a
+LEFT JOIN current_tasks AS t ON t.project_key = a.project_key AND t.task_id = a.task_id
+WHERE a.project_key = $project_key AND NOT coalesce(t.gone, false)
+GROUP BY a.task_id
+ORDER BY a.task_id;
+
 -- name: annotations_of_images
 -- How each annotation of some images (rows: image_sha256) stands, in every project that refines them into a set.
 SELECT a.revision_id, a.project_key, a.task_id, a.annotation_id, a.image_sha256, a.outcome, a.verdict, a.text, a.person,
@@ -134,11 +143,20 @@ GROUP BY outcome, verdict, origin
 ORDER BY outcome, verdict, origin;
 
 -- name: answered_images
--- The images of a dataset that an annotation speaks for in a set, with its verdict.
-SELECT image_sha256, verdict
-FROM current_choices
-WHERE dataset = $dataset AND target_set = $target_set AND revision_id IS NOT NULL
-ORDER BY image_sha256;
+-- The images of a dataset that an annotation of a project of this title speaks for in a set, with its verdict.
+SELECT c.image_sha256, c.verdict
+FROM current_choices AS c
+JOIN annotation_revisions AS r ON r.revision_id = c.revision_id
+JOIN annotation_projects AS p ON p.project_key = r.project_key
+WHERE c.dataset = $dataset AND c.target_set = $target_set AND p.title = $title
+ORDER BY c.image_sha256;
+
+-- name: emptied_tasks
+-- The tasks of a project with an annotation whose caption was emptied.
+SELECT DISTINCT task_id
+FROM current_annotations
+WHERE project_key = $project_key AND outcome = 'emptied'
+ORDER BY task_id;
 
 -- name: rejected_images
 -- The images of a dataset that a person rejected, in any set, and that nobody took back.

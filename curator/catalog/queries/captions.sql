@@ -130,7 +130,11 @@ FROM (
 SELECT nextval('caption_run_ids') AS run_id;
 
 -- name: add_captions
--- Adds revisions (image_sha256, text, inputs_digest, parent_id) of one caption run, and the run with its first rows.
+-- Adds what a caption run made: revisions (image_sha256, text, inputs_digest, parent_id), failures (image_sha256, reason:
+-- null where one was put right), and with the first of them the run and its sources (set_name, number, last_caption_id).
+INSERT INTO caption_sources
+SELECT $run_id, set_name, number, last_caption_id FROM sources
+WHERE NOT EXISTS (SELECT * FROM caption_runs WHERE run_id = $run_id);
 INSERT INTO caption_runs
 SELECT $run_id, $dataset, $set_name, $strategy, $strategy_version, $options, $model, $model_revision, $by_person,
     $person, $restored_from, $restored_by, now()
@@ -138,6 +142,9 @@ WHERE NOT EXISTS (SELECT * FROM caption_runs WHERE run_id = $run_id);
 INSERT INTO captions
 SELECT nextval('caption_ids'), $dataset, $set_name, image_sha256, text, inputs_digest, parent_id, $run_id, now()
 FROM rows;
+INSERT INTO caption_failures
+SELECT nextval('caption_failure_ids'), $dataset, $set_name, image_sha256, reason, $run_id, now()
+FROM failures;
 
 -- name: restore_captions
 -- Adds revisions (image_sha256, text, inputs_digest, parent_id, run_id), each new run_id a copy of the run old_run_id.
@@ -147,9 +154,37 @@ SELECT n.run_id, r.dataset, r.set_name, r.strategy, r.strategy_version, r.option
 FROM (SELECT DISTINCT run_id, old_run_id FROM rows) AS n
 JOIN caption_runs AS r ON r.run_id = n.old_run_id
 ORDER BY n.run_id;
+INSERT INTO caption_sources
+SELECT n.run_id, s.set_name, s.number, s.last_caption_id
+FROM (SELECT DISTINCT run_id, old_run_id FROM rows) AS n
+JOIN caption_sources AS s ON s.run_id = n.old_run_id;
 INSERT INTO captions
 SELECT nextval('caption_ids'), $dataset, $set_name, image_sha256, text, inputs_digest, parent_id, run_id, now()
 FROM rows;
+
+-- name: standing_failures
+-- The images that a strategy couldn't caption the last time: of a dataset and a set, or of all where null.
+SELECT f.dataset, f.set_name, f.image_sha256, i.file_name, f.reason, r.strategy, rfc3339(f.failed_at) AS failed_at
+FROM (
+    SELECT * FROM caption_failures
+    WHERE ($dataset IS NULL OR dataset = $dataset) AND ($set_name IS NULL OR set_name = $set_name)
+    QUALIFY row_number() OVER (PARTITION BY dataset, set_name, image_sha256 ORDER BY failure_id DESC) = 1
+) AS f
+JOIN caption_runs AS r ON r.run_id = f.run_id
+JOIN dataset_images AS i ON i.dataset = f.dataset AND i.image_sha256 = f.image_sha256
+WHERE f.reason IS NOT NULL AND NOT EXISTS (
+    SELECT * FROM captions AS c
+    WHERE c.image_sha256 = f.image_sha256 AND c.dataset = f.dataset AND c.set_name = f.set_name
+        AND c.captioned_at > f.failed_at
+)
+ORDER BY f.dataset, f.set_name, f.reason, i.first_file_id;
+
+-- name: runs_of_set
+-- The runs that a set has captions of, oldest first, with what decided what they wrote.
+SELECT run_id, strategy, strategy_version, CAST(options AS VARCHAR) AS options, model, model_revision
+FROM caption_runs
+WHERE dataset = $dataset AND set_name = $set_name
+ORDER BY run_id;
 
 -- name: find_images
 -- The images, of any dataset, that a person may mean by a sha256 prefix, a file name, its last part, or a path.
@@ -164,7 +199,9 @@ ORDER BY dataset, file_name, path;
 SELECT c.dataset, c.set_name, c.caption_id, c.text, c.parent_id, c.inputs_digest, rfc3339(c.captioned_at) AS captioned_at,
     r.strategy, r.strategy_version, CAST(r.options AS VARCHAR) AS options, r.model, r.model_revision, r.by_person,
     r.person, r.restored_from, r.restored_by,
-    list(v.number ORDER BY v.number) FILTER (WHERE v.number IS NOT NULL) AS versions
+    list(v.number ORDER BY v.number) FILTER (WHERE v.number IS NOT NULL) AS versions,
+    (SELECT list({'set_name': s.set_name, 'number': s.number, 'last_caption_id': s.last_caption_id})
+        FROM caption_sources AS s WHERE s.run_id = c.run_id) AS sources
 FROM (
     SELECT *, lead(caption_id) OVER (PARTITION BY dataset, set_name ORDER BY caption_id) AS next_caption_id
     FROM captions

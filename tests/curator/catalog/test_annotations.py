@@ -169,7 +169,7 @@ def test_a_page_adds_captions_revisions_and_choices(lab: Lab) -> None:
     rows = pl.DataFrame({"image_sha256": [fox]})
     assert catalog.choices_of_images("zoo", "human", rows)["revision_id"].to_list() == [revision_id]
     assert catalog.annotations_of_images("zoo", "human", rows).height == 1
-    assert catalog.answered_images("zoo", "human").rows() == [(fox, "good")]
+    assert catalog.answered_images("zoo", "human", "zoo/human").rows() == [(fox, "good")]
     assert catalog.annotation_counts("k1")[0]["annotations"] == 1
 
 

@@ -1,5 +1,6 @@
 """The catalog file: making, opening, locking, migrating; and what DuckDB isn't allowed to do."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -140,3 +141,24 @@ def test_create_names_a_folder_it_may_not_write_to(tmp_path: Path, monkeypatch: 
 def test_a_wrong_parameter_is_a_programming_error(catalog: Catalog) -> None:
     with pytest.raises(TypeError, match="images_of_dataset"):
         catalog._read("images_of_dataset", data="fox")
+
+
+def test_ctrl_c_waits_until_a_transaction_is_done() -> None:
+    from curator.catalog.connection import undisturbed
+
+    done = False
+    with pytest.raises(KeyboardInterrupt), undisturbed():
+        signal.raise_signal(signal.SIGINT)
+        done = True
+    assert done
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_a_ctrl_c_that_duckdb_hears_of_first_is_a_ctrl_c(tmp_path: Path) -> None:
+    from curator.catalog.connection import disk_errors
+
+    with pytest.raises(KeyboardInterrupt), disk_errors(tmp_path):
+        raise RuntimeError("Query interrupted")
+    with pytest.raises(RuntimeError, match="else"), disk_errors(tmp_path):
+        raise RuntimeError("something else")

@@ -130,7 +130,10 @@ def test_a_saved_model_is_loaded_by_from_pretrained_and_knows_where_it_comes_fro
         next(family.denoiser.parameters()).add_(0.5)
     family.save(tmp_path / "1", torch.float16, metadata={"amatl.epoch": "1"}, unchanged_from=tmp_path / "0")
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "1")
-    for ours, theirs in ((family.denoiser, pipeline.unet), (family.text_encoder, pipeline.text_encoder)):
+    for ours, theirs in (
+        (family.denoiser, pipeline.unet),
+        (family.text_encoders["text_encoder"], pipeline.text_encoder),
+    ):
         for name, tensor in ours.state_dict().items():
             assert torch.allclose(tensor, theirs.state_dict()[name].float(), atol=2e-3), name
     weights = "diffusion_pytorch_model.safetensors"
@@ -150,7 +153,7 @@ def test_a_trained_text_encoder_is_saved(base: Path, tmp_path: Path) -> None:
     family = load_family(str(base))
     family.save(tmp_path / "0")
     with torch.no_grad():
-        next(family.text_encoder.parameters()).add_(1)
+        next(family.text_encoders["text_encoder"].parameters()).add_(1)
     family.save(tmp_path / "1", unchanged_from=tmp_path / "0", trained=("denoiser", "text_encoder"))
     first, second = (load_file(tmp_path / epoch / "text_encoder/model.safetensors") for epoch in "01")
     assert all(name.startswith("text_model.") for name in second), "the names other tools know"

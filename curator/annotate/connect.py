@@ -1,0 +1,63 @@
+"""Which Label Studio a command speaks to, and with which token: options, the environment, `annotate start`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from curator.annotate.client import LabelStudio, TokenRefused
+from curator.annotate.state import LocalServer, read_local_server
+from schemas.errors import BadOption
+
+TOKEN_VARIABLE = "LABEL_STUDIO_API_KEY"
+URL_VARIABLE = "LABEL_STUDIO_URL"
+
+
+def connect(catalog_path: Path, url: str | None, last_url: str | None = None) -> LabelStudio:
+    """A connection to the Label Studio at `url`, else $LABEL_STUDIO_URL, else the one pushed to last, else `start`'s.
+
+    Raises BadOption where no address is known, TokenRefused where no token is.
+    """
+    local = read_local_server(catalog_path)
+    found = address(local, url, last_url)
+    return LabelStudio(found, _token(local, found))
+
+
+def address(local: LocalServer | None, url: str | None, last_url: str | None) -> str:
+    """Label Studio's address. A local one may have another port since the last push: what `start` says holds."""
+    if url := url or os.environ.get(URL_VARIABLE):
+        if not url.startswith(("http://", "https://")):
+            raise BadOption(f"--url {url}: write the whole address, like http://localhost:8080.")
+        return url.rstrip("/")
+    if local and (last_url is None or _is_local(last_url)):
+        return local.url.rstrip("/")
+    if last_url:
+        return last_url
+    raise BadOption("--url: name Label Studio's address, or start one here with: curator annotate start")
+
+
+def images_address(catalog_path: Path, images_url: str | None, last: str | None) -> str:
+    """Where the previews are served: the option, else what `start` says, else where they were at the last push."""
+    local = read_local_server(catalog_path)
+    if found := images_url or (local.images_url if local else None) or last:
+        if not found.startswith(("http://", "https://")):
+            raise BadOption(f"--images-url {found}: write the whole address, like http://localhost:8081.")
+        return found.rstrip("/")
+    raise BadOption(
+        "--images-url: name the address under which annotators reach the previews of `curator annotate start`."
+    )
+
+
+def _token(local: LocalServer | None, url: str) -> str:
+    """The token from the environment, else `start`'s, which is sent to its own Label Studio only."""
+    if token := os.environ.get(TOKEN_VARIABLE, "").strip():
+        return token
+    if local and local.url.rstrip("/") == url:
+        return local.token
+    raise TokenRefused(
+        f"No token for Label Studio at {url}. Set {TOKEN_VARIABLE}: Account & Settings in Label Studio has one."
+    )
+
+
+def _is_local(url: str) -> bool:
+    return "//localhost" in url or "//127.0.0.1" in url

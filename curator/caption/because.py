@@ -1,0 +1,58 @@
+"""Why captions are made again: what of their making is no longer so, in words, with how many images it is true of."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from curator.captioners import Captioner
+from curator.catalog.captions import CaptionRun
+
+if TYPE_CHECKING:
+    import polars as pl
+
+INPUTS = "other inputs"
+LONGEST = 60
+
+
+def because(captioner: Captioner, run: CaptionRun, outdated: pl.DataFrame, runs: pl.DataFrame) -> dict[str, int]:
+    """How many captions have what against them, the most frequent first.
+
+    `outdated` has the `run_id` of each; `runs` is `Catalog.runs_of_set`.
+    """
+    against = {row["run_id"]: _difference(captioner, run, row) for row in runs.iter_rows(named=True)}
+    counted: Counter[str] = Counter()
+    for run_id, count in outdated["run_id"].value_counts().iter_rows():
+        counted[against[run_id]] += count
+    return dict(counted.most_common())
+
+
+def _difference(captioner: Captioner, run: CaptionRun, earlier: Mapping[str, Any]) -> str:
+    """The first thing that differs between an earlier run and this one."""
+    if earlier["strategy"] != run.strategy:
+        return f"another strategy ({earlier['strategy']})"
+    if earlier["strategy_version"] != run.strategy_version:
+        return f"another version of the strategy ({earlier['strategy_version']}, now {run.strategy_version})"
+    if (earlier["model"], earlier["model_revision"]) != (run.model, run.model_revision):
+        return f"another model ({_model(earlier['model'], earlier['model_revision'])})"
+    before = {name: value for name, value in json.loads(earlier["options"]).items() if _matters(captioner, name)}
+    now = {name: value for name, value in run.options.items() if _matters(captioner, name)}
+    if before == now:
+        return INPUTS
+    differ = [name for name in now | before if before.get(name) != now.get(name)]
+    return f"other options ({', '.join(f'{name}={_value(before.get(name))}' for name in differ)})"
+
+
+def _matters(captioner: Captioner, option: str) -> bool:
+    return option not in captioner.locations | captioner.pace
+
+
+def _model(name: str | None, revision: str | None) -> str:
+    return f"{name} at {(revision or '')[:12]}" if name else "none"
+
+
+def _value(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

@@ -1,0 +1,83 @@
+"""How alike the sets are: each pair's token F1 and edit distance, and the images on which they differ most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from curator.compare.result import Measure, Pair
+from curator.similarity import edit_distance, edit_share, token_f1
+from schemas.progress import Progress
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def measure(values: pl.Series) -> Measure:
+    """Mean, median and the tenth and ninetieth percentile of at least one value."""
+    figures = [values.mean(), values.median(), values.quantile(0.1, "linear"), values.quantile(0.9, "linear")]
+    mean, median, low, high = (float(figure) for figure in figures)  # type: ignore[arg-type]
+    return Measure(mean=mean, median=median, low=low, high=high)
+
+
+def agreement(captions: pl.DataFrame, labels: Sequence[str], progress: Progress) -> tuple[list[Pair], pl.DataFrame]:
+    """Each pair of sets, and by image how alike all are: token_f1, edit_share, means over the pairs.
+
+    `captions`: image_sha256, and a column of text for each label; at least one row.
+    """
+    import polars as pl
+
+    pairs: list[Pair] = []
+    f1_of_pairs, edits_of_pairs = [], []
+    chosen = list(combinations(labels, 2))
+    for done, (first, second) in enumerate(chosen):
+        progress("comparing captions", done, len(chosen))
+        left, right = captions[first], captions[second]
+        f1, distance, share = token_f1(left, right), edit_distance(left, right), edit_share(left, right)
+        f1_of_pairs.append(f1.alias(str(done)))
+        edits_of_pairs.append(share.alias(str(done)))
+        pairs.append(
+            Pair(
+                first=first,
+                second=second,
+                token_f1=measure(f1),
+                edit_distance=measure(distance),
+                edit_share=measure(share),
+                identical=float((left == right).sum()) / len(left),
+            )
+        )
+    progress("comparing captions", len(chosen), len(chosen))
+    by_image = pl.DataFrame(
+        {
+            "image_sha256": captions["image_sha256"],
+            "token_f1": pl.DataFrame(f1_of_pairs).mean_horizontal(),
+            "edit_share": pl.DataFrame(edits_of_pairs).mean_horizontal(),
+        }
+    )
+    return pairs, by_image
+
+
+def most_different(by_image: pl.DataFrame, count: int) -> pl.DataFrame:
+    """The images with the lowest agreement; of equal ones, those with the most to edit; then by sha256."""
+    order = ["token_f1", "edit_share", "image_sha256"]
+    return by_image.sort(order, descending=[False, True, False]).head(count)
+
+
+def headline(pairs: Sequence[Pair], labels: Sequence[str]) -> str:
+    """What the figures say, in a sentence."""
+    if len(labels) == 2:
+        pair = pairs[0]
+        if pair.identical == 1:
+            return f"{pair.first} and {pair.second} say the same of every picture."
+        return f"{pair.first} and {pair.second} share {pair.token_f1.mean:.0%} of their words."
+    closest = max(pairs, key=lambda pair: pair.token_f1.mean)
+    furthest = min(pairs, key=lambda pair: pair.token_f1.mean)
+    if closest.token_f1.mean - furthest.token_f1.mean < 0.005:
+        return (
+            f"All {len(labels)} are as far apart as each other: {closest.token_f1.mean:.0%} of their words are shared."
+        )
+    return (
+        f"{closest.first} and {closest.second} are closest, {closest.token_f1.mean:.0%} of their words shared; "
+        f"{furthest.first} and {furthest.second} furthest apart, {furthest.token_f1.mean:.0%}."
+    )

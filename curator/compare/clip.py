@@ -1,0 +1,312 @@
+"""CLIP scores: how near each caption is to its picture in a CLIP model's eyes (CLIPScore, Hessel et al. 2021).
+
+Loads torch, so nothing imports it before a model is given. Embeddings are kept by content and by the model's revision:
+again, only new pictures and new captions are computed. Pictures are prepared as CLIP's own processor does: shorter side
+to the model's size, the middle of it, OpenAI's mean and deviation.
+
+Shapes: N items, D embedding features, T tokens, C, H and W channels and pixels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+
+from curator import tokens
+from curator.compare.agreement import measure
+from curator.compare.result import ClipScore
+from curator.compare.vectors import Vectors, cache_folder
+from curator.machines import CannotCaption
+from curator.machines.pictures import read_rgb, resized
+from schemas.errors import BadOption, NotFound
+from schemas.progress import Progress
+
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from curator.tokens import TokenCounter
+
+T = TypeVar("T")
+
+FORMAT = 1  # Raise it when the same picture or caption would get other values.
+BATCH = 32
+BATCHES_A_PART = 16
+HUB_TIMEOUT_S = 10.0
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A loaded model and what names it."""
+
+    name: str
+    revision: str
+    model: Any
+    tokenizer: TokenCounter
+    device: torch.device
+
+    @property
+    def limit(self) -> int:
+        """Tokens that it reads of a caption, begin and end counted."""
+        return int(self.model.config.text_config.max_position_embeddings)
+
+    @property
+    def side_px(self) -> int:
+        """Width and height of the pictures it takes."""
+        return int(self.model.config.vision_config.image_size)
+
+    @torch.inference_mode()
+    def pictures(self, pixels_NCHW: torch.Tensor) -> NDArray[np.float16]:
+        """Unit vectors (N, D) of prepared pictures, uint8."""
+        pixels = pixels_NCHW.to(self.device).float() / 255
+        mean, deviation = (torch.tensor(each, device=self.device).view(1, 3, 1, 1) for each in (MEAN, DEVIATION))
+        return _unit(self.model.get_image_features(pixel_values=(pixels - mean) / deviation))
+
+    @torch.inference_mode()
+    def captions(self, texts: Sequence[str]) -> NDArray[np.float16]:
+        """Unit vectors (N, D) of captions, each cut at the limit."""
+        encoded = [self._ids(text) for text in texts]
+        longest = max(map(len, encoded))
+        ids = torch.tensor([each + [each[-1]] * (longest - len(each)) for each in encoded], device=self.device)
+        mask = torch.tensor([[1] * len(each) + [0] * (longest - len(each)) for each in encoded], device=self.device)
+        return _unit(self.model.get_text_features(input_ids=ids, attention_mask=mask))
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.tokenizer.encode(text).ids
+        return ids if len(ids) <= self.limit else [*ids[: self.limit - 1], ids[-1]]
+
+
+def load(name: str) -> Clip:
+    """A CLIP model by folder or hub name. Raises NotFound, BadOption where it is another kind of model."""
+    from transformers import AutoConfig, CLIPModel
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    revision, commit = _revision(name)
+    try:
+        kind = AutoConfig.from_pretrained(name, revision=commit).model_type
+        if kind != "clip":
+            raise BadOption(f"--clip {name}: a {kind} model. Name a CLIP model, such as openai/clip-vit-base-patch32.")
+        model = CLIPModel.from_pretrained(name, revision=commit)
+    except (OSError, ValueError) as error:
+        if isinstance(error, BadOption):
+            raise
+        raise NotFound(f"--clip {name}: can't be loaded. {str(error).splitlines()[0]}") from None
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Clip(name, revision, model.eval().to(device), tokens.load(name), device)
+
+
+def clip_scores(
+    captions: pl.DataFrame,
+    labels: Sequence[str],
+    paths: dict[str, list[str]],
+    name: str,
+    progress: Progress,
+) -> tuple[dict[str, tuple[ClipScore, pl.Series]], list[str]]:
+    """For each label the scores, also image by image (null where the picture can't be read), and notices.
+
+    `captions`: image_sha256 and a column of text for each label. `paths`: where each image may be.
+    """
+    import polars as pl
+
+    clip = load(name)
+    images = captions["image_sha256"].to_list()
+    pictures = _pictures(clip, images, paths, progress)
+    if not pictures:
+        return {}, [f"No CLIP scores: none of the {len(images):,} pictures can be read."]
+    texts = sorted({text for label in labels for text in captions[label].unique().to_list()})
+    words = _captions(clip, texts, progress)
+    scores = {label: _scores(images, captions[label].to_list(), pictures, words) for label in labels}
+    best = pl.DataFrame(list(scores.values())).max_horizontal()
+    found = {}
+    for label in labels:
+        own = scores[label].drop_nulls()
+        found[label] = (
+            ClipScore(
+                model=clip.name,
+                revision=clip.revision,
+                images=len(own),
+                score=measure(own),
+                best_share=float((scores[label] == best).sum()) / len(own),
+                truncated=int((clip.tokenizer.count(captions[label]) > clip.limit).sum()),
+            ),
+            scores[label],
+        )
+    lacking = len(images) - len(pictures)
+    notice = f"CLIP scores leave out {lacking:,} of {len(images):,} images: their pictures can't be read here any more."
+    return found, [notice] if lacking else []
+
+
+def _scores(
+    images: list[str],
+    texts: list[str],
+    pictures: dict[str, NDArray[np.float16]],
+    words: dict[str, NDArray[np.float16]],
+) -> pl.Series:
+    import polars as pl
+
+    def score(image: str, text: str) -> float | None:
+        picture = pictures.get(image)
+        return None if picture is None else 100 * max(float(np.dot(picture.astype(np.float32), words[_key(text)])), 0.0)
+
+    made = [score(image, text) for image, text in zip(images, texts, strict=True)]
+    return pl.Series(made, dtype=pl.Float64)
+
+
+def _pictures(
+    clip: Clip, images: Sequence[str], paths: dict[str, list[str]], progress: Progress
+) -> dict[str, NDArray[np.float16]]:
+    """Vectors by sha256, of the pictures that can be read. Reading runs ahead on threads."""
+    kept = _kept(clip, "pictures")
+    known = kept.known(images)
+    todo = [image for image in images if image not in known]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+
+        def embedded(batch: list[tuple[str, NDArray[np.uint8] | None]]) -> tuple[list[str], NDArray[np.float16]]:
+            readable = [(image, pixels) for image, pixels in batch if pixels is not None]
+            if not readable:
+                return [], np.zeros((0, 1), dtype=np.float16)
+            pixels_NCHW = torch.from_numpy(np.stack([pixels for _, pixels in readable]))
+            return [image for image, _ in readable], clip.pictures(pixels_NCHW)
+
+        def read(image: str) -> tuple[str, NDArray[np.uint8] | None]:
+            return image, _prepared(paths.get(image, []), clip.side_px)
+
+        ahead = _ahead(threads, read, todo)
+        return known | _embed(kept, ahead, embedded, len(todo), "looking at pictures", progress)
+
+
+def _captions(clip: Clip, texts: Sequence[str], progress: Progress) -> dict[str, NDArray[np.float16]]:
+    """Vectors by sha256 of the caption; those of like length together, since a batch is as long as its longest."""
+    kept = _kept(clip, "captions")
+    by_key = {_key(text): text for text in texts}
+    known = kept.known(by_key)
+    todo = sorted((key for key in by_key if key not in known), key=lambda key: (len(by_key[key]), key))
+
+    def embedded(batch: list[str]) -> tuple[list[str], NDArray[np.float16]]:
+        return batch, clip.captions([by_key[key] for key in batch])
+
+    return known | _embed(kept, iter(todo), embedded, len(todo), "reading captions", progress)
+
+
+def _embed(
+    kept: Vectors,
+    items: Iterator[T],
+    embedded: Callable[[list[T]], tuple[list[str], NDArray[np.float16]]],
+    total: int,
+    stage: str,
+    progress: Progress,
+) -> dict[str, NDArray[np.float16]]:
+    """Embeds batch by batch and keeps the vectors part by part, the last one also when interrupted."""
+    made: dict[str, NDArray[np.float16]] = {}
+    unsaved: list[str] = []
+
+    def save() -> None:
+        if unsaved:
+            kept.add(unsaved, np.stack([made[key] for key in unsaved]))
+            unsaved.clear()
+
+    done = 0
+    try:
+        while batch := [item for _, item in zip(range(BATCH), items, strict=False)]:
+            keys, vectors_ND = embedded(batch)
+            made.update(zip(keys, vectors_ND, strict=True))
+            unsaved += keys
+            done += len(batch)
+            progress(stage, done, total)
+            if len(unsaved) >= BATCH * BATCHES_A_PART:
+                save()
+    finally:
+        save()
+    return made
+
+
+def _ahead(threads: ThreadPoolExecutor, work: Callable[[str], T], items: Sequence[str]) -> Iterator[T]:
+    """The results in order, at most two batches ahead of who takes them."""
+    waiting = [threads.submit(work, item) for item in items[: 2 * BATCH]]
+    for place in range(len(items)):
+        following = place + 2 * BATCH
+        if following < len(items):
+            waiting.append(threads.submit(work, items[following]))
+        yield waiting.pop(0).result()
+
+
+def _prepared(paths: Sequence[str], side_px: int) -> NDArray[np.uint8] | None:
+    """The middle square of the first picture that can be read: uint8 (3, side, side)."""
+    for path in paths:
+        try:
+            pixels_HWC = read_rgb(path, (side_px, side_px))
+        except (CannotCaption, OSError):
+            continue
+        height, width = pixels_HWC.shape[:2]
+        scale = side_px / min(height, width)
+        pixels_CHW = resized(pixels_HWC, max(round(height * scale), side_px), max(round(width * scale), side_px))
+        top, left = (pixels_CHW.shape[1] - side_px) // 2, (pixels_CHW.shape[2] - side_px) // 2
+        return pixels_CHW[:, top : top + side_px, left : left + side_px]
+    return None
+
+
+def _unit(output: Any) -> NDArray[np.float16]:
+    """The projected features, whichever way this transformers returns them, as unit vectors."""
+    features = output if isinstance(output, torch.Tensor) else output.pooler_output
+    vectors_ND: NDArray[np.float16] = torch.nn.functional.normalize(features.float(), dim=-1).half().cpu().numpy()
+    return vectors_ND
+
+
+def _kept(clip: Clip, kind: str) -> Vectors:
+    made_by = sha256(f"{FORMAT} {clip.revision} {clip.side_px} {clip.limit}".encode()).hexdigest()
+    return Vectors(cache_folder() / "clip" / made_by[:32] / kind)
+
+
+def _key(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+def _revision(name: str) -> tuple[str, str | None]:
+    """What tells this model from any other: a folder's digest, or the hub's commit (returned twice then)."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise NotFound(f"--clip {name}: has no config.json, so it isn't a model's folder.")
+        digest = sha256()
+        for path in sorted(path for path in folder.iterdir() if path.is_file()):
+            digest.update(f"{path.name} {_file_digest(path)}\n".encode())
+        return f"sha256:{digest.hexdigest()}", None
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise NotFound(f"--clip {name}: there is no such folder. Name one, or a model of the hub: owner/name.")
+    commit = _hub_commit(name)
+    return commit, commit
+
+
+def _hub_commit(name: str) -> str:
+    """The commit that the hub has now; where it can't be asked, the one in the local cache."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    try:
+        return str(HfApi().model_info(name, timeout=HUB_TIMEOUT_S).sha)
+    except Exception as error:  # whatever the HTTP library raises today
+        cached = try_to_load_from_cache(name, "config.json")
+        if isinstance(cached, str):
+            return Path(cached).parent.name
+        raise NotFound(
+            f"--clip {name}: there is no such folder, it isn't in the hub's cache, and the hub doesn't give it "
+            f"({type(error).__name__}). Name a folder with a CLIP model."
+        ) from None
+
+
+def _file_digest(path: Path) -> str:
+    from hashlib import file_digest
+
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

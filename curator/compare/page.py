@@ -1,0 +1,121 @@
+"""Draws a comparison of caption sets as one HTML file that asks nothing of the network: style, pictures and all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from curator.compare.result import CompareResult, Differing, Measure
+from curator.compare.thumbnail import thumbnail
+from schemas.document import write_atomically
+from schemas.progress import Progress, silent
+
+HERE = Path(__file__).parent
+THUMBNAIL_PX = 256
+SHOWN = 6  # images shown at once; the rest opens
+WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+SIGNS = (
+    '<circle cx="6" cy="6" r="4.6"/>',
+    '<rect x="2" y="2" width="8" height="8"/>',
+    '<path d="M6 1.2 11 10.4H1z"/>',
+    '<path d="M6 .6 11.4 6 6 11.4.6 6z"/>',
+    '<circle class="open" cx="6" cy="6" r="4"/>',
+    '<rect x="1" y="4.4" width="10" height="3.2"/>',
+)
+
+
+@dataclass(frozen=True)
+class Card:
+    """An image and what each set says of it; `words` are pieces of text with whether another set says them too."""
+
+    differing: Differing
+    picture: str | None
+    captions: dict[str, list[tuple[str, bool]]]
+
+
+def write(result: CompareResult, page: Path, progress: Progress = silent) -> None:
+    """Writes the page of a comparison; it appears whole or not at all."""
+    write_atomically(page, render(result, progress).encode())
+
+
+def render(result: CompareResult, progress: Progress = silent) -> str:
+    """The page as text. Pictures are read from the paths in `result.differing`."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals |= {"percent": percent, "spread": spread, "sign": _sign, "number": number}
+    labels = [each.label for each in result.sets]
+    fields = list(dict.fromkeys(field for each in result.sets for field in each.fields))
+    said = [field for field in fields if any(each.fields[field].mentioned for each in result.sets)]
+    said.sort(key=lambda field: -max(each.fields[field].share for each in result.sets))
+    clip = [each.clip.score for each in result.sets if each.clip]
+    return environment.get_template("template.html").render(
+        result=result,
+        key={name: place % len(SIGNS) for place, name in enumerate(labels)},
+        cards=_cards(result.differing, progress),
+        shown=SHOWN,
+        pairs=sorted(result.pairs, key=lambda pair: -pair.token_f1.mean),
+        said=said,
+        unsaid=[field for field in fields if field not in said],
+        clip_range=(min(score.low for score in clip), max(score.high for score in clip)) if clip else None,
+        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+    )
+
+
+def percent(share: float) -> str:
+    """A share in whole percent; a few of very many aren't none, nor nearly all all."""
+    if 0 < share < 0.005:
+        return "<1%"
+    if 0.995 < share < 1:
+        return ">99%"
+    return f"{share:.0%}"
+
+
+def number(value: float) -> str:
+    """A figure of a length or distance: whole, or with one digit."""
+    return f"{value:,.0f}" if float(value).is_integer() or value >= 100 else f"{value:,.1f}"
+
+
+def spread(measure: Measure, low: float = 0.0, high: float = 1.0) -> Markup:
+    """From the 10th to the 90th percentile as a bar, the mean as a tick on it, on a scale from `low` to `high`."""
+    scale = 100 / (high - low) if high > low else 0.0
+    left, right, mean = ((value - low) * scale for value in (measure.low, measure.high, measure.mean))
+    width = max(right - left, 1)
+    return Markup(
+        f'<svg class="spread" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect class="ground" y="3" width="100" height="2"/>'
+        f'<rect class="band" x="{left:.1f}" y="1" width="{width:.1f}" height="6"/>'
+        f'<rect class="tick" x="{min(mean, 99):.1f}" width="1" height="8"/></svg>'
+    )
+
+
+def _cards(differing: Sequence[Differing], progress: Progress) -> list[Card]:
+    cards = []
+    for done, each in enumerate(differing):
+        progress("drawing the page", done, len(differing))
+        picture = thumbnail(each.path, THUMBNAIL_PX) if each.path else None
+        cards.append(Card(each, picture, marked(each.captions)))
+    progress("drawing the page", len(differing), len(differing))
+    return cards
+
+
+def marked(captions: dict[str, str]) -> dict[str, list[tuple[str, bool]]]:
+    """Each caption in pieces, with whether a piece is a word that another of them has too."""
+    words = {name: {word.lower() for word in WORD.findall(text)} for name, text in captions.items()}
+    found = {}
+    for name, text in captions.items():
+        others = set().union(*(own for other, own in words.items() if other != name))
+        pieces = re.split(f"({WORD.pattern})", text)
+        found[name] = [(piece, piece.lower() in others) for piece in pieces if piece]
+    return found
+
+
+def _sign(key: int) -> Markup:
+    """A set's sign, for legends and headings."""
+    return Markup(f'<svg class="sign k{key}" viewBox="0 0 12 12" aria-hidden="true">{SIGNS[key]}</svg>')

@@ -1,0 +1,1 @@
+"""Tests of caption sets side by side."""

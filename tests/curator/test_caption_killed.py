@@ -1,0 +1,83 @@
+"""A caption run killed at any moment: what was finished is kept, and the next run does exactly what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from curator.caption import caption
+from curator.catalog import Catalog
+from tests.curator.fill import add_images, sha
+from tests.curator.lab import empty_catalog
+from tests.curator.machines.fake import Robot, install
+
+IMAGES, BATCH = 200, 4
+RUN = """
+import sys, pytest
+from curator.cli import main
+from tests.curator.machines.fake import Robot, install
+install(pytest.MonkeyPatch(), Robot(batch_size={batch}, call_s=0.1))
+main(["caption", "zoo", "--strategy", "robot", "--set", "seen", "--json", "--catalog", {path!r}])
+"""
+
+
+def kept(path: Path) -> set[str]:
+    with Catalog(path) as catalog:
+        return set(catalog.caption_texts("zoo", "seen")["image_sha256"])
+
+
+def started(path: Path) -> subprocess.Popen[str]:
+    """A real run of the command, once it has written some captions."""
+    code = RUN.format(batch=BATCH, path=str(path))
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr
+    for line in process.stderr:
+        event = json.loads(line)
+        if event["stage"] == "captioning" and event["done"]:
+            break
+    assert process.poll() is None, process.communicate()
+    return process
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "lab.duckdb"
+    path.write_bytes(empty_catalog())
+    with Catalog(path) as catalog:
+        add_images(catalog, "zoo", [{}] * IMAGES)
+    return path
+
+
+def test_killed_it_loses_a_batch_at_most_and_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = started(path)
+    process.kill()
+    process.communicate()
+    done = kept(path)
+    assert 0 < len(done) < IMAGES
+    assert len(done) % BATCH == 0
+    assert done == {sha(number) for number in range(len(done))}  # in order: nothing before the last batch is missing
+    robot = Robot(batch_size=BATCH)
+    install(monkeypatch, robot)
+    with Catalog(path) as catalog:
+        result = caption(catalog, "zoo", "robot", "seen")
+    assert (result.unchanged, result.new) == (len(done), IMAGES - len(done))
+    assert len(robot.prepared) == IMAGES - len(done)
+    assert len(kept(path)) == IMAGES
+
+
+def test_interrupted_it_ends_at_once_with_what_was_finished(path: Path) -> None:
+    process = started(path)
+    os.kill(process.pid, signal.SIGINT)
+    asked = time.monotonic()
+    stdout, stderr = process.communicate(timeout=20)
+    assert time.monotonic() - asked < 5
+    assert (process.returncode, stdout) == (130, ""), stderr
+    assert '"type": "Interrupted"' in stderr.splitlines()[-1]
+    assert 0 < len(kept(path)) < IMAGES

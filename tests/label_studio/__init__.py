@@ -1,0 +1,1 @@
+"""Against a real Label Studio; all of it is marked `label_studio`."""

@@ -1,0 +1,115 @@
+"""Where a model comes from: the chain of models, snapshots and runs behind it, kept in every file's own header.
+
+A checkpoint's safetensors header has it whole (`amatl.lineage` and the run's own facts), so it survives the loss of the
+run's folder; the digest of every link is that of its weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from schemas.errors import NotFound
+from schemas.run import Ancestor, RunReport
+from trainer_client import record, start
+from trainer_client.families.weights import header_of
+
+if TYPE_CHECKING:
+    from trainer_client.families import Family
+
+DENOISERS = ("unet",)  # Folders of the component that every training changes: its header tells where it comes from.
+
+
+class LineageResult(BaseModel):
+    """A model's line, oldest first. `links[-1]` is the model itself, its digest None for a run that isn't finished."""
+
+    model: str
+    ancestors: list[Ancestor]
+    itself: str
+
+
+def lineage(model: str) -> LineageResult:
+    """The line of a run, a checkpoint, a model or a LoRA file. Raises NotFound, BadDocument."""
+    folder = Path(model).expanduser()
+    if (folder / record.FILE).is_file():
+        report = RunReport.read(folder / record.FILE)
+        ancestors = report.lineage or [Ancestor(name=report.base.name, digest=report.base.digest)]
+        return LineageResult(model=model, ancestors=ancestors, itself=_in_words(report))
+    if folder.is_file():
+        found = from_header(header_of(folder))
+        if not found:
+            raise NotFound(f"{model}: says nothing of where it comes from; it wasn't made by this tool.")
+        return LineageResult(model=model, ancestors=found[0], itself=_link(found[1]))
+    found = from_header(_header(start.resolve(model)))
+    if found is None:
+        return LineageResult(model=model, ancestors=[], itself=f"{model}, from elsewhere, {start.digest(model)[:12]}")
+    itself = found[1].model_copy(update={"digest": start.digest(model)})
+    return LineageResult(model=model, ancestors=found[0], itself=_link(itself))
+
+
+def of_family(family: Family) -> list[Ancestor]:
+    """The line of a loaded base, itself at the end."""
+    found = from_header(_header(start.Start(str(family.located), family.adapter)))
+    if found is None:
+        return [Ancestor(name=family.base, digest=family.digest)]
+    ancestors, itself = found
+    return [*ancestors, itself.model_copy(update={"digest": family.digest})]
+
+
+def metadata(report_lineage: list[Ancestor], **facts: str) -> dict[str, str]:
+    """The header of what is made of the last of these."""
+    line = json.dumps([ancestor.model_dump(mode="json") for ancestor in report_lineage])
+    return {f"amatl.{name}": value for name, value in {**facts, "lineage": line}.items()}
+
+
+def _header(found: start.Start) -> Mapping[str, str]:
+    folder = Path(found.base)
+    if found.adapter is not None:
+        return header_of(folder / found.adapter.weights.path)
+    paths = [path for component in DENOISERS for path in sorted((folder / component).glob("*.safetensors"))]
+    return header_of(paths[0]) if paths else {}
+
+
+def from_header(header: Mapping[str, str]) -> tuple[list[Ancestor], Ancestor] | None:
+    """The models before, and the model itself with the digest of zeros, which only its files can tell."""
+    facts = {name.removeprefix("amatl."): value for name, value in header.items() if name.startswith("amatl.")}
+    if "run" not in facts:
+        return None
+    before = [Ancestor.model_validate(entry) for entry in json.loads(facts.get("lineage", "[]"))]
+    itself = Ancestor(
+        name=facts["run"],
+        digest="0" * 64,
+        method=facts.get("method", "full"),
+        epoch=int(facts["epoch"]) if "epoch" in facts else None,
+        snapshot=facts.get("snapshot"),
+        captions=facts.get("captions"),
+        config_digest=facts.get("config"),
+    )
+    return before or [Ancestor(name=facts["base_name"], digest=facts["base"])], itself
+
+
+def _in_words(report: RunReport) -> str:
+    done = len(report.epochs)
+    method = report.config.get("method", "full")
+    return (
+        f"{report.name}: {method} on `{report.captions}` of {report.snapshot.dataset}, {done} epochs, {report.status}"
+    )
+
+
+def _link(link: Ancestor) -> str:
+    """A model in a line: what it is called, how it was made, its digest."""
+    epoch = "" if link.epoch is None else f", epoch {link.epoch}"
+    data = "" if link.snapshot is None else f" on `{link.captions}` of snapshot {link.snapshot[:12]}"
+    made = "from elsewhere" if link.method is None else f"{link.method}{data}"
+    digest = "" if set(link.digest) == {"0"} else f", digest {link.digest[:12]}"
+    return f"{link.name}{epoch}: {made}{digest}"
+
+
+def render(result: LineageResult) -> str:
+    """For a person: a line a model, oldest first."""
+    lines = [*(_link(link) for link in result.ancestors), result.itself]
+    return "\n".join(f"{'  ' * depth}{'' if depth == 0 else '-> '}{line}" for depth, line in enumerate(lines))

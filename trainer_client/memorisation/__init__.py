@@ -1,0 +1,318 @@
+"""Did it learn the images by heart? The nearest training image of every picture that a checkpoint drew.
+
+Near is judged against pictures that can't have been memorised: the held-out images, which are as much of this style as
+the drawings are. A drawing that lies nearer to a training image than every held-out image does, and nearer than what
+the base drew from the same noise and prompt, deserves a look; the sheet shows it beside its neighbours.
+After Carlini et al. 2023, "Extracting Training Data from Diffusion Models", whose measure is calibrated likewise.
+"""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import BaseModel, Field
+
+from schemas.document import write_atomically
+from schemas.errors import BadDocument, BadOption
+from schemas.progress import Progress, silent
+from trainer_client.compare.bootstrap import LEAST
+from trainer_client.dataset import Row, Snapshot, check_file, in_threads, pixels
+from trainer_client.device import choose_device
+from trainer_client.memorisation.likeness import (
+    Features,
+    autoencoder_features,
+    check_side,
+    feature_distances,
+    hash_distances,
+    model_features,
+    perceptual_hashes,
+)
+from trainer_client.sample import read_run, write_png
+from trainer_client.sheet import contact_sheet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from schemas.run import Checkpoint, RunReport
+
+FOLDER = "memorisation"
+BATCH = 64
+SHOWN = 12  # Pictures on the sheet, the nearest first.
+LATENTS = "autoencoder"
+COPY_BITS = 8  # A hash tells copies, not likeness: with more differing bits, drawings that share nothing come near too.
+PROMPT_LETTERS = 60
+
+
+class Neighbour(BaseModel):
+    """A training image and how far it lies; `base_distance` is how far the base's picture lies from its own nearest."""
+
+    image_sha256: str
+    file_name: str
+    distance: float
+    base_distance: float
+    nearer_than_held_out: bool | None = Field(description="Null with too few held-out images to say.")
+
+
+class Drawn(BaseModel):
+    """A picture of the grid and its nearest training images."""
+
+    prompt: str
+    seed: int
+    by_features: Neighbour
+    by_hash: Neighbour
+    suspect: bool
+
+
+class Memorisation(BaseModel):
+    """What `trainer memorisation` found; distances are 1 - cosine of features, and differing bits of 64."""
+
+    run: str
+    captions: str
+    epoch: int
+    features: str
+    train_images: int
+    held_out_images: int
+    nearest_held_out_features: float | None = Field(description="Smallest distance of a held-out to a training image.")
+    nearest_held_out_hash: float | None
+    suspects: int
+    finding: str
+    pictures: list[Drawn] = Field(description="Nearest by features first.")
+    sheet: Path
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What pictures are told apart by: features (N, D) and hashes (N, 64)."""
+
+    features_ND: Tensor
+    hashes_NK: Tensor
+
+
+def memorisation(
+    run_folder: Path,
+    epoch: int | None = None,
+    snapshot: Path | None = None,
+    features: str = LATENTS,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Memorisation:
+    """Looks for training images among the pictures of a checkpoint's grid (default: the last), and writes what it
+    found, with a sheet of the nearest, below the run's folder.
+
+    `snapshot`: where the snapshot is now, if it moved; `features`: `autoencoder`, or an image encoder by name.
+    Raises NotFound (run, checkpoint, snapshot, model), BadOption, BadDocument, ChecksumMismatch.
+    """
+    report = read_run(run_folder)
+    point = _checkpoint(report, run_folder, epoch)
+    opened = _snapshot(report, snapshot, progress)
+    background = str(report.config.get("background", "white"))
+    tiles_NHWC, base_NHWC = _tiles(run_folder, point), _tiles(run_folder, report.checkpoints[0])
+    side_px = tiles_NHWC.shape[1]
+    check_side(side_px)
+    mark = _marker(features, report, device)
+    train = opened.rows("train")
+    held_out = [row for row in opened.rows("validation") if row.sha256 in set(report.held_out_images)]
+    trained = _of_images(train, side_px, background, mark, "training images", progress)
+    unseen = _of_images(held_out, side_px, background, mark, "held-out images", progress)
+    found = _Search(train, trained, unseen)
+    prompts_and_seeds = list(itertools.product([prompt.text for prompt in report.prompts], report.seeds))
+    pictures = found.neighbours(prompts_and_seeds, _of_tiles(tiles_NHWC, mark), _of_tiles(base_NHWC, mark))
+    name = f"epoch-{point.epoch:03d}"
+    result = Memorisation(
+        run=report.name,
+        captions=report.captions,
+        epoch=point.epoch,
+        features=features,
+        train_images=len(train),
+        held_out_images=len(held_out),
+        nearest_held_out_features=found.least_features,
+        nearest_held_out_hash=found.least_hash,
+        suspects=sum(picture.suspect for picture in pictures),
+        finding="",
+        pictures=sorted(pictures, key=lambda picture: (not picture.suspect, picture.by_features.distance)),
+        sheet=run_folder / FOLDER / f"{name}.png",
+    )
+    result.finding = _in_words(result)
+    places = {asked: place for place, asked in enumerate(prompts_and_seeds)}
+    _write_sheet(result, places, tiles_NHWC, base_NHWC, {row.sha256: row for row in train}, background)
+    write_atomically(run_folder / FOLDER / f"{name}.json", result.model_dump_json(indent=1).encode())
+    return result
+
+
+def _checkpoint(report: RunReport, run_folder: Path, epoch: int | None) -> Checkpoint:
+    drawn = [point for point in report.checkpoints if point.grid is not None and point.epoch > 0]
+    found = [point for point in drawn if epoch is None or point.epoch == epoch]
+    if not found:
+        there = f"There are {', '.join(str(point.epoch) for point in drawn)}." if drawn else "There are none yet."
+        asked = "with pictures" if epoch is None else f"{epoch} with pictures"
+        raise BadOption(f"{run_folder}: no trained checkpoint {asked}. {there}")
+    return found[-1]
+
+
+def _snapshot(report: RunReport, given: Path | None, progress: Progress) -> Snapshot:
+    folder = given or Path(str(report.config.get("snapshot", "")))
+    opened = Snapshot.open(folder, verify=False, progress=progress)
+    if opened.manifest.images_identity != report.snapshot.images_identity:
+        raise BadOption(f"{folder}: holds other images than {report.name} trained on. Give its snapshot by --snapshot.")
+    return opened
+
+
+def _tiles(run_folder: Path, point: Checkpoint) -> Tensor:
+    """A checkpoint's pictures, prompt by prompt, seed by seed: uint8 (N, H, W, 3)."""
+    import numpy as np
+    from PIL import Image
+
+    grid = point.grid
+    if grid is None:
+        raise BadDocument(f"{run_folder}: epoch {point.epoch} has no pictures to compare.")
+    path = run_folder / grid.file.path
+    check_file(path, grid.file)
+    with Image.open(path) as image:
+        whole = torch.from_numpy(np.array(image.convert("RGB")))
+    tiles = whole.view(grid.rows, grid.tile_px, grid.columns, grid.tile_px, 3).transpose(1, 2)
+    return tiles.reshape(-1, grid.tile_px, grid.tile_px, 3)
+
+
+def _marker(features: str, report: RunReport, device: str) -> Features:
+    chosen = choose_device(device, "fp32")
+    if features != LATENTS:
+        return model_features(features, chosen[0])
+    from trainer_client.families import load_family
+
+    resolution = report.config.get("resolution")
+    return autoencoder_features(load_family(report.base.name, *chosen, report.base.revision, resolution))
+
+
+def _of_tiles(tiles_NHWC: Tensor, mark: Features) -> Marks:
+    parts = [mark(batch) for batch in torch.split(tiles_NHWC, BATCH)]
+    return Marks(torch.cat(parts), perceptual_hashes(tiles_NHWC))
+
+
+def _of_images(
+    rows: Sequence[Row], side_px: int, background: str, mark: Features, what: str, progress: Progress
+) -> Marks:
+    """Of images as training sees them, a batch in memory at a time."""
+    features, hashes = [], []
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        decoded = in_threads(lambda row: torch.from_numpy(pixels(row, side_px, background)), batch, "decoding", silent)
+        pictures_NHWC = torch.stack(list(decoded))
+        features.append(mark(pictures_NHWC))
+        hashes.append(perceptual_hashes(pictures_NHWC))
+        progress(f"looking at {what}", start + len(batch), len(rows))
+    if not rows:
+        return Marks(torch.empty(0, 1), torch.empty(0, 64, dtype=torch.bool))
+    return Marks(torch.cat(features), torch.cat(hashes))
+
+
+class _Search:
+    """Nearest training images, and how near an image lies that wasn't trained on."""
+
+    def __init__(self, rows: Sequence[Row], trained: Marks, unseen: Marks) -> None:
+        self.rows, self.trained = rows, trained
+        self.centre_D = trained.features_ND.mean(dim=0)  # What all images share tells none of them apart.
+        enough = len(unseen.hashes_NK) >= LEAST
+        self.least_features = float(self._features(unseen).min()) if enough else None
+        self.least_hash = float(hash_distances(unseen.hashes_NK, trained.hashes_NK).min()) if enough else None
+
+    def _features(self, marks: Marks) -> Tensor:
+        return feature_distances(marks.features_ND - self.centre_D, self.trained.features_ND - self.centre_D)
+
+    def neighbours(self, asked: Sequence[tuple[str, int]], drawn: Marks, base: Marks) -> list[Drawn]:
+        """For each picture, in the order of `asked`."""
+        by_features = self._nearest(self._features(drawn), self._features(base), self.least_features)
+        by_hash = self._nearest(
+            hash_distances(drawn.hashes_NK, self.trained.hashes_NK),
+            hash_distances(base.hashes_NK, self.trained.hashes_NK),
+            self.least_hash,
+        )
+        return [
+            Drawn(prompt=prompt, seed=seed, by_features=one, by_hash=other, suspect=_suspect(one) or _copied(other))
+            for (prompt, seed), one, other in zip(asked, by_features, by_hash, strict=True)
+        ]
+
+    def _nearest(self, drawn_NM: Tensor, base_NM: Tensor, least: float | None) -> list[Neighbour]:
+        nearest = drawn_NM.min(dim=1)
+        base = base_NM.min(dim=1).values.tolist()
+        return [
+            Neighbour(
+                image_sha256=self.rows[place].sha256,
+                file_name=self.rows[place].path.name,
+                distance=distance,
+                base_distance=base_distance,
+                nearer_than_held_out=None if least is None else distance < least,
+            )
+            for place, distance, base_distance in zip(
+                nearest.indices.tolist(), nearest.values.tolist(), base, strict=True
+            )
+        ]
+
+
+def _suspect(found: Neighbour) -> bool:
+    return bool(found.nearer_than_held_out) and found.distance < found.base_distance
+
+
+def _copied(found: Neighbour) -> bool:
+    return _suspect(found) and found.distance <= COPY_BITS
+
+
+def _in_words(result: Memorisation) -> str:
+    count = len(result.pictures)
+    if result.nearest_held_out_features is None:
+        nearest = result.pictures[0].by_features.distance
+        return (
+            f"Too few held-out images ({result.held_out_images}) to say what is near. The nearest of {count} pictures"
+            f" lies {nearest:.3f} from a training image."
+        )
+    if not result.suspects:
+        return f"No sign of memorisation: of {count} pictures none lies nearer to a training image than held-out ones."
+    lie = "lies" if result.suspects == 1 else "lie"
+    return (
+        f"{result.suspects} of {count} pictures {lie} nearer to a training image than any of {result.held_out_images}"
+        " held-out images does, and nearer than the base's: look at them."
+    )
+
+
+def _write_sheet(
+    result: Memorisation,
+    places: dict[tuple[str, int], int],
+    tiles_NHWC: Tensor,
+    base_NHWC: Tensor,
+    rows: dict[str, Row],
+    background: str,
+) -> None:
+    """The nearest pictures, each beside its nearest training images and what the base drew."""
+    side_px, shown = tiles_NHWC.shape[1], result.pictures[:SHOWN]
+    lines, labels = [], []
+    for picture in shown:
+        place = places[picture.prompt, picture.seed]
+        near = [rows[found.image_sha256] for found in (picture.by_features, picture.by_hash)]
+        images = [torch.from_numpy(pixels(row, side_px, background)) for row in near]
+        lines.append(torch.stack([tiles_NHWC[place], *images, base_NHWC[place]]))
+        told = f"{picture.by_features.distance:.3f}, {picture.by_hash.distance:.0f} bits"
+        labels.append(f"{'LOOK: ' if picture.suspect else ''}{told}. {picture.prompt}, seed {picture.seed}")
+    columns = ["drawn", "nearest by features", "nearest by hash", "the base's"]
+    title = f"{result.run} · captions {result.captions} · epoch {result.epoch} · nearest training images"
+    least = result.nearest_held_out_features
+    detail = "" if least is None else f"nearest held-out image: {least:.3f}, {result.nearest_held_out_hash:.0f} bits"
+    write_png(contact_sheet(torch.stack(lines), labels, columns, title, detail), result.sheet)
+
+
+def render(result: Memorisation) -> str:
+    """For a person: the finding, the nearest pictures, the sheet."""
+    lines = [result.finding, "", f"{'features':>8}  {'hash':>7}  picture"]
+    for picture in result.pictures[:SHOWN]:
+        mark = "  <- look" if picture.suspect else ""
+        distances = f"{picture.by_features.distance:>8.3f}  {picture.by_hash.distance:>2.0f} bits"
+        prompt = textwrap.shorten(picture.prompt, PROMPT_LETTERS, placeholder=" …")
+        lines.append(f"{distances}  {prompt} (seed {picture.seed}), {picture.by_features.file_name}{mark}")
+    if result.nearest_held_out_features is not None:
+        held_out = f"{result.nearest_held_out_features:>8.3f}  {result.nearest_held_out_hash:>2.0f} bits"
+        lines.append(f"{held_out}  (the held-out image that lies nearest to a training image)")
+    return "\n".join([*lines, "", str(result.sheet)])

@@ -1,0 +1,111 @@
+"""Two ways to say how alike two pictures are: a perceptual hash, which finds copies, and features, which find likeness.
+
+Shapes: N, M pictures, H and W pixels, D features. Distances are 0 for the same picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from schemas.errors import AmatlError, BadOption, NotFound
+
+if TYPE_CHECKING:
+    from trainer_client.families import Family
+
+HASH_SIDE_PX, HASH_WAVES = 32, 8
+POOLED_SIDE = 16  # Latent rows and columns that count: finer ones are texture.
+
+Features = Callable[[Tensor], Tensor]  # uint8 pictures (N, H, W, 3) -> float32 (N, D)
+
+
+class NoFeatures(AmatlError):
+    """The feature model can't be used. Give one that transformers loads as an image encoder, or leave it out."""
+
+
+def perceptual_hashes(pictures_NHWC: Tensor) -> Tensor:
+    """bool (N, 64): which of a picture's 64 slowest cosine waves lie above their median (pHash, Zauner 2010)."""
+    luma = torch.tensor([0.299, 0.587, 0.114])
+    grey_N1HW = (pictures_NHWC.float() @ luma)[:, None]
+    small_NHW = torch.nn.functional.interpolate(
+        grey_N1HW, (HASH_SIDE_PX, HASH_SIDE_PX), mode="bilinear", antialias=True, align_corners=False
+    )[:, 0]
+    waves = _cosine_waves()
+    slow_NK = (waves @ small_NHW @ waves.T).flatten(1)
+    median_N1 = slow_NK[:, 1:].median(dim=1, keepdim=True).values  # The mean brightness says nothing of the shape.
+    return slow_NK > median_N1
+
+
+def _cosine_waves() -> Tensor:
+    """The slowest waves of the discrete cosine transform (type II), (HASH_WAVES, HASH_SIDE_PX)."""
+    place = (torch.arange(HASH_SIDE_PX) + 0.5) / HASH_SIDE_PX
+    return torch.cos(math.pi * torch.arange(HASH_WAVES)[:, None] * place)
+
+
+def hash_distances(one_NK: Tensor, other_MK: Tensor) -> Tensor:
+    """How many of the 64 bits differ, (N, M)."""
+    one, other = one_NK.float(), other_MK.float()
+    return one @ (1 - other).T + (1 - one) @ other.T
+
+
+def feature_distances(one_ND: Tensor, other_MD: Tensor) -> Tensor:
+    """One minus the cosine, (N, M): 0 the same direction, 1 unrelated, 2 opposite."""
+    normalise = torch.nn.functional.normalize
+    return (1 - normalise(one_ND, dim=1) @ normalise(other_MD, dim=1).T).clamp_min(0)
+
+
+def autoencoder_features(family: Family) -> Features:
+    """The base model's own latents, pooled to at most 16 x 16: what the denoiser itself has to tell pictures apart."""
+
+    @torch.no_grad()
+    def features(pictures_NHWC: Tensor) -> Tensor:
+        pixels_NCHW = pictures_NHWC.to(family.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        mean_NCHW, _ = family.encode_images(pixels_NCHW)
+        side = min(POOLED_SIDE, mean_NCHW.shape[-1])
+        return torch.nn.functional.adaptive_avg_pool2d(mean_NCHW.float(), side).flatten(1).cpu()
+
+    return features
+
+
+def model_features(name: str, device: torch.device) -> Features:
+    """An image encoder of transformers (CLIP, SigLIP, DINOv2, ViT ...) by folder or hub name: its image embedding.
+
+    Raises NotFound (no such model), NoFeatures (not an image encoder).
+    """
+    from transformers import AutoImageProcessor, AutoModel
+
+    try:
+        processor: Any = AutoImageProcessor.from_pretrained(name)
+        model: Any = AutoModel.from_pretrained(name, dtype=torch.float32).to(device).eval()
+    except OSError as error:
+        raise NotFound(f"--features {name}: no such folder, and no such model on the hub. ({_first(error)})") from error
+    except (ValueError, ImportError) as error:
+        raise NoFeatures(f"--features {name}: no image encoder that can be used here. ({_first(error)})") from error
+
+    @torch.no_grad()
+    def features(pictures_NHWC: Tensor) -> Tensor:
+        pixels = processor(images=list(pictures_NHWC.numpy()), return_tensors="pt")["pixel_values"].to(device)
+        if hasattr(model, "get_image_features"):
+            found = model.get_image_features(pixel_values=pixels)
+        else:
+            found = model(pixel_values=pixels)
+        embedding = found if isinstance(found, Tensor) else getattr(found, "pooler_output", None)
+        if embedding is None:
+            raise NoFeatures(f"--features {name}: {type(model).__name__} gives no embedding of a picture. Try CLIP.")
+        return embedding.flatten(1).float().cpu()
+
+    return features
+
+
+def _first(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def check_side(side_px: int) -> None:
+    """Raises BadOption where pictures are too small to tell apart."""
+    if side_px < HASH_WAVES:
+        raise BadOption(f"pictures of {side_px} px are too small to compare.")

@@ -1,0 +1,170 @@
+"""LoRA: a low-rank update of the denoiser's layers, and of the text encoders' where asked for; the base stays as it is.
+
+A checkpoint holds the update alone, twice: as diffusers and peft name it, and as A1111, Forge and ComfyUI do.
+
+Source: Hu et al., "LoRA: low-rank adaptation of large language models" (2021).
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.errors import BadOption
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+    from torch import nn
+
+    from trainer_client.adapter import Adapter
+    from trainer_client.config import TrainConfig
+    from trainer_client.families import Family
+
+DEFAULTS: dict[str, Any] = {
+    "learning_rate": 1e-4,
+    "train_text_encoder": False,
+    "rank": 16,
+    "alpha": None,
+    "targets": "transformer",
+}
+DENOISER = {"attention": ["to_q", "to_k", "to_v", "to_out.0"]}
+DENOISER["transformer"] = [*DENOISER["attention"], "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"]
+TEXT = {"attention": ["q_proj", "k_proj", "v_proj", "out_proj"]}
+TEXT["transformer"] = [*TEXT["attention"], "fc1", "fc2"]
+COPIES = 2  # Layouts in which a checkpoint holds the update.
+SHAPE = ("rank", "alpha", "targets", "train_text_encoder")  # Settings that a continued LoRA can't change.
+
+
+def fill_in(values: Mapping[str, Any]) -> dict[str, Any]:
+    """alpha is the rank unless given: a scale of one."""
+    return {"alpha": float(values["rank"])} if values["alpha"] is None else {}
+
+
+class LoRA:
+    """`trainer_client.methods.Method`; see there what each member promises."""
+
+    name = "lora"
+
+    def __init__(self, family: Family, config: TrainConfig) -> None:
+        self.family, self.config = family, config
+        self.settings = {name: getattr(config, name) for name in SHAPE}
+        if family.adapter is None:
+            add_layers(family, self.settings, config.seed)
+        else:
+            _refuse_other_shape(family.base, family.adapter.settings, self.settings)
+        self.parameters = _update(family)
+        self.encodes_text = config.train_text_encoder
+        self.start: dict[str, str] = {}
+
+    def numbers_saved(self, first: bool) -> int:
+        return COPIES * sum(weight.numel() for weight in self.parameters.values())
+
+    def save(self, folder: Path, dtype: torch.dtype, metadata: Mapping[str, str], first: Path | None) -> None:
+        from trainer_client.adapter import write_adapter
+        from trainer_client.lora_files import write_layouts
+
+        weights = write_layouts(self.family, self.config, folder, dtype, metadata)
+        write_adapter(folder, self.name, self.family, self.settings, weights)
+
+
+def begin(family: Family, config: TrainConfig) -> LoRA:
+    """`trainer_client.methods.begin` for this method."""
+    return LoRA(family, config)
+
+
+def attach(family: Family, folder: Path, adapter: Adapter) -> None:
+    """Puts a checkpoint's update on the family it was trained on."""
+    import torch
+
+    from trainer_client.lora_files import read_lora
+
+    layers = read_lora(folder / adapter.weights.path, family)
+    add_layers(family, adapter.settings, seed=0)
+    weights = _update(family)
+    with torch.no_grad():
+        for (component, path), layer in layers.items():
+            for part, tensor in (("lora_A", layer.down), ("lora_B", layer.up)):
+                weights[f"{component}.{path}.{part}.default.weight"].copy_(tensor)
+    for weight in weights.values():
+        weight.requires_grad_(False)
+
+
+def bake(family: Family) -> None:
+    """Adds the update to the base's own weights and takes its layers out."""
+    from trainer_client.lora_files import layers_of, merge_layers
+
+    found = layers_of(family)
+    for module in modules_of(family).values():
+        for name, layer in list(module.named_modules()):
+            if hasattr(layer, "lora_A"):
+                module.set_submodule(name, layer.base_layer)
+        if hasattr(module, "peft_config"):
+            del module.peft_config
+    merge_layers(family, found)
+
+
+def modules_of(family: Family) -> dict[str, nn.Module]:
+    """What an update may be put on, by component."""
+    return {"denoiser": family.denoiser, **family.text_encoders}
+
+
+def add_layers(family: Family, settings: Mapping[str, Any], seed: int) -> None:
+    """Adds layers that change nothing yet: `down` is drawn from the seed and the layer's name, `up` is zero."""
+    import torch
+    from peft import LoraConfig, inject_adapter_in_model
+
+    for component, module in modules_of(family).items():
+        if component != "denoiser" and not settings["train_text_encoder"]:
+            continue
+        names = (DENOISER if component == "denoiser" else TEXT)[settings["targets"]]
+        config = LoraConfig(
+            r=settings["rank"], lora_alpha=settings["alpha"], target_modules=names, lora_dropout=0.0, bias="none"
+        )
+        with torch.random.fork_rng(devices=[]):  # peft draws what is drawn anew below.
+            inject_adapter_in_model(config, module)
+        module.eval()
+    for name, weight in _update(family).items():
+        if ".lora_A." in name:
+            _draw(weight, seed, name)
+
+
+def _update(family: Family) -> dict[str, nn.Parameter]:
+    """The update's parameters by `<component>.<name>`, freed; everything else frozen."""
+    found: dict[str, nn.Parameter] = {}
+    for component, module in modules_of(family).items():
+        for name, weight in module.named_parameters():
+            in_update = ".lora_A." in name or ".lora_B." in name
+            weight.requires_grad_(in_update)
+            if in_update:
+                found[f"{component}.{name}"] = weight
+    return found
+
+
+def _draw(weight: nn.Parameter, seed: int, name: str) -> None:
+    """Uniform in +-1/sqrt(inputs), as torch initialises a linear layer; a function of seed and name alone."""
+    import torch
+
+    from trainer_client.randomness import keys, uniform
+
+    bound = 1 / math.sqrt(weight[0].numel())
+    drawn = uniform(keys(seed, "lora", 0, 0, [name], weight.device), weight.numel()).reshape(weight.shape)
+    with torch.no_grad():
+        weight.copy_((2 * drawn - 1) * bound)
+
+
+def _refuse_other_shape(base: str, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    for name in SHAPE:
+        if there[name] != asked[name]:
+            flag = f"--{name.replace('_', '-')}"
+            way = (
+                f"Give {flag} {there[name]}"
+                if not isinstance(there[name], bool)
+                else f"{'Give' if there[name] else 'Leave out'} {flag}"
+            )
+            raise BadOption(
+                f"{flag} {asked[name]}: {base} is a LoRA with {there[name]}. {way} to go on with it, or bake it in"
+                " with `trainer merge` and begin a new one on that."
+            )

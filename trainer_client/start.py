@@ -1,0 +1,122 @@
+"""What a run starts from, and what a checkpoint is loaded from: one door for every kind of model there is.
+
+A name is resolved in this order: a run's folder (its last checkpoint), a checkpoint that holds an adapter (put on its
+base, wherever that is found again), a folder in diffusers layout, a name on the hub.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schemas.errors import BadDocument, NotFound
+from schemas.run import RunReport
+from trainer_client import adapter, methods, record
+from trainer_client.adapter import Adapter
+from trainer_client.families import base_digest, load_family
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainer_client.families import Family
+
+
+@dataclass(frozen=True)
+class Start:
+    """A resolved name: the folder or hub name of a whole model, or the folder of an adapter."""
+
+    base: str
+    adapter: Adapter | None = None
+
+
+def resolve(base: str) -> Start:
+    """Finds out what a name stands for. Raises NotFound, BadDocument."""
+    folder = Path(base).expanduser()
+    if (folder / record.FILE).is_file():
+        folder = last_checkpoint(folder)
+    if (folder / adapter.FILE).is_file():
+        return Start(str(folder), Adapter.read(folder / adapter.FILE))
+    return Start(str(folder) if folder.is_dir() else base)
+
+
+def load(
+    base: str,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    revision: str | None = None,
+    resolution_px: int | None = None,
+    under: str | None = None,
+) -> Family:
+    """`families.load_family` of what a name stands for, an adapter attached to its base.
+
+    `under` says where an adapter's base is now. Raises as `load_family` does; NotFound and BadDocument where an
+    adapter's base isn't there or is another model.
+    """
+    start = resolve(base)
+    if start.adapter is None:
+        family = load_family(start.base, device, dtype, revision, resolution_px)
+    else:
+        revision = start.adapter.base.revision
+        family = load_under(start, under, device, dtype, resolution_px)
+        methods.attach(family, Path(start.base), start.adapter)
+        family.located = Path(start.base)
+    family.base, family.revision = base, revision
+    return family
+
+
+def load_under(
+    start: Start,
+    under: str | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    resolution_px: int | None = None,
+) -> Family:
+    """The base of an adapter, without it. Raises as `load` does."""
+    assert start.adapter is not None
+    family = load(_base_of(start, under), device, dtype, start.adapter.base.revision, resolution_px)
+    methods.bake(family)
+    _refuse_other_base(start, family)
+    return family
+
+
+def digest(base: str, revision: str | None = None) -> str:
+    """`load(base).digest` without loading the model, nor looking for an adapter's base."""
+    start = resolve(base)
+    if start.adapter is None:
+        return base_digest(start.base, revision)
+    return adapter.combined(start.adapter.base.digest, start.adapter)
+
+
+def last_checkpoint(run_folder: Path) -> Path:
+    """The folder of a run's last checkpoint that is still there. Raises NotFound."""
+    report = RunReport.read(run_folder / record.FILE)
+    there = [run_folder / checkpoint.folder for checkpoint in report.checkpoints]
+    found = [folder for folder in there if folder.is_dir()]
+    if not found:
+        raise NotFound(f"{run_folder}: its checkpoints aren't there any more. Give another run, or train it again.")
+    return found[-1]
+
+
+def _base_of(start: Start, under: str | None) -> str:
+    """Where an adapter's base is: as told, where it was found, or as it was named."""
+    assert start.adapter is not None
+    named, found = start.adapter.base.name, start.adapter.base_folder
+    for place in (under, found, named):
+        if place is not None and Path(place).expanduser().exists():
+            return place
+    if under is not None:
+        raise NotFound(f"--base {under}: there is no such model. It is the base of {start.base}, {named}.")
+    if Path(named).is_absolute() or named.startswith(".") or named.count("/") != 1:
+        raise NotFound(f"{start.base}: its base {named} isn't there any more ({found}). Say where it is with --base.")
+    return named  # The name of a model on the hub.
+
+
+def _refuse_other_base(start: Start, family: Family) -> None:
+    assert start.adapter is not None
+    wanted, digest = start.adapter.base.digest, family.digest
+    if digest != wanted:
+        raise BadDocument(
+            f"{start.base}: was trained on {start.adapter.base.name} with digest {wanted[:12]}; {family.base} has"
+            f" {digest[:12]}. Give the model it was trained on."
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from curator.annotate.prefer_cli import prefer
 from curator.annotate.start_cli import start
 from curator.annotate.sync_cli import pull, push, status
 from schemas.edge import Program
@@ -14,5 +15,5 @@ def annotate() -> None:
     """Have people refine captions in Label Studio, and bring their work back."""
 
 
-for command in (start, push, pull, status):
+for command in (start, push, pull, status, prefer):
     annotate.add_command(command)

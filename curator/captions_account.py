@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from schemas.edge import duration
+
 if TYPE_CHECKING:
     from curator.annotate.acceptance import Acceptance
     from curator.caption import CaptionResult
+    from curator.caption.dry_run import DryRunResult
+    from curator.caption.result import Effort
     from curator.diff import Change, DiffResult
-    from curator.history import HistoryResult, Revision
     from curator.stats import Frequent, Spread, StatsResult
     from curator.versions import CommitResult, RestoreResult, VersionsResult
 
@@ -56,6 +59,7 @@ def of_caption(result: CaptionResult) -> str:
             "unchanged": result.unchanged,
             "kept, a person's": result.kept_by_person,
             "left as they are, though made from other inputs": result.outdated,
+            "left for the next run by --limit": result.not_reached,
             "left out by --where": result.not_chosen,
         }
     )
@@ -63,11 +67,15 @@ def of_caption(result: CaptionResult) -> str:
     lines += [_figure(count, f"failed: {reason}", "red") for reason, count in result.failed.items()]
     if result.taken_out:
         lines.append(f"{'':11}({_count(result.taken_out, 'earlier caption')} taken out; history keeps them)")
+    if result.failed:
+        lines.append(f"{'':11}(the next run tries them again: curator failures {result.dataset}/{result.set_name})")
     if result.rejects:
         lines.append(_figure(len(result.rejects), "rejected", "yellow"))
         shown = result.rejects[:REJECTS_SHOWN]
         lines += [f"{'':11}{reject.where}: {reject.detail}" for reject in shown]
         lines += [f"{'':11}... all of them with --json"] if len(result.rejects) > len(shown) else []
+    if result.effort and result.effort.pictures:
+        lines += ["", _effort(result.effort)]
     if result.examples:
         width = max(len(example.file_name) for example in result.examples)
         lines.append("")
@@ -77,6 +85,40 @@ def of_caption(result: CaptionResult) -> str:
     if result.new or result.changed or result.taken_out:
         lines += ["", f'Next: curator commit {result.dataset}/{result.set_name} -m "..."']
     return "\n".join(lines)
+
+
+def of_dry_run(result: DryRunResult) -> str:
+    """The captions, what all would take, and where the page is."""
+    from curator.caption.contact_sheet import estimate
+
+    named = f"{result.dataset}/{result.set_name}"
+    lines = [f"{_bold(named)}: dry run of {result.strategy}, nothing is kept", ""]
+    width = max((len(picture.file_name) for picture in result.pictures), default=0)
+    for picture in result.pictures:
+        failed = click.style(f"no caption: {picture.reason}", fg="red")
+        text = failed if picture.text is None else _shortened(picture.text) or _dim("(empty)")
+        lines.append(f"  {_dim(f'{picture.file_name:<{width}}')}  {text}")
+    lines += ["", *([_effort(result.effort)] if result.effort.pictures else [])]
+    if result.to_caption:
+        lines.append(f"All {_count(result.to_caption, 'image')}: {estimate(result)}.")
+    else:
+        lines.append(f"Nothing to caption: {named} is up to date.")
+    lines.append(f"Contact sheet: {_bold(result.page)}")
+    lines += [click.style(f"\nWarning: {warning}", fg="yellow") for warning in result.warnings]
+    return "\n".join(lines)
+
+
+def _effort(effort: Effort) -> str:
+    """A line: pictures, time, pace, tokens, cost."""
+    parts = [
+        f"{_count(effort.pictures, 'picture')} in {duration(effort.seconds)}, {effort.images_per_second:,.1f} a second",
+        f"{effort.batch_size} at a time",
+    ]
+    if effort.input_tokens or effort.output_tokens:
+        parts.append(f"{effort.input_tokens:,} tokens in, {effort.output_tokens:,} out")
+    if effort.cost_usd:
+        parts.append(f"${effort.cost_usd:,.4f}" if effort.cost_usd < 1 else f"${effort.cost_usd:,.2f}")
+    return ", ".join(parts) + f"; the model was there after {duration(effort.loading_seconds)}"
 
 
 def of_commit(result: CommitResult) -> str:
@@ -148,18 +190,6 @@ def of_stats(result: StatsResult) -> str:
     return "\n".join(lines)
 
 
-def of_history(result: HistoryResult) -> str:
-    """The image, then its sets, each with its revisions."""
-    lines = [_bold(result.image_sha256), *(f"  {file.dataset}: {file.path}" for file in result.files)]
-    title = ""
-    for revision in result.revisions:
-        name = f"{revision.dataset}/{revision.set_name}"
-        lines += [] if name == title else ["", _bold(name)]
-        title = name
-        lines += _revision(revision)
-    return "\n".join(lines if result.revisions else [*lines, "", "It never had a caption."])
-
-
 def _acceptance(found: Sequence[Acceptance]) -> list[str]:
     """A line a strategy: what people did with its captions."""
     if not found:
@@ -176,24 +206,6 @@ def _acceptance(found: Sequence[Acceptance]) -> list[str]:
         row = f"{each.strategy:<{width}}{each.answers:>9,}{each.unchanged_share:>11.0%}{distance:>15}{seconds:>9}"
         lines.append(f"  {row}{each.rejected:>10,}{each.skipped:>9,}")
     return lines
-
-
-def _revision(revision: Revision) -> Iterable[str]:
-    who = f"{revision.strategy} v{revision.strategy_version}"
-    if revision.model:
-        who += f", {revision.model} at {(revision.model_revision or '')[:12]}"
-    who = f"{revision.person}, by {who}" if revision.by_person else f"{who}, run by {revision.person}"
-    marks = [f"@{number}" for number in revision.versions] + (["current"] if revision.current else [])
-    yield f"  {_dim(_minute(revision.captioned_at))}  {who}  {click.style(' '.join(marks), fg='green')}".rstrip()
-    yield "      " + (_dim("(taken out)") if revision.text is None else revision.text or _dim("(empty)"))
-    for source in revision.sources:
-        name = source.set_name + (f"@{source.number}" if source.number else "")
-        yield _dim(f"      from {name}: {source.text or '(none)'}")
-    if revision.restored_from:
-        yield _dim(f"      restored from {revision.restored_from} by {revision.restored_by}")
-    options = {key: value for key, value in revision.options.items() if value not in (None, [], "")}
-    if options:
-        yield _dim("      " + "  ".join(f"{key}={value}" for key, value in options.items()))
 
 
 def _change(change: Change, coloured: bool) -> Iterable[str]:

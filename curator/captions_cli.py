@@ -1,19 +1,18 @@
-"""The commands on captions: caption, commit, versions, diff, restore, stats, history. Parse, call the stage, show."""
+"""The commands on captions: caption, failures, commit, versions, diff, restore, stats, history. They parse and show."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import Any
 
 import click
 
 from curator.options import catalog_option, person_option
 from schemas.edge import catch_errors, fail, json_option, listeners, progress_bar, show
-
-if TYPE_CHECKING:
-    from curator.caption import Only
 
 
 class CaptionCommand(click.Command):
@@ -44,6 +43,10 @@ class CaptionCommand(click.Command):
 )
 @click.option("--where", metavar="EXPRESSION", help="Only the images that this holds for.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N images; the next run goes on.")
+@click.option(
+    "--dry-run", is_flag=True, help="Caption 8 images, keep nothing, show them on a page; what all would take."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="That page.  [default: DATASET-SET-dry-run.html]")
 @click.option("--strict", is_flag=True, help="Exit with 1 where there are rejects or failures.")
 @person_option
 @catalog_option
@@ -58,6 +61,8 @@ def caption(
     only: str,
     where: str | None,
     limit: int | None,
+    dry_run: bool,
+    out: Path | None,
     strict: bool,
     person: str | None,
     catalog: Path,
@@ -65,36 +70,44 @@ def caption(
 ) -> None:
     """Caption the images of DATASET by a strategy, into a caption set.
 
-    Again, only what changed is redone: images with other metadata, or all of them after an option changed. A person's
-    caption is never replaced.
+    Again, only what changed is redone: images with other metadata, or all of them after an option, the model or the
+    strategy's version changed, which is told first. A person's caption is never replaced. Each batch is kept as it is
+    done: interrupted or killed, the same command goes on from there, and tries again what failed.
 
     \b
     Example:
       curator caption openmoji --strategy template --set template -o 'template=openmoji drawing of ${annotation}'
       curator caption openmoji --strategy fixed --set fixed -o text=animal --where "group = 'animals-nature'"
+      curator caption openmoji --strategy compose --set both -o sets=template,blip --dry-run
       curator caption --strategy tags --help
+
+    With --json, stderr has events while it works: {"event": "progress" or "notice", ...}, a line each; stdout has the
+    result alone.
     """
     from curator.caption import caption as stage
-    from curator.captions_account import of_caption
+    from curator.caption.dry_run import dry_run as dry_stage
+    from curator.captions_account import of_caption, of_dry_run
     from curator.catalog import Catalog
 
+    if out and not dry_run:
+        raise click.UsageError("--out is for --dry-run.")
+    make: Callable[..., Any] = partial(dry_stage, out=out) if dry_run else partial(stage, person=person)
     with Catalog(catalog) as opened, listeners(as_json) as (progress, notice):
-        result = stage(
+        result = make(
             opened,
             dataset,
             strategy,
             set_name,
             options,
             by=by,
-            person=person,
-            only=cast("Only", only),
+            only=only,
             where=where,
             limit=limit,
             progress=progress,
             notice=notice,
         )
-    show(result, as_json, of_caption)
-    if strict and (result.rejects or result.failed):
+    show(result, as_json, of_dry_run if dry_run else of_caption)
+    if strict and not dry_run and (result.rejects or result.failed):
         sys.exit(1)
 
 
@@ -228,6 +241,30 @@ def stats(caption_set: str, tokenizer: str | None, catalog: Path, as_json: bool)
 
 
 @click.command()
+@click.argument("caption_set", metavar="[SET]", required=False)
+@click.option("--limit", type=click.IntRange(0), default=10, show_default=True, help="So many of each; 0: all.")
+@catalog_option
+@json_option
+@catch_errors
+def failures(caption_set: str | None, limit: int, catalog: Path, as_json: bool) -> None:
+    """List the images that a strategy couldn't caption, of one SET or of all, and why.
+
+    They stay here until a later run of `curator caption`, or a person, gives them a caption.
+
+    \b
+    Example:
+      curator failures openmoji/blip
+    """
+    from curator.catalog import Catalog
+    from curator.failures import account
+    from curator.failures import failures as stage
+
+    with Catalog(catalog) as opened:
+        result = stage(opened, caption_set)
+    show(result, as_json, lambda found: account(found, limit))
+
+
+@click.command()
 @click.argument("image")
 @catalog_option
 @json_option
@@ -241,13 +278,13 @@ def history(image: str, catalog: Path, as_json: bool) -> None:
     Example:
       curator history 1F98A-fox.png
     """
-    from curator.captions_account import of_history
     from curator.catalog import Catalog
     from curator.history import history as stage
+    from curator.history_show import account
 
     with Catalog(catalog) as opened:
         result = stage(opened, image)
-    show(result, as_json, of_history)
+    show(result, as_json, account)
 
 
-COMMANDS = (caption, commit, versions, diff, restore, stats, history)
+COMMANDS = (caption, failures, commit, versions, diff, restore, stats, history)

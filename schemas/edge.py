@@ -32,12 +32,13 @@ class Program(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         argv = kwargs.get("args") or (args[0] if args else None) or sys.argv[1:]
-        if "--json" not in argv:
-            return super().main(*args, **kwargs)
+        as_json = "--json" in argv
         try:
-            return super().main(*args, **{**kwargs, "standalone_mode": False})
+            return super().main(*args, **({**kwargs, "standalone_mode": False} if as_json else kwargs))
         except click.ClickException as error:
             fail(type(error).__name__, error.format_message(), error.exit_code, as_json=True)
+        except AmatlError as error:  # Of options that are read while the line is parsed.
+            fail(type(error).__name__, str(error), error.exit_code, as_json)
 
 
 def json_option(command: Command) -> Command:
@@ -87,8 +88,9 @@ def progress_bar(as_json: bool = False) -> Iterator[Progress]:
         yield silent
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
+    from rich.table import Column
 
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -96,11 +98,11 @@ def progress_bar(as_json: bool = False) -> Iterator[Progress]:
         return
     tasks: dict[str, TaskID] = {}
     columns = (
-        TextColumn("{task.description:<24}"),
-        BarColumn(),
+        TextColumn("{task.description:<18}"),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        # The time left; the time taken when it is over. Not to be cut on a narrow terminal: the bar is.
+        TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(min_width=7, no_wrap=True)),
         TextColumn("{task.fields[detail]}"),
     )
     with Bars(*columns, console=console) as bars:

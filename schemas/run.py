@@ -183,6 +183,9 @@ class RunReport(Document):
     seeds: list[int]
     held_out_images: list[Sha256]
     train_subset_images: list[Sha256]
+    class_images: list[Sha256] = Field(
+        default_factory=list, description="Pictures of a class, drawn by the base, that were trained on too."
+    )
     examples: list[ExampleImage]
     references: Grid | None
     prompt_references: list[int | None] = Field(

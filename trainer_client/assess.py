@@ -106,10 +106,10 @@ def _measured(prepared: Prepared, pairs: list[Pair], text: TextEmbeddings, progr
 
 def _leakage(prepared: Prepared, epoch: int) -> list[float]:
     rows = [row for row, prompt in enumerate(prepared.report.prompts) if prompt.role == UNRELATED]
-    return leakage(_tiles(prepared, 0), _tiles(prepared, epoch), rows) if rows else []
+    return leakage(tiles(prepared, 0), tiles(prepared, epoch), rows) if rows else []
 
 
-def _tiles(prepared: Prepared, epoch: int) -> Tensor:
+def tiles(prepared: Prepared, epoch: int) -> Tensor:
     """A grid's tiles as they were drawn, uint8 (prompts, seeds, height, width, 3)."""
     import numpy as np
     from PIL import Image

@@ -18,11 +18,11 @@ from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
 from schemas.run import Truncation
 from schemas.snapshot import SPLITS
-from trainer_client import methods, start
+from trainer_client import instance, methods, start
 from trainer_client.dataset import Row, Snapshot, decode_all
 from trainer_client.device import choose_device, device_name
 from trainer_client.evaluate import choose_measures
-from trainer_client.pace import Pace, measure_pace
+from trainer_client.pace import NotEnoughMemory, Pace, measure_pace
 from trainer_client.prompts import default_prompts, read_prompts
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ def check(config: TrainConfig, progress: Progress = silent) -> CheckResult:
     snapshot = Snapshot.open(config.snapshot, verify=True, progress=progress)
     if config.captions is not None:
         snapshot.track(config.captions)
+    if config.instance_prompt is not None:
+        _, snapshot, _ = instance.own_track(snapshot, config)
     prompts = read_prompts(config.prompts, snapshot) if config.prompts else default_prompts(snapshot)
     progress("loading the model", 0, 1)
     family = start.load(
@@ -135,16 +137,18 @@ def examine(
             f" {size(space.free_bytes)} are free. Use fewer --save-epochs, or an --out on another disk."
         )
     batch_size = min(config.batch_size, len(snapshot.rows("train")))
-    pace = measure_pace(
-        method,
-        rows,
-        batch_size,
-        config.background,
-        progress,
-        config.cuda_graph,
-        budget_seconds,
-    )
-    names = [config.captions] if config.captions else snapshot.tracks
+    while True:
+        try:
+            pace = measure_pace(
+                method, rows, batch_size, config.background, progress, config.cuda_graph, budget_seconds
+            )
+            break
+        except NotEnoughMemory:
+            if not config.auto_batch or batch_size == 1:
+                raise
+        batch_size = -(-batch_size // 2)
+    names = [config.captions] if config.captions else list(snapshot.tracks)
+    names += [instance.TRACK] if config.instance_prompt and instance.TRACK not in names else []
     return CheckResult(
         snapshot=snapshot.folder,
         identity=snapshot.manifest.identity,
@@ -207,9 +211,12 @@ def estimate(config: TrainConfig, snapshot: Snapshot, pace: Pace, batch_size: in
     measured = len(measures.held_out_pairs()) + len(measures.train_pairs())
     checkpoints = len(config.checkpoint_epochs())
     forwards = config.sample_steps * (2 if config.guidance_scale != 1 else 1)
-    epoch_seconds = train_images / batch_size * pace.step
+    of_class = (config.class_images or 0) if config.prior_weight else 0
+    each = 2 if of_class else 1  # An image of the class goes with every image.
+    epoch_seconds = each * train_images / batch_size * pace.step
     parts = {
-        "preparing_seconds": (train_images + len(measures.held_out)) * pace.encoding,
+        "preparing_seconds": (train_images + len(measures.held_out) + of_class) * pace.encoding
+        + of_class * (forwards * pace.forward + pace.decoding),
         "training_seconds": epoch_seconds * config.epochs,
         "sampling_seconds": checkpoints * pictures * (forwards * pace.forward + pace.decoding),
         "evaluating_seconds": checkpoints * measured * config.eval_timesteps * pace.forward,
@@ -217,7 +224,7 @@ def estimate(config: TrainConfig, snapshot: Snapshot, pace: Pace, batch_size: in
     total = sum(parts.values())
     return Estimate(
         **parts,
-        images_per_second=batch_size / pace.step,
+        images_per_second=batch_size / pace.step / each,
         epoch_seconds=epoch_seconds,
         total_seconds=total,
         price_per_hour=config.price_per_hour,

@@ -12,6 +12,7 @@ from schemas import __version__
 from schemas.edge import Program, catch_errors, json_option, progress_bar, show
 from trainer_client.config import TrainConfig
 from trainer_client.options import GroupedCommand, WholeNumbers, config_of, options_of
+from trainer_client.recipe import recipe_options
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -24,6 +25,7 @@ def main() -> None:
 
 
 @main.command("check", cls=GroupedCommand)
+@recipe_options(TrainConfig)
 @options_of(TrainConfig, leaving_out=frozenset({"captions", "out"}))  # They have other defaults here.
 @click.option(
     "--out",
@@ -53,6 +55,7 @@ def check_command(as_json: bool, **values: Any) -> None:
 
 
 @main.command("train", cls=GroupedCommand)
+@recipe_options(TrainConfig)
 @options_of(TrainConfig)
 @json_option
 @catch_errors

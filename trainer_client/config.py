@@ -17,12 +17,14 @@ from trainer_client.methods import METHODS, defaults, filled_in
 DEFAULT_SAVE_EPOCHS = (1, 2, 5, 15, 30, 45, 60, 70, 100)
 DEFAULT_SEEDS = (1, 2, 3)
 MAX_WARMUP_STEPS = 100
-DATA, LENGTH, PICTURES, LEARNING, LORA, MEASURES, RUN = (
+DATA, LENGTH, PICTURES, LEARNING, LORA, SUBJECT, WORD, MEASURES, RUN = (
     "Data and model",
     "Length",
     "Pictures",
     "Learning",
     "LoRA",
+    "A subject",
+    "A new word",
     "Measures",
     "Run",
 )
@@ -60,7 +62,7 @@ class TrainConfig(BaseModel):
         description="Folder that `curator snapshot` wrote.",
         json_schema_extra={"group": DATA, "decides": False, "argument": True},
     )
-    method: Literal["full", "lora"] = _option("full", DATA, "How to train.")
+    method: Literal["full", "lora", "dreambooth", "textual-inversion"] = _option("full", DATA, "How to train.")
     captions: str | None = _option(None, DATA, "Caption track to train on.", shown="the snapshot's only track")
     base: str = _option(..., DATA, "Model to start from: a diffusers folder or a hub name.", decides=False)
     revision: str | None = _option(None, DATA, "Revision of a hub model.", decides=False)
@@ -92,6 +94,12 @@ class TrainConfig(BaseModel):
 
     batch_size: int = _option(8, LEARNING, "Images that go through the model at once.", ge=1)
     accumulation: int = _option(1, LEARNING, "Batches whose gradients make one step.", ge=1)
+    auto_batch: bool = _option(
+        False,
+        LEARNING,
+        "Where memory is too small, send a step's images through in smaller batches; the step stays the same.",
+        decides=False,
+    )
     learning_rate: float = _by_method(
         "learning_rate",
         LEARNING,
@@ -126,6 +134,21 @@ class TrainConfig(BaseModel):
         "targets", LORA, "Layers that get an update: those of attention, or all linear ones of a transformer block."
     )
 
+    instance_prompt: str | None = _by_method(
+        "instance_prompt", SUBJECT, "What every picture is called, with {caption} for its own caption."
+    )
+    class_prompt: str | None = _by_method(
+        "class_prompt", SUBJECT, "What the subject is one of; the base draws pictures of it to keep what it knows."
+    )
+    class_images: int | None = _by_method("class_images", SUBJECT, "How many pictures of the class it draws.", ge=0)
+    prior_weight: float | None = _by_method("prior_weight", SUBJECT, "Weight of their loss; 0 for none.", ge=0)
+
+    token: str | None = _by_method("token", WORD, "The word to learn; one that the model doesn't know.")
+    vectors: int | None = _by_method("vectors", WORD, "How many vectors it has.", ge=1, le=64)
+    initialiser: str | None = _by_method(
+        "initialiser", WORD, "A word to begin with, of one token.  [default: the mean of all words]"
+    )
+
     eval_images: int = _option(
         64, MEASURES, "Held-out images, and training images, to measure losses on at most.", ge=0
     )
@@ -157,6 +180,9 @@ class TrainConfig(BaseModel):
         "Folder of cached latents and text embeddings.",
         decides=False,
         shown="$AMATL_CACHE, else ~/.cache/amatl",
+    )
+    tracker: Literal["tensorboard", "wandb", "mlflow", "trackio", "none"] = _option(
+        "tensorboard", RUN, "Where figures and pictures go as the run goes on, beside its own run.json.", decides=False
     )
     price_per_hour: float | None = _option(
         None, RUN, "What the machine costs an hour, to report cost.", decides=False, ge=0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Self
 
 import torch
@@ -28,6 +28,16 @@ BLOCK_NUMBERS = 1 << 23  # Noise values drawn at once: 32 MiB, a whole epoch of 
 
 
 @dataclass(frozen=True)
+class Prior:
+    """Pictures of a class that are trained on beside the images, one for each."""
+
+    sha256s: Sequence[str]
+    first: int  # place of the first in the latents
+    caption: int
+    weight: float
+
+
+@dataclass(frozen=True)
 class TrainingSet:
     """The training images: N, with M distinct captions of which 0 is the empty one.
 
@@ -39,6 +49,7 @@ class TrainingSet:
     latents: Latents
     captions_N: Tensor
     text: TextEmbeddings | Tensor
+    prior: Prior | None = None
 
     def embedded(self, family: Family, captions_B: Tensor) -> Tensor:
         """The captions as the denoiser reads them, (B, T, D)."""
@@ -62,6 +73,10 @@ class Drawn:
         """Some of the images, without a copy."""
         return type(self)(*(getattr(self, field.name)[start:stop] for field in fields(self)))
 
+    def with_more(self, other: Self) -> Self:
+        """These images, then the other ones."""
+        return type(self)(*(torch.cat((getattr(self, f.name), getattr(other, f.name))) for f in fields(self)))
+
     def split(self, size: int) -> Iterator[Self]:
         """Batches of `size` images, the last may be smaller."""
         for start in range(0, len(self.timesteps_B), size):
@@ -71,7 +86,7 @@ class Drawn:
 def epoch_steps(
     family: Family, data: TrainingSet, config: TrainConfig, plan: Plan, epoch: int, first_step: int = 0
 ) -> Iterator[Drawn]:
-    """The images of every step of an epoch, from `first_step` on.
+    """The images of every step of an epoch, from `first_step` on; after them as many of the class, where there is one.
 
     Blocks begin at the same steps wherever the epoch is entered, so that a resumed run draws the same bits.
     """
@@ -80,20 +95,47 @@ def epoch_steps(
     block = size * max(1, BLOCK_NUMBERS // math.prod(family.latent_shape) // size)
     for start in range(first_step * size // block * block, len(places), block):
         drawn = draw(family, data, config, epoch, places[start : start + block])
+        prior = draw_prior(family, data, config, epoch, places[start : start + block]) if data.prior else None
         for step, images in enumerate(drawn.split(size), start=start // size):
             if step >= first_step:
-                yield images
+                at = (step * size) - start
+                yield images.with_more(prior.part(at, at + size)) if prior else images
 
 
 @torch.no_grad()
 def draw(family: Family, data: TrainingSet, config: TrainConfig, epoch: int, places: Sequence[int]) -> Drawn:
     """The images at `places` with their flip, caption dropout, latents, timestep and noise of this epoch."""
-    sha256s = [data.sha256s[place] for place in places]
+    places_B = torch.tensor(places, device=family.device)
+    names = [data.sha256s[place] for place in places]
+    return _drawn(family, data, config, epoch, names, places_B, data.captions_N[places_B])
+
+
+@torch.no_grad()
+def draw_prior(family: Family, data: TrainingSet, config: TrainConfig, epoch: int, places: Sequence[int]) -> Drawn:
+    """A picture of the class for each of the images at `places`, chosen and drawn by key of the image."""
+    prior = data.prior
+    assert prior is not None
+    beside = [data.sha256s[place] for place in places]
+    chosen_B = integers(keys(config.seed, "class", epoch, 0, beside, family.device), len(prior.sha256s))
+    names = [f"{prior.sha256s[i]} {other}" for i, other in zip(chosen_B.tolist(), beside, strict=True)]
+    drawn = _drawn(family, data, config, epoch, names, chosen_B + prior.first, torch.full_like(chosen_B, prior.caption))
+    return replace(drawn, weights_B=drawn.weights_B * prior.weight)
+
+
+def _drawn(
+    family: Family,
+    data: TrainingSet,
+    config: TrainConfig,
+    epoch: int,
+    names: Sequence[str],
+    places_B: Tensor,
+    captions_B: Tensor,
+) -> Drawn:
+    """Images by place in the latents; `names` key their draws."""
 
     def keyed(purpose: str) -> Tensor:
-        return keys(config.seed, purpose, epoch, 0, sha256s, family.device)
+        return keys(config.seed, purpose, epoch, 0, names, family.device)
 
-    places_B = torch.tensor(places, device=family.device)
     flips_B = (uniform(keyed("flip"), 1)[:, 0] < 0.5).long() if config.flip else torch.zeros_like(places_B)
     latents_BCHW = family.latents(
         *data.latents.at(places_B, flips_B, family.device),
@@ -101,7 +143,6 @@ def draw(family: Family, data: TrainingSet, config: TrainConfig, epoch: int, pla
     )
     timesteps_B = integers(keyed("timestep"), family.train_timesteps)
     noise_BCHW = normal(keyed("noise"), family.latent_shape)
-    captions_B = data.captions_N[places_B]
     if config.caption_dropout:
         captions_B = captions_B.masked_fill(uniform(keyed("dropout"), 1)[:, 0] < config.caption_dropout, 0)
     return Drawn(

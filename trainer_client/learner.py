@@ -38,6 +38,7 @@ class Learner:
         weights = list(self.parameters.values())
         recorded = worth_it(config.cuda_graph, self.family.denoiser) and not method.encodes_text
         self.graphed = Graphed(self._backward, weights) if recorded else None
+        self.images_at_once = config.batch_size
         self.finite = torch.ones((), dtype=torch.bool, device=self.family.device)
 
     def learn(self, data: TrainingSet, drawn: Drawn) -> Tensor:
@@ -46,13 +47,32 @@ class Learner:
         The gradient is the sum of the images' gradients over the images of a full step: in a short last step every
         image counts as much as in any other, and nothing is dropped.
         """
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self.family.device)
-        for micro in drawn.split(self.config.batch_size):
-            text_BTD = data.embedded(self.family, micro.captions_B)
-            losses_B = (self.graphed or self._backward)(micro, text_BTD)
-            loss_sum += losses_B.double().sum()
+        loss_sum = self._gradients(data, drawn)
+        while loss_sum is None:
+            loss_sum = self._gradients(data, drawn)
         self._update(loss_sum)
         return loss_sum
+
+    def _gradients(self, data: TrainingSet, drawn: Drawn) -> Tensor | None:
+        """The step's gradients and the sum of its losses; None where memory gave out and smaller batches may fit."""
+        loss_sum = torch.zeros((), dtype=torch.float64, device=self.family.device)
+        try:
+            for micro in drawn.split(self.images_at_once):
+                text_BTD = data.embedded(self.family, micro.captions_B)
+                losses_B = (self.graphed or self._backward)(micro, text_BTD)
+                loss_sum += losses_B.double().sum()
+            return loss_sum
+        except torch.OutOfMemoryError:
+            if not self.config.auto_batch or self.images_at_once == 1:
+                raise
+        # Out of the handler, since the error's frames hold the tensors that took the memory.
+        self.images_at_once = -(-self.images_at_once // 2)
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.graphed:
+            self.graphed = Graphed(self._backward, list(self.parameters.values()))
+        if self.family.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
 
     def _backward(self, micro: Drawn, text_BTD: Tensor) -> Tensor:
         """The weighted mean squared error of each image, (B,); adds its gradient to the parameters'."""

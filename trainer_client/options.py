@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
 from schemas.errors import BadOption
+from trainer_client.recipe import SHORT
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -96,7 +97,7 @@ def config_of(model: type[Config], values: dict[str, Any]) -> Config:
 
 def _parameter(name: str, field: FieldInfo) -> Callable[[Decorated], Decorated]:
     extra: Any = field.json_schema_extra or {}
-    kind = _type(field.annotation)
+    kind = option_type(field.annotation)
     if extra.get("argument"):
         settings = {"group": extra["group"], "help": field.description}
         return click.argument(name, cls=GroupedArgument, type=kind, metavar=name.upper(), **settings)
@@ -110,7 +111,8 @@ def _parameter(name: str, field: FieldInfo) -> Callable[[Decorated], Decorated]:
         settings["default"] = default
     if field.annotation is bool:
         return click.option(flag, name, is_flag=True, **settings)
-    return click.option(flag, name, type=kind, required=required, **settings)
+    flags = [flag, *(f"--{short}" for short, stands_for in SHORT.items() if stands_for == name)]
+    return click.option(*flags, name, type=kind, required=required, **settings)
 
 
 def _shown(default: Any) -> str:
@@ -122,10 +124,11 @@ def _shown(default: Any) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
-def _type(annotation: Any) -> click.ParamType[Any]:
+def option_type(annotation: Any) -> click.ParamType[Any]:
+    """What the command line reads a field of this annotation with."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
-        return _type(next(argument for argument in arguments if argument is not type(None)))
+        return option_type(next(argument for argument in arguments if argument is not type(None)))
     if origin is tuple:
         return WholeNumbers()
     if origin is Literal:

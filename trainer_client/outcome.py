@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 from schemas.comparison import Estimate
 from schemas.edge import duration
 from schemas.run import Cost, Stopping
+from trainer_client.bootstrap import change, difference
 from trainer_client.clock import PARTS
-from trainer_client.compare.bootstrap import change, difference
 
 if TYPE_CHECKING:
     from schemas.run import Checkpoint, Evaluation, RunReport

@@ -87,8 +87,8 @@ def measure_pace(
         progress("timing this device", len(work), len(work))
     except torch.OutOfMemoryError as error:
         raise NotEnoughMemory(
-            f"A batch of {batch_size} at {family.resolution_px} px doesn't fit the memory of {family.device}. Use a"
-            " smaller --batch-size, with --accumulation to make up for it."
+            f"A batch of {batch_size} at {family.resolution_px} px doesn't fit the memory of {family.device}. Use"
+            " --auto-batch, or a smaller --batch-size with --accumulation to make up for it."
         ) from error
     finally:
         step.undo()

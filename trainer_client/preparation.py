@@ -13,16 +13,17 @@ from schemas.errors import AmatlError, BadOption
 from schemas.progress import Progress
 from schemas.run import Cost, Prompt, RunReport
 from schemas.snapshot import SPLITS
-from trainer_client import lineage, methods, record, start
+from trainer_client import instance, lineage, methods, record, start
 from trainer_client.baseline import Baseline
+from trainer_client.bootstrap import LEAST
 from trainer_client.cache import Latents, TextEmbeddings, cache_latents, cache_text, default_folder
 from trainer_client.check import examine, truncation
-from trainer_client.compare.bootstrap import LEAST
 from trainer_client.dataset import Row, Snapshot
 from trainer_client.device import choose_device
-from trainer_client.draws import TrainingSet
+from trainer_client.draws import Prior, TrainingSet
 from trainer_client.evaluate import Measures, choose_measures
 from trainer_client.pace import SHORT_BUDGET_SECONDS
+from trainer_client.prior import class_images
 from trainer_client.prompts import default_prompts, read_prompts
 from trainer_client.schedule import Plan, warmup_steps
 
@@ -48,6 +49,7 @@ class Prepared:
     method: Method
     plan: Plan
     report: RunReport
+    own_track: str
     example_rows: list[Row]
     baseline: Baseline
     measures: Measures = field(init=False)
@@ -71,10 +73,10 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
     """
     before = record.read_report(config.out)
     snapshot = Snapshot.open(config.snapshot, verify=True, progress=progress)
-    track = snapshot.track(config.captions)
-    _refuse_missing_captions(snapshot, track)
-    _refuse_blind_patience(config, choose_measures(snapshot, track, config.eval_images))
-    prompts = read_prompts(config.prompts, snapshot) if config.prompts else default_prompts(snapshot)
+    track, snapshot, own = instance.own_track(snapshot, config)
+    _refuse_missing_captions(snapshot, own)
+    _refuse_blind_patience(config, choose_measures(snapshot, own, config.eval_images))
+    prompts = _prompts(config, snapshot)
     plan = Plan(len(snapshot.rows("train")), config.batch_size * config.accumulation, config.epochs)
     config = _filled_in(config, track, plan)
     if before is not None and _is_complete(before, config, snapshot, prompts):
@@ -86,7 +88,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
     progress("loading the model", 1, 1)
     config = record.resolved(config, family)
     method = methods.begin(family, config)
-    report, rows = _report(config, snapshot, family, prompts)
+    report, rows = _report(config, snapshot, family, prompts, own)
     if before is not None:
         report = _go_on(before, report)
     if not report.checkpoints:  # What goes on was examined when it began.
@@ -95,7 +97,15 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
         progress("estimating", 1, 1, f"about {duration(found.total_seconds)}{money}")
     cache = config.cache or default_folder()
     baseline = Baseline(cache, method, config.background)
-    return Prepared(config, snapshot, family, method, plan, report, rows, baseline)
+    return Prepared(config, snapshot, family, method, plan, report, own, rows, baseline)
+
+
+def _prompts(config: TrainConfig, snapshot: Snapshot) -> list[Prompt]:
+    """What is drawn: the file's prompts, or what the instance prompt asks for and the snapshot's own suite."""
+    if config.prompts:
+        return read_prompts(config.prompts, snapshot)
+    prompts = [*instance.prompts_of(snapshot, config), *default_prompts(snapshot)]
+    return list({prompt.text: prompt for prompt in reversed(prompts)}.values())[::-1]
 
 
 def _filled_in(config: TrainConfig, track: str, plan: Plan) -> TrainConfig:
@@ -138,12 +148,12 @@ def _refuse_blind_patience(config: TrainConfig, measures: Measures) -> None:
 
 
 def _report(
-    config: TrainConfig, snapshot: Snapshot, family: Family, prompts: list[Prompt]
+    config: TrainConfig, snapshot: Snapshot, family: Family, prompts: list[Prompt], own: str
 ) -> tuple[RunReport, list[Row]]:
     """A new run's report, and the rows of its examples."""
     values = config.model_dump(mode="json")
     examples = record.choose_examples(snapshot, prompts)
-    measures = choose_measures(snapshot, config.captions or "", config.eval_images)
+    measures = choose_measures(snapshot, own, config.eval_images)
     facts = record.decisive(values, snapshot.manifest.identity, family.digest, prompts)
     report = RunReport(
         name=config.out.resolve().name,
@@ -151,7 +161,7 @@ def _report(
         started_at=now(),
         updated_at=now(),
         snapshot=record.snapshot_ref(snapshot),
-        captions=config.captions or "",
+        captions=own,
         base=record.base_ref(family),
         lineage=lineage.of_family(family),
         config=values,
@@ -164,7 +174,7 @@ def _report(
         examples=[example for example, _ in examples],
         references=None,
         prompt_references=record.prompt_references(prompts, [example for example, _ in examples]),
-        truncation=truncation(family, _captions(snapshot, config.captions or "")),
+        truncation=truncation(family, _captions(snapshot, own)),
         epochs=[],
         checkpoints=[],
         cost=Cost(
@@ -199,22 +209,32 @@ def _go_on(before: RunReport, asked: RunReport) -> RunReport:
 def encode(run: Prepared, progress: Progress) -> None:
     """Encodes pictures and captions, or takes them from the cache; fills in the rest of `run`."""
     config, family, snapshot = run.config, run.family, run.snapshot
-    track = config.captions or ""
-    run.measures = choose_measures(snapshot, track, config.eval_images)
+    run.measures = choose_measures(snapshot, run.own_track, config.eval_images)
     train = snapshot.rows("train")
-    rows = [*train, *run.measures.held_out]
+    of_class = class_images(family, config, progress)
+    run.report = run.report.model_copy(update={"class_images": [row.sha256 for row in of_class]})
+    rows = [*train, *run.measures.held_out, *of_class]
     run.latents = cache_latents(family, rows, config.cache, config.background, progress=progress)
     run.places = {row.sha256: place for place, row in enumerate(rows)}
-    own = [row.captions[track] or "" for row in train]
+    own = [row.captions[run.own_track] or "" for row in train]
     measured = [caption for _, caption in run.measures.held_out_pairs()]
-    distinct = {caption: place for place, caption in enumerate(dict.fromkeys(["", *own, *measured]))}
+    distinct = {
+        caption: place for place, caption in enumerate(dict.fromkeys(["", *own, *measured, config.class_prompt or ""]))
+    }
     run.text = None if run.method.encodes_text else cache_text(family, list(distinct), config.cache, progress)
     run.data = TrainingSet(
         [row.sha256 for row in train],
         run.latents,
         torch.tensor([distinct[caption] for caption in own], device=family.device),
         run.text if run.text is not None else family.tokenise(list(distinct)),
+        _prior(config, of_class, len(rows) - len(of_class), distinct),
     )
+
+
+def _prior(config: TrainConfig, of_class: list[Row], first: int, distinct: dict[str, int]) -> Prior | None:
+    if not of_class or config.class_prompt is None or config.prior_weight is None:
+        return None
+    return Prior([row.sha256 for row in of_class], first, distinct[config.class_prompt], config.prior_weight)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from schemas.run import RunReport, Stopping
-from trainer_client.compare.bootstrap import LEAST, above_zero, below_zero, change
+from trainer_client.bootstrap import LEAST, above_zero, below_zero, change
 
 
 class Plateau(NamedTuple):

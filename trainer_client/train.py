@@ -20,7 +20,8 @@ from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
 from schemas.run import Checkpoint, EpochRecord, RunReport
 from trainer_client import lineage, record
-from trainer_client.assess import draw, evaluate, write_references
+from trainer_client.assess import draw, evaluate, tiles, write_references
+from trainer_client.card import write_card
 from trainer_client.checkpoint import NotSaved, save_checkpoint
 from trainer_client.clock import Clock, Ledger
 from trainer_client.draws import epoch_steps
@@ -32,6 +33,7 @@ from trainer_client.preparation import Prepared, encode, prepare
 from trainer_client.schedule import learning_rate
 from trainer_client.state import Position, load_state, only_trainer, remove_state, save_state
 from trainer_client.stopping import judge, out_of_patience
+from trainer_client.trackers import Tracker
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,6 +96,7 @@ class Run:
         self.position = Position(config_digest=prepared.report.config_digest, cost=prepared.report.cost)
         self.saved_at = time.monotonic()
         self.resumed = False
+        self.tracker = Tracker("none", self.report, self.folder)  # Begun when everything else is ready.
 
     @property
     def report(self) -> RunReport:
@@ -111,6 +114,7 @@ class Run:
                 self.learner = Learner(self.prepared.method, self.config, self.plan)
                 self._restore()
                 self.prepared.report = self.report.model_copy(update={"references": write_references(self.prepared)})
+                self.tracker = Tracker(self.config.tracker, self.report, self.folder)
             self.ledger.carry_over(before, self.position.cost)
             self._write("running")
             self._train()
@@ -119,6 +123,8 @@ class Run:
             with suppress(OSError):  # A full disk must not hide why the run ends.
                 self._write("interrupted")
             raise
+        finally:
+            self.tracker.finish()
         remove_state(self.folder)
 
     def _train(self) -> None:
@@ -176,6 +182,8 @@ class Run:
         images = min(step * self.plan.images_per_step, self.plan.images)
         rate = images / clock.seconds
         detail = f"epoch {epoch}/{self.config.epochs}, loss {total / images:.4f}, {rate:.3g} images/s"
+        if self.learner.images_at_once < self.config.batch_size:
+            detail += f", {self.learner.images_at_once} at once"
         done = (epoch - 1) * self.plan.images + images
         left = self._left(epoch, self.config.epochs * self.plan.images - done, rate)
         self.progress("training", done, self.config.epochs * self.plan.images, f"{detail}, {left}")
@@ -206,6 +214,7 @@ class Run:
             seconds=clock.seconds,
             images_per_second=self.plan.images / clock.seconds,
         )
+        self.tracker.epoch(done)
         begun = {"steps_done": 0, "loss_sum": 0.0, "epoch_seconds": 0.0}
         self.position = self.position.model_copy(
             update={"epochs_done": epoch, "epochs": [*self.position.epochs, done], **begun}
@@ -259,6 +268,8 @@ class Run:
             evaluating_seconds=evaluating.seconds,
         )
         self.prepared.report = self.report.model_copy(update={"checkpoints": [*self.report.checkpoints, listed]})
+        write_card(self.folder / name, self.report, self.prepared.snapshot.manifest, epoch, tiles(self.prepared, epoch))
+        self.tracker.checkpoint(self.report, listed, self.learner.step, self.folder)
         self._write("running")
 
     def _save_model(self, epoch: int) -> str:

@@ -117,7 +117,7 @@ def _install(folder: Path, log: Path, progress: Progress) -> int:
         assert pip.stdout
         for line in pip.stdout:
             out.write(line)
-            if match := re.match(r"Collecting ([A-Za-z0-9_.-]+)", line):
+            if match := re.match(r"(?:Collecting |Processing .*/)([A-Za-z0-9_.-]+?)(?=[=<>~!; ([]|-[0-9]|$)", line):
                 seen.add(match[1])
                 progress("installing Label Studio", min(len(seen), len(wanted)), len(wanted) + 1, match[1])
             elif line.startswith("Installing collected"):
@@ -143,10 +143,13 @@ def _running(command: list[str]) -> Iterator[subprocess.Popen[str]]:
 
 
 def _failure(step: str, log: Path) -> NoLabelStudio:
-    lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    said = log.read_text(encoding="utf-8")
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    reason = (errors or lines or ["it said nothing"])[-1].rstrip(".")
-    return NoLabelStudio(f"{step} failed: {reason}. All it said is in {log}. Mend that, then start again.")
+    reason = errors[0] if errors else lines[-1] if lines else "it said nothing"
+    if "Failed to establish a new connection" in said or "NewConnectionError" in said:
+        reason = "no package index could be reached; is there a network, a proxy to be set (HTTPS_PROXY)?"
+    return NoLabelStudio(f"{step} failed: {reason.rstrip('.')}. All it said is in {log}. Mend that, then start again.")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from curator.caption.because import INPUTS
+from curator.caption.because import tell_what_is_redone
 from curator.caption.keep import Keeper, current_examples
 from curator.caption.make import by_expression, by_machine
 from curator.caption.plan import Only, Plan, Request, check_set_name
@@ -56,7 +56,8 @@ def caption(
     how many captions were made otherwise.
     Raises NotFound (dataset, strategy), BadOption (set name, option, field, expression), MachineFailed.
     """
-    plan = planned(catalog, Request(dataset, strategy, set_name, options, by, person, only, where, limit))
+    asked = Request(dataset, strategy, set_name, options, by=by, person=person, only=only, where=where, limit=limit)
+    plan = planned(catalog, asked)
     tell_what_is_redone(plan.result, only, notice)
     keeper = Keeper(catalog, plan)
     try:
@@ -68,15 +69,6 @@ def caption(
         raise MachineFailed(f"{str(error).rstrip('.')}. {kept}; the same command goes on from there.") from error
     plan.result.examples = plan.result.examples or current_examples(catalog, plan.images, plan.result)
     return plan.result
-
-
-def tell_what_is_redone(result: CaptionResult, only: Only, notice: Notice) -> None:
-    """A line for each thing but inputs that the set's captions have against them."""
-    for reason, count in result.made_otherwise.items():
-        if reason != INPUTS:
-            what = "1 image was" if count == 1 else f"{count:,} images were"
-            then = "left as they are (--only missing)" if only == "missing" else "captioned again"
-            notice(f"{what} captioned with {reason}: {then}.")
 
 
 def _batches(plan: Plan, progress: Progress, notice: Notice) -> Iterator[pl.DataFrame]:

@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from curator.captioners import Captioner
+from curator.caption.result import CaptionResult
+from curator.captioners import Captioner, model_at
 from curator.catalog.captions import CaptionRun
+from schemas.progress import Notice
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,6 +29,15 @@ def because(captioner: Captioner, run: CaptionRun, outdated: pl.DataFrame, runs:
     for run_id, count in outdated["run_id"].value_counts().iter_rows():
         counted[against[run_id]] += count
     return dict(counted.most_common())
+
+
+def tell_what_is_redone(result: CaptionResult, only: str, notice: Notice) -> None:
+    """A line for each thing but inputs that the set's captions have against them."""
+    for reason, count in result.made_otherwise.items():
+        if reason != INPUTS:
+            what = "1 image was" if count == 1 else f"{count:,} images were"
+            then = "left as they are (--only missing)" if only == "missing" else "due again"
+            notice(f"{what} captioned with {reason}: {then}.")
 
 
 def _difference(captioner: Captioner, run: CaptionRun, earlier: Mapping[str, Any]) -> str:
@@ -50,7 +61,7 @@ def _matters(captioner: Captioner, option: str) -> bool:
 
 
 def _model(name: str | None, revision: str | None) -> str:
-    return f"{name} at {(revision or '')[:12]}" if name else "none"
+    return model_at(name, revision) if name else "none"
 
 
 def _value(value: Any) -> str:

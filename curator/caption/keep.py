@@ -36,7 +36,7 @@ class Keeper:
     def keep(self, made: pl.DataFrame) -> None:
         """The next batch (text, reason, failed: see `curator.captioners.captions`) is in the catalog on return."""
         images = self.images.slice(self.kept, made.height)
-        batch = images.hstack(made.with_columns(_on_one_line()))
+        batch = images.hstack(made.with_columns(on_one_line()))
         batch = batch.with_columns(taken_out=_taken_out(self.plan.captioner))
         rows, failures = _revisions(batch), _failures(batch)
         if rows.height or failures.height:
@@ -74,7 +74,8 @@ def current_examples(catalog: Catalog, images: pl.DataFrame, result: CaptionResu
     return _examples(found.select("file_name", "image_sha256", "text"), EXAMPLES)
 
 
-def _on_one_line() -> pl.Expr:
+def on_one_line() -> pl.Expr:
+    """The column `text` as captions are kept: no blanks round them, one line."""
     import polars as pl
 
     return pl.col("text").str.strip_chars().str.replace_all(r"\s*[\r\n\x{85}\x{2028}\x{2029}]+\s*", " ")

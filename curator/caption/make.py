@@ -11,6 +11,8 @@ from curator.caption.result import Effort
 from curator.captioners import BadCaptioner, Captioner, captions
 from curator.inputs import IDENTITY
 from curator.machines import Item, MachineFailed
+from curator.machines.conveyor import one_line
+from schemas.errors import AmatlError
 from schemas.progress import Progress
 
 if TYPE_CHECKING:
@@ -70,7 +72,16 @@ def by_machine(
 def _loaded(captioner: Captioner, options: Any, progress: Progress) -> Machine:
     assert captioner.machine is not None
     progress("loading the model", 0, 1)
-    machine = captioner.machine(options)
+    try:
+        machine = captioner.machine(options)
+    except AmatlError:
+        raise
+    except ImportError as error:
+        raise MachineFailed(
+            f"{captioner.name}: {str(error).rstrip('.')}. It needs more packages: pip install 'amatl[captioning]'."
+        ) from error
+    except Exception as error:  # whatever a library says of a model it can't read
+        raise MachineFailed(f"{captioner.name}: the model can't be loaded. {one_line(error)}.") from error
     progress("loading the model", 1, 1)
     return machine
 

@@ -19,7 +19,7 @@ class Effort(BaseModel):
     """What a machine took for its captions, those that failed included."""
 
     loading_seconds: float = Field(default=0.0, description="Until the model was there.")
-    seconds: float = Field(default=0.0, description="From the first picture read to the last caption kept.")
+    seconds: float = Field(default=0.0, description="From the first picture read to the last caption written.")
     pictures: int = Field(default=0, description="That it was shown, those that failed included.")
     images_per_second: float = 0.0
     batch_size: int = Field(default=0, description="Pictures at once: as asked for, or as found to be best.")
@@ -43,10 +43,6 @@ class CaptionResult(BaseModel):
     )
     kept_by_person: int = Field(default=0, description="A person's captions, which no strategy replaces.")
     outdated: int = Field(default=0, description="Captions made otherwise, left alone by `--only missing`.")
-    made_otherwise: dict[str, int] = Field(
-        default_factory=dict,
-        description="Captions with something against them: what was different when they were made.",
-    )
     failed: dict[str, int] = Field(default_factory=dict, description="Images it couldn't caption this time, by reason.")
     without_caption: dict[str, int] = Field(
         default_factory=dict, description="Images it has no caption for, by reason."
@@ -54,6 +50,10 @@ class CaptionResult(BaseModel):
     not_reached: int = Field(default=0, description="Images left for the next run by `--limit`.")
     not_chosen: int = Field(default=0, description="Images that `--where` doesn't hold for.")
     taken_out: int = Field(default=0, description="Of those without: earlier captions of this strategy, taken out.")
+    made_otherwise: dict[str, int] = Field(
+        default_factory=dict,
+        description="Captions with something against them: what was different when they were made.",
+    )
     effort: Effort | None = Field(default=None, description="Where a machine was at work.")
     rejects: list[Rejected] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)

@@ -43,6 +43,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -76,6 +77,14 @@ class Model(BaseModel):
 
     name: str
     revision: str
+
+
+def model_at(name: str, revision: str | None) -> str:
+    """A model for a person to read: digests and commits shortened, what else a revision says in full."""
+    if not revision:
+        return name
+    kind, colon, digest = revision.rpartition(":")
+    return f"{name} at {kind}{colon}{digest[:12] if re.fullmatch('[0-9a-f]{32,}', digest) else digest}"
 
 
 class Rejected(BaseModel):

@@ -15,6 +15,7 @@ from curator.catalog.captions import Captions
 from curator.catalog.checks import Checks
 from curator.catalog.connection import CatalogLocked, NotACatalog, connect
 from curator.catalog.images import Images
+from curator.catalog.preferences import Preferences
 from curator.catalog.splits import Splits
 from curator.catalog.versions import Versions
 from schemas.errors import AlreadyExists, AmatlError
@@ -22,7 +23,7 @@ from schemas.errors import AlreadyExists, AmatlError
 __all__ = ["Catalog", "CatalogLocked", "NotACatalog"]
 
 
-class Catalog(Images, Captions, Versions, Splits, Annotations, Checks):
+class Catalog(Images, Captions, Versions, Splits, Annotations, Preferences, Checks):
     """An open catalog. `with Catalog(path) as catalog: ...`; `Catalog.create(path)` makes a new one."""
 
     @classmethod

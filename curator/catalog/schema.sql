@@ -20,6 +20,10 @@ CREATE SEQUENCE caption_run_ids INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854
 
 CREATE SEQUENCE ingest_ids INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
 
+CREATE SEQUENCE preference_answer_ids INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
+
+CREATE SEQUENCE preference_row_numbers INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
+
 CREATE TABLE annotation_choices (
     choice_id BIGINT PRIMARY KEY,
     dataset VARCHAR NOT NULL,
@@ -210,6 +214,38 @@ CREATE TABLE near_duplicates (
     image_sha256 VARCHAR NOT NULL,
     representative_sha256 VARCHAR NOT NULL,
     "distance" UTINYINT NOT NULL
+);
+
+CREATE TABLE preference_answers (
+    answer_id BIGINT PRIMARY KEY,
+    project_key VARCHAR NOT NULL,
+    task_id BIGINT NOT NULL,
+    annotation_id BIGINT NOT NULL,
+    image_sha256 VARCHAR NOT NULL,
+    outcome VARCHAR NOT NULL,
+    place INTEGER,
+    person VARCHAR NOT NULL,
+    lead_time_seconds DOUBLE,
+    updated_at VARCHAR NOT NULL,
+    seen_at TIMESTAMP WITH TIME ZONE NOT NULL
+);
+
+CREATE TABLE preference_projects (
+    row_number BIGINT PRIMARY KEY,
+    project_key VARCHAR NOT NULL,
+    dataset VARCHAR NOT NULL,
+    versions JSON NOT NULL,
+    url VARCHAR,
+    label_studio_id BIGINT,
+    person VARCHAR NOT NULL,
+    noted_at TIMESTAMP WITH TIME ZONE NOT NULL
+);
+
+CREATE TABLE preference_tasks (
+    project_key VARCHAR NOT NULL,
+    task_id BIGINT NOT NULL,
+    image_sha256 VARCHAR NOT NULL,
+    shown JSON NOT NULL
 );
 
 CREATE TABLE rejects (

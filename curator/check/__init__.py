@@ -139,7 +139,7 @@ def _look(
         lambda: [checks.fused(captions, settings.allowed("fused-term"), settings.trigger)],
         lambda: [checks.duplicates(captions)],
         lambda: [checks.near(captions, settings.near, KINDS["fused-term"].allowed)],
-        lambda: checks.unmentioned(catalog, captions, settings.fields),
+        lambda: checks.unmentioned(catalog, captions, settings.fields) if settings.fields else [],
     ]
     seen: list[Seen] = []
     for done, step in enumerate(steps):

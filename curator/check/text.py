@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 REPLACED = r"[\x{FFFD}\x{FFFE}\x{FFFF}]"
 # Cc without line breaks; Cf without the joiners that scripts and emoji need (U+200C, U+200D) and emoji tags.
 INVISIBLE = r"[\p{Cc}\p{Cf}&&[^\n\r\x{85}\x{200C}\x{200D}\x{E0020}-\x{E007F}]]"
+JOINERS = "\u200c\u200d"
 LINE_BREAK = r"[\n\r\x{85}\x{2028}\x{2029}]"
 # A lead byte of UTF-8 (C2 to F4) and a continuation byte (80 to BF), both read as Windows-1252.
 SUSPECT = "[\u00c2-\u00f4][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
@@ -64,8 +65,11 @@ def lacks(text: pl.Series, phrase: str) -> pl.Series:
 
 
 def shown(caption: str) -> str:
-    """A caption with what can't be seen written out: \\n, \\u200b."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in caption)
+    """A caption with what can't be seen written out: \\n, \\u200b; so it can't play tricks on a terminal either."""
+    return "".join(
+        letter if letter.isprintable() or letter in JOINERS else letter.encode("unicode_escape").decode()
+        for letter in caption
+    )
 
 
 def _read_back(piece: str) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curator import tokens
+from curator.annotate.acceptance import overall
 from curator.compare.agreement import agreement, headline, most_different
 from curator.compare.coverage import coverage
-from curator.compare.result import Acceptance, ClipScore, ComparedSet, CompareResult, Differing
+from curator.compare.result import ClipScore, ComparedSet, CompareResult, Differing
 from curator.compare.vocabulary import vocabularies
 from curator.reference import Reference, resolve
 from curator.stats import stats
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     import polars as pl
 
     from curator.catalog import Catalog
+    from curator.compare.clip import Clip
 
 DIFFERING = 12
+GENERATOR = '<meta name="generator" content="curator compare">'
+START_BYTES = 4096
 COLUMNS = ("image_sha256", "token_f1", "edit_share")  # beside those of the sets
-AcceptanceOf = Callable[["Catalog", Reference], Acceptance | None]
 
 
 def compare(
@@ -35,13 +38,12 @@ def compare(
     tokenizer: str = tokens.DEFAULT,
     clip: str | None = None,
     page: Path | None = None,
-    acceptance: AcceptanceOf | None = None,
     progress: Progress = silent,
 ) -> CompareResult:
     """Compares versions (set@n), or sets as they are now (set), over the images that all of them caption.
 
-    `clip` is a CLIP model by hub name or folder; `page` is where to write a self-contained HTML page; `acceptance`
-    tells what people did with a set's captions, where that is known. Raises BadOption, NotFound, AlreadyExists.
+    `clip` is a CLIP model by hub name or folder; `page` is where to write a self-contained HTML page. Raises BadOption,
+    NotFound, AlreadyExists.
     """
     _check_dataset(catalog, dataset)
     if page is not None:
@@ -49,13 +51,14 @@ def compare(
     named = _sets(catalog, dataset, sets)
     labels = [label(each) for each in named]
     captions = _common(catalog, named, labels)
+    model = _clip(clip) if clip else None
     everything = [stats(catalog, str(each), tokenizer, progress) for each in named]
     notices = list(dict.fromkeys(notice for each in everything for notice in each.notices))
     pairs, by_image = agreement(captions, labels, progress)
     fields = coverage(catalog, dataset, captions, labels, catalog.metadata_fields(dataset))
     vocabulary = vocabularies(captions, labels)
     paths = _paths(catalog, dataset)
-    scores, clip_notices = _clip_scores(captions, labels, paths, clip, progress)
+    scores, clip_notices = _clip_scores(captions, labels, paths, model, progress)
     differing, missing = _differing(catalog, dataset, captions, by_image, labels, paths, scores)
     result = CompareResult(
         dataset=dataset,
@@ -72,7 +75,7 @@ def compare(
                 only_here=vocabulary[name].only_here,
                 only_here_words=vocabulary[name].examples,
                 clip=scores[name][0] if scores else None,
-                acceptance=acceptance(catalog, each) if acceptance else None,
+                acceptance=overall(catalog, each),
             )
             for each, name, figures in zip(named, labels, everything, strict=True)
         ],
@@ -86,6 +89,7 @@ def compare(
     if page is not None:
         from curator.compare.page import write
 
+        page.parent.mkdir(parents=True, exist_ok=True)
         write(result, page, progress)
     return result
 
@@ -97,11 +101,16 @@ def label(reference: Reference) -> str:
 
 
 def refuse_page(page: Path) -> None:
-    """Raises AlreadyExists, NotFound: said before any work."""
+    """Before any work: an earlier page is drawn again, no other file overwritten. Raises AlreadyExists, BadOption."""
+    if page.is_dir():
+        raise BadOption(f"--out {page}: is a folder. Name the page, for example {page / 'captions.html'}.")
+    parent = next(folder for folder in page.absolute().parents if folder.exists())
+    if not parent.is_dir():
+        raise BadOption(f"--out {page}: {parent} is a file, so no page can lie in it. Choose another place.")
     if page.exists():
-        raise AlreadyExists(f"--out {page}: exists already and isn't overwritten. Choose another name.")
-    if not page.absolute().parent.is_dir():
-        raise NotFound(f"--out {page}: there is no folder {page.parent}. Make it first.")
+        with page.open("rb") as file:
+            if GENERATOR.encode() not in file.read(START_BYTES):
+                raise AlreadyExists(f"--out {page}: is there and no page of this command. Choose another name.")
 
 
 def _check_dataset(catalog: Catalog, dataset: str) -> None:
@@ -157,18 +166,27 @@ def _paths(catalog: Catalog, dataset: str) -> dict[str, list[str]]:
     return dict(catalog.image_paths(dataset).iter_rows())
 
 
+def _clip(name: str) -> Clip:
+    """The model, loaded before any other work. Raises BadOption, NotFound."""
+    try:
+        from curator.compare.clip import load
+    except ImportError as error:
+        raise NotFound(f"--clip: {error}. It needs more packages: pip install 'amatl[captioning]'.") from error
+    return load(name)
+
+
 def _clip_scores(
     captions: pl.DataFrame,
     labels: Sequence[str],
     paths: dict[str, list[str]],
-    clip: str | None,
+    model: Clip | None,
     progress: Progress,
 ) -> tuple[dict[str, tuple[ClipScore, pl.Series]], list[str]]:
-    if clip is None:
+    if model is None:
         return {}, []
     from curator.compare.clip import clip_scores
 
-    return clip_scores(captions, labels, paths, clip, progress)
+    return clip_scores(captions, labels, paths, model, progress)
 
 
 def _differing(

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -26,6 +25,7 @@ from curator.compare.result import ClipScore
 from curator.compare.vectors import Vectors, cache_folder
 from curator.machines import CannotCaption
 from curator.machines.pictures import read_rgb, resized
+from curator.machines.source import find_source
 from schemas.errors import BadOption, NotFound
 from schemas.progress import Progress
 
@@ -40,7 +40,6 @@ T = TypeVar("T")
 FORMAT = 1  # Raise it when the same picture or caption would get other values.
 BATCH = 32
 BATCHES_A_PART = 16
-HUB_TIMEOUT_S = 10.0
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
@@ -93,25 +92,28 @@ def load(name: str) -> Clip:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    revision, commit = _revision(name)
     try:
-        kind = AutoConfig.from_pretrained(name, revision=commit).model_type
+        source = find_source(name)
+    except NotFound as error:
+        raise NotFound(f"--clip: {error}") from None
+    try:
+        kind = AutoConfig.from_pretrained(source.place, revision=source.commit).model_type
         if kind != "clip":
             raise BadOption(f"--clip {name}: a {kind} model. Name a CLIP model, such as openai/clip-vit-base-patch32.")
-        model = CLIPModel.from_pretrained(name, revision=commit)
+        model = CLIPModel.from_pretrained(source.place, revision=source.commit)
     except (OSError, ValueError) as error:
         if isinstance(error, BadOption):
             raise
         raise NotFound(f"--clip {name}: can't be loaded. {str(error).splitlines()[0]}") from None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Clip(name, revision, model.eval().to(device), tokens.load(name), device)
+    return Clip(source.name, source.revision, model.eval().to(device), tokens.load(source.place), device)
 
 
 def clip_scores(
     captions: pl.DataFrame,
     labels: Sequence[str],
     paths: dict[str, list[str]],
-    name: str,
+    clip: Clip,
     progress: Progress,
 ) -> tuple[dict[str, tuple[ClipScore, pl.Series]], list[str]]:
     """For each label the scores, also image by image (null where the picture can't be read), and notices.
@@ -120,7 +122,6 @@ def clip_scores(
     """
     import polars as pl
 
-    clip = load(name)
     images = captions["image_sha256"].to_list()
     pictures = _pictures(clip, images, paths, progress)
     if not pictures:
@@ -271,42 +272,3 @@ def _kept(clip: Clip, kind: str) -> Vectors:
 
 def _key(text: str) -> str:
     return sha256(text.encode()).hexdigest()
-
-
-def _revision(name: str) -> tuple[str, str | None]:
-    """What tells this model from any other: a folder's digest, or the hub's commit (returned twice then)."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise NotFound(f"--clip {name}: has no config.json, so it isn't a model's folder.")
-        digest = sha256()
-        for path in sorted(path for path in folder.iterdir() if path.is_file()):
-            digest.update(f"{path.name} {_file_digest(path)}\n".encode())
-        return f"sha256:{digest.hexdigest()}", None
-    if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise NotFound(f"--clip {name}: there is no such folder. Name one, or a model of the hub: owner/name.")
-    commit = _hub_commit(name)
-    return commit, commit
-
-
-def _hub_commit(name: str) -> str:
-    """The commit that the hub has now; where it can't be asked, the one in the local cache."""
-    from huggingface_hub import HfApi, try_to_load_from_cache
-
-    try:
-        return str(HfApi().model_info(name, timeout=HUB_TIMEOUT_S).sha)
-    except Exception as error:  # whatever the HTTP library raises today
-        cached = try_to_load_from_cache(name, "config.json")
-        if isinstance(cached, str):
-            return Path(cached).parent.name
-        raise NotFound(
-            f"--clip {name}: there is no such folder, it isn't in the hub's cache, and the hub doesn't give it "
-            f"({type(error).__name__}). Name a folder with a CLIP model."
-        ) from None
-
-
-def _file_digest(path: Path) -> str:
-    from hashlib import file_digest
-
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
+from curator.annotate.acceptance import Acceptance
 from curator.stats import Frequent, StatsResult
 
 
@@ -40,15 +41,6 @@ class ClipScore(BaseModel):
     truncated: int = Field(description="Captions that the model read only the start of.")
 
 
-class Acceptance(BaseModel):
-    """What people did with the captions that were shown to them."""
-
-    images: int
-    unchanged_share: float = Field(description="Captions accepted as they were, 0 to 1.")
-    median_edit_distance: float = Field(description="Characters, over all captions shown.")
-    median_seconds: float | None
-
-
 class ComparedSet(BaseModel):
     """One set, by itself and against all others."""
 
@@ -61,7 +53,7 @@ class ComparedSet(BaseModel):
     only_here: int = Field(description="Of those: words that no other compared set has.")
     only_here_words: list[Frequent] = Field(description="The most frequent of them.")
     clip: ClipScore | None = None
-    acceptance: Acceptance | None = None
+    acceptance: Acceptance | None = Field(None, description="What people did with them; null where no one saw them.")
 
 
 class Pair(BaseModel):

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from curator.check.show import percent, printed
+from curator.check.text import shown
 
 if TYPE_CHECKING:
     from curator.compare.result import ComparedSet, CompareResult, Differing
@@ -86,12 +87,18 @@ def _rows(result: CompareResult) -> Iterator[tuple[str, list[str]]]:
 
 
 def _people(sets: list[ComparedSet]) -> Iterator[tuple[str, list[str]]]:
+    """What people did with the captions that were shown to them."""
     found = [each.acceptance for each in sets]
-    if any(found):
-        yield "accepted unchanged", [percent(each.unchanged_share) if each else "–" for each in found]
-        yield "characters edited", [f"{each.median_edit_distance:.1f}" if each else "–" for each in found]
-        seconds = [each.median_seconds if each else None for each in found]
-        yield "seconds a caption", [f"{each:.1f}" if each is not None else "–" for each in seconds]
+    if not any(found):
+        return
+    yield "people's answers", [f"{each.answers:,}" if each else "–" for each in found]
+    yield "accepted unchanged", [percent(each.unchanged_share) if each and each.answers else "–" for each in found]
+    yield "characters edited", [_digit(each.median_edit_distance if each else None) for each in found]
+    yield "seconds a caption", [_digit(each.median_seconds if each else None) for each in found]
+
+
+def _digit(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.1f}"
 
 
 def _pairs(result: CompareResult) -> Table:
@@ -123,7 +130,7 @@ def _image(each: Differing) -> RenderableType:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, text in each.captions.items():
-        short = text if len(text) <= LONG else text[: LONG - 3] + "..."
+        short = shown(text if len(text) <= LONG else text[: LONG - 3] + "...")
         score = f"  CLIP {each.clip[name]:.1f}" if name in each.clip else ""
         table.add_row(name, Text.assemble(short or "(empty)", (score, "dim")))
     grid = Table.grid()

@@ -104,7 +104,7 @@ class Conveyor:
         except AmatlError:
             raise
         except Exception as error:
-            raise MachineFailed(_one_line(error)) from error
+            raise MachineFailed(one_line(error)) from error
         if len(written) != len(items):
             raise MachineFailed(f"The machine wrote {len(written)} captions for {len(items)} pictures.")
         return written
@@ -205,7 +205,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """An unexpected error's kind and the first line of what it says."""
     said = str(error).strip().partition("\n")[0].rstrip(".")
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
@@ -213,5 +213,5 @@ def _one_line(error: Exception) -> str:
 
 def _without(path: str, error: Exception) -> str:
     """The error in a line that pictures can share: reasons are counted."""
-    said = _one_line(error)
+    said = one_line(error)
     return type(error).__name__ if path in said else said

@@ -29,5 +29,10 @@ def write_random_clip(folder: Path, limit: int = 16, seed: int = 0) -> Path:
     vision = layers | {"image_size": SIDE_PX, "patch_size": 8}
     torch.manual_seed(seed)
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16))
+    with torch.no_grad():  # cosines of random vectors are often negative, and a score stops at 0: lean all one way
+        for projection in (model.visual_projection, model.text_projection):
+            projection.weight.abs_()
+        for norm in (model.vision_model.post_layernorm, model.text_model.final_layer_norm):
+            norm.bias.fill_(0.25)
     model.save_pretrained(folder)
     return folder

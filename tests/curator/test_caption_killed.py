@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,13 @@ RUN = """
 import sys, pytest
 from curator.cli import main
 from tests.curator.machines.fake import Robot, install
-install(pytest.MonkeyPatch(), Robot(batch_size={batch}, call_s=0.1))
+
+class Loud(Robot):
+    def write(self, items, prepared):
+        print("writing", file=sys.stderr, flush=True)
+        return super().write(items, prepared)
+
+install(pytest.MonkeyPatch(), Loud(batch_size={batch}, call_s=0.05))
 main(["caption", "zoo", "--strategy", "robot", "--set", "seen", "--json", "--catalog", {path!r}])
 """
 
@@ -34,14 +40,12 @@ def kept(path: Path) -> set[str]:
 
 
 def started(path: Path) -> subprocess.Popen[str]:
-    """A real run of the command, once it has written some captions."""
+    """A real run of the command, while it writes its sixth batch."""
     code = RUN.format(batch=BATCH, path=str(path))
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stderr
-    for line in process.stderr:
-        event = json.loads(line)
-        if event["stage"] == "captioning" and event["done"]:
-            break
+    begun = (line for line in process.stderr if line == "writing\n")
+    assert len(list(islice(begun, 6))) == 6
     assert process.poll() is None, process.communicate()
     return process
 

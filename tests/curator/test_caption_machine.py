@@ -11,7 +11,8 @@ import pytest
 from curator.caption import CaptionResult, caption
 from curator.captioners import Model
 from curator.catalog import Catalog
-from curator.machines import CannotCaption, MachineFailed, Written
+from curator.machines import CannotCaption, Item, MachineFailed, Written
+from schemas.errors import AmatlError, NotFound
 from tests.curator.fill import add_images, sha
 from tests.curator.lab import empty_catalog
 from tests.curator.machines.fake import Robot, install
@@ -70,6 +71,15 @@ def test_a_failed_image_is_tried_again_and_the_others_are_not(catalog: Catalog, 
     assert robot.written == [["0001.png", "0004.png"], ["0005.png"]]
 
 
+def test_the_model_is_not_even_shown_what_a_person_captioned(catalog: Catalog, robot: Robot, tmp_path: Path) -> None:
+    human = tmp_path / "human.csv"
+    human.write_text("file_name,caption\n0003.png,my own\n", encoding="utf-8")
+    caption(catalog, "zoo", "column", "seen", {"file": str(human), "column": "caption"}, by="ana")
+    result = run(catalog, only="all")
+    assert (result.new, result.kept_by_person, texts(catalog)[3]) == (5, 1, "my own")
+    assert "0003.png" not in robot.prepared
+
+
 def test_what_it_took_is_summed(catalog: Catalog, robot: Robot) -> None:
     robot.answers["0000.png"] = [Written("a fox", None, 100, 7, 0.25)]
     robot.answers["0001.png"] = [Written(None, "refused", 50, 0, 0.5)]
@@ -96,7 +106,7 @@ def test_a_changed_option_is_told_before_anything_is_redone(catalog: Catalog, ro
     robot.answers["0000.png"] = [RuntimeError("dead")]
     with pytest.raises(MachineFailed):
         run(catalog, {"prompt": "Name the animal."}, notice=said.append)
-    assert said == ["6 images were captioned with other options (prompt=Hm?): captioned again."]
+    assert said == ["6 images were captioned with other options (prompt=Hm?): due again."]
     result = run(catalog, {"prompt": "Name the animal."}, only="missing", notice=said.append)
     assert said[1:] == ["6 images were captioned with other options (prompt=Hm?): left as they are (--only missing)."]
     assert (result.outdated, result.new) == (6, 1)
@@ -116,6 +126,60 @@ def test_other_strategies_versions_and_models_are_named(
     assert run(catalog).made_otherwise == {}
     add_images(catalog, "zoo", [{"name": "fox"}])
     assert run(catalog).made_otherwise == {"other inputs": 1}
+
+
+def test_a_machine_is_given_the_fields_it_asks_for(
+    catalog: Catalog, robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def prepare(self: Robot, item: Item) -> str:
+        seen[item.image_sha256] = (item.path, dict(item.fields))
+        return Path(item.path).name
+
+    add_images(catalog, "zoo", [{"name": "fox", "tags": ["red", "quick"]}])
+    caption(catalog, "zoo", "fixed", "other", {"text": "x"}, where="name = 'fox'")
+    monkeypatch.setattr(Robot, "prepare", prepare)
+    names = ["name", "tags", "width_px", "caption.other"]
+    install(monkeypatch, robot, fields=lambda options, available: names)
+    run(catalog)
+    fox = {"name": "fox", "tags": ["red", "quick"], "width_px": "64", "caption.other": "x"}
+    assert seen[sha(0)] == ("/images/0000.png", fox)
+    assert seen[sha(1)][1] == {"name": "animal 1", "tags": None, "width_px": "64", "caption.other": None}
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ModuleNotFoundError("No module named 'torch'"), r"robot: No module named 'torch'\. .*pip install 'amatl\["),
+        (
+            OSError("acme/robot is not a local folder\nand more"),
+            "robot: the model can't be loaded. OSError: acme/robot",
+        ),
+        (NotFound("There is no folder models/robot."), "^There is no folder models/robot.$"),
+    ],
+)
+def test_a_model_that_cant_be_loaded_is_one_line(
+    catalog: Catalog, robot: Robot, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    def broken(options: object) -> Robot:
+        raise error
+
+    install(monkeypatch, robot, machine=broken)
+    with pytest.raises(AmatlError, match=message) as raised:
+        run(catalog)
+    assert "\n" not in str(raised.value)
+
+
+def test_each_image_is_counted_once(catalog: Catalog, robot: Robot) -> None:
+    add_images(catalog, "zoo", [{}] * 4, first=6)
+    run(catalog, {"prompt": "Hm?"}, where="file_name < '0004.png'")
+    robot.answers["0005.png"] = [Written(None, "refused")]
+    for more in ({"only": "missing"}, {"limit": 3}, {"where": "name is not null"}, {"only": "all"}, {}):
+        result = run(catalog, **more)
+        counts = [result.new, result.changed, result.unchanged, result.kept_by_person, result.outdated]
+        counts += [result.not_reached, result.not_chosen, sum(result.failed.values())]
+        assert sum(counts) + sum(result.without_caption.values()) == result.images == 10
 
 
 def test_a_limit_leaves_the_rest_for_the_next_run(catalog: Catalog, robot: Robot) -> None:
@@ -143,6 +207,15 @@ def test_failures_stand_in_the_catalog_until_they_are_put_right(catalog: Catalog
     assert standing() == [("0004.png", "refused")]
     caption(catalog, "zoo", "fixed", "seen", {"text": "by hand"}, where="file_name = '0004.png'")
     assert standing() == []
+
+
+def test_a_failure_of_an_image_that_is_gone_stands_no_more(catalog: Catalog, robot: Robot) -> None:
+    robot.answers = {f"{number:04}.png": [Written(None, "refused")] for number in range(6)}
+    run(catalog)
+    cursor = catalog._connection.cursor()
+    cursor.execute("INSERT INTO files SELECT * REPLACE (file_id + 100 AS file_id, true AS gone) FROM files LIMIT 2")
+    cursor.close()
+    assert catalog.standing_failures("zoo", "seen")["file_name"].to_list() == [f"{n:04}.png" for n in range(2, 6)]
 
 
 def test_another_prompt_redoes_all_and_another_pace_nothing(catalog: Catalog, robot: Robot) -> None:

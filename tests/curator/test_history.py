@@ -10,6 +10,7 @@ import pytest
 from curator.caption import caption
 from curator.catalog import Catalog
 from curator.history import history
+from curator.history_show import account
 from curator.versions import commit, restore
 from schemas.errors import BadOption, NotFound
 from tests.curator.fill import add_images, sha
@@ -72,3 +73,44 @@ def test_a_name_that_several_images_have_lists_them(catalog: Catalog) -> None:
     catalog._connection.cursor().execute("UPDATE files SET file_name = 'a/0000.png' WHERE dataset = 'farm'")
     with pytest.raises(BadOption, match=r"2 images may be meant: .*\(farm: a/0000.png\)"):
         history(catalog, "0000.png")
+
+
+def test_a_models_captions_tell_model_revision_and_how_it_was_asked(catalog: Catalog) -> None:
+    caption(catalog, "zoo", "fixed", "b", {"text": "a fox in a wood"}, person="ana")
+    asked = '{"prompt":"Describe the picture\\nin a sentence.","beams":3,"temperature":null,"stop":["a","b"]}'
+    commit_id = "82a37760796d32b1411fe092ab5d4e227313294b"
+    catalog._connection.cursor().execute(
+        "UPDATE caption_runs SET strategy = 'vision', model = 'org/big-model', model_revision = ?, options = ?",
+        [commit_id, asked],
+    )
+    (revision,) = history(catalog, "0000.png").revisions
+    assert (revision.strategy, revision.model, revision.model_revision) == ("vision", "org/big-model", commit_id)
+    assert revision.options == {
+        "prompt": "Describe the picture\nin a sentence.",
+        "beams": 3,
+        "temperature": None,
+        "stop": ["a", "b"],
+    }
+    lines = [line.split() for line in account(history(catalog, "0000.png"), 80).splitlines()]
+    assert ["by", "vision", "v1,", "run", "by", "ana"] in lines
+    assert ["model", "org/big-model", "at", "82a37760796d"] in lines
+    assert ["in", "a", "sentence.", "beams=3", "stop=a,b"] in lines
+
+
+def test_the_account_names_sources_restores_people_and_what_was_taken_out(catalog: Catalog) -> None:
+    caption(catalog, "zoo", "column", "h", {"column": "name"}, by="eve")
+    commit(catalog, "h", "one")
+    caption(catalog, "zoo", "compose", "c", {"sets": ["h@1"], "trigger": "sks"})
+    commit(catalog, "c", "one")
+    caption(catalog, "zoo", "compose", "c", {"sets": ["h"], "suffix": " in oil"})
+    restore(catalog, "c@1", "bob")
+    catalog._connection.cursor().execute("UPDATE captions SET text = NULL WHERE text LIKE '%oil'")
+    text = account(history(catalog, "0000.png"), 100)
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "by eve, through column v2" in lines
+    assert "of h@1: fox" in lines
+    assert "of h: fox" in lines
+    assert "restored from zoo/c@1 by bob" in lines
+    assert any(line.endswith("(taken out)") for line in lines)
+    assert [line.split("Z ")[1] for line in lines if line.endswith("current")] == ["sks, fox current", "fox @1 current"]
+    assert max(map(len, text.splitlines())) <= 100

@@ -14,7 +14,7 @@ from PIL import Image
 
 from schemas.errors import BadOption, ChecksumMismatch
 from tests.trainer_client.conftest import write_snapshot
-from trainer_client.check import NotEnoughSpace, check, check_track, estimate, needed_space, size, truncation
+from trainer_client.check import NotEnoughSpace, check, check_track, estimate, examine, needed_space, size, truncation
 from trainer_client.cli import main
 from trainer_client.config import TrainConfig
 from trainer_client.dataset import BadImage, Snapshot
@@ -177,6 +177,27 @@ def test_a_batch_too_large_for_the_device(
     monkeypatch.setattr(family, "predict", predict)
     with pytest.raises(NotEnoughMemory, match=r"A batch of 3 at 16 px .* --batch-size"):
         measure_pace(begin(family, config_for(snapshot, base)), Snapshot.open(snapshot).rows("train"), 3)
+
+
+def test_auto_batch_finds_one_that_fits(
+    family: Family, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, predict = [], family.predict
+
+    def small_memory(noisy_BCHW: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(noisy_BCHW))
+        if len(noisy_BCHW) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return predict(noisy_BCHW, *others)
+
+    monkeypatch.setattr(family, "predict", small_memory)
+    method = begin(family, config_for(snapshot, base))
+    opened = Snapshot.open(snapshot)
+    with pytest.raises(NotEnoughMemory, match="--auto-batch"):
+        examine(config_for(snapshot, base, batch_size=8), opened, method, 1, budget_seconds=0.0)
+    found = examine(config_for(snapshot, base, batch_size=8, auto_batch=True), opened, method, 1, budget_seconds=0.0)
+    assert found.estimate.images_per_second > 0
+    assert {8, 4, 2} <= set(sizes)
 
 
 def test_sizes_for_people() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from schemas.run import Evaluation
 from tests.trainer_client.synthetic_runs import Plan, make_run
+from trainer_client.bootstrap import above_zero, below_zero, change, difference, estimate
 from trainer_client.compare import compare
-from trainer_client.compare.bootstrap import above_zero, below_zero, change, difference, estimate
 from trainer_client.compare.measures import paying
 from trainer_client.compare.runs import Run, open_run
 

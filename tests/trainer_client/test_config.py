@@ -18,6 +18,7 @@ GIVEN: dict[str, Any] = {"snapshot": Path("s"), "base": "b", "out": Path("o")}
 FROZEN_FLAGS = [
     "--accumulation",
     "--alpha",
+    "--auto-batch",
     "--background",
     "--base",
     "--batch-size",
@@ -26,6 +27,8 @@ FROZEN_FLAGS = [
     "--cache",
     "--caption-dropout",
     "--captions",
+    "--class-images",
+    "--class-prompt",
     "--clip-norm",
     "--cuda-graph",
     "--device",
@@ -38,16 +41,22 @@ FROZEN_FLAGS = [
     "--eval-timesteps",
     "--flip",
     "--guidance-scale",
+    "--initialiser",
+    "--instance-prompt",
     "--json",
     "--learning-rate",
+    "--lr",
     "--lr-schedule",
     "--method",
     "--min-snr-gamma",
     "--out",
+    "--patience",
     "--precision",
     "--price-per-hour",
+    "--prior-weight",
     "--prompts",
     "--rank",
+    "--recipe",
     "--resolution",
     "--revision",
     "--sample-batch-size",
@@ -56,9 +65,13 @@ FROZEN_FLAGS = [
     "--save-epochs",
     "--seed",
     "--seeds",
+    "--set",
     "--state-every-seconds",
     "--targets",
+    "--token",
+    "--tracker",
     "--train-text-encoder",
+    "--vectors",
     "--warmup-steps",
     "--weight-decay",
 ]
@@ -71,14 +84,25 @@ def test_options_of_train_are_what_scripts_rely_on() -> None:
 
 def test_help_has_every_option_in_a_section_with_its_default() -> None:
     text = CliRunner().invoke(main, ["train", "--help"]).stdout
-    sections = ["Data and model:", "Length:", "Pictures:", "Learning:", "LoRA:", "Measures:", "Run:", "Output:"]
+    sections = [
+        "Data and model:",
+        "Length:",
+        "Pictures:",
+        "Learning:",
+        "LoRA:",
+        "A subject:",
+        "A new word:",
+        "Measures:",
+        "Run:",
+        "Output:",
+    ]
     assert [line for line in text.splitlines() if line in sections] == sections
     words = " ".join(text.split())
     assert "Folder that `curator snapshot` wrote. [required]" in words
     assert "[default: 1,2,5,15,30,45,60,70,100, up to --epochs]" in words
     assert (
         "Of AdamW. The defaults suit Stable Diffusion 1.5; full wants 1e-4 on the mini model. "
-        "[default: 1e-05 (full), 0.0001 (lora)]" in words
+        "[default: 1e-05 (full), 0.0001 (lora), 5e-06 (dreambooth), 0.005 (textual-inversion)]" in words
     )
     assert "trainer train snapshots/all --captions template" in words
 
@@ -133,6 +157,8 @@ def test_the_digest_covers_what_decides_and_not_where_or_how_fast() -> None:
     free = set(TrainConfig.model_fields) - decisive
     assert free == {
         "snapshot",  # Its identity counts, and the base's digest, and the prompts themselves.
+        "auto_batch",
+        "tracker",
         "base",
         "revision",
         "prompts",

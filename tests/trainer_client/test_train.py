@@ -51,6 +51,7 @@ def config(folder: Path, snapshot: Path, base: Path, name: str, **values: Any) -
         "eval_timesteps": 2,
         "save_dtype": "fp32",
         "price_per_hour": 2.0,
+        "tracker": "none",
         "out": folder / name,
         "cache": folder / "cache",
     }

@@ -14,7 +14,7 @@ from schemas.document import now, write_atomically
 from schemas.errors import BadOption
 from schemas.progress import Progress, silent
 from schemas.run import Prompt
-from trainer_client.compare.bootstrap import estimate
+from trainer_client.bootstrap import estimate
 from trainer_client.compare.measures import measured
 from trainer_client.compare.pairing import differences, refuse_unpaired, settings
 from trainer_client.compare.runs import Run, open_run, runs_below

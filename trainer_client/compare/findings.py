@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.comparison import Estimate
 from schemas.run import Evaluation
-from trainer_client.compare.bootstrap import LEAST, above_zero, below_zero, change
+from trainer_client.bootstrap import LEAST, above_zero, below_zero, change
 from trainer_client.compare.weigh import Ranking, Weighed, compare_means, rank
 from trainer_client.compare.words import interval, listed, loss, plural, sentence, signed
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from schemas.comparison import ComparedRun, EpochMeasures, Estimate
 from schemas.run import Checkpoint, Cost, Evaluation
-from trainer_client.compare.bootstrap import change, difference, estimate
+from trainer_client.bootstrap import change, difference, estimate
 from trainer_client.compare.runs import Run
 from trainer_client.compare.words import HOUR
 from trainer_client.stopping import own_losses, plateau

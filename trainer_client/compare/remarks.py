@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas.comparison import ComparedRun
-from trainer_client.compare.bootstrap import above_zero
+from trainer_client.bootstrap import above_zero
 from trainer_client.compare.measures import total_seconds
 from trainer_client.compare.weigh import Weighed
 from trainer_client.compare.words import HOUR, duration, listed, loss, money, plural, sentence

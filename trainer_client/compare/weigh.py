@@ -9,7 +9,7 @@ import numpy as np
 
 from schemas.comparison import ComparedRun, EpochMeasures, Estimate
 from schemas.run import Evaluation
-from trainer_client.compare.bootstrap import above_zero, below_zero, change, difference, estimate
+from trainer_client.bootstrap import above_zero, below_zero, change, difference, estimate
 from trainer_client.compare.runs import Run
 
 

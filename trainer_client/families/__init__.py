@@ -47,6 +47,8 @@ class Family(Protocol):
     resolution_px: int
     latent_shape: tuple[int, int, int]  # (C, H, W) at resolution_px
     weights: int  # numbers in all components
+    tokenizers: dict[str, Any]  # one for each text encoder, in their order
+    words: dict[str, str]  # learnt words -> the tokens they stand for
     train_timesteps: int
     prediction: str  # "epsilon" or "v_prediction"
     adapter: Adapter | None  # what is attached to the weights on disk

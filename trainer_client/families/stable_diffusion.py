@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from schemas.digest import sha256_json
 from schemas.errors import BadDocument, BadOption
+from trainer_client.embeddings import read_words, save_words
 from trainer_client.families.weights import (
     combine,
     component_digest,
@@ -72,6 +73,7 @@ class StableDiffusion:
             for name, kind in self.encoder_classes.items()
         }
         self.tokenizers = {name: self._tokenizer(name) for name in self.tokenizer_names}
+        self.words = read_words(folder / "tokenizer")
         limits = [int(tokenizer.model_max_length) for tokenizer in self.tokenizers.values()]
         configs: list[Any] = [encoder.config for encoder in self.text_encoders.values()]
         self.token_limit = min(*limits, *(int(config.max_position_embeddings) for config in configs))
@@ -162,18 +164,31 @@ class StableDiffusion:
 
     # Words
 
+    def spelt(self, captions: Sequence[str]) -> list[str]:
+        """The captions with learnt words as the tokens they stand for."""
+        spelt = list(captions)
+        for word, tokens in self.words.items():
+            if word != tokens:
+                spelt = [caption.replace(word, tokens) for caption in spelt]
+        return spelt
+
     def tokenise(self, captions: Sequence[str]) -> Tensor:
         ids_BT: Tensor = self.tokenizer(
-            list(captions), padding="max_length", max_length=self.token_limit, truncation=True, return_tensors="pt"
+            self.spelt(captions),
+            padding="max_length",
+            max_length=self.token_limit,
+            truncation=True,
+            return_tensors="pt",
         ).input_ids
         return ids_BT.to(self.device)
 
     def count_tokens(self, captions: Sequence[str]) -> list[int]:
         if not captions:
             return []
-        return [len(ids) for ids in self.tokenizer(list(captions), verbose=False)["input_ids"]]
+        return [len(ids) for ids in self.tokenizer(self.spelt(captions), verbose=False)["input_ids"]]
 
     def lost_text(self, caption: str) -> str:
+        caption = self.spelt([caption])[0]
         spans = self.tokenizer(caption, return_offsets_mapping=True, verbose=False)["offset_mapping"]
         if len(spans) <= self.token_limit:
             return ""
@@ -288,12 +303,18 @@ class StableDiffusion:
         changed = {"unet" if component == "denoiser" else component for component in trained}
         for component in ("scheduler", *self.tokenizer_names):
             link_files(self.folder / component, folder / component, copy=True)
+        if self.words:
+            for name, tokenizer in self.tokenizers.items():
+                tokenizer.save_pretrained(folder / name)
+                save_words(self.words, folder / name)
         models = {"unet": self.denoiser, "vae": self.vae, **self.text_encoders}
         for component, model in models.items():
             if unchanged_from is not None and component not in changed:
                 link_files(unchanged_from / component, folder / component)
                 continue
             save_weights(model, self.folder / component, folder / component, dtype, metadata, _FILES[component])
+            if component in self.text_encoders and self.words:
+                _set_vocabulary(folder / component / "config.json", int(model.config.vocab_size))
         self._save_index(folder)
 
     def _save_index(self, folder: Path) -> None:
@@ -312,6 +333,12 @@ _FILES = {
     "text_encoder": ("model.safetensors", "text_model."),
     "text_encoder_2": ("model.safetensors", ""),  # It has kept its names.
 }
+
+
+def _set_vocabulary(path: Path, size: int) -> None:
+    """Tells a saved text encoder how many tokens it knows by now."""
+    config = json.loads(path.read_bytes()) | {"vocab_size": size}
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _of(table_S: Tensor, timesteps_B: Tensor) -> Tensor:

@@ -63,7 +63,11 @@ class StableDiffusionXL(StableDiffusion):
     def tokenise(self, captions: Sequence[str]) -> Tensor:
         parts = [
             tokenizer(
-                list(captions), padding="max_length", max_length=self.token_limit, truncation=True, return_tensors="pt"
+                self.spelt(captions),
+                padding="max_length",
+                max_length=self.token_limit,
+                truncation=True,
+                return_tensors="pt",
             ).input_ids
             for tokenizer in self.tokenizers.values()
         ]

@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field
 from schemas.document import write_atomically
 from schemas.errors import BadDocument, BadOption
 from schemas.progress import Progress, silent
-from trainer_client.compare.bootstrap import LEAST
+from trainer_client.bootstrap import LEAST
 from trainer_client.dataset import Row, Snapshot, check_file, in_threads, pixels
 from trainer_client.device import choose_device
 from trainer_client.memorisation.likeness import (

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 METHODS = {  # --method -> module
     "full": "trainer_client.methods.full",
     "lora": "trainer_client.methods.lora",
+    "dreambooth": "trainer_client.methods.dreambooth",
+    "textual-inversion": "trainer_client.methods.textual_inversion",
 }
 
 

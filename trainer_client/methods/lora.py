@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import BadOption
+from trainer_client.methods import dreambooth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +30,10 @@ DEFAULTS: dict[str, Any] = {
     "rank": 16,
     "alpha": None,
     "targets": "transformer",
+    "instance_prompt": None,
+    "class_prompt": None,
+    "class_images": None,
+    "prior_weight": None,
 }
 DENOISER = {"attention": ["to_q", "to_k", "to_v", "to_out.0"]}
 DENOISER["transformer"] = [*DENOISER["attention"], "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"]
@@ -39,8 +44,13 @@ SHAPE = ("rank", "alpha", "targets", "train_text_encoder")  # Settings that a co
 
 
 def fill_in(values: Mapping[str, Any]) -> dict[str, Any]:
-    """alpha is the rank unless given: a scale of one."""
-    return {"alpha": float(values["rank"])} if values["alpha"] is None else {}
+    """alpha is the rank unless given: a scale of one. Pictures of a class only where it has a prompt."""
+    found: dict[str, Any] = {} if values["alpha"] else {"alpha": float(values["rank"])}
+    for name, default in (("class_images", dreambooth.CLASS_IMAGES), ("prior_weight", dreambooth.PRIOR_WEIGHT)):
+        if values["class_prompt"] is None and values[name] is not None:
+            raise ValueError(f"--{name.replace('_', '-')} needs a --class-prompt: what the base should go on drawing")
+        found[name] = default if values["class_prompt"] and values[name] is None else values[name]
+    return found
 
 
 class LoRA:

@@ -164,20 +164,32 @@ FROM rows;
 
 -- name: standing_failures
 -- The images that a strategy couldn't caption the last time: of a dataset and a set, or of all where null.
-SELECT f.dataset, f.set_name, f.image_sha256, i.file_name, f.reason, r.strategy, rfc3339(f.failed_at) AS failed_at
-FROM (
-    SELECT * FROM caption_failures
-    WHERE ($dataset IS NULL OR dataset = $dataset) AND ($set_name IS NULL OR set_name = $set_name)
-    QUALIFY row_number() OVER (PARTITION BY dataset, set_name, image_sha256 ORDER BY failure_id DESC) = 1
-) AS f
-JOIN caption_runs AS r ON r.run_id = f.run_id
-JOIN dataset_images AS i ON i.dataset = f.dataset AND i.image_sha256 = f.image_sha256
-WHERE f.reason IS NOT NULL AND NOT EXISTS (
-    SELECT * FROM captions AS c
-    WHERE c.image_sha256 = f.image_sha256 AND c.dataset = f.dataset AND c.set_name = f.set_name
-        AND c.captioned_at > f.failed_at
+WITH failing AS (
+    SELECT f.*, r.strategy
+    FROM (
+        SELECT * FROM caption_failures
+        WHERE ($dataset IS NULL OR dataset = $dataset) AND ($set_name IS NULL OR set_name = $set_name)
+        QUALIFY row_number() OVER (PARTITION BY dataset, set_name, image_sha256 ORDER BY failure_id DESC) = 1
+    ) AS f
+    JOIN caption_runs AS r ON r.run_id = f.run_id
+    WHERE f.reason IS NOT NULL AND NOT EXISTS (
+        SELECT * FROM captions AS c
+        WHERE c.image_sha256 = f.image_sha256 AND c.dataset = f.dataset AND c.set_name = f.set_name
+            AND c.captioned_at > f.failed_at
+    )
+),
+-- Their paths alone, as current_files has them: the view would go over every path of every dataset.
+paths AS (
+    SELECT dataset, image_sha256, file_name, file_id, gone FROM files
+    WHERE path IN (SELECT path FROM files WHERE image_sha256 IN (SELECT image_sha256 FROM failing))
+    QUALIFY row_number() OVER (PARTITION BY dataset, path ORDER BY file_id DESC) = 1
 )
-ORDER BY f.dataset, f.set_name, f.reason, i.first_file_id;
+SELECT f.dataset, f.set_name, f.image_sha256, arg_min(p.file_name, p.file_id) AS file_name, f.reason, f.strategy,
+    rfc3339(f.failed_at) AS failed_at
+FROM failing AS f
+JOIN paths AS p ON p.dataset = f.dataset AND p.image_sha256 = f.image_sha256 AND NOT p.gone
+GROUP BY ALL
+ORDER BY f.dataset, f.set_name, f.reason, min(p.file_id);
 
 -- name: runs_of_set
 -- The runs that a set has captions of, oldest first, with what decided what they wrote.

@@ -10,9 +10,9 @@ import pytest
 
 from curator.caption import CaptionResult, caption
 from curator.captioners.compose import Options, compose, says
-from curator.captions_account import of_history
 from curator.catalog import Catalog
 from curator.history import history
+from curator.history_show import account
 from curator.versions import commit, restore
 from schemas.errors import BadOption, NotFound
 from tests.curator.fill import add_images, sha
@@ -116,7 +116,7 @@ def test_the_history_shows_its_parents_as_they_were(catalog: Catalog) -> None:
     restore(catalog, "zoo/c@1")
     last = [revision for revision in history(catalog, "0001.png").revisions if revision.set_name == "c"][-1]
     assert [source.text for source in last.sources] == ["a owl", "drawing"]
-    assert "from t@1: a owl" in of_history(history(catalog, "0001.png"))
+    assert "t@1: a owl" in account(history(catalog, "0001.png"))
 
 
 def test_a_caption_whose_parents_went_is_taken_out(catalog: Catalog) -> None:

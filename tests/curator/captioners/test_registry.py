@@ -94,3 +94,9 @@ def test_a_value_may_hold_equals_signs_and_only_lists_read_files(tmp_path: Path)
 def test_a_mapping_reads_no_files() -> None:
     tags = captioners.parse_options(captioners.load("tags"), {"drop": "@/etc/passwd"})
     assert tags.drop == ["@/etc/passwd"]
+
+
+def test_a_revision_is_shortened_only_where_it_is_a_digest() -> None:
+    assert captioners.model_at("acme/seer", "0123456789abcdef" * 3) == "acme/seer at 0123456789ab"
+    assert captioners.model_at("seer", "sha256:" + "ab" * 32) == "seer at sha256:abababababab"
+    assert captioners.model_at("gpt", "api.openai.com") == "gpt at api.openai.com"

@@ -9,6 +9,7 @@ from curator.catalog.captions import Captions
 from curator.catalog.checks import Checks
 from curator.catalog.connection import Connection
 from curator.catalog.images import Images
+from curator.catalog.preferences import Preferences
 from curator.catalog.queries import load_queries, parse
 from curator.catalog.splits import Splits
 from curator.catalog.versions import Versions
@@ -19,6 +20,7 @@ NOUNS = {
     "versions": Versions,
     "splits": Splits,
     "annotations": Annotations,
+    "preferences": Preferences,
     "checks": Checks,
 }
 

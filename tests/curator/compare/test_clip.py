@@ -58,10 +58,12 @@ def by_transformers(model: str, path: Path, text: str) -> float:
 
 def test_scores_are_the_cosines_of_the_model(lab: Lab, model: str, tokenizer: str) -> None:
     result = scored(lab, model, tokenizer)
+    found = [score for each in result.differing for score in each.clip.values()]
+    assert max(found) - min(found) > 5
     for each in result.differing:
         for label, text in each.captions.items():
             expected = by_transformers(model, lab.folder / "images" / each.file_name, text)
-            assert each.clip[label] == pytest.approx(expected, abs=1.0)  # the other resize, half-precision vectors
+            assert each.clip[label] == pytest.approx(expected, abs=0.1)  # the other resize, half-precision vectors
     first, second = (each.clip for each in result.sets)
     assert first is not None
     assert second is not None
@@ -123,7 +125,7 @@ def test_captions_past_its_limit_are_counted(model: str, lab: Lab) -> None:
         {"image_sha256": images[:2], "a": ["a fox", "the red fox and an owl in a nest"], "b": ["", "x"]}
     )
     paths = dict(lab.catalog.image_paths("zoo").iter_rows())
-    scores, _ = clip_scores(captions, ["a", "b"], paths, model, silent)
+    scores, _ = clip_scores(captions, ["a", "b"], paths, load(model), silent)
     assert [scores[label][0].truncated for label in ("a", "b")] == [1, 0]
 
 
@@ -139,9 +141,8 @@ def test_what_is_no_clip_model_is_refused(tmp_path: Path, model: str) -> None:
         load(str(tmp_path / "bert"))
     with pytest.raises(NotFound, match="can't be loaded"):
         load(str(tmp_path / "bare"))
-    for name in ("./nowhere", "nowhere", "a/b/c"):
-        with pytest.raises(NotFound, match="no such folder"):
-            load(name)
+    with pytest.raises(NotFound, match="no folder a/b/c"):
+        load("a/b/c")
 
 
 def test_an_interrupted_run_keeps_what_it_made(

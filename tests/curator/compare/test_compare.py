@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from curator.catalog import Catalog
 from curator.cli import main
 from curator.compare import compare
-from curator.compare.result import Acceptance, CompareResult
+from curator.compare.result import CompareResult
 from curator.compare.show import account
-from curator.reference import Reference
 from schemas.errors import AlreadyExists, BadOption, NotFound
 from tests.curator.lab import Lab
 
@@ -73,16 +71,24 @@ def test_files_that_are_gone_are_said(lab: Lab, tokenizer: str) -> None:
 
 
 def test_what_people_made_of_them_is_shown_where_it_is_known(lab: Lab, tokenizer: str) -> None:
-    def known(catalog: Catalog, reference: Reference) -> Acceptance | None:
-        if reference.set_name != "t":
-            return None
-        return Acceptance(images=4, unchanged_share=0.75, median_edit_distance=3, median_seconds=8.5)
-
-    result = compare(lab.catalog, "zoo", ["t@1", "h@1"], tokenizer=tokenizer, acceptance=known)
+    lab.run("INSERT INTO annotation_projects VALUES ('k', 1, 'zoo', 'human', 'captions', 'ana', now())")
+    answers = (("captioned", "a red fox", 4.0), ("captioned", "a red barn owl", 8.0), ("skipped", "", 1.0))
+    proposed = lab.run("SELECT caption_id, image_sha256 FROM captions WHERE set_name = 't' ORDER BY caption_id")
+    for number, ((outcome, text, seconds), (caption_id, image)) in enumerate(zip(answers, proposed, strict=False)):
+        lab.run(
+            "INSERT INTO annotation_revisions BY NAME SELECT "
+            f"{number} AS revision_id, 'k' AS project_key, {number} AS task_id, {number} AS annotation_id, "
+            f"'{image}' AS image_sha256, '{outcome}' AS outcome, '{text}' AS text, {seconds} AS lead_time_seconds, "
+            f"'ana' AS person, 'zoo/t@1' AS model_version, {caption_id} AS parent_caption_id, '[]' AS answer, "
+            "now() AS created_at, now() AS updated_at, 1 AS pull_id"
+        )
+    result = compare(lab.catalog, "zoo", ["t@1", "h@1"], tokenizer=tokenizer)
     assert [each.acceptance is None for each in result.sets] == [False, True]
     rows = [line.split() for line in account(result, 100).splitlines()]
-    assert ["accepted", "unchanged", "75.0%", "–"] in rows
-    assert ["seconds", "a", "caption", "8.5", "–"] in rows
+    assert ["people's", "answers", "2", "–"] in rows
+    assert ["accepted", "unchanged", "50.0%", "–"] in rows
+    assert ["characters", "edited", "2.5", "–"] in rows
+    assert ["seconds", "a", "caption", "6.0", "–"] in rows
 
 
 def test_what_it_refuses(lab: Lab, tokenizer: str, tmp_path: Path) -> None:
@@ -104,8 +110,9 @@ def test_what_it_refuses(lab: Lab, tokenizer: str, tmp_path: Path) -> None:
         compare(lab.catalog, "farm", ["t", "h"], tokenizer=tokenizer)
     with pytest.raises(AlreadyExists, match=r"page\.html"):
         compare(lab.catalog, "zoo", ["t", "h"], tokenizer=tokenizer, page=there)
-    with pytest.raises(NotFound, match="no folder"):
-        compare(lab.catalog, "zoo", ["t", "h"], tokenizer=tokenizer, page=tmp_path / "no" / "page.html")
+    for page, message in ((tmp_path, "is a folder"), (there / "page.html", "is a file")):
+        with pytest.raises(BadOption, match=message):
+            compare(lab.catalog, "zoo", ["t", "h"], tokenizer=tokenizer, page=page)
     assert there.read_text() == "mine"
 
 
@@ -136,11 +143,14 @@ def test_sets_named_like_columns_and_empty_captions(lab: Lab, tokenizer: str) ->
 def test_the_command(lab: Lab, tokenizer: str, tmp_path: Path) -> None:
     lab.close()
     where = ["--catalog", str(lab.catalog.path), "--tokenizer", tokenizer]
-    page = tmp_path / "page.html"
+    page = tmp_path / "pages" / "page.html"
     shown = CliRunner().invoke(main, ["compare", "zoo", "--sets", "t@1, h@1", "--out", str(page), *where])
     assert shown.exit_code == 0
     assert "t@1 and h@1 share 50% of their words." in shown.stdout
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    again = CliRunner().invoke(main, ["compare", "zoo", "--sets", "t@1,w@1", "--out", str(page), *where])
+    assert again.exit_code == 0
+    assert "w@1" in page.read_text(encoding="utf-8")
     found = CliRunner().invoke(main, ["compare", "zoo", "--sets", "t@1,h@1", "--json", *where])
     assert json.loads(found.stdout)["pairs"][0]["token_f1"]["mean"] == 0.5
     for sets, code in (("t@1", 2), ("t@1,nope", 1), ("", 2)):

@@ -9,9 +9,10 @@ import re
 import pytest
 from PIL import Image
 
+from curator.annotate.acceptance import Acceptance
 from curator.compare import compare
 from curator.compare.page import marked, number, percent, render, spread
-from curator.compare.result import Acceptance, CompareResult, Measure
+from curator.compare.result import CompareResult, Measure
 from tests.curator.lab import Lab
 
 
@@ -62,7 +63,8 @@ def test_a_picture_that_is_gone_or_broken_is_said(lab: Lab, tokenizer: str) -> N
 
 def test_people_have_their_part_only_where_there_is_something_to_say(result: CompareResult) -> None:
     assert "What people made of them" not in render(result)
-    result.sets[0].acceptance = Acceptance(images=4, unchanged_share=0.75, median_edit_distance=3, median_seconds=None)
+    figures = {"images": 4, "answers": 4, "unchanged": 3, "unchanged_share": 0.75, "rejected": 1, "skipped": 2}
+    result.sets[0].acceptance = Acceptance(strategy="all", median_edit_distance=3, median_seconds=None, **figures)
     html = render(result)
     assert "What people made of them" in html
     assert "75%" in html

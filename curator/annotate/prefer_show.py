@@ -1,0 +1,75 @@
+"""How a comparison by people is told in the terminal."""
+
+from __future__ import annotations
+
+import click
+
+from curator.annotate.prefer import PreferResult
+from curator.annotate.prefer_figures import Pair
+
+
+def account(result: PreferResult) -> str:
+    """What stands, what was left out, and the next step."""
+    question = click.style(" or ".join(map(_short, result.versions)), bold=True)
+    lines = [f"{question}? {result.dataset}, project {result.project}", ""]
+    lines.append(f"{result.images:>9,}  images asked ({result.sent:,} new), {result.answered:,} of them answered")
+    left_out = {
+        "not asked: every version says the same": result.same_text,
+        "not asked: a version has no caption": result.without_caption,
+        **{f"not asked: {reason}": count for reason, count in result.without_preview.items()},
+        "skipped": result.skipped,
+        "answers unreadable: the page had been changed": result.unreadable,
+    }
+    lines += [f"{count:>9,}  {what}" for what, count in left_out.items() if count]
+    if result.answers:
+        lines += ["", *_pairs(result), "", *_people(result)]
+    lines += [click.style(f"\nNote: {note}", fg="yellow") for note in result.notes]
+    return "\n".join([*lines, "", _next(result)])
+
+
+def _pairs(result: PreferResult) -> list[str]:
+    width = max(len(_short(version)) for version in result.versions)
+    lines = [f"  {'':{width}}  preferred to  {'':{width}}  images   rate    95 % interval  won-lost-same"]
+    for pair in result.pairs:
+        if pair.a_rate is None or pair.a_low is None or pair.a_high is None:
+            lines.append(f"  {_short(pair.a):{width}}            to  {_short(pair.b):{width}}  no answer yet")
+            continue
+        rate = f"{pair.a_rate:>6.0%}   {pair.a_low:>4.0%} to {pair.a_high:>4.0%}"
+        counts = f"{pair.a_won}-{pair.b_won}-{pair.same}"
+        names = f"{_short(pair.a):{width}}            to  {_short(pair.b):{width}}"
+        lines.append(f"  {names}  {pair.images:>6}  {rate}   {counts:>13}")
+    return [*lines, *(f"  {_verdict(pair)}" for pair in result.pairs if pair.images)]
+
+
+def _verdict(pair: Pair) -> str:
+    if pair.better is None:
+        return f"{_short(pair.a)} or {_short(pair.b)}: too close to call."
+    other = pair.b if pair.better == pair.a else pair.a
+    return click.style(f"{_short(pair.better)} is preferred to {_short(other)}.", fg="green")
+
+
+def _people(result: PreferResult) -> list[str]:
+    lines = []
+    for person in result.people:
+        chosen = ", ".join(f"{_short(version)} {count}" for version, count in person.chosen.items())
+        pace = f", {person.median_seconds:.0f} s each" if person.median_seconds is not None else ""
+        lines.append(f"  {person.person}: {person.answers} answers{pace}; {chosen}, no difference {person.same}")
+    if result.agreement:
+        found = result.agreement
+        lines.append(f"  {found.images} images answered by several: alike in {found.alike:.0%}")
+    if result.first_place is not None:
+        share = 1 / len(result.versions)
+        lines.append(
+            f"  the caption shown first was chosen {result.first_place:.0%} of the time ({share:.0%} by chance)"
+        )
+    return lines
+
+
+def _next(result: PreferResult) -> str:
+    if result.answered < result.images:
+        return f"People answer at {result.project_url}; then the same command again."
+    return "Every image is answered. More: --limit N, or --annotators N for several people an image."
+
+
+def _short(version: str) -> str:
+    return version.partition("/")[2]

@@ -1,0 +1,147 @@
+"""The page of a dry run: the pictures with their new captions, those they have now, what made them, what it would take.
+
+One file that asks nothing of the network; it follows the reader's light or dark, and fits a phone.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from curator.captioners import model_at
+from schemas.edge import duration
+from schemas.errors import AmatlError
+
+if TYPE_CHECKING:
+    from curator.caption.dry_run import DryPicture, DryRunResult
+
+GENERATOR = '<meta name="generator" content="curator caption --dry-run">'
+TEMPLATE = Path(__file__).with_name("contact_sheet.html")
+SIDE_PX = 560
+QUALITY = 82
+ALIKE = 0.4  # of the words: below, marking what differs helps nobody
+
+
+def page(result: DryRunResult) -> str:
+    """The whole page."""
+    named = f"{result.dataset}/{result.set_name}"
+    shown = len(result.pictures)
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        generator=GENERATOR,
+        title=escape(f"Dry run: {result.strategy} for {named}"),
+        heading=escape(f"{result.strategy} on {_count(shown, 'picture')} of {result.dataset}"),
+        standfirst=escape(_standfirst(result, named)),
+        facts="\n".join(_facts(result)),
+        warnings="\n".join(f'<p class="warning">{escape(text)}</p>' for text in result.warnings),
+        pictures="\n".join(_figure(picture) for picture in result.pictures),
+        footer=escape(f"Made by curator caption --dry-run, {result.made_at[:16].replace('T', ' ')} UTC."),
+    )
+
+
+def estimate(result: DryRunResult) -> str:
+    """How long, and how much, for a person; empty where nothing would be captioned."""
+    if not result.to_caption:
+        return ""
+    time = f"about {duration(result.estimated_seconds)}" if result.estimated_seconds else "no time to speak of"
+    return time + (f" and {_money(result.estimated_cost_usd)}" if result.estimated_cost_usd else "")
+
+
+def _standfirst(result: DryRunResult, named: str) -> str:
+    if not result.to_caption:
+        return f"Nothing of this is kept. A run would caption nothing: {named} is up to date."
+    all_of = _count(result.to_caption, "picture")
+    does = f"The same command without --dry-run captions {all_of} into {named}: {estimate(result)}."
+    return f"Nothing of this is kept. {does}"
+
+
+def _facts(result: DryRunResult) -> list[str]:
+    facts = {"Strategy": f"{result.strategy}, version {result.strategy_version}"}
+    if result.model:
+        facts["Model"] = model_at(result.model, result.model_revision)
+    if result.effort.seconds:
+        facts["A picture"] = duration(result.seconds_each)
+        facts["Loading"] = duration(result.effort.loading_seconds)
+    if result.effort.input_tokens or result.effort.output_tokens:
+        facts["Tokens in, out"] = f"{result.effort.input_tokens:,}, {result.effort.output_tokens:,}"
+    if result.cost_usd_each:
+        facts["Cost of these"] = _money(result.effort.cost_usd)
+    for reason, count in result.made_otherwise.items():
+        facts[f"Captioned with {reason.partition(' (')[0]}"] = _count(count, "picture")
+    lines = [f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items()]
+    options = "".join(
+        f"<code><b>{escape(name)}=</b>{escape(_value(value))}</code> "
+        for name, value in result.options.items()
+        if value not in (None, "", [], {})
+    )
+    return [*lines, *([f'<div class="wide"><dt>Options</dt><dd>{options}</dd></div>'] if options else [])]
+
+
+def _figure(picture: DryPicture) -> str:
+    new, old = _captions(picture)
+    mat = _picture(Path(picture.path))
+    return f'<figure>{mat}<figcaption>{new}{old}<p class="name">{escape(picture.file_name)}</p></figcaption></figure>'
+
+
+def _captions(picture: DryPicture) -> tuple[str, str]:
+    """The caption made and the one there is, with what differs marked where they are alike."""
+    from curator.diff import word_operations
+
+    if picture.text is None:
+        new = f'<p class="text failed">no caption: {escape(picture.reason or "")}</p>'
+        return new, f'<p class="now">{escape(picture.current)}</p>' if picture.current else ""
+    new, old = escape(picture.text), escape(picture.current or "")
+    if picture.current and picture.current != picture.text:
+        words = word_operations(picture.current, picture.text)
+        kept = sum(len(word.text) for word in words if word.op == "equal")
+        if kept >= ALIKE * max(len(picture.current), len(picture.text)):
+            new = "".join(_marked(word.text, word.op, "insert", "mark") for word in words)
+            old = "".join(_marked(word.text, word.op, "delete", "del") for word in words)
+    shown = f'<p class="text">{new or "(empty)"}</p>'
+    if picture.current is None:
+        return shown, ""
+    if picture.current == picture.text:
+        return shown, '<p class="now same">as it is now</p>'
+    return shown, f'<p class="now">{old or "(empty)"}</p>'
+
+
+def _marked(text: str, op: str, wanted: str, tag: str) -> str:
+    """A piece of one side: plain where equal, in its tag where it is this side's own, nothing where the other's."""
+    if op == "equal":
+        return escape(text)
+    if op != wanted:
+        return ""
+    words = text.strip()
+    before, after = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :] if words else ""
+    return f"{before}<{tag}>{escape(words)}</{tag}>{after}" if words else text
+
+
+def _picture(path: Path) -> str:
+    """The picture, small, in the page itself; or why it can't be shown."""
+    from PIL import Image
+
+    from curator.machines.pictures import read_rgb
+
+    try:
+        image = Image.fromarray(read_rgb(path, at_least_px=(SIDE_PX, SIDE_PX)))
+    except (AmatlError, OSError):
+        return '<div class="mat none"><span>can’t be read</span></div>'
+    image.thumbnail((SIDE_PX, SIDE_PX))
+    buffer = BytesIO()
+    image.save(buffer, "WEBP", quality=QUALITY)
+    return f'<div class="mat"><img alt="" src="data:image/webp;base64,{b64encode(buffer.getvalue()).decode()}"></div>'
+
+
+def _value(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _money(dollars: float) -> str:
+    return f"${dollars:,.2f}" if dollars >= 0.1 else f"${dollars:.2g}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,152 @@
+"""A dry run: a few pictures captioned and nothing kept, on a page to look at, with what the whole run would take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field
+
+from curator.caption.because import tell_what_is_redone
+from curator.caption.contact_sheet import GENERATOR, page
+from curator.caption.keep import on_one_line
+from curator.caption.make import by_expression, by_machine
+from curator.caption.plan import Only, Plan, Request
+from curator.caption.plan import plan as planned
+from curator.caption.result import Effort
+from schemas.document import now, write_atomically
+from schemas.errors import AlreadyExists, NotFound
+from schemas.progress import Notice, Progress, silent, unheard
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from curator.catalog import Catalog
+
+PICTURES = 8
+
+
+class DryPicture(BaseModel):
+    """A picture and what the strategy says of it. `text` null: no caption, for `reason`."""
+
+    file_name: str
+    image_sha256: str
+    path: str
+    text: str | None
+    reason: str | None
+    current: str | None = Field(description="Its caption in the set now.")
+
+
+class DryRunResult(BaseModel):
+    """What a dry run saw. Nothing of it is in the catalog; times are of these pictures, which are few."""
+
+    dataset: str
+    set_name: str
+    strategy: str
+    strategy_version: int
+    model: str | None
+    model_revision: str | None
+    options: dict[str, Any]
+    images: int
+    to_caption: int = Field(description="Images that the run would caption.")
+    pictures: list[DryPicture]
+    effort: Effort
+    seconds_each: float
+    cost_usd_each: float
+    estimated_seconds: float = Field(description="For `to_caption`, the loading of the model left out.")
+    estimated_cost_usd: float
+    made_otherwise: dict[str, int]
+    warnings: list[str]
+    made_at: str
+    page: str = Field(description="The contact sheet.")
+
+
+def dry_run(
+    catalog: Catalog,
+    dataset: str,
+    strategy: str,
+    set_name: str,
+    options: Mapping[str, Any] | Sequence[str] = (),
+    *,
+    by: str | None = None,
+    only: Only = "changed",
+    where: str | None = None,
+    limit: int | None = None,
+    out: Path | None = None,
+    progress: Progress = silent,
+    notice: Notice = unheard,
+) -> DryRunResult:
+    """Captions 8 images, spread evenly over those that the run would caption (over all, if it would none).
+
+    Writes the page `out` (default: DATASET-SET-dry-run.html here). Raises AlreadyExists where that is another file,
+    NotFound where its folder isn't there, and what `caption` raises.
+    """
+    asked = Request(dataset, strategy, set_name, options, by=by, only=only, where=where, limit=limit)
+    plan = planned(catalog, asked)
+    out = _free(out or Path(re.sub(r"[^\w.-]+", "-", f"{dataset}-{set_name}-dry-run.html")))
+    tell_what_is_redone(plan.result, only, notice)
+    places = _spread(plan)
+    effort = Effort()
+    made = _made(plan, plan.inputs[places], effort, progress, notice)
+    result = _result(plan, plan.images[places].hstack(plan.inputs[places].select("image_path")).hstack(made), effort)
+    result.page = str(out)
+    write_atomically(out, page(result).encode())
+    return result
+
+
+def _free(path: Path) -> Path:
+    """The path, if nothing is there or an earlier sheet of ours."""
+    if not path.parent.is_dir():
+        raise NotFound(f"--out {path}: there is no folder {path.parent}.")
+    if path.exists() and (not path.is_file() or GENERATOR.encode() not in path.read_bytes()[:2000]):
+        raise AlreadyExists(f"{path}: is there already, and no contact sheet. Name another file with --out.")
+    return path
+
+
+def _spread(plan: Plan) -> list[int]:
+    """Rows of `plan.images`: of those to do, else of all."""
+    rows = plan.todo.arg_true().to_list() or list(range(plan.images.height))
+    count = min(PICTURES, len(rows))
+    return [rows[place * len(rows) // count] for place in range(count)]
+
+
+def _made(plan: Plan, inputs: pl.DataFrame, effort: Effort, progress: Progress, notice: Notice) -> pl.DataFrame:
+    """Text and reason of each row."""
+    import polars as pl
+
+    if plan.captioner.machine is None:
+        batches = by_expression(plan.captioner, plan.options, inputs)
+    else:
+        batches = by_machine(plan.captioner, plan.options, inputs, effort, progress, notice)
+    made = pl.DataFrame(schema={"text": pl.String, "reason": pl.String, "failed": pl.Boolean})
+    for batch in batches:
+        made = made.vstack(batch)
+        progress("captioning", made.height, inputs.height)
+    return made.with_columns(on_one_line()).select("text", "reason")
+
+
+def _result(plan: Plan, rows: pl.DataFrame, effort: Effort) -> DryRunResult:
+    shown, to_caption = max(1, rows.height), int(plan.todo.sum())
+    pictures = [
+        DryPicture.model_validate({**row, "path": row["image_path"], "current": row["old_text"]})
+        for row in rows.iter_rows(named=True)
+    ]
+    return DryRunResult(
+        **plan.run.model_dump(include={"dataset", "set_name", "strategy", "strategy_version", "options"}),
+        model=plan.run.model,
+        model_revision=plan.run.model_revision,
+        images=plan.result.images,
+        to_caption=to_caption,
+        pictures=pictures,
+        effort=effort,
+        seconds_each=effort.seconds / shown,
+        cost_usd_each=effort.cost_usd / shown,
+        estimated_seconds=effort.seconds / shown * to_caption,
+        estimated_cost_usd=effort.cost_usd / shown * to_caption,
+        made_otherwise=plan.result.made_otherwise,
+        warnings=plan.result.warnings,
+        made_at=now(),
+        page="",
+    )

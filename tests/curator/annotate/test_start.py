@@ -1,0 +1,118 @@
+"""Where `start` puts things, without starting any of it; the real thing is in tests/label_studio/test_start.py."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from curator.annotate import process
+from curator.annotate.process import Account, PortBusy, settings
+from curator.annotate.server import Wish, plan
+from curator.annotate.state import LocalServer
+from curator.cli import main
+from schemas.errors import BadOption
+
+ACCOUNT = Account("ann@amatl.local", "p" * 16, "0" * 40)
+
+
+@pytest.fixture
+def busy() -> Iterator[int]:
+    """A port in use, with a free one after it."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield listening.getsockname()[1]
+
+
+def known(url: str = "http://127.0.0.1:18555", images_url: str = "http://127.0.0.1:18556") -> LocalServer:
+    return LocalServer(url=url, images_url=images_url, owner="ann@amatl.local", password="p" * 16, token="0" * 40)
+
+
+def test_a_first_start_makes_secrets_and_a_second_keeps_them() -> None:
+    first, notes = plan(Wish(port=18555), None)
+    assert len(first.token) == 40 and len(first.password) >= 16 and "@" in first.owner and not notes
+    assert first.url == "http://127.0.0.1:18555" and first.images_url == "http://127.0.0.1:18556"
+    assert plan(Wish(), first) == (first, [])
+    assert plan(Wish(port=18555), None)[0].token != first.token
+
+
+def test_a_port_that_was_asked_for_and_is_busy_is_an_error(busy: int) -> None:
+    with pytest.raises(PortBusy, match=f"--port {busy}"):
+        plan(Wish(port=busy), None)
+    with pytest.raises(PortBusy, match=f"--images-port {busy}"):
+        plan(Wish(images_port=busy), None)
+
+
+def test_a_port_that_was_not_asked_for_moves_on_and_says_so(busy: int) -> None:
+    server, notes = plan(Wish(), known(f"http://127.0.0.1:{busy}"))
+    assert server.url != f"http://127.0.0.1:{busy}"
+    assert notes == [f"Port {busy} is in use by another program, so Label Studio took {server.url.rpartition(':')[2]}."]
+
+
+def test_the_pictures_stay_where_tasks_look_for_them(busy: int) -> None:
+    with pytest.raises(PortBusy, match=rf"Port {busy}, where tasks look.*--images-port \d+ and push again"):
+        plan(Wish(), known(images_url=f"http://127.0.0.1:{busy}"))
+    _, notes = plan(Wish(images_port=18557), known())
+    assert "push again" in notes[0] and "18556" in notes[0]
+    _, notes = plan(Wish(address="studio.lan"), known())
+    assert "push again" in notes[0]
+
+
+def test_the_database_is_kept_until_another_is_named() -> None:
+    url = "postgresql://amatl:secret@db.lan/annotations"
+    first, _ = plan(Wish(database=url), None)
+    assert plan(Wish(), first)[0].database == url
+    assert plan(Wish(database="sqlite"), first)[0].database is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://a/b", "postgresql://a", "postgresql://a/", "postgresql://a:b@c:port/d", "a.db", "postgresql://a/b?x=1"],
+)
+def test_what_is_no_database_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(BadOption, match="--database") as error:
+        plan(Wish(database=url), None)
+    assert "a:b" not in str(error.value)
+
+
+def test_settings_of_postgresql() -> None:
+    told = settings(Path("data"), "http://x", ACCOUNT, "postgresql://am%40tl:s%2Fcret@db.lan:6543/annotations")
+    found = {name.removeprefix("LABEL_STUDIO_POSTGRE_"): value for name, value in told.items() if "POSTGRE" in name}
+    assert found == {
+        "HOST": "db.lan",
+        "PORT": "6543",
+        "USER": "am@tl",
+        "PASSWORD": "s/cret",
+        "NAME": "annotations",
+    }
+    assert told["LABEL_STUDIO_DJANGO_DB"] == "default"
+
+
+def test_no_setting_of_ours_strays_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Label Studio reads bare names too; a proxy or a DSN of ours would take it outside."""
+    stray = {
+        "HOST": "x",
+        "PORT": "1",
+        "DEBUG": "1",
+        "CI": "1",
+        "SENTRY_DSN": "x",
+        "HEARTEX_HOST": "x",
+        "HTTPS_PROXY": "x",
+    }
+    for name, value in stray.items():
+        monkeypatch.setenv(name, value)
+    told = settings(Path("data"), "http://x", ACCOUNT)
+    assert not set(stray) & set(told)
+    assert set(told) - set(process.KEPT_OF_OURS) - {"PYTHONUNBUFFERED"} == {
+        name for name in told if name.startswith("LABEL_STUDIO_")
+    }
+
+
+def test_start_needs_a_catalog(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["annotate", "start", "--catalog", str(tmp_path / "lab.duckdb")])
+    assert result.exit_code == 1 and "there is no catalog here" in result.output
+    assert list(tmp_path.iterdir()) == []

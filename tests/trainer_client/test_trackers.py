@@ -1,0 +1,108 @@
+"""What a tracker gets, over a resume too; and the card that goes with a checkpoint."""
+
+from __future__ import annotations
+
+import builtins
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+from schemas.run import RunReport
+from trainer_client import train as training
+from trainer_client.config import TrainConfig
+from trainer_client.sample import sample
+from trainer_client.trackers import NoTracker
+from trainer_client.train import train
+
+
+def config(folder: Path, snapshot: Path, base: Path, **values: Any) -> TrainConfig:
+    (folder / "prompts.txt").write_text("a red fox\n[unrelated] a house\n", encoding="utf-8")
+    settings: dict[str, Any] = {
+        "captions": "human",
+        "epochs": 3,
+        "save_epochs": (1,),
+        "prompts": folder / "prompts.txt",
+        "seeds": (1, 2),
+        "sample_steps": 1,
+        "eval_timesteps": 1,
+        "out": folder / "run",
+        "cache": folder / "cache",
+    }
+    return TrainConfig(snapshot=snapshot, base=str(base), **(settings | values))
+
+
+def events(folder: Path) -> Any:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder / "run" / "tensorboard"))
+    found.Reload()
+    return found
+
+
+def test_tensorboard_has_every_epoch_once_though_the_run_was_cut(
+    tmp_path: Path, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = config(tmp_path, snapshot, base)
+
+    def cut(prepared: Any, epoch: int, progress: Any) -> Any:
+        if epoch == 3:
+            raise KeyboardInterrupt
+        return evaluate(prepared, epoch, progress)
+
+    evaluate = training.evaluate
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "evaluate", cut)
+        train(asked)
+    train(asked)
+    report, found = RunReport.read(tmp_path / "run" / "run.json"), events(tmp_path)
+    curve = {event.step: event.value for event in found.Scalars("train/loss")}
+    assert curve == pytest.approx({record.steps: record.train_loss for record in report.epochs})
+    held_out = {event.step for event in found.Scalars("held_out/loss")}
+    assert held_out == {0, report.epochs[0].steps, report.epochs[2].steps}
+    assert "samples" in found.Tags()["images"]
+    assert "learning_rate" in found.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+
+
+def test_none_leaves_no_file_and_a_missing_tracker_is_said_before_training(
+    tmp_path: Path, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def without_wandb(name: str, *arguments: Any, **named: Any) -> Any:
+        if name == "wandb":
+            raise ModuleNotFoundError("No module named 'wandb'", name="wandb")
+        return real(name, *arguments, **named)
+
+    monkeypatch.setattr(builtins, "__import__", without_wandb)
+    with pytest.raises(NoTracker, match=r"--tracker wandb: wandb isn't installed. `pip install wandb`"):
+        train(config(tmp_path, snapshot, base, tracker="wandb"))
+    assert not RunReport.read(tmp_path / "run" / "run.json").epochs
+    train(config(tmp_path, snapshot, base, tracker="none", epochs=3))
+    assert not (tmp_path / "run" / "tensorboard").exists()
+
+
+def test_a_card_says_what_the_checkpoint_is_made_of(tmp_path: Path, snapshot: Path, base: Path) -> None:
+    train(config(tmp_path, snapshot, base, tracker="none", epochs=1))
+    report = RunReport.read(tmp_path / "run" / "run.json")
+    folder = tmp_path / "run" / report.checkpoints[-1].folder
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    front = yaml.safe_load(text.split("---")[1])
+    assert front["base_model"] == str(base) and front["library_name"] == "diffusers"
+    for told in (
+        report.snapshot.identity,
+        report.base.digest,
+        "drawn/human@1",
+        "CC0-1.0 | 16",
+        "held out",
+        report.config_digest,
+    ):
+        assert told in text, told
+    with Image.open(folder / "samples.png") as sheet:
+        assert sheet.height > 2 * 128
+    assert "not yet trained" in (tmp_path / "run" / report.checkpoints[0].folder / "README.md").read_text(
+        encoding="utf-8"
+    )
+    assert sample(tmp_path / "run", [], []).epoch == 1  # The card is in nobody's way.

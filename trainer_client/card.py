@@ -1,0 +1,140 @@
+"""The model card of a checkpoint: what it was made of, from which pictures and captions, under which licences.
+
+A `README.md` with the front matter that model hubs read (https://huggingface.co/docs/hub/model-cards), and a sheet of
+the pictures the checkpoint drew beside it. Everything is taken from the run report and the snapshot's manifest.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.document import write_atomically
+from schemas.edge import duration
+from trainer_client.sample import write_png
+from trainer_client.sheet import contact_sheet
+from trainer_client.stopping import judge, own_losses
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from schemas.run import RunReport
+    from schemas.snapshot import SnapshotManifest, Track
+
+FILE, SHEET = "README.md", "samples.png"
+TOLD = (
+    "method",
+    "learning_rate",
+    "lr_schedule",
+    "batch_size",
+    "accumulation",
+    "resolution",
+    "train_text_encoder",
+    "caption_dropout",
+    "min_snr_gamma",
+    "ema",
+    "seed",
+)
+
+
+def write_card(
+    folder: Path, report: RunReport, manifest: SnapshotManifest, epoch: int, tiles_PSHWC: Tensor | None
+) -> None:
+    """Writes the card of `epoch`'s checkpoint into its folder; `tiles_PSHWC` are its pictures (uint8), if any."""
+    if tiles_PSHWC is not None:
+        prompts = [prompt.text for prompt in report.prompts]
+        seeds = [f"seed {seed}" for seed in report.seeds]
+        title = f"{report.name} · captions {report.captions} · epoch {epoch}"
+        write_png(contact_sheet(tiles_PSHWC, prompts, seeds, title), folder / SHEET)
+    write_atomically(folder / FILE, card(report, manifest, epoch, tiles_PSHWC is not None).encode())
+
+
+def card(report: RunReport, manifest: SnapshotManifest, epoch: int, has_sheet: bool) -> str:
+    """The card as Markdown."""
+    parts = [
+        _front_matter(report),
+        f"# {report.name}, epoch {epoch}\n",
+        _in_short(report, epoch),
+        f"![Prompts by seeds]({SHEET})\n" if has_sheet else "",
+        _data(report, manifest),
+        _lineage(report),
+        _figures(report, epoch),
+        _settings(report),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _front_matter(report: RunReport) -> str:
+    facts: dict[str, Any] = {
+        "base_model": report.base.name,
+        "library_name": "diffusers",
+        "pipeline_tag": "text-to-image",
+        "tags": ["text-to-image", report.base.family, str(report.config.get("method", "full")), "amatl"],
+    }
+    # JSON is YAML too, and quotes what needs it.
+    return "\n".join(["---", *(f"{name}: {json.dumps(value)}" for name, value in facts.items()), "---", ""])
+
+
+def _in_short(report: RunReport, epoch: int) -> str:
+    snapshot = report.snapshot
+    base = f"`{report.base.name}`"
+    what = f"{base} trained for {epoch} epochs on" if epoch else f"{base}, not yet trained on"
+    return (
+        f"{what} {snapshot.train_images} images of `{snapshot.dataset}` under the captions `{report.captions}`;"
+        f" {snapshot.held_out_images} images were held out.\n"
+    )
+
+
+def _data(report: RunReport, manifest: SnapshotManifest) -> str:
+    rows = [f"| `{track.name}` | {track.version} | {_strategies(track)} |" for track in _own_tracks(report)]
+    licences = [f"| {licence} | {count} |" for licence, count in sorted(manifest.licenses.items())]
+    return "\n".join(
+        [
+            "## Data\n",
+            f"Snapshot `{report.snapshot.identity}`.\n",
+            "| captions | version | made by |\n| --- | --- | --- |",
+            *rows,
+            "",
+            "| licence of the images | images |\n| --- | --- |",
+            *licences,
+            "",
+        ]
+    )
+
+
+def _own_tracks(report: RunReport) -> list[Track]:
+    named = {part.partition(":")[0] for part in report.captions.split(",")}
+    return [track for track in report.snapshot.tracks if track.name in named]
+
+
+def _strategies(track: Track) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in track.strategies.items())
+
+
+def _lineage(report: RunReport) -> str:
+    lines = [f"{place}. `{link.name}`, digest `{link.digest}`" for place, link in enumerate(report.lineage, start=1)]
+    if not lines:
+        lines = [f"1. `{report.base.name}`, digest `{report.base.digest}`"]
+    return "\n".join(["## Lineage\n", *lines, f"{len(lines) + 1}. this model\n"])
+
+
+def _figures(report: RunReport, epoch: int) -> str:
+    losses = own_losses(report)
+    lines = ["## Figures\n"]
+    if losses.get(epoch):
+        mean, base = sum(losses[epoch]) / len(losses[epoch]), losses.get(0)
+        before = f" (the base: {sum(base) / len(base):.4f})" if base and epoch else ""
+        lines.append(f"- Held-out loss under its own captions: {mean:.4f}{before}, over {len(losses[epoch])} images.")
+    verdict = judge(report)
+    if verdict is not None and epoch:
+        lines.append(f"- The run so far: {verdict.finding}")
+    seconds = sum(record.seconds for record in report.epochs)
+    lines.append(f"- Training took {duration(seconds)} on {report.environment.get('device_name', 'this machine')}.")
+    return "\n".join([*lines, ""])
+
+
+def _settings(report: RunReport) -> str:
+    told = [f"| {name} | {report.config[name]} |" for name in TOLD if report.config.get(name) not in (None, False)]
+    digest = f"The whole configuration is in the run's `run.json`, digest `{report.config_digest}`.\n"
+    return "\n".join(["## Settings\n", "| option | value |\n| --- | --- |", *told, "", digest])

@@ -1,0 +1,123 @@
+"""A recipe: a TOML file whose keys are the options of `trainer train`, and `--set key=value` on top of it.
+
+What the command line gives goes before `--set`, that before the recipe, that before the defaults. Paths are as on the
+command line: relative to the working folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from schemas.errors import BadDocument, BadOption, NotFound
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Decorated = Callable[..., Any]
+SHORT = {"lr": "learning_rate"}  # Names that people type, and what they stand for.
+
+
+def read_recipe(path: Path, model: type[BaseModel]) -> dict[str, Any]:
+    """The options a recipe gives, by field. Raises NotFound, BadDocument naming file and key."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise NotFound(f"{path}: there is no such file. Give --recipe a TOML file; see examples/recipes.") from error
+    except OSError as error:
+        raise BadDocument(f"{path}: can't be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise BadDocument(f"{path}: not UTF-8 text.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise BadDocument(f"{path}: not TOML ({error}). Write `epochs = 45`, one option a line.") from error
+    try:
+        return _options(values, model)
+    except BadOption as error:
+        raise BadDocument(f"{path}: {error}") from None
+
+
+def read_settings(settings: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
+    """What `--set key=value` gives, by field; lists with commas between. Raises BadOption naming the key."""
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise BadOption(f"--set {setting}: write --set key=value.")
+        values[key.strip()] = value.strip()
+    try:
+        return _options(values, model)
+    except BadOption as error:
+        raise BadOption(f"--set: {error}") from None
+
+
+def _options(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = SHORT.get(key, key.replace("-", "_"))
+        if name not in model.model_fields:
+            raise BadOption(_unknown(key, value, model))
+        if name in found:
+            raise BadOption(f"`{key}` is given twice.")
+        found[name] = _typed(key, value, model.model_fields[name].annotation)
+    return found
+
+
+def _unknown(key: str, value: Any, model: type[BaseModel]) -> str:
+    if isinstance(value, dict):
+        return f"[{key}] is a table. Options stand by themselves, without a heading."
+    close = difflib.get_close_matches(key.replace("-", "_"), [*model.model_fields, *SHORT], n=1, cutoff=0.5)
+    hint = f"Did you mean `{close[0]}`?" if close else "`trainer train --help` lists them."
+    return f"there is no option `{key}`. {hint}"
+
+
+def _typed(key: str, value: Any, annotation: Any) -> Any:
+    """The value as the command line would have it."""
+    from trainer_client.options import option_type
+
+    if isinstance(value, list):
+        value = ",".join(map(str, value))
+    try:
+        return option_type(annotation).convert(value, None, None)
+    except click.BadParameter as error:
+        raise BadOption(f"`{key}`: {error.message.rstrip('.')}.") from None
+
+
+def recipe_options(model: type[BaseModel]) -> Callable[[Decorated], Decorated]:
+    """Decorates a command with `--recipe` and `--set`, which give its other options."""
+
+    def remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value:
+            given = context.meta.setdefault(__name__, {})
+            given[parameter.name] = (
+                read_recipe(value, model) if parameter.name == "recipe" else read_settings(value, model)
+            )
+            context.default_map = {**given.get("recipe", {}), **given.get("settings", {})}
+
+    def decorate(command: Decorated) -> Decorated:
+        from trainer_client.options import GroupedOption
+
+        told: dict[str, Any] = {"cls": GroupedOption, "group": "Recipe", "is_eager": True, "expose_value": False}
+        recipe = click.option(
+            "--recipe",
+            type=click.Path(path_type=Path),
+            callback=remember,
+            help="TOML file whose keys are these options. What is given here goes before it.",
+            **told,
+        )
+        settings = click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="KEY=VALUE",
+            callback=remember,
+            help="An option in place of the recipe's; may be repeated.",
+            **told,
+        )
+        return recipe(settings(command))
+
+    return decorate

@@ -1,0 +1,113 @@
+"""A run's figures and pictures for a tracker: TensorBoard, Weights & Biases, MLflow, trackio, through accelerate.
+
+The truth is `run.json`; a tracker is for watching. Figures are logged by optimiser step. TensorBoard's files lie in the
+run's folder, so `tensorboard --logdir runs` shows all runs beside each other. A resumed run goes on in the same curve.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.errors import AmatlError
+from trainer_client.stopping import own_losses
+
+if TYPE_CHECKING:
+    from schemas.run import Checkpoint, EpochRecord, RunReport
+
+FOLDER = "tensorboard"
+
+
+class NoTracker(AmatlError):
+    """The tracker can't be used."""
+
+
+class Tracker:
+    """Where a run's figures go. Begun with the report as it is; `finish` closes it."""
+
+    def __init__(self, name: str, report: RunReport, folder: Path) -> None:
+        self._tracker = None if name == "none" else _started(name, report, folder)
+        self._name = name
+
+    def epoch(self, record: EpochRecord) -> None:
+        """One epoch's loss, rate and speed."""
+        values = {
+            "train/loss": record.train_loss,
+            "train/learning_rate": record.learning_rate,
+            "train/images_per_second": record.images_per_second,
+            "train/epoch": record.epoch,
+        }
+        self._log(values, record.steps)
+
+    def checkpoint(self, report: RunReport, point: Checkpoint, step: int, folder: Path) -> None:
+        """One checkpoint's held-out losses, leakage and pictures."""
+        losses = own_losses(report).get(point.epoch)
+        values = {} if losses is None else {"held_out/loss": sum(losses) / len(losses)}
+        if point.evaluation is not None and point.evaluation.leakage:
+            values["held_out/leakage"] = sum(point.evaluation.leakage) / len(point.evaluation.leakage)
+        if values:
+            self._log(values, step)
+        if self._tracker is not None and point.grid is not None and hasattr(self._tracker, "log_images"):
+            self._tracker.log_images({"samples": _picture(folder / point.grid.file.path, self._name)}, step=step)
+
+    def finish(self) -> None:
+        """Closes it; a second time is harmless."""
+        if self._tracker is not None:
+            self._tracker.finish()
+            self._tracker = None
+
+    def _log(self, values: dict[str, float], step: int) -> None:
+        if self._tracker is not None:
+            self._tracker.log(values, step=step)
+
+
+def _started(name: str, report: RunReport, folder: Path) -> Any:
+    """accelerate's tracker of that name, started. Raises NoTracker where its package is missing or won't start."""
+    from accelerate import PartialState
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+    PartialState()  # Its trackers ask which process they are in.
+    try:
+        tracker = LOGGER_TYPE_TO_CLASS[name](*_where(name, report, folder), **_settings(name, report))
+        tracker.start()
+        if name == "tensorboard":  # Its own way writes the configuration into a folder of a new name each time.
+            tracker.log({"config": _as_text(report.config)}, step=0)
+        else:
+            tracker.store_init_configuration({key: str(value) for key, value in report.config.items()})
+    except ImportError as error:
+        missing = error.name or name
+        raise NoTracker(
+            f"--tracker {name}: {missing} isn't installed. `pip install {missing}`, or --tracker none."
+        ) from error
+    except Exception as error:  # Of services there are as many errors as there are services.
+        first = str(error).strip().partition("\n")[0]
+        raise NoTracker(f"--tracker {name}: can't be started ({first}). Mend it, or use --tracker none.") from error
+    return tracker
+
+
+def _where(name: str, report: RunReport, folder: Path) -> tuple[Any, ...]:
+    return (FOLDER, str(folder)) if name == "tensorboard" else (report.name,)
+
+
+def _settings(name: str, report: RunReport) -> dict[str, Any]:
+    """What makes a resumed run go on in its own curve."""
+    steps = report.epochs[-1].steps if report.epochs else 0
+    if name == "tensorboard":
+        return {"purge_step": steps + 1} if steps else {}
+    if name == "wandb":
+        return {"id": report.config_digest[:16], "resume": "allow"}
+    return {}
+
+
+def _as_text(config: dict[str, Any]) -> str:
+    return "  \n".join(f"{name}: {value}" for name, value in config.items())
+
+
+def _picture(path: Path, name: str) -> Any:
+    """A grid as the tracker wants it: TensorBoard (1, 3, H, W), others a list of pictures."""
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(path) as image:
+        picture = image.convert("RGB")
+    return np.asarray(picture).transpose(2, 0, 1)[None] if name == "tensorboard" else [picture]

@@ -1,4 +1,4 @@
-"""`curator annotate start --database postgresql://...` on a PostgreSQL of the test's own; skipped where there is none."""
+"""`curator annotate start --database postgresql://...` on a PostgreSQL of the test's own; skipped without one."""
 
 from __future__ import annotations
 

@@ -107,7 +107,11 @@ def check(config: TrainConfig, progress: Progress = silent) -> CheckResult:
     prompts = read_prompts(config.prompts, snapshot) if config.prompts else default_prompts(snapshot)
     progress("loading the model", 0, 1)
     family = start.load(
-        config.base, *choose_device(config.device, config.precision), config.revision, config.resolution
+        config.base,
+        *choose_device(config.device, config.precision),
+        config.revision,
+        config.resolution,
+        config=config.base_config,
     )
     progress("loading the model", 1, 1)
     return examine(config, snapshot, methods.begin(family, config), len(prompts), progress)

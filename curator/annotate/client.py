@@ -26,6 +26,7 @@ IMPORT_TIMEOUT_SECONDS = 300.0
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 0.5
 PAGE = 500
+REMOVED_THERE = "Deleted"  # what Label Studio calls everybody who was removed, instead of their login
 ACCESS_TOKEN_SECONDS = 240  # of the 300 it lives
 Condition = tuple[str, str, Any, str]  # field, operator, value, type: as Label Studio's filters name them
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"  # to the letter: anything else is a 500 in a filter
@@ -201,10 +202,10 @@ class LabelStudio:
     # People and webhooks
 
     def people(self) -> dict[int, str]:
-        """The login of each user by number."""
-        return {
-            int(user["id"]): user.get("email") or user.get("username") or "" for user in self._ask("GET", "/api/users")
-        }
+        """The login of each user by number, without those who were removed: all of them are called the same there."""
+        users = self._ask("GET", "/api/users")
+        logins = {int(user["id"]): user.get("email") or user.get("username") or "" for user in users}
+        return {number: login for number, login in logins.items() if login not in ("", REMOVED_THERE)}
 
     def webhooks(self, project_id: int) -> list[dict[str, Any]]:
         """A project's webhooks."""

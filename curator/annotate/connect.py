@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from curator.annotate.client import LabelStudio, TokenRefused
@@ -11,6 +12,7 @@ from schemas.errors import BadOption
 
 TOKEN_VARIABLE = "LABEL_STUDIO_API_KEY"
 URL_VARIABLE = "LABEL_STUDIO_URL"
+LOGIN = re.compile(r"(?:\w+://)?[^/?#]*@")
 
 
 def connect(catalog_path: Path, url: str | None, last_url: str | None = None) -> LabelStudio:
@@ -26,9 +28,7 @@ def connect(catalog_path: Path, url: str | None, last_url: str | None = None) ->
 def address(local: LocalServer | None, url: str | None, last_url: str | None) -> str:
     """Label Studio's address. A local one may have another port since the last push: what `start` says holds."""
     if url := url or os.environ.get(URL_VARIABLE):
-        if not url.startswith(("http://", "https://")):
-            raise BadOption(f"--url {url}: write the whole address, like http://localhost:8080.")
-        return url.rstrip("/")
+        return _whole("--url", url, "http://localhost:8080")
     if local and (last_url is None or _is_local(last_url)):
         return local.url.rstrip("/")
     if last_url:
@@ -40,12 +40,19 @@ def images_address(catalog_path: Path, images_url: str | None, last: str | None)
     """Where the previews are served: the option, else what `start` says, else where they were at the last push."""
     local = read_local_server(catalog_path)
     if found := images_url or (local.images_url if local else None) or last:
-        if not found.startswith(("http://", "https://")):
-            raise BadOption(f"--images-url {found}: write the whole address, like http://localhost:8081.")
-        return found.rstrip("/")
+        return _whole("--images-url", found, "http://localhost:8081")
     raise BadOption(
         "--images-url: name the address under which annotators reach the previews of `curator annotate start`."
     )
+
+
+def _whole(option: str, url: str, example: str) -> str:
+    """An address without a slash at its end. One with a login in it is refused: it would stand in catalog and tasks."""
+    if LOGIN.match(url):
+        raise BadOption(f"{option}: leave the login out of the address; the token is in {TOKEN_VARIABLE}.")
+    if not url.startswith(("http://", "https://")):
+        raise BadOption(f"{option} {url}: write the whole address, like {example}.")
+    return url.rstrip("/")
 
 
 def _token(local: LocalServer | None, url: str) -> str:

@@ -82,8 +82,7 @@ def make_preview(image_path: Path, image_sha256: str, folder: Path) -> Path:
     of the catalog.
     """
     target = _preview_path(folder, image_sha256)
-    # An empty file is what a power cut may leave of a rename that wasn't flushed.
-    if target.is_file() and target.stat().st_size:
+    if has_preview(folder, image_sha256):
         return target
     try:
         data = image_path.read_bytes()
@@ -100,6 +99,12 @@ def make_preview(image_path: Path, image_sha256: str, folder: Path) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return target
+
+
+def has_preview(folder: Path, image_sha256: str) -> bool:
+    """Whether it was made. An empty file is what a power cut may leave of a rename that wasn't flushed: none."""
+    path = _preview_path(folder, image_sha256)
+    return path.is_file() and path.stat().st_size > 0
 
 
 def make_previews(

@@ -17,10 +17,12 @@ VERDICT = "verdict"
 IMAGE = "image"
 PAGE = Path(__file__).parent / "page"
 LINE_BREAKS = re.compile(r"\s*[\r\n\x85\u2028\u2029]+\s*")
-# An absolute path: /a/b, C:\\a, \\\\host\\a, ~/a, file:/a. Not a web address, nor and/or.
-WHOLE_PATH = re.compile(r"(?:/[^/\s]+/|[A-Za-z]:[\\/]|\\\\|~/|file:)")
-INNER_PATH = re.compile(r"(?<![^\s\"'=(,;])(?:/[^/\s]+/|[A-Za-z]:[\\/](?!/)|\\\\|~/|file:)[^\s\"',;)]*")
-FILE_FIELDS = {"file_name", "filename", "file", "path", "file_path", "filepath", "image_path"}
+# An absolute path: /a/b, C:\\a, \\\\host\\a, ~/a, ~ann/a, file:/a. Not a web address, nor and/or.
+PATH = r"(?:/[^/\s]+/|[A-Za-z]:[\\/](?!/)|\\\\|~\w*/|file:)"
+WHOLE_PATH = re.compile(PATH)
+QUOTED_PATH = re.compile(rf"([\"'`]){PATH}[^\"'`]*(?=\1)")  # may have blanks
+INNER_PATH = re.compile(rf"(?<![^\s\"'`=(,;:<>\[{{|]){PATH}[^\s\"'`,;)<>\]}}|]*")
+FILE_FIELD = re.compile(r"(?:|.*[^A-Za-z]|.*[a-z](?=[A-Z]))(?i:file|(?:file_?)?path|file_?name|folder|directory|dir)")
 
 Verdict = Literal["good", "fixed", "reject"]
 Origin = Literal["accepted", "edited", "written"]
@@ -149,8 +151,9 @@ def _readable(name: str, value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(text for item in value if (text := _readable(name, item)))
     text = str(value)
-    if name.lower() in FILE_FIELDS or WHOLE_PATH.match(text.strip()):
+    if FILE_FIELD.fullmatch(name) or WHOLE_PATH.match(text.strip()):
         return _last_part(text)
+    text = QUOTED_PATH.sub(lambda match: match[1] + _last_part(match[0][1:]), text)
     return INNER_PATH.sub(lambda match: _last_part(match[0]), text)
 
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from curator.annotate import prefer_page
 from curator.annotate.client import LabelStudio, Uncertain
 from curator.annotate.comparison import Address, Comparison, find_or_make
-from curator.annotate.images import make_previews, preview_folder
+from curator.annotate.images import has_preview, make_previews, preview_folder
 from curator.annotate.prefer_answers import given, read_back, standing
 from curator.annotate.prefer_figures import Agreement, Pair, PersonFigures, agreement, first_place, pairs, people
 from curator.reference import Reference, resolve, set_versions
@@ -44,7 +44,9 @@ class PreferResult(BaseModel):
     sent: int = Field(description="Of these, new in this run.")
     same_text: int = Field(description="Images not asked, since all versions say the same there.")
     without_caption: int = Field(description="Images not asked, since a version has no caption of them.")
-    without_preview: dict[str, int] = Field(default_factory=dict, description="Images not asked, by reason.")
+    without_preview: dict[str, int] = Field(
+        default_factory=dict, description="Images not asked, or asked and blank, by reason."
+    )
     answered: int = Field(description="Images with an answer.")
     answers: int = Field(description="Of all people; skips aside.")
     skipped: int
@@ -133,9 +135,12 @@ def _read_tasks(comparison: Comparison) -> None:
     found = {task: image for task, image in there.items() if task not in on_record and image not in known}
     comparison.shown = {task: what for task, what in on_record.items() if task in there}
     _record_tasks(comparison, {task: image for task, image in found.items() if _is_asked(comparison, image)})
-    lost = len(on_record) - len(comparison.shown)
+    there_now = {image for image, _ in comparison.shown.values()}
+    lost = len({image for image, _ in on_record.values()} - there_now)
     if lost:
-        comparison.notes.append(f"{lost} tasks were deleted in Label Studio; their images are asked anew.")
+        comparison.notes.append(
+            f"Images whose task was deleted in Label Studio: {lost}. They are asked anew; earlier answers don't count."
+        )
 
 
 def _is_asked(comparison: Comparison, image: str) -> bool:
@@ -187,9 +192,14 @@ def _send(
 ) -> tuple[int, dict[str, int]]:
     """Sends tasks for images, each batch noted before the next; how many, and what has no preview, by reason."""
     reasons: dict[str, int] = {}
-    for error in make_previews([(Path(paths[image]), image) for image in images], address.folder, progress=progress):
+    shown = (image for image, _ in comparison.shown.values() if image in paths)
+    wanted = [
+        *images,
+        *(image for image in shown if not has_preview(address.folder, image)),
+    ]  # or removed from the disk
+    for error in make_previews([(Path(paths[image]), image) for image in wanted], address.folder, progress=progress):
         reasons[str(error)] = reasons.get(str(error), 0) + 1
-    ready = [image for image in images if (address.folder / image[:2] / f"{image}.jpg").is_file()]
+    ready = [image for image in images if has_preview(address.folder, image)]
     for first in range(0, len(ready), BATCH):
         batch = ready[first : first + BATCH]
         tasks = [

@@ -9,6 +9,7 @@ from typing import Any
 from curator.annotate import prefer_page
 from curator.annotate.comparison import Address, Comparison
 from curator.annotate.prefer_figures import Given
+from curator.annotate.revisions import nameless
 from schemas.progress import Progress
 
 # Label Studio applies the list to tasks and to the annotations in them alike.
@@ -30,8 +31,9 @@ def read_back(comparison: Comparison, address: Address, progress: Progress) -> N
                 comparison.client.update_task(task["id"], task["data"] | {"image": address.of(image)})
             for annotation in task.get("annotations") or []:
                 seen.add(annotation["id"])
-                row = _row(annotation, int(task["id"]), image, len(comparison.versions), names)
-                if before.get(annotation["id"]) != row:
+                known = before.get(annotation["id"])
+                row = _row(annotation, int(task["id"]), image, len(comparison.versions), names, known)
+                if known != row:
                     rows.append(row)
         done += len(page)
         progress("reading answers", done, len(comparison.shown))
@@ -62,8 +64,14 @@ def standing(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _row(
-    annotation: Mapping[str, Any], task: int, image: str, candidates: int, names: Mapping[int, str]
+    annotation: Mapping[str, Any],
+    task: int,
+    image: str,
+    candidates: int,
+    names: Mapping[int, str],
+    known: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
+    """An answer as the catalog keeps it; somebody removed keeps the name last known."""
     outcome, place = prefer_page.read_answer(annotation, candidates)
     by = annotation.get("completed_by")
     by = by.get("id") if isinstance(by, Mapping) else by
@@ -74,7 +82,7 @@ def _row(
         "image_sha256": image,
         "outcome": outcome,
         "place": place,
-        "person": names.get(by) or f"user {by}" if by is not None else "somebody removed",
+        "person": (by and names.get(by)) or (known["person"] if known else nameless(by)),
         "lead_time_seconds": None if lead_time is None else float(lead_time),
         "updated_at": str(annotation.get("updated_at")),
     }

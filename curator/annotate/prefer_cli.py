@@ -22,7 +22,9 @@ from schemas.edge import catch_errors, json_option, progress_bar, show
 @click.option("--annotators", type=click.IntRange(1), metavar="N", help="How many people answer each.  [default: 1]")
 @click.option("--url", metavar="URL", help="Label Studio.  [default: $LABEL_STUDIO_URL, else that of `annotate start`]")
 @click.option("--images-url", metavar="URL", help="Where the previews are served.  [default: by `annotate start`]")
-@click.option("--days", type=click.IntRange(1), default=90, show_default=True, help="How long images can be seen.")
+@click.option(
+    "--days", type=click.IntRange(1), default=90, show_default=True, metavar="N", help="How long images can be seen."
+)
 @person_option
 @catalog_option
 @json_option

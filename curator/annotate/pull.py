@@ -231,7 +231,7 @@ class _Reader:
         """A login; of somebody who was removed the one last known."""
         if self.people is None:
             last_known = self.catalog.annotation_people(self.record["project_key"])
-            self.people = last_known | {number: name for number, name in self.client.people().items() if name}
+            self.people = last_known | self.client.people()
         return self.people.get(person_id)
 
     def gone(self, total: int) -> set[int] | None:

@@ -59,7 +59,9 @@ class PushResult(BaseModel):
     deleted_there: int = Field(default=0, description="Tasks that somebody deleted in Label Studio.")
     strangers: int = Field(default=0, description="Tasks there that aren't of this dataset; left alone.")
     without_caption: int = Field(default=0, description="Images that the version has no caption of.")
-    without_preview: dict[str, int] = Field(default_factory=dict, description="Images not sent, by reason.")
+    without_preview: dict[str, int] = Field(
+        default_factory=dict, description="Images not sent or not renewed, by reason."
+    )
     expires_at: str = Field(description="When the first address of an image ends.")
     notes: list[str] = Field(default_factory=list)
 

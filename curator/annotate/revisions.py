@@ -168,6 +168,11 @@ def _person(person_id: int | None, before: Mapping[str, Any] | None, person_of: 
         return name
     if before and person_id in (None, before["person_id"]):
         return str(before["person"])
+    return nameless(person_id)
+
+
+def nameless(person_id: int | None) -> str:
+    """What to call somebody whose name was never known here."""
     return REMOVED if person_id is None else f"Label Studio user {person_id}"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.annotate.client import LabelStudio, LabelStudioFailed, NotThere, Uncertain
-from curator.annotate.images import key_id, make_previews, signed_url
+from curator.annotate.images import has_preview, key_id, make_previews, signed_url
 from curator.annotate.page import CAPTION, IMAGE, labeling_config, prediction
 from curator.annotate.plan import Material, Plan, Signing, Task, plan
 from curator.annotate.tasks import Ledger, by_ids, look_for, reconcile
@@ -62,7 +62,8 @@ class Sender:
     def run(self, folder: Path) -> Plan:
         """Proposals, then what tasks show, then new tasks: a push that ends early leaves nobody without a caption."""
         made = self.plan()
-        previews = self.previews([*made.new, *(task.image_sha256 for task in made.update)], folder)
+        images = [*made.new, *(task.image_sha256 for task in made.update), *self.without_file(folder)]
+        previews = self.previews(images, folder)
         check_proposals([self.stock.material[image] for image in made.new], self.record.model_version)
         self.propose(made.propose)
         self.show_version()
@@ -80,13 +81,18 @@ class Sender:
         stock, version = self.stock, self.record.model_version
         return plan(stock.material, stock.chosen, tasks, self.answered, self.signing, version)
 
+    def without_file(self, folder: Path) -> list[str]:
+        """Images of tasks whose preview was removed from the disk: annotators see nothing until it is made again."""
+        shown = (task.image_sha256 for task in self.ledger.alive.values())
+        return [image for image in shown if image in self.stock.paths and not has_preview(folder, image)]
+
     def previews(self, images: Sequence[str], folder: Path) -> set[str]:
         """The images that have a preview now; the others are counted by reason."""
         wanted = [(self.stock.paths[image], image) for image in dict.fromkeys(images)]
         for error in make_previews(wanted, folder, progress=self.progress):
             reason = str(error)
             self.without_preview[reason] = self.without_preview.get(reason, 0) + 1
-        return {image for _, image in wanted if (folder / image[:2] / f"{image}.jpg").is_file()}
+        return {image for _, image in wanted if has_preview(folder, image)}
 
     def task(self, task_id: int, image: str, model_version: str) -> Task:
         """A task as it is once this push has sent it."""

@@ -28,7 +28,9 @@ url_option = click.option(
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N of them.")
 @click.option("--annotators", type=click.IntRange(1), metavar="N", help="How many people caption each.  [default: 1]")
 @click.option("--images-url", metavar="URL", help="Where the previews are served.  [default: by `annotate start`]")
-@click.option("--days", type=click.IntRange(1), default=90, show_default=True, help="How long images can be seen.")
+@click.option(
+    "--days", type=click.IntRange(1), default=90, show_default=True, metavar="N", help="How long images can be seen."
+)
 @person_option
 @catalog_option
 @json_option

@@ -27,6 +27,8 @@ from schemas.errors import AmatlError, BadOption
 
 EVERY_SECONDS = 10.0
 AT_LEAST_EVERY_SECONDS = 60.0
+LOCKED_PAUSE_SECONDS = 1.0
+LOOPBACK = ("localhost", "127.0.0.1")
 PATH = "/amatl-nudge"
 HEADER = "X-Amatl-Secret"
 ACTIONS = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED")
@@ -55,8 +57,7 @@ def watch(
     doesn't mend: nothing pushed, a token refused, a project that is gone.
     """
     nudged, stop = threading.Event(), stop or threading.Event()
-    with Catalog(catalog_path) as catalog:
-        records = chosen(catalog, dataset, title)
+    records = _records(catalog_path, dataset, title, warn, stop)
     with _endpoint(catalog_path, records, url, nudge, nudged, warn):
         marks: dict[str, Any] | None = None
         trouble, due = "", 0.0
@@ -73,11 +74,24 @@ def watch(
                 trouble = ""
             except (TokenRefused, NotThere):
                 raise
-            except CatalogLocked as error:
-                trouble = _warned(warn, trouble, f"{error} Trying again.")
             except AmatlError as error:
                 trouble = _warned(warn, trouble, f"{error} Trying again.")
             _wait(every, nudged, stop)
+
+
+def _records(
+    catalog_path: Path, dataset: str | None, title: str | None, warn: Warn, stop: threading.Event
+) -> list[dict[str, Any]]:
+    """The projects to watch, once nobody else has the catalog; none where it was stopped before."""
+    trouble = ""
+    while not stop.is_set():
+        try:
+            with Catalog(catalog_path) as catalog:
+                return chosen(catalog, dataset, title)
+        except CatalogLocked as error:
+            trouble = _warned(warn, trouble, f"{error} Trying again.")
+            stop.wait(LOCKED_PAUSE_SECONDS)
+    return []
 
 
 def _mark(catalog_path: Path, record: Mapping[str, Any], url: str | None) -> tuple[Any, ...]:
@@ -128,7 +142,7 @@ def _endpoint(
         return
     host, port = parse_nudge(nudge)
     secret = secrets.token_hex(16)
-    server = listen(port, secret, nudged)
+    server = listen(port, secret, nudged, host)
     address = f"http://{host}:{server.server_address[1]}{PATH}"
     made: list[tuple[Mapping[str, Any], int]] = []
     try:
@@ -163,8 +177,11 @@ def parse_nudge(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def listen(port: int, secret: str, nudged: threading.Event) -> ThreadingHTTPServer:
-    """Answers a POST with the secret in its header at once with 204, and sets `nudged`; anything else is refused."""
+def listen(port: int, secret: str, nudged: threading.Event, host: str = "") -> ThreadingHTTPServer:
+    """Answers a POST with the secret in its header at once with 204, and sets `nudged`; anything else is refused.
+
+    Where `host`, which Label Studio calls, is this very computer, nobody else reaches it.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 5
@@ -189,8 +206,8 @@ def listen(port: int, secret: str, nudged: threading.Event) -> ThreadingHTTPServ
             return
 
     try:
-        server = ThreadingHTTPServer(("", port), Handler)
+        server = ThreadingHTTPServer((host if host in LOOPBACK else "", port), Handler)
     except OSError as error:
         raise BadOption(f"--nudge: port {port} can't be listened on ({error.strerror}). Choose another.") from error
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     return server

@@ -147,6 +147,24 @@ def test_nothing_is_asked_twice_whatever_the_catalog_missed(lab: Lab) -> None:
     assert len(images) == len(set(images)) == 5
 
 
+def test_somebody_removed_keeps_their_answers_and_name(lab: Lab, server: Server) -> None:
+    project = lab.prefer()["project"]
+    eve = server.add_annotator(f"eve-{project}@example.org")
+    lab.answer(lab.tasks(project)[0]["id"], "1", eve.token)
+    assert [one["person"] for one in lab.prefer()["people"]] == [eve.email]
+    server.api("DELETE", f"/api/organizations/1/memberships/{eve.id}/")
+    assert [one["person"] for one in lab.prefer()["people"]] == [eve.email]
+
+
+def test_a_task_deleted_there_is_asked_anew_and_said_once(lab: Lab, server: Server) -> None:
+    project = lab.prefer()["project"]
+    server.api("DELETE", f"/api/tasks/{lab.tasks(project)[0]['id']}/")
+    again = lab.prefer()
+    assert (again["sent"], again["images"]) == (1, 7)
+    assert "deleted in Label Studio: 1" in again["notes"][0]
+    assert lab.prefer()["notes"] == []
+
+
 def test_a_deleted_project_is_begun_anew_and_said(lab: Lab, server: Server) -> None:
     first = lab.prefer()
     server.api("DELETE", f"/api/projects/{first['project']}")

@@ -174,13 +174,17 @@ def test_somebody_removed_keeps_their_work_and_name(round_: Round) -> None:
     made = round_.answer(round_.task(0), "by eva", "fixed", eva.token)["id"]
     round_.answer(round_.task(1), "by eva, never pulled before", "fixed", eva.token)
     round_.pull()
-    status, text = round_.server.request("DELETE", f"/api/organizations/1/memberships/{eva.id}/")
-    assert status == 204, text
+    never = round_.server.add_annotator(f"never-{round_.folder.parent.name}@example.org")
+    round_.answer(round_.task(2), "by eva, pulled after she left", "fixed", eva.token)
+    round_.answer(round_.task(3), "by somebody never heard of", "fixed", never.token)
+    for person in (eva, never):
+        status, text = round_.server.request("DELETE", f"/api/organizations/1/memberships/{person.id}/")
+        assert status == 204, text
     round_.edit(made, "after she left")
     round_.pull()
     assert round_.captions()[round_.images[0]] == "after she left"
-    people = {person for (person,) in round_.seen("person")}
-    assert people == {eva.email, "owner@example.org"}
+    owner, nobody = "owner@example.org", f"Label Studio user {never.id}"
+    assert [person for (person,) in round_.seen("person")] == [eva.email, eva.email, eva.email, nobody, owner]
 
 
 def test_drafts_are_no_answer_yet(round_: Round) -> None:

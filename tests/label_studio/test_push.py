@@ -14,6 +14,7 @@ import pytest
 
 from curator.annotate import send
 from curator.annotate.client import LabelStudio, TokenRefused
+from curator.annotate.images import preview_folder
 from curator.annotate.page import instructions, labeling_config
 from curator.annotate.project import MARK, config_sha256
 from tests.label_studio.rounds import IMAGES_URL, Round
@@ -246,6 +247,17 @@ def test_an_image_that_cannot_be_shown_is_left_out_with_its_reason(round_: Round
     result = round_.push()
     assert (result.sent, sum(result.without_preview.values())) == (5, 1)
     assert "00002.png" in next(iter(result.without_preview))
+
+
+def test_previews_that_were_removed_are_made_again(round_: Round) -> None:
+    """The image server tells annotators to ask for a push: it helps, though nothing has to be sent."""
+    round_.push()
+    previews = preview_folder(round_.catalog.path)
+    for made in previews.glob("*/*.jpg"):
+        made.unlink()
+    result = round_.push()
+    assert (result.unchanged, result.sent, result.updated) == (6, 0, 0)
+    assert len(list(previews.glob("*/*.jpg"))) == 6
 
 
 def test_several_people_can_be_asked(round_: Round) -> None:

@@ -9,10 +9,11 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from curator.annotate import watch as watching
 from curator.annotate.client import (
     LabelStudio,
     LabelStudioFailed,
@@ -26,6 +27,7 @@ from curator.annotate.client import (
 from curator.annotate.connect import address, connect, images_address
 from curator.annotate.state import LocalServer, write_local_server
 from curator.annotate.watch import HEADER, PATH, listen, parse_nudge
+from curator.catalog import CatalogLocked
 from schemas.errors import BadOption
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -153,6 +155,13 @@ def test_a_personal_token_that_ended_is_said_without_it(serve: Callable[[Script]
     assert PERSONAL not in str(raised.value)
 
 
+def test_people_who_were_removed_have_no_name(serve: Callable[[Script], Fake]) -> None:
+    """Label Studio calls each of them Deleted: they would be taken for one person."""
+    users = [{"id": 1, "email": "ana@example.org"}, {"id": 2, "email": "Deleted"}, {"id": 3, "email": "Deleted"}]
+    with client_of(serve(always(told(200, users)))) as client:
+        assert client.people() == {1: "ana@example.org"}
+
+
 def test_nobody_there_says_how_to_start() -> None:
     client = LabelStudio("http://127.0.0.1:9", LEGACY, pause=lambda _: None)
     with client, pytest.raises(Unreachable, match="curator annotate start"):
@@ -201,6 +210,17 @@ def test_which_label_studio_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
     assert address(LOCAL, None, "http://last") == "http://env"
 
 
+@pytest.mark.parametrize("url", ["http://ann:s3cret@host:8080", "https://s3cret@host/?a", "ann:s3cret@host"])
+def test_an_address_with_a_login_is_refused_and_not_repeated(url: str, tmp_path: Path) -> None:
+    """It would stand in the catalog, in what is printed, and (of the previews) in every task."""
+    with pytest.raises(BadOption, match="--url: leave the login out") as refusal:
+        address(LOCAL, url, None)
+    with pytest.raises(BadOption, match="--images-url: leave the login out") as other:
+        images_address(tmp_path / "lab.duckdb", url, None)
+    assert "s3cret" not in f"{refusal.value} {other.value}"
+    assert address(LOCAL, "http://host/~ann@home", None) == "http://host/~ann@home"
+
+
 def test_the_token_of_start_goes_to_its_own_label_studio_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LABEL_STUDIO_API_KEY", raising=False)
     monkeypatch.delenv("LABEL_STUDIO_URL", raising=False)
@@ -236,6 +256,32 @@ def test_a_nudge_needs_its_secret(path: str, secret: str, status: int) -> None:
         server.shutdown()
         server.server_close()
     assert (found, nudged.is_set()) == (status, status == 204)
+
+
+@pytest.mark.parametrize(
+    ("host", "where"), [("localhost", "127.0.0.1"), ("127.0.0.1", "127.0.0.1"), ("x.org", "0.0.0.0")]
+)
+def test_a_nudge_from_this_computer_is_listened_for_here_only(host: str, where: str) -> None:
+    server = listen(0, "s", threading.Event(), host)
+    server.shutdown()
+    server.server_close()
+    assert server.server_address[0] == where
+
+
+def test_watching_waits_while_another_process_has_the_catalog(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stop, warned, tries = threading.Event(), list[str](), list[Path]()
+
+    def locked(path: Path) -> NoReturn:
+        tries.append(path)
+        if len(tries) == 3:
+            stop.set()
+        raise CatalogLocked("lab.duckdb: another process has the catalog open.")
+
+    monkeypatch.setattr(watching, "Catalog", locked)
+    monkeypatch.setattr(watching, "LOCKED_PAUSE_SECONDS", 0.01)
+    watching.watch(tmp_path / "lab.duckdb", print, warned.append, stop=stop)
+    assert len(tries) == 3
+    assert warned == ["lab.duckdb: another process has the catalog open. Trying again."]
 
 
 @pytest.mark.parametrize("text", ["", "host", "host:", ":80", "host:x", "host:70000"])

@@ -91,6 +91,26 @@ def test_task_data_shows_no_path() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("note", 'see "/home/ann/My Pictures/fox.png" there', 'see "fox.png" there'),
+        ("note", "it's in `/home/ann/fox.png`, (~ann/b.png)", "it's in `fox.png`, (b.png)"),
+        ("note", "path:/home/ann/fox.png|/mnt/ann/b.png", "path:fox.png|b.png"),
+        ("note", "[/home/ann/fox.png] <file:///home/ann/b.png> {/mnt/ann/c}", "[fox.png] <b.png> {c}"),
+        ("note", '{"path": "/home/ann/fox.png"}', '{"path": "fox.png"}'),
+        ("sourcePath", "ann/2024/fox.png", "fox.png"),
+        ("source_path", "ann/2024/fox.png", "fox.png"),
+        ("original_filename", "ann/2024/fox.png", "fox.png"),
+        ("Folder", "ann/2024", "2024"),
+        ("profile", "left/right", "left/right"),
+        ("note", "https://example.org/a/b and 16:9/4:3 or 12:/", "https://example.org/a/b and 16:9/4:3 or 12:/"),
+    ],
+)
+def test_paths_in_any_dress_are_cut(name: str, value: str, shown: str) -> None:
+    assert page.task_data("", "0" * 64, "zoo", "fox.png", {name: value}, {})["metadata"] == {name: shown}
+
+
+@pytest.mark.parametrize(
     ("mark", "parent", "origin"),
     [
         ("prediction", 5, "accepted"),

@@ -48,6 +48,7 @@ class Baseline:
             "precision": str(family.dtype),
             "resolution_px": family.resolution_px,
             "background": background,
+            **family.conventions.unusual(),
             **method.start,
         }
 

@@ -30,6 +30,7 @@ from schemas.digest import sha256_json
 from schemas.document import write_atomically
 from schemas.progress import Progress, silent
 from trainer_client.dataset import Row, background_colour, crop_sizes, in_threads, pixels
+from trainer_client.dataset import opacity as opacity_of
 
 if TYPE_CHECKING:
     from trainer_client.families import Family
@@ -54,11 +55,24 @@ class Latents:
     mean_N2CHW: Tensor
     logvar_N2CHW: Tensor
     sizes_N6: Tensor  # int64: the picture's height and width, top and left of the crop, height and width trained at.
+    opacity_NHW: Tensor | None = None  # uint8, where it was asked for.
 
     def at(self, indices_B: Tensor, flips_B: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """(mean, log-variance) of some images as float32 on the device; flips are 0 or 1."""
         where = (indices_B.to(self.mean_N2CHW.device), flips_B.to(self.mean_N2CHW.device))
         return self.mean_N2CHW[where].to(device).float(), self.logvar_N2CHW[where].to(device).float()
+
+    def opacity(self, indices_B: Tensor, flips_B: Tensor, device: torch.device) -> Tensor:
+        """How opaque some images are, (B, 1, H, W) from 0 to 1."""
+        assert self.opacity_NHW is not None
+        plain_BHW = self.opacity_NHW[indices_B.to(self.opacity_NHW.device)].to(device)
+        shown_BHW = torch.where(flips_B.to(device)[:, None, None] == 1, plain_BHW.flip(2), plain_BHW)
+        return shown_BHW[:, None].float() / 255
+
+    def opaque_share(self, place: int) -> float:
+        """How much of one image is opaque, 0 to 1."""
+        assert self.opacity_NHW is not None
+        return float(self.opacity_NHW[place].double().mean()) / 255
 
     def sizes(self, indices_B: Tensor, device: torch.device) -> Tensor:
         """(B, 6) on the device: what a denoiser that is conditioned on sizes is told of these images."""
@@ -91,9 +105,13 @@ def cache_latents(
     folder: Path | None = None,
     background: str = "white",
     batch_size: int | None = None,
+    opacity: bool = False,
     progress: Progress = silent,
 ) -> Latents:
-    """The latents of the rows' pictures and of their mirror images; encodes what the cache doesn't have."""
+    """The latents of the rows' pictures and of their mirror images, with their opacity where it is asked for.
+
+    Encodes what the cache doesn't have.
+    """
     resolution_px = family.resolution_px
     settings = {
         "format": FORMAT,
@@ -122,7 +140,24 @@ def cache_latents(
     device = _where(both_N22CHW, family.device)
     sizes_N6 = torch.tensor([crop_sizes(row, resolution_px) for row in rows], dtype=torch.int64).reshape(len(rows), 6)
     mean_N2CHW, logvar_N2CHW = both_N22CHW[:, :, 0].contiguous(), both_N22CHW[:, :, 1].contiguous()
-    return Latents(mean_N2CHW.to(device), logvar_N2CHW.to(device), sizes_N6.to(device))
+    found_NHW = _opacity(rows, family.latent_shape[1:], folder, progress) if opacity else None
+    return Latents(mean_N2CHW.to(device), logvar_N2CHW.to(device), sizes_N6.to(device), found_NHW)
+
+
+def _opacity(rows: Sequence[Row], size: tuple[int, int], folder: Path | None, progress: Progress) -> Tensor:
+    """uint8 (N, H, W)."""
+    settings = {"format": FORMAT, "size": list(size), "crop": "middle square, box"}
+    shelf = Shelf((folder or default_folder()) / "opacity" / sha256_json(settings)[:32])
+    row_of = {row.sha256: row for row in rows}
+
+    def read(keys: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        masks = in_threads(lambda key: opacity_of(row_of[key], size[1], size[0]), keys, "")
+        for key, mask in zip(keys, masks, strict=True):
+            opaque = torch.full(size, 255, dtype=torch.uint8)
+            yield key, opaque if mask is None else torch.from_numpy(mask)
+
+    found = shelf.complete([row.sha256 for row in rows], read, 1 << 12, "reading transparency", progress)
+    return torch.stack([found[row.sha256] for row in rows])
 
 
 def cache_text(

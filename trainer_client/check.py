@@ -22,6 +22,7 @@ from trainer_client import instance, methods, start
 from trainer_client.dataset import Row, Snapshot, decode_all
 from trainer_client.device import choose_device, device_name
 from trainer_client.evaluate import choose_measures
+from trainer_client.families.conventions import adopt_asked
 from trainer_client.pace import NotEnoughMemory, Pace, measure_pace
 from trainer_client.prompts import default_prompts, read_prompts
 
@@ -109,6 +110,7 @@ def check(config: TrainConfig, progress: Progress = silent) -> CheckResult:
     family = start.load(
         config.base, *choose_device(config.device, config.precision), config.revision, config.resolution
     )
+    adopt_asked(family, config)
     progress("loading the model", 1, 1)
     return examine(config, snapshot, methods.begin(family, config), len(prompts), progress)
 

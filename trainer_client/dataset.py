@@ -247,6 +247,19 @@ def pixels(row: Row, resolution_px: int, background: str = "white") -> NDArray[n
         return np.array(image, dtype=np.uint8)
 
 
+def opacity(row: Row, width: int, height: int) -> NDArray[np.uint8] | None:
+    """How opaque the picture is, uint8 (height, width), cut as `pixels` cuts and averaged over areas; None: all is."""
+    with _decoding(row.path) as image:
+        image = upright(image)
+        if not image.has_transparency_data:
+            return None
+        alpha = image.convert("RGBA").getchannel("A")
+        side = min(alpha.size)
+        left, top = (alpha.width - side) // 2, (alpha.height - side) // 2
+        cut = alpha.crop((left, top, left + side, top + side))
+        return np.array(cut.resize((width, height), Image.Resampling.BOX), dtype=np.uint8)
+
+
 def crop_sizes(row: Row, resolution_px: int) -> tuple[int, int, int, int, int, int]:
     """What `pixels` does to a picture, as SDXL is told of it (Podell et al. 2023): the picture's height and width, top
     and left of the crop once it is scaled, height and width of the result; all in pixels."""

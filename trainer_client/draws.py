@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 
-from trainer_client.randomness import integers, keys, normal, order, uniform
+from trainer_client.randomness import integers, key, keys, normal, order, uniform
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trainer_client.families import Family
     from trainer_client.schedule import Plan
 
+SEPARATOR = ", "  # Between the tags of a caption.
 BLOCK_NUMBERS = 1 << 23  # Noise values drawn at once: 32 MiB, a whole epoch of a small set.
 
 
@@ -50,9 +51,12 @@ class TrainingSet:
     captions_N: Tensor
     text: TextEmbeddings | Tensor
     prior: Prior | None = None
+    words: Sequence[str] = ()  # The M captions.
 
     def embedded(self, family: Family, captions_B: Tensor) -> Tensor:
         """The captions as the denoiser reads them, (B, T, D)."""
+        if captions_B.ndim == 2:
+            return family.encode_text(captions_B)
         if isinstance(self.text, torch.Tensor):
             return family.encode_text(self.text[captions_B])
         return self.text.at(captions_B, family.device)
@@ -66,16 +70,23 @@ class Drawn:
     target_BCHW: Tensor
     timesteps_B: Tensor
     weights_B: Tensor
-    captions_B: Tensor
+    captions_B: Tensor  # Places among the set's captions; where tags are shuffled token ids, (B, T).
     sizes_B6: Tensor  # See `Latents.sizes_N6`.
+    mask_B1HW: Tensor | None = None  # What each place counts in the loss, 1 in the mean; None: all alike.
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Those that there are, by name."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
 
     def part(self, start: int, stop: int) -> Self:
         """Some of the images, without a copy."""
-        return type(self)(*(getattr(self, field.name)[start:stop] for field in fields(self)))
+        return type(self)(**{name: tensor[start:stop] for name, tensor in self.tensors().items()})
 
     def with_more(self, other: Self) -> Self:
         """These images, then the other ones."""
-        return type(self)(*(torch.cat((getattr(self, f.name), getattr(other, f.name))) for f in fields(self)))
+        theirs = other.tensors()
+        return type(self)(**{name: torch.cat((tensor, theirs[name])) for name, tensor in self.tensors().items()})
 
     def split(self, size: int) -> Iterator[Self]:
         """Batches of `size` images, the last may be smaller."""
@@ -104,10 +115,25 @@ def epoch_steps(
 
 @torch.no_grad()
 def draw(family: Family, data: TrainingSet, config: TrainConfig, epoch: int, places: Sequence[int]) -> Drawn:
-    """The images at `places` with their flip, caption dropout, latents, timestep and noise of this epoch."""
+    """The images at `places` with their flip, words, latents, timestep and noise of this epoch."""
     places_B = torch.tensor(places, device=family.device)
     names = [data.sha256s[place] for place in places]
-    return _drawn(family, data, config, epoch, names, places_B, data.captions_N[places_B])
+    drawn = _drawn(family, data, config, epoch, names, places_B, data.captions_N[places_B])
+    if not config.shuffle_tags:
+        return drawn
+    captions = [data.words[place] for place in drawn.captions_B.tolist()]
+    shuffled = [
+        shuffle_tags(caption, config.keep_tags, config.seed, epoch, name)
+        for caption, name in zip(captions, names, strict=True)
+    ]
+    return replace(drawn, captions_B=family.tokenise(shuffled))
+
+
+def shuffle_tags(caption: str, keep: int, seed: int, epoch: int, name: str) -> str:
+    """The caption's tags, the first `keep` as they stand, the others by hash of (image, epoch, tag)."""
+    tags = caption.split(SEPARATOR)
+    drawn = sorted(tags[keep:], key=lambda tag: key(seed, "tags", epoch, 0, f"{name} {tag}"))
+    return SEPARATOR.join([*tags[:keep], *drawn])
 
 
 @torch.no_grad()
@@ -119,6 +145,8 @@ def draw_prior(family: Family, data: TrainingSet, config: TrainConfig, epoch: in
     chosen_B = integers(keys(config.seed, "class", epoch, 0, beside, family.device), len(prior.sha256s))
     names = [f"{prior.sha256s[i]} {other}" for i, other in zip(chosen_B.tolist(), beside, strict=True)]
     drawn = _drawn(family, data, config, epoch, names, chosen_B + prior.first, torch.full_like(chosen_B, prior.caption))
+    if config.shuffle_tags:
+        drawn = replace(drawn, captions_B=family.tokenise([data.words[place] for place in drawn.captions_B.tolist()]))
     return replace(drawn, weights_B=drawn.weights_B * prior.weight)
 
 
@@ -143,6 +171,8 @@ def _drawn(
     )
     timesteps_B = integers(keyed("timestep"), family.train_timesteps)
     noise_BCHW = normal(keyed("noise"), family.latent_shape)
+    if config.offset_noise:
+        noise_BCHW += config.offset_noise * normal(keyed("offset"), (family.latent_shape[0], 1, 1))
     if config.caption_dropout:
         captions_B = captions_B.masked_fill(uniform(keyed("dropout"), 1)[:, 0] < config.caption_dropout, 0)
     return Drawn(
@@ -152,4 +182,11 @@ def _drawn(
         family.loss_weights(timesteps_B, config.min_snr_gamma),
         captions_B,
         data.latents.sizes(places_B, family.device),
+        _mask(data.latents.opacity(places_B, flips_B, family.device), config) if config.masked_loss else None,
     )
+
+
+def _mask(opacity_B1HW: Tensor, config: TrainConfig) -> Tensor:
+    """Of mean one: an image counts as much as another, however small what it shows."""
+    weight_B1HW = opacity_B1HW + config.background_weight * (1 - opacity_B1HW)
+    return weight_B1HW / weight_B1HW.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)

@@ -7,7 +7,7 @@ https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -46,14 +46,14 @@ class Graphed:
         if size not in self.recorded:
             self.recorded[size] = self._record(drawn, text_BTD)
         graph, static, static_text_BTD, losses_B = self.recorded[size]
-        for field in fields(drawn):
-            getattr(static, field.name).copy_(getattr(drawn, field.name))
+        for name, tensor in drawn.tensors().items():
+            getattr(static, name).copy_(tensor)
         static_text_BTD.copy_(text_BTD)
         graph.replay()
         return losses_B
 
     def _record(self, drawn: Drawn, text_BTD: Tensor) -> tuple[torch.cuda.CUDAGraph, Drawn, Tensor, Tensor]:
-        static = replace(drawn, **{field.name: getattr(drawn, field.name).clone() for field in fields(drawn)})
+        static = replace(drawn, **{name: tensor.clone() for name, tensor in drawn.tensors().items()})
         static_text_BTD = text_BTD.clone()
         kept = self._gradients()
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]

@@ -77,7 +77,10 @@ class Learner:
     def _backward(self, micro: Drawn, text_BTD: Tensor) -> Tensor:
         """The weighted mean squared error of each image, (B,); adds its gradient to the parameters'."""
         predicted_BCHW = self.family.predict(micro.noisy_BCHW, micro.timesteps_B, text_BTD, micro.sizes_B6)
-        losses_B = (predicted_BCHW - micro.target_BCHW).square().mean(dim=(1, 2, 3)) * micro.weights_B
+        errors_BCHW = (predicted_BCHW - micro.target_BCHW).square()
+        if micro.mask_B1HW is not None:
+            errors_BCHW = errors_BCHW * micro.mask_B1HW
+        losses_B = errors_BCHW.mean(dim=(1, 2, 3)) * micro.weights_B
         (losses_B.sum() / self.plan.full_step_images).backward()  # type: ignore[no-untyped-call]
         return losses_B.detach()
 

@@ -153,6 +153,8 @@ def ss_metadata(
         "ss_seed": str(config.seed),
         "ss_min_snr_gamma": str(config.min_snr_gamma),
         "ss_caption_dropout_rate": str(config.caption_dropout),
+        "ss_noise_offset": str(config.offset_noise or None),
+        "ss_zero_terminal_snr": str(config.zero_terminal_snr),
         "sshs_model_hash": hashlib.sha256(data).hexdigest(),
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": architecture,

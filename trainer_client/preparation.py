@@ -22,6 +22,7 @@ from trainer_client.dataset import Row, Snapshot
 from trainer_client.device import choose_device
 from trainer_client.draws import Prior, TrainingSet
 from trainer_client.evaluate import Measures, choose_measures
+from trainer_client.families.conventions import adopt_asked
 from trainer_client.pace import SHORT_BUDGET_SECONDS
 from trainer_client.prior import class_images
 from trainer_client.prompts import default_prompts, read_prompts
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from trainer_client.methods import Method
 
 TEXT_BATCH = 64
+LEFT_OPEN = ("precision", "resolution", "zero_terminal_snr")
 
 
 class OtherRun(AmatlError):
@@ -85,6 +87,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
     family = start.load(
         config.base, *choose_device(config.device, config.precision), config.revision, config.resolution
     )
+    adopt_asked(family, config)
     progress("loading the model", 1, 1)
     config = record.resolved(config, family)
     method = methods.begin(family, config)
@@ -117,12 +120,12 @@ def _filled_in(config: TrainConfig, track: str, plan: Plan) -> TrainConfig:
 def _is_complete(before: RunReport, config: TrainConfig, snapshot: Snapshot, prompts: list[Prompt]) -> bool:
     """Whether nothing is left to do, found out without loading the model.
 
-    Where the machine or the base decides a value (precision, resolution) and none is asked for, the run's own will do.
+    Where the machine or the base decides a value (`LEFT_OPEN`) and none is asked for, the run's own will do.
     """
     if before.status != "complete":
         return False
     values = config.model_dump(mode="json")
-    values |= {name: before.config.get(name) for name in ("precision", "resolution") if values[name] in ("auto", None)}
+    values |= {name: before.config.get(name) for name in LEFT_OPEN if values[name] in ("auto", None, False)}
     digest = start.digest(config.base, config.revision)
     return not record.differences(before, record.decisive(values, snapshot.manifest.identity, digest, prompts))
 
@@ -214,7 +217,11 @@ def encode(run: Prepared, progress: Progress) -> None:
     of_class = class_images(family, config, progress)
     run.report = run.report.model_copy(update={"class_images": [row.sha256 for row in of_class]})
     rows = [*train, *run.measures.held_out, *of_class]
-    run.latents = cache_latents(family, rows, config.cache, config.background, progress=progress)
+    run.latents = cache_latents(
+        family, rows, config.cache, config.background, opacity=config.masked_loss, progress=progress
+    )
+    if config.masked_loss:
+        _refuse_useless_masks(config, train, run.latents)
     run.places = {row.sha256: place for place, row in enumerate(rows)}
     own = [row.captions[run.own_track] or "" for row in train]
     measured = [caption for _, caption in run.measures.held_out_pairs()]
@@ -228,7 +235,21 @@ def encode(run: Prepared, progress: Progress) -> None:
         torch.tensor([distinct[caption] for caption in own], device=family.device),
         run.text if run.text is not None else family.tokenise(list(distinct)),
         _prior(config, of_class, len(rows) - len(of_class), distinct),
+        list(distinct),
     )
+
+
+def _refuse_useless_masks(config: TrainConfig, train: list[Row], latents: Latents) -> None:
+    """Where nothing is transparent the option does nothing; where everything is there is nothing to learn."""
+    most = [float(latents.opaque_share(place)) for place in range(len(train))]
+    if min(most) == 1:
+        raise BadOption("--masked-loss: no training image has a transparent part. Leave it out.")
+    empty = [row.path for row, share in zip(train, most, strict=True) if share == 0]
+    if empty and not config.background_weight:
+        raise BadOption(
+            f"--masked-loss: {len(empty)} of {len(train)} training images are wholly transparent ({empty[0]} is one)."
+            " Take them out of the set, or give --background-weight."
+        )
 
 
 def _prior(config: TrainConfig, of_class: list[Row], first: int, distinct: dict[str, int]) -> Prior | None:

@@ -20,6 +20,7 @@ FROZEN_FLAGS = [
     "--alpha",
     "--auto-batch",
     "--background",
+    "--background-weight",
     "--base",
     "--batch-size",
     "--beta1",
@@ -44,11 +45,14 @@ FROZEN_FLAGS = [
     "--initialiser",
     "--instance-prompt",
     "--json",
+    "--keep-tags",
     "--learning-rate",
     "--lr",
     "--lr-schedule",
+    "--masked-loss",
     "--method",
     "--min-snr-gamma",
+    "--offset-noise",
     "--out",
     "--patience",
     "--precision",
@@ -66,6 +70,7 @@ FROZEN_FLAGS = [
     "--seed",
     "--seeds",
     "--set",
+    "--shuffle-tags",
     "--state-every-seconds",
     "--targets",
     "--token",
@@ -74,6 +79,7 @@ FROZEN_FLAGS = [
     "--vectors",
     "--warmup-steps",
     "--weight-decay",
+    "--zero-terminal-snr",
 ]
 
 

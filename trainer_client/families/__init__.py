@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from trainer_client.adapter import Adapter
+    from trainer_client.families.conventions import Conventions
 
 FAMILIES = {  # _class_name -> module
     "StableDiffusionPipeline": "trainer_client.families.stable_diffusion",
@@ -51,8 +52,12 @@ class Family(Protocol):
     words: dict[str, str]  # learnt words -> the tokens they stand for
     train_timesteps: int
     prediction: str  # "epsilon" or "v_prediction"
+    conventions: Conventions
     adapter: Adapter | None  # what is attached to the weights on disk
     changed: str | None  # the digest, where the weights aren't those on disk
+
+    def adopt(self, conventions: Conventions) -> None:
+        """Is used as they say from now on, and says so in what it saves. Raises BadOption where it can't."""
 
     @property
     def digest(self) -> str:

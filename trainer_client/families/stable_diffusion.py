@@ -2,7 +2,8 @@
 
 Sources: Rombach et al., "High-resolution image synthesis with latent diffusion models" (2022); Ho et al., "Denoising
 diffusion probabilistic models" (2020) for epsilon; Salimans and Ho, "Progressive distillation" (2022) for v; Hang et
-al., "Efficient diffusion training via min-SNR weighting" (2023); Lu et al., "DPM-Solver++" (2022) for sampling.
+al., "Efficient diffusion training via min-SNR weighting" (2023); Lin et al., "Common diffusion noise schedules and
+sample steps are flawed" (2023) for zero terminal SNR; Lu et al., "DPM-Solver++" (2022) for sampling.
 
 Shapes: B images, C latent channels, H and W latent rows and columns, T tokens, D text features, S train timesteps.
 """
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from schemas.digest import sha256_json
 from schemas.errors import BadDocument, BadOption
 from trainer_client.embeddings import read_words, save_words
+from trainer_client.families.conventions import Conventions, read_conventions
 from trainer_client.families.weights import (
     combine,
     component_digest,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from trainer_client.adapter import Adapter
 
 PREDICTIONS = ("epsilon", "v_prediction")
+ZERO_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}  # As diffusers calls it.
+GUIDANCE_RESCALE = 0.7  # Of guided predictions under such a schedule (Lin et al. 2023).
 DECODED_AT_ONCE_PX = 1 << 21  # Eight pictures of 512 px: the decoder's activations are large.
 
 
@@ -80,7 +84,9 @@ class StableDiffusion:
         modules = (self.denoiser, self.vae, *self.text_encoders.values())
         self.weights = sum(weight.numel() for module in modules for weight in module.parameters())
         self._set_size(resolution_px)
-        self._set_schedule()
+        known = read_conventions(folder)
+        own = bool(self._config("scheduler").get("rescale_betas_zero_snr"))  # Whoever made it.
+        self.adopt(known.model_copy(update={"zero_terminal_snr": known.zero_terminal_snr or own}))
 
     def _load(self, model: Any, component: str, **dtype: torch.dtype) -> Any:
         """One component in float32, whatever its files hold."""
@@ -114,11 +120,21 @@ class StableDiffusion:
         if unet["in_channels"] != vae["latent_channels"]:
             raise BadOption(f"{self.base}: its UNet takes {unet['in_channels']} channels (inpainting?); not supported.")
 
+    def adopt(self, conventions: Conventions) -> None:
+        self.conventions = conventions
+        self._set_schedule()
+
     def _set_schedule(self) -> None:
         from diffusers import DDPMScheduler
 
-        self.schedule = self._config("scheduler")
+        zero_snr = self.conventions.zero_terminal_snr
+        self.schedule = self._config("scheduler") | (ZERO_SNR if zero_snr else {})
         self.prediction = self.schedule.get("prediction_type", "epsilon")
+        if zero_snr and self.prediction != "v_prediction":
+            raise BadOption(
+                f"--zero-terminal-snr: {self.base} predicts {self.prediction}, of which noise alone tells nothing; it"
+                " needs a base that predicts v."
+            )
         if self.prediction not in PREDICTIONS:
             raise BadOption(f"{self.base}: it predicts {self.prediction!r}; known: {', '.join(PREDICTIONS)}.")
         ddpm = _scheduler(DDPMScheduler, self.schedule, clip_sample=False)
@@ -273,6 +289,8 @@ class StableDiffusion:
                 if guided:
                     without, with_text = output.chunk(2)
                     output = without + guidance_scale * (with_text - without)
+                    if self.conventions.zero_terminal_snr:
+                        output = _rescaled(output, with_text)
                 latents_BCHW = scheduler.step(output, timestep, latents_BCHW, return_dict=False)[0]
             return self.decode(latents_BCHW)
 
@@ -303,6 +321,7 @@ class StableDiffusion:
         changed = {"unet" if component == "denoiser" else component for component in trained}
         for component in ("scheduler", *self.tokenizer_names):
             link_files(self.folder / component, folder / component, copy=True)
+        self.conventions.save(folder)
         if self.words:
             for name, tokenizer in self.tokenizers.items():
                 tokenizer.save_pretrained(folder / name)
@@ -322,6 +341,12 @@ class StableDiffusion:
         index |= {"safety_checker": [None, None], "feature_extractor": [None, None], "requires_safety_checker": False}
         index |= {"image_encoder": [None, None]}
         index.pop("_name_or_path", None)
+        own = self._config("scheduler")
+        if self.conventions.zero_terminal_snr and not own.get("rescale_betas_zero_snr"):
+            index["scheduler"] = ["diffusers", "DDIMScheduler"]  # It knows such schedules; many others don't.
+            config = {**own, **ZERO_SNR, "_class_name": "DDIMScheduler", "clip_sample": False}
+            path = folder / "scheduler" / "scheduler_config.json"
+            path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
@@ -344,6 +369,13 @@ def _set_vocabulary(path: Path, size: int) -> None:
 def _of(table_S: Tensor, timesteps_B: Tensor) -> Tensor:
     """The table's value at each image's timestep, (B, 1, 1, 1)."""
     return table_S[timesteps_B].view(-1, 1, 1, 1)
+
+
+def _rescaled(guided_BCHW: Tensor, with_text_BCHW: Tensor) -> Tensor:
+    """A guided prediction brought back towards the spread of the unguided one, which guidance widens."""
+    spread_B111 = with_text_BCHW.std(dim=(1, 2, 3), keepdim=True)
+    alike_BCHW = guided_BCHW * (spread_B111 / guided_BCHW.std(dim=(1, 2, 3), keepdim=True))
+    return GUIDANCE_RESCALE * alike_BCHW + (1 - GUIDANCE_RESCALE) * guided_BCHW
 
 
 def _scheduler(kind: Any, config: Mapping[str, Any], **settings: Any) -> Any:

@@ -3,10 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-all lint bench schemas clean
+.PHONY: help setup demo test test-all test-label-studio lint bench schemas clean
 
 help:  ## List the targets.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: .venv/.ready  ## Make .venv and install pinned packages.
 
@@ -26,6 +26,10 @@ test: setup  ## The default tier: about a minute, no network, no GPU.
 test-all: setup  ## Every tier that needs no GPU and no server.
 	@$(BIN)/python -m pytest -q -m 'not gpu and not label_studio' --cov --cov-report=term
 
+test-label-studio: setup  ## Against a real Label Studio, in its own environment (made once, 1 GB), and Chromium.
+	@$(BIN)/python -m curator.annotate.environment
+	@$(BIN)/python -m pytest -q -m label_studio
+
 lint: setup  ## Style, types, import contracts.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -39,4 +43,4 @@ schemas: setup  ## Write schemas/json from the models.
 	@$(BIN)/python -m schemas
 
 clean:  ## Remove what make made.
-	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf .venv demo artefacts build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage

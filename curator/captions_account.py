@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from curator.versions import CommitResult, RestoreResult, VersionsResult
 
 REJECTS_SHOWN = 5
+REASONS_SHOWN = 5
 WORDS_SHOWN = 12
 
 
@@ -64,7 +65,11 @@ def of_caption(result: CaptionResult) -> str:
         }
     )
     lines += [_figure(count, f"without a caption: {reason}") for reason, count in result.without_caption.items()]
-    lines += [_figure(count, f"failed: {reason}", "red") for reason, count in result.failed.items()]
+    failed = list(result.failed.items())  # the most frequent first; a service may give each image its own reason
+    lines += [_figure(count, f"failed: {reason}", "red") for reason, count in failed[:REASONS_SHOWN]]
+    if others := failed[REASONS_SHOWN:]:
+        number = sum(count for _, count in others)
+        lines.append(_figure(number, f"failed for {_count(len(others), 'other reason')}", "red"))
     if result.taken_out:
         lines.append(f"{'':11}({_count(result.taken_out, 'earlier caption')} taken out; history keeps them)")
     if result.failed:

@@ -108,7 +108,11 @@ def check(config: TrainConfig, progress: Progress = silent) -> CheckResult:
     prompts = read_prompts(config.prompts, snapshot) if config.prompts else default_prompts(snapshot)
     progress("loading the model", 0, 1)
     family = start.load(
-        config.base, *choose_device(config.device, config.precision), config.revision, config.resolution
+        config.base,
+        *choose_device(config.device, config.precision),
+        config.revision,
+        config.resolution,
+        config=config.base_config,
     )
     adopt_asked(family, config)
     progress("loading the model", 1, 1)

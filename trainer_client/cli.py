@@ -62,7 +62,8 @@ def check_command(as_json: bool, **values: Any) -> None:
 def train_command(as_json: bool, **values: Any) -> None:
     """Finetune a base model on one caption track of SNAPSHOT; save, draw and measure it at chosen epochs.
 
-    An interrupted run goes on where it stopped when the same command is given again.
+    An interrupted run goes on where it stopped when the same command is given again. On several GPUs, start it with
+    `accelerate launch -m trainer_client train ...` or torchrun: they share the images of each step.
 
     \b
     Example:
@@ -71,8 +72,12 @@ def train_command(as_json: bool, **values: Any) -> None:
     """
     config = config_of(TrainConfig, values)
     from trainer_client.outcome import render
+    from trainer_client.processes import is_first
     from trainer_client.train import train
 
+    if not is_first():  # Of several processes one speaks.
+        train(config)
+        return
     with progress_bar(as_json) as progress:
         result = train(config, progress)
     show(result, as_json, render)
@@ -199,7 +204,7 @@ def lineage_command(model: str, as_json: bool) -> None:
 def compare_command(runs: tuple[Path, ...], beside: tuple[Path, ...], out: Path, unpaired: bool, as_json: bool) -> None:
     """Set runs side by side on the same prompts, seeds and held-out images, in one HTML page that needs nothing else.
 
-    RUN is a folder that `trainer train` wrote. Runs must differ in nothing but their captions.
+    RUN is a folder that `trainer train` wrote. Runs must differ in nothing but their captions and their method.
 
     \b
     Example:

@@ -64,7 +64,19 @@ class TrainConfig(BaseModel):
     )
     method: Literal["full", "lora", "dreambooth", "textual-inversion"] = _option("full", DATA, "How to train.")
     captions: str | None = _option(None, DATA, "Caption track to train on.", shown="the snapshot's only track")
-    base: str = _option(..., DATA, "Model to start from: a diffusers folder or a hub name.", decides=False)
+    base: str = _option(
+        ...,
+        DATA,
+        "Model to start from: a diffusers folder, a hub name, a .safetensors file, a run or a checkpoint of one.",
+        decides=False,
+    )
+    base_config: str | None = _option(
+        None,
+        DATA,
+        "Folder of the same architecture, for the configuration that a single file lacks.",
+        decides=False,
+        shown="the hub's",
+    )
     revision: str | None = _option(None, DATA, "Revision of a hub model.", decides=False)
     background: str = _option("white", DATA, "Colour put behind transparent pictures.")
     resolution: int | None = _option(
@@ -262,6 +274,11 @@ def as_resolved_now(config: dict[str, Any]) -> dict[str, Any]:
     fresh = {name: field.default for name, field in fields if name not in there and not field.is_required()}
     fresh |= {name: value for name, value in _method_values(there).items() if name not in there}
     return {**fresh, **config}
+
+
+def method_fields() -> list[str]:
+    """Names of the fields that belong to methods or whose default a method sets."""
+    return [name for name, field in TrainConfig.model_fields.items() if _extra(field).get("methods")]
 
 
 def decisive_fields() -> list[str]:

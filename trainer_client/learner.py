@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from trainer_client.graphed import Graphed, worth_it
+from trainer_client.processes import Processes
 from trainer_client.schedule import Plan, ema_decay, learning_rate
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 class Learner:
     """The weights in training, fp32, with their optimiser. `step` counts the optimiser steps done."""
 
-    def __init__(self, method: Method, config: TrainConfig, plan: Plan) -> None:
+    def __init__(self, method: Method, config: TrainConfig, plan: Plan, processes: Processes | None = None) -> None:
+        self.processes = processes or Processes(config)
+        self.processes.wrap(method)
         self.family, self.config, self.plan = method.family, config, plan
         self.step = 0
         self.parameters = method.parameters
@@ -37,6 +40,7 @@ class Learner:
         self.average = {name: weight.detach().clone() for name, weight in self.parameters.items()} if config.ema else {}
         weights = list(self.parameters.values())
         recorded = worth_it(config.cuda_graph, self.family.denoiser) and not method.encodes_text
+        recorded = recorded and self.processes.count == 1
         self.graphed = Graphed(self._backward, weights) if recorded else None
         self.images_at_once = config.batch_size
         self.finite = torch.ones((), dtype=torch.bool, device=self.family.device)
@@ -57,11 +61,13 @@ class Learner:
         """The step's gradients and the sum of its losses; None where memory gave out and smaller batches may fit."""
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.family.device)
         try:
-            for micro in drawn.split(self.images_at_once):
-                text_BTD = data.embedded(self.family, micro.captions_B)
-                losses_B = (self.graphed or self._backward)(micro, text_BTD)
+            batches = list(self.processes.share(drawn).split(self.images_at_once))
+            for number, micro in enumerate(batches, start=1):
+                with self.processes.adding_up(last=number == len(batches)):
+                    text_BTD = data.embedded(self.family, micro.captions_B)
+                    losses_B = (self.graphed or self._backward)(micro, text_BTD)
                 loss_sum += losses_B.double().sum()
-            return loss_sum
+            return self.processes.total(loss_sum)
         except torch.OutOfMemoryError:
             if not self.config.auto_batch or self.images_at_once == 1:
                 raise
@@ -81,7 +87,8 @@ class Learner:
         if micro.mask_B1HW is not None:
             errors_BCHW = errors_BCHW * micro.mask_B1HW
         losses_B = errors_BCHW.mean(dim=(1, 2, 3)) * micro.weights_B
-        (losses_B.sum() / self.plan.full_step_images).backward()  # type: ignore[no-untyped-call]
+        summed = losses_B.sum() * self.processes.count  # The processes' gradients are averaged.
+        (summed / self.plan.full_step_images).backward()  # type: ignore[no-untyped-call]
         return losses_B.detach()
 
     def _update(self, loss_sum: Tensor) -> None:

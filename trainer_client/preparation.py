@@ -85,7 +85,11 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
         return before
     progress("loading the model", 0, 1)
     family = start.load(
-        config.base, *choose_device(config.device, config.precision), config.revision, config.resolution
+        config.base,
+        *choose_device(config.device, config.precision),
+        config.revision,
+        config.resolution,
+        config=config.base_config,
     )
     adopt_asked(family, config)
     progress("loading the model", 1, 1)
@@ -126,7 +130,7 @@ def _is_complete(before: RunReport, config: TrainConfig, snapshot: Snapshot, pro
         return False
     values = config.model_dump(mode="json")
     values |= {name: before.config.get(name) for name in LEFT_OPEN if values[name] in ("auto", None, False)}
-    digest = start.digest(config.base, config.revision)
+    digest = start.digest(config.base, config.revision, config.base_config)
     return not record.differences(before, record.decisive(values, snapshot.manifest.identity, digest, prompts))
 
 

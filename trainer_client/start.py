@@ -1,7 +1,7 @@
 """What a run starts from, and what a checkpoint is loaded from: one door for every kind of model there is.
 
 A name is resolved in this order: a run's folder (its last checkpoint), a checkpoint that holds an adapter (put on its
-base, wherever that is found again), a folder in diffusers layout, a name on the hub.
+base, wherever that is found again), a folder in diffusers layout, a single file (converted once), a name on the hub.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from trainer_client import adapter, methods, record
 from trainer_client.adapter import Adapter
 from trainer_client.families import base_digest, load_family
 from trainer_client.families.conventions import read_conventions
+from trainer_client.families.single_file import converted
 
 if TYPE_CHECKING:
     import torch
@@ -31,13 +32,20 @@ class Start:
     adapter: Adapter | None = None
 
 
-def resolve(base: str) -> Start:
-    """Finds out what a name stands for. Raises NotFound, BadDocument."""
+def resolve(base: str, config: str | None = None) -> Start:
+    """Finds out what a name stands for. `config` is where a single file's configuration is.
+
+    Raises NotFound, BadDocument, BadOption.
+    """
     folder = Path(base).expanduser()
     if (folder / record.FILE).is_file():
         folder = last_checkpoint(folder)
     if (folder / adapter.FILE).is_file():
         return Start(str(folder), Adapter.read(folder / adapter.FILE))
+    if folder.is_file():
+        from trainer_client.cache import default_folder
+
+        return Start(str(converted(folder, config, default_folder())))
     return Start(str(folder) if folder.is_dir() else base)
 
 
@@ -48,13 +56,14 @@ def load(
     revision: str | None = None,
     resolution_px: int | None = None,
     under: str | None = None,
+    config: str | None = None,
 ) -> Family:
     """`families.load_family` of what a name stands for, an adapter attached to its base.
 
-    `under` says where an adapter's base is now. Raises as `load_family` does; NotFound and BadDocument where an
-    adapter's base isn't there or is another model.
+    `under` says where an adapter's base is now, `config` where a single file's configuration is. Raises as
+    `load_family` does; NotFound and BadDocument where an adapter's base isn't there or is another model.
     """
-    start = resolve(base)
+    start = resolve(base, config)
     if start.adapter is None:
         family = load_family(start.base, device, dtype, revision, resolution_px)
     else:
@@ -82,9 +91,9 @@ def load_under(
     return family
 
 
-def digest(base: str, revision: str | None = None) -> str:
+def digest(base: str, revision: str | None = None, config: str | None = None) -> str:
     """`load(base).digest` without loading the model, nor looking for an adapter's base."""
-    start = resolve(base)
+    start = resolve(base, config)
     if start.adapter is None:
         return base_digest(start.base, revision)
     return adapter.combined(start.adapter.base.digest, start.adapter)

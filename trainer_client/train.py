@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import math
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -22,7 +22,7 @@ from schemas.run import Checkpoint, EpochRecord, RunReport
 from trainer_client import lineage, record
 from trainer_client.assess import draw, evaluate, tiles, write_references
 from trainer_client.card import write_card
-from trainer_client.checkpoint import NotSaved, save_checkpoint
+from trainer_client.checkpoint import NotSaved, checkpoint_name, save_checkpoint
 from trainer_client.clock import Clock, Ledger
 from trainer_client.draws import epoch_steps
 from trainer_client.interrupt import StopRequest
@@ -30,6 +30,7 @@ from trainer_client.learner import Learner
 from trainer_client.outcome import TrainResult, outcome
 from trainer_client.pace import NotEnoughMemory
 from trainer_client.preparation import Prepared, encode, prepare
+from trainer_client.processes import Processes
 from trainer_client.schedule import learning_rate
 from trainer_client.state import Position, load_state, only_trainer, remove_state, save_state
 from trainer_client.stopping import judge, out_of_patience
@@ -59,13 +60,16 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
             stop.check()
             progress(stage, done, total, detail)
 
+        processes = Processes(config)
+        config = config.model_copy(update={"device": processes.device(config.device)})
         ledger = Ledger(config.price_per_hour)
         with ledger.timed("preparing"):
             prepared = prepare(config, watched)
+            processes.wait()  # None may change the folder before all have looked at it.
         if isinstance(prepared, RunReport):
             return outcome(prepared, config.out, was_complete=True)
-        with only_trainer(config.out):
-            run = Run(prepared, ledger, stop, progress, watched)
+        with only_trainer(config.out) if processes.first else nullcontext():
+            run = Run(prepared, processes, ledger, stop, progress, watched)
             try:
                 run.go()
             except OSError as error:
@@ -84,8 +88,15 @@ class Run:
     """One run while it goes on. `watched` may raise KeyboardInterrupt; `progress` never does."""
 
     def __init__(
-        self, prepared: Prepared, ledger: Ledger, stop: StopRequest, progress: Progress, watched: Progress
+        self,
+        prepared: Prepared,
+        processes: Processes,
+        ledger: Ledger,
+        stop: StopRequest,
+        progress: Progress,
+        watched: Progress,
     ) -> None:
+        self.processes = processes
         self.prepared, self.ledger, self.stop, self.progress, self.watched = prepared, ledger, stop, progress, watched
         self.config, self.family, self.plan, self.folder = (
             prepared.config,
@@ -105,16 +116,15 @@ class Run:
 
     def go(self) -> None:
         """The whole run. Leaves the report as `interrupted` whenever it ends early."""
-        for leftover in self.folder.glob(".*.tmp"):
-            leftover.unlink()
         before = self.report.cost
         try:
             with self.ledger.timed("preparing"):
-                encode(self.prepared, self.watched)
-                self.learner = Learner(self.prepared.method, self.config, self.plan)
+                with self.processes.first_goes_first():
+                    encode(self.prepared, self.watched)
+                self.learner = Learner(self.prepared.method, self.config, self.plan, self.processes)
                 self._restore()
-                self.prepared.report = self.report.model_copy(update={"references": write_references(self.prepared)})
-                self.tracker = Tracker(self.config.tracker, self.report, self.folder)
+                if self.processes.first:
+                    self._begin_files()
             self.ledger.carry_over(before, self.position.cost)
             self._write("running")
             self._train()
@@ -125,17 +135,28 @@ class Run:
             raise
         finally:
             self.tracker.finish()
-        remove_state(self.folder)
+        if self.processes.first:
+            remove_state(self.folder)
+
+    def _begin_files(self) -> None:
+        for leftover in self.folder.glob(".*.tmp"):
+            leftover.unlink()
+        self.prepared.report = self.report.model_copy(update={"references": write_references(self.prepared)})
+        self.tracker = Tracker(self.config.tracker, self.report, self.folder)
 
     def _train(self) -> None:
         to_save = set(self.config.checkpoint_epochs())
         for epoch in range(self.position.epochs_done, self.config.epochs + 1):
-            if epoch > self.position.epochs_done and out_of_patience(self.report, self.config.patience):
+            if epoch > self.position.epochs_done and self._out_of_patience():
                 return
             if epoch > self.position.epochs_done:
                 self._train_epoch(epoch)
             if epoch in to_save and all(checkpoint.epoch != epoch for checkpoint in self.report.checkpoints):
                 self._checkpoint(epoch)
+
+    def _out_of_patience(self) -> bool:
+        """The first process has measured, and so decides."""
+        return self.processes.any(self.processes.first and out_of_patience(self.report, self.config.patience))
 
     def _write(self, status: Literal["running", "interrupted", "complete"]) -> None:
         stopped_early = status == "complete" and self.position.epochs_done < self.config.epochs
@@ -148,7 +169,8 @@ class Run:
                 "stopping": judge(self.report, stopped_early),
             }
         )
-        self.report.write(self.folder / record.FILE)
+        if self.processes.first:
+            self.report.write(self.folder / record.FILE)
 
     # Training
 
@@ -162,14 +184,15 @@ class Run:
         for step, drawn in enumerate(steps, start=first + 1):
             loss_sum += self.learner.learn(self.prepared.data, drawn)
             now = time.monotonic()
-            due = self.stop.asked or now - self.saved_at >= self.config.state_every_seconds
+            due = self.processes.any(self.stop.asked or now - self.saved_at >= self.config.state_every_seconds)
             if due or step == last or now - looked >= LOOK_EVERY_SECONDS:
                 looked = now
                 self._look(epoch, step, loss_sum, clock)
             if due and step < last:
                 self._save_state(clock)
         self._end_epoch(epoch, clock)
-        if self.stop.asked or time.monotonic() - self.saved_at >= self.config.state_every_seconds:
+        passed = time.monotonic() - self.saved_at
+        if self.processes.any(self.stop.asked or passed >= self.config.state_every_seconds):
             self._save_state(Clock())
 
     def _look(self, epoch: int, step: int, loss_sum: Tensor, clock: Clock) -> None:
@@ -240,10 +263,12 @@ class Run:
             self.position = self.position.model_copy(
                 update={"epoch_seconds": clock.seconds if self.position.steps_done else 0.0, "cost": self.ledger.cost()}
             )
-            save_state(self.folder, self.position, self.learner.tensors())
+            if self.processes.first:
+                save_state(self.folder, self.position, self.learner.tensors())
         clock.start()
         self.saved_at = time.monotonic()
-        self.stop.check()
+        if self.processes.any(self.stop.asked):
+            raise KeyboardInterrupt
 
     # Checkpoints
 
@@ -251,6 +276,15 @@ class Run:
         """Saves, draws and measures the model as it is; the report lists it when all of it is there."""
         if epoch:
             self._save_state(Clock())
+        if self.processes.first:
+            self._write_checkpoint(epoch)
+        else:
+            self.prepared.report = self.report.model_copy(
+                update={"checkpoints": [*self.report.checkpoints, _elsewhere(epoch)]}
+            )
+        self.processes.wait()
+
+    def _write_checkpoint(self, epoch: int) -> None:
         with self.learner.averaged():
             with self.ledger.timed("preparing"):
                 name = self._save_model(epoch)
@@ -296,3 +330,16 @@ class Run:
         )
         self.watched("saving", epochs.index(epoch) + 1, len(epochs), f"epoch {epoch}")
         return folder.relative_to(self.folder).as_posix()
+
+
+def _elsewhere(epoch: int) -> Checkpoint:
+    """A checkpoint as the processes know it that don't write it."""
+    return Checkpoint(
+        epoch=epoch,
+        folder=checkpoint_name(epoch),
+        saved_at=now(),
+        grid=None,
+        evaluation=None,
+        sampling_seconds=0.0,
+        evaluating_seconds=0.0,
+    )

@@ -170,3 +170,16 @@ def _python(folder: Path) -> Path:
 
 def _program(folder: Path) -> Path:
     return folder / "bin" / "label-studio"
+
+
+def main() -> None:
+    """`python -m curator.annotate.environment` makes or mends it, for tests and images."""
+    from schemas.edge import progress_bar
+
+    with progress_bar() as progress:
+        program = ensure_environment(progress)
+    sys.stdout.write(f"{program}\n")
+
+
+if __name__ == "__main__":
+    main()

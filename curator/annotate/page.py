@@ -17,6 +17,10 @@ VERDICT = "verdict"
 IMAGE = "image"
 PAGE = Path(__file__).parent / "page"
 LINE_BREAKS = re.compile(r"\s*[\r\n\x85\u2028\u2029]+\s*")
+# An absolute path: /a/b, C:\\a, \\\\host\\a, ~/a, file:/a. Not a web address, nor and/or.
+WHOLE_PATH = re.compile(r"(?:/[^/\s]+/|[A-Za-z]:[\\/]|\\\\|~/|file:)")
+INNER_PATH = re.compile(r"(?<![^\s\"'=(,;])(?:/[^/\s]+/|[A-Za-z]:[\\/](?!/)|\\\\|~/|file:)[^\s\"',;)]*")
+FILE_FIELDS = {"file_name", "filename", "file", "path", "file_path", "filepath", "image_path"}
 
 Verdict = Literal["good", "fixed", "reject"]
 Origin = Literal["accepted", "edited", "written"]
@@ -63,7 +67,7 @@ def task_data(
     metadata: Mapping[str, Any],
     captions: Mapping[str, str],
 ) -> dict[str, Any]:
-    """What a task shows. `file_name` is cut to its last part and metadata to values a person reads: no path leaves.
+    """What a task shows. Of `file_name`, and of any path in the metadata, only the last part leaves.
 
     `captions`: other sets' captions by set, for reference.
     """
@@ -71,8 +75,8 @@ def task_data(
         "image": image_url,
         "image_sha256": image_sha256,
         "dataset": dataset,
-        "file_name": re.split(r"[/\\]", file_name)[-1],
-        "metadata": {name: text for name, value in metadata.items() if (text := _readable(value))},
+        "file_name": _last_part(file_name),
+        "metadata": {name: text for name, value in metadata.items() if (text := _readable(name, value))},
         "captions": dict(captions),
     }
 
@@ -138,14 +142,17 @@ def _value(results: list[Mapping[str, Any]], control: str, key: str) -> list[Any
     return None
 
 
-def _readable(value: Any) -> str:
-    """A metadata value as text; "" for nothing, and for what looks like a place on our disk."""
+def _readable(name: str, value: Any) -> str:
+    """A metadata value as text, "" for nothing; of what is a place on our disk only the last part."""
     if value is None:
         return ""
-    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return "" if _is_path(text) else text
+    if isinstance(value, list | tuple):
+        return ", ".join(text for item in value if (text := _readable(name, item)))
+    text = str(value)
+    if name.lower() in FILE_FIELDS or WHOLE_PATH.match(text.strip()):
+        return _last_part(text)
+    return INNER_PATH.sub(lambda match: _last_part(match[0]), text)
 
 
-def _is_path(text: str) -> bool:
-    """An absolute path (/a/b, C:\\a, \\\\host\\a) or a file: address, alone in the value."""
-    return bool(re.match(r"(/[^/\s]+/|[A-Za-z]:[\\/]|\\\\|file:|~/)", text.strip()))
+def _last_part(path: str) -> str:
+    return re.split(r"[/\\]", path.strip().rstrip("/\\"))[-1]

@@ -29,16 +29,15 @@ def account(result: PreferResult) -> str:
 
 def _pairs(result: PreferResult) -> list[str]:
     width = max(len(_short(version)) for version in result.versions)
-    lines = [f"  {'':{width}}  preferred to  {'':{width}}  images   rate    95 % interval  won-lost-same"]
+    lines = [f"  {'A':{width}}  {'B':{width}}  images  A preferred  95 % interval  A-B-same"]
     for pair in result.pairs:
+        names = f"{_short(pair.a):{width}}  {_short(pair.b):{width}}"
         if pair.a_rate is None or pair.a_low is None or pair.a_high is None:
-            lines.append(f"  {_short(pair.a):{width}}            to  {_short(pair.b):{width}}  no answer yet")
+            lines.append(f"  {names}       0  no answer yet")
             continue
-        rate = f"{pair.a_rate:>6.0%}   {pair.a_low:>4.0%} to {pair.a_high:>4.0%}"
-        counts = f"{pair.a_won}-{pair.b_won}-{pair.same}"
-        names = f"{_short(pair.a):{width}}            to  {_short(pair.b):{width}}"
-        lines.append(f"  {names}  {pair.images:>6}  {rate}   {counts:>13}")
-    return [*lines, *(f"  {_verdict(pair)}" for pair in result.pairs if pair.images)]
+        rate = f"{pair.a_rate:>11.0%}  {pair.a_low:>4.0%} to {pair.a_high:>4.0%} "
+        lines.append(f"  {names}  {pair.images:>6}  {rate}  {f'{pair.a_won}-{pair.b_won}-{pair.same}':>8}")
+    return [*lines, "", *(f"  {_verdict(pair)}" for pair in result.pairs if pair.images)]
 
 
 def _verdict(pair: Pair) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, Field
 
 from curator.annotate import project as projects
-from curator.annotate.client import TIME_FORMAT, LabelStudio
+from curator.annotate.client import TIME_FORMAT, Condition, LabelStudio
 from curator.annotate.page import labeling_config
 from curator.annotate.record import Recorder
 from curator.annotate.revisions import Revision, Rule, exact, revisions_of
@@ -143,19 +143,28 @@ class _Reader:
             self.everything()
             self.watermark = newest
             return
-        since = datetime.fromisoformat(self.watermark) - OVERLAP
-        for page in self.client.tasks_since(self.number, INCLUDE, since.strftime(TIME_FORMAT)):
+        since = (datetime.fromisoformat(self.watermark) - OVERLAP).strftime(TIME_FORMAT)
+        between = (
+            ("updated_at", "greater_or_equal", since, "Datetime"),
+            ("updated_at", "less", self.watermark, "Datetime"),
+        )
+        self.answered(*between)  # not the rest: after a push of many tasks that would be all of them
+        for page in self.client.tasks_since(self.number, INCLUDE, self.watermark):
             self.watermark = max(self.watermark, exact(page[-1]["updated_at"]))
             self.page(page)
 
     def everything(self) -> None:
         """Reads every task that has an annotation, and every one that had one: a clock set back hides changes."""
-        for field in ("total_annotations", "cancelled_annotations"):
-            for page in self.client.tasks(self.number, INCLUDE, (field, "greater", 0, "Number")):
-                self.page(page)
+        self.answered()
         had = sorted(self.catalog.annotated_tasks(self.record["project_key"]).keys() - self.seen)
         for page in by_ids(self.client, self.number, had, INCLUDE):
             self.page(page)
+
+    def answered(self, *conditions: Condition) -> None:
+        """Reads the tasks with an annotation, or a skip, that the conditions hold for."""
+        for field in ("total_annotations", "cancelled_annotations"):
+            for page in self.client.tasks(self.number, INCLUDE, *conditions, (field, "greater", 0, "Number")):
+                self.page(page)
 
     def standing(self) -> int:
         """How many annotations Label Studio should have, skips aside."""

@@ -123,13 +123,14 @@ class Sender:
             self.progress("replacing captions", first + len(batch), len(tasks))
 
     def _propose_batch(self, batch: Sequence[Task]) -> None:
-        version, pending = self.record.model_version, list(batch)
+        version, pending, trouble = self.record.model_version, list(batch), None
         for _ in range(SENDINGS):
             captions = {task.task_id: self.stock.material[task.image_sha256].caption or "" for task in pending}
             rows = [{"task": task_id, **prediction(text, version)} for task_id, text in captions.items()]
             try:
                 self.client.import_predictions(self.number, rows)
-            except Uncertain:
+            except Uncertain as error:
+                trouble = error
                 have = self._wait_for_proposals(pending)
             else:
                 have = set(captions)
@@ -137,7 +138,7 @@ class Sender:
             pending = [task for task in pending if task.task_id not in have]
             if not pending:
                 return
-        raise _gave_up(self.client, len(pending), "captions")
+        raise _gave_up(len(pending), "captions", trouble)
 
     def _wait_for_proposals(self, batch: Sequence[Task]) -> set[int]:
         """Which of these have this version's caption, once what was sent had time to arrive."""
@@ -191,7 +192,7 @@ class Sender:
             self.progress("sending tasks", first + len(batch), len(images))
 
     def _send_batch(self, batch: Sequence[str]) -> None:
-        version, pending = self.record.model_version, list(batch)
+        version, pending, trouble = self.record.model_version, list(batch), None
         for _ in range(SENDINGS):
             tasks = [
                 {
@@ -202,8 +203,8 @@ class Sender:
             ]
             try:
                 ids = self.client.import_tasks(self.number, tasks)
-            except Uncertain:
-                self.in_doubt = True
+            except Uncertain as error:
+                trouble, self.in_doubt = error, True
                 self._wait_for_tasks(pending)
             else:
                 self.ledger.write(
@@ -213,13 +214,15 @@ class Sender:
             pending = [image for image in pending if image not in held]
             if not pending:
                 return
-        raise _gave_up(self.client, len(pending), "tasks")
+        raise _gave_up(len(pending), "tasks", trouble)
 
     def _wait_for_tasks(self, batch: Sequence[str]) -> None:
-        """Looks for what was sent until it is there or had time to arrive."""
+        """Looks for what was sent until it is there or had time to arrive; it counts as sent, not as found again."""
+        found_before = self.ledger.counts["found_again"]
         for seconds in LOOKS:
             self.client.pause(seconds)
             look_for(self.client, self.number, self.ledger)
+            self.ledger.counts["found_again"] = found_before
             if set(batch) <= {task.image_sha256 for task in self.ledger.alive.values()}:
                 return
 
@@ -243,8 +246,10 @@ def _proposes(raw: Mapping[str, Any], version: str) -> bool:
     return any(found.get("model_version") == version for found in raw.get("predictions") or [])
 
 
-def _gave_up(client: LabelStudio, missing: int, what: str) -> LabelStudioFailed:
+def _gave_up(missing: int, what: str, trouble: Exception | None) -> LabelStudioFailed:
+    """After several sendings of which nothing arrived; without trouble Label Studio said it took them, and hasn't."""
+    why = str(trouble) if trouble else "Label Studio took them, and doesn't have them."
     return LabelStudioFailed(
-        f"Label Studio at {client.url} failed on {missing:,} {what}, {SENDINGS} times. Look at its log, then run the "
-        "same command again: it goes on from there."
+        f"{missing:,} {what} were sent {SENDINGS} times and didn't arrive. {why} Run the same command again: it goes "
+        "on from there."
     )

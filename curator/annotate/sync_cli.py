@@ -132,6 +132,7 @@ def pull(
       a caption          goes into the set, if --pick picks it where several people captioned an image
       image rejected     the same, and the image stays out of snapshots (but with --keep-rejected)
       emptied caption    never makes a caption empty: as if there were no annotation
+      page was changed   an answer that can't be read is kept as it came and counted; push puts the page back
       skip, draft        no answer (yet); skips are counted
       edit later         a new revision, also after a commit: versions never change
       deleted            the next annotation speaks for the image, else its caption is taken out; history keeps it

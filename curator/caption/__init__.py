@@ -13,7 +13,8 @@ from there, and loses at most the batch in hand. An image that fails is a row wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from curator.caption.because import tell_what_is_redone
@@ -61,9 +62,10 @@ def caption(
     tell_what_is_redone(plan.result, only, notice)
     keeper = Keeper(catalog, plan)
     try:
-        for made in _batches(plan, progress, notice):
-            keeper.keep(made)
-            progress("captioning", keeper.kept, keeper.images.height, _detail(plan.result, keeper))
+        with closing(_batches(plan, progress, notice)) as batches:
+            for made in batches:
+                keeper.keep(made)
+                progress("captioning", keeper.kept, keeper.images.height, _detail(plan.result, keeper))
     except MachineFailed as error:
         kept = f"{keeper.kept - keeper.failed:,} of {keeper.images.height:,} captions are made and kept"
         raise MachineFailed(f"{str(error).rstrip('.')}. {kept}; the same command goes on from there.") from error
@@ -71,7 +73,7 @@ def caption(
     return plan.result
 
 
-def _batches(plan: Plan, progress: Progress, notice: Notice) -> Iterator[pl.DataFrame]:
+def _batches(plan: Plan, progress: Progress, notice: Notice) -> Generator[pl.DataFrame]:
     """Frames (text, reason, failed), in the order of the images to do."""
     inputs = plan.inputs_to_do
     if plan.captioner.machine is None:

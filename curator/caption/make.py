@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NOTHING_WRITTEN = "the model wrote nothing"
 
 
-def by_expression(captioner: Captioner, options: Any, inputs: pl.DataFrame) -> Iterator[pl.DataFrame]:
+def by_expression(captioner: Captioner, options: Any, inputs: pl.DataFrame) -> Generator[pl.DataFrame]:
     """A table strategy's captions, a frame (text, reason, failed) a batch. Raises BadCaptioner."""
     assert captioner.caption is not None
     for start in range(0, inputs.height, captioner.batch_size):
@@ -45,7 +45,7 @@ def by_machine(
     effort: Effort,
     progress: Progress,
     notice: Callable[[str], None],
-) -> Iterator[pl.DataFrame]:
+) -> Generator[pl.DataFrame]:
     """A machine's captions, a frame (text, reason, failed) a batch; `effort` is kept up to date.
 
     The machine is loaded first, and closed however this ends. Raises MachineFailed naming the strategy.
@@ -61,10 +61,11 @@ def by_machine(
         progress("captioning", 0, inputs.height)
         started = time.perf_counter()
         try:
-            for batch in conveyor.run(_items(inputs)):
-                _add(effort, batch, time.perf_counter() - started)
-                effort.batch_size = conveyor.batch_size.size
-                yield _frame(batch)
+            with closing(conveyor.run(_items(inputs))) as batches:
+                for batch in batches:
+                    _add(effort, batch, time.perf_counter() - started)
+                    effort.batch_size = conveyor.batch_size.size
+                    yield _frame(batch)
         except MachineFailed as error:
             raise MachineFailed(f"{captioner.name}: {error}") from error
 

@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -57,12 +57,12 @@ class Conveyor:
         self.threads = threads or cores()
         self.batch_size = BatchSize(machine.batch_size)
 
-    def run(self, items: Iterable[Item]) -> Iterator[Batch]:
+    def run(self, items: Iterable[Item]) -> Generator[Batch]:
         """Finished batches, in the order of `items`, of which it reads no more than two batches ahead.
 
         A picture that fails is a `Written` without text. Raises MachineFailed for anything that `write` raises but
-        DoesNotFit (the batch is halved; nothing is prepared again) and AmatlError. Stop it at any time: the threads
-        end after the picture in hand.
+        DoesNotFit (the batch is halved; nothing is prepared again) and AmatlError. Stop it at any time by `close`: the
+        threads end after the picture in hand.
         """
         with _Preparing(self.machine, items, self.threads) as preparing:
             while True:
@@ -71,7 +71,9 @@ class Conveyor:
                 wait_s = time.perf_counter() - started
                 if not taken:
                     return
-                yield self._finished(taken, preparing, wait_s)
+                batch = self._finished(taken, preparing, wait_s)
+                del taken  # or it would be held, pixels and all, until the next batch is whole
+                yield batch
 
     def _finished(self, taken: list[tuple[Item, Any]], preparing: _Preparing, wait_s: float) -> Batch:
         """Writes what was taken, or as much of its front as fits; the rest goes back."""

@@ -58,6 +58,13 @@ def test_a_person_reads_what_it_took_and_what_failed(robot: Robot) -> None:
     assert "There are: zoo/seen" in curator("failures", "sen", code=1).stderr
 
 
+def test_reasons_that_differ_by_image_dont_fill_the_screen(robot: Robot) -> None:
+    robot.answers = {f"{number:04}.png": [Written(None, f"refused, request {number}")] for number in range(6)}
+    shown = caption().stdout
+    assert shown.count("failed: refused, request") == 5
+    assert "1  failed for 1 other reason" in shown
+
+
 def test_strict_makes_a_failure_an_error(robot: Robot) -> None:
     robot.answers["0004.png"] = [Written(None, "refused")]
     caption("--strict", code=1)

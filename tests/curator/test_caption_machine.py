@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from curator.caption import CaptionResult, caption
 from curator.captioners import Model
 from curator.catalog import Catalog
+from curator.catalog.connection import CatalogFailed
 from curator.machines import CannotCaption, Item, MachineFailed, Written
 from schemas.errors import AmatlError, NotFound
 from tests.curator.fill import add_images, sha
@@ -216,6 +218,20 @@ def test_a_failure_of_an_image_that_is_gone_stands_no_more(catalog: Catalog, rob
     cursor.execute("INSERT INTO files SELECT * REPLACE (file_id + 100 AS file_id, true AS gone) FROM files LIMIT 2")
     cursor.close()
     assert catalog.standing_failures("zoo", "seen")["file_name"].to_list() == [f"{n:04}.png" for n in range(2, 6)]
+
+
+def test_where_a_batch_cant_be_kept_the_machine_is_closed_and_its_threads_end(
+    catalog: Catalog, robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise CatalogFailed("no space")
+
+    monkeypatch.setattr(catalog, "add_captions", full)
+    with pytest.raises(CatalogFailed) as raised:
+        run(catalog)
+    assert robot.closed == 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prepare")]
+    assert raised.traceback  # and held: nothing was left to the collector
 
 
 def test_another_prompt_redoes_all_and_another_pace_nothing(catalog: Catalog, robot: Robot) -> None:

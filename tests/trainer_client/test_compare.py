@@ -39,6 +39,22 @@ def test_four_strategies_give_a_page_and_an_answer(tmp_path: Path) -> None:
     assert out.read_text().startswith("<!doctype html>")
 
 
+def test_methods_may_be_compared_and_not_their_settings(tmp_path: Path) -> None:
+    lora = {"method": "lora", "learning_rate": 1e-3, "rank": 4}
+    make_run(tmp_path / "full", Plan(captions="human", config={"method": "full"}))
+    make_run(tmp_path / "lora", Plan(captions="human", config=lora))
+    make_run(tmp_path / "wider", Plan(captions="human", config=lora | {"rank": 8}))
+    result = invoke(tmp_path / "full", tmp_path / "lora", "--out", tmp_path / "r.html", "--json")
+    assert result.exit_code == 0, result.output
+    (group,) = json.loads(result.stdout)["groups"]
+    assert group["paired"]
+    assert [run["label"] for run in group["runs"]] == ["full", "lora"]
+    assert [run["differs"]["method"] for run in group["runs"]] == ["full", "lora"]
+    result = invoke(tmp_path / "lora", tmp_path / "wider", "--out", tmp_path / "r.html")
+    assert result.exit_code == 1
+    assert "setting rank (4 against 8)" in result.stderr
+
+
 def test_json_is_valid_by_the_committed_schema_and_reads_back(tmp_path: Path) -> None:
     make_run(tmp_path / "study" / "old", Plan(captions="fixed"))
     result = invoke(*two(tmp_path), "--beside", tmp_path / "study", "--out", tmp_path / "r.html", "--json")

@@ -46,6 +46,7 @@ def test_the_merged_model_draws_what_the_lora_draws(lora: Path, base: Path, tmp_
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.slow
 def test_strength_and_epoch(lora: Path, base: Path, tmp_path: Path) -> None:
     unet = "unet/diffusion_pytorch_model.safetensors"
     for name, settings in (("none", {"strength": 0.0}), ("half", {"strength": 0.5}), ("whole", {})):

@@ -1,4 +1,9 @@
-"""Which runs may be compared pair by pair: same images, split, base, seed, steps, prompts; only the captions differ."""
+"""Which runs may be compared pair by pair: same images, split, base, seed, steps, prompts; only captions or the method
+differ.
+
+Runs by different methods draw the same noise for the same images too. Settings that belong to a method, or whose
+default is the method's, may differ between them.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +12,22 @@ from typing import Any
 
 from schemas.errors import AmatlError
 from trainer_client.compare.runs import Run
-from trainer_client.config import as_resolved_now
+from trainer_client.config import as_resolved_now, method_fields
 
 # Settings that may differ between paired runs: what is compared, where things lie, what it costs, how fast it goes.
 # Prompts and base are compared as they were resolved; checkpoints may be missing without changing what others learned.
-MAY_DIFFER = {"base", "cache", "captions", "device", "eval_batch_size", "out", "price_per_hour", "prompts", "revision"}
+MAY_DIFFER = {
+    "base",
+    "base_config",
+    "cache",
+    "captions",
+    "device",
+    "eval_batch_size",
+    "out",
+    "price_per_hour",
+    "prompts",
+    "revision",
+}
 MAY_DIFFER |= {"sample_batch_size", "save_epochs", "seeds", "snapshot", "state_every_seconds"}
 NAMED, LONG = 12, 48  # differences in an error, characters of a value
 
@@ -56,7 +72,8 @@ def _between(first: Run, other: Run) -> list[str]:
         ("training images evaluated", a.train_subset_images, b.train_subset_images),
     ]
     config_a, config_b = _flat(as_resolved_now(a.config)), _flat(as_resolved_now(b.config))
-    keys = sorted(key for key in config_a.keys() | config_b.keys() if key.split(".")[0] not in MAY_DIFFER)
+    may_differ = MAY_DIFFER if config_a["method"] == config_b["method"] else {*MAY_DIFFER, "method", *method_fields()}
+    keys = sorted(key for key in config_a.keys() | config_b.keys() if key.split(".")[0] not in may_differ)
     pairs += [(f"setting {key}", config_a.get(key), config_b.get(key)) for key in keys]
     found = [f"{first.name} and {other.name}: {what} ({_short(x, y)})" for what, x, y in pairs if x != y]
     return found + _steps(first, other)

@@ -41,6 +41,7 @@ class Family(Protocol):
     located: Path  # the folder it was found in
     revision: str | None
     denoiser: nn.Module
+    wrapped: dict[str, nn.Module]  # Components by name, as passes with gradients call them in one of several processes.
     text_encoders: dict[str, nn.Module]  # by component: "text_encoder", SDXL's also "text_encoder_2"
     device: torch.device
     dtype: torch.dtype

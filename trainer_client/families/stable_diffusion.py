@@ -72,6 +72,7 @@ class StableDiffusion:
         self.variants = {name: variant_of(folder, name) for name in ("unet", "vae", *self.encoder_classes)}
         self.denoiser: nn.Module = self._load(UNet2DConditionModel, "unet", torch_dtype=torch.float32)
         self.vae = self._load(AutoencoderKL, "vae", torch_dtype=torch.float32).requires_grad_(False)
+        self.wrapped: dict[str, nn.Module] = {}
         self.text_encoders: dict[str, nn.Module] = {
             name: self._load(getattr(transformers, kind), name, dtype=torch.float32).requires_grad_(False)
             for name, kind in self.encoder_classes.items()
@@ -211,9 +212,9 @@ class StableDiffusion:
         return caption[spans[self.token_limit - 1][0] :]  # The place of the first lost token goes to the end mark.
 
     def encode_text(self, ids_BT: Tensor) -> Tensor:
-        encoder: Any = self.text_encoders["text_encoder"]
+        encoder: Any = self.called("text_encoder")
         mask = None
-        if getattr(encoder.config, "use_attention_mask", False):
+        if getattr(self.text_encoders["text_encoder"].config, "use_attention_mask", False):
             ends = ids_BT == self.tokenizer.eos_token_id
             mask = (ends.cumsum(dim=1) - ends.long() == 0).long()  # up to the first end mark
         with self.autocast():
@@ -245,6 +246,11 @@ class StableDiffusion:
 
     # Diffusion
 
+    def called(self, component: str) -> nn.Module:
+        """What a component's passes go through: where gradients are made, what shares them among processes."""
+        module = self.denoiser if component == "denoiser" else self.text_encoders[component]
+        return self.wrapped.get(component, module) if torch.is_grad_enabled() else module
+
     def add_noise(self, latents_BCHW: Tensor, noise_BCHW: Tensor, timesteps_B: Tensor) -> Tensor:
         return _of(self.signal_S, timesteps_B) * latents_BCHW + _of(self.noise_S, timesteps_B) * noise_BCHW
 
@@ -257,7 +263,7 @@ class StableDiffusion:
         self, noisy_BCHW: Tensor, timesteps_B: Tensor, text_BTD: Tensor, sizes_B6: Tensor | None = None
     ) -> Tensor:
         with self.autocast():
-            output: Tensor = self.denoiser(noisy_BCHW, timesteps_B, text_BTD, return_dict=False)[0]
+            output: Tensor = self.called("denoiser")(noisy_BCHW, timesteps_B, text_BTD, return_dict=False)[0]
         return output.float()
 
     def loss_weights(self, timesteps_B: Tensor, min_snr_gamma: float | None) -> Tensor:

@@ -81,8 +81,8 @@ class StableDiffusionXL(StableDiffusion):
         """As `Family`: (B, T + 1, D), zeros for the empty caption where the base was trained so."""
         layers, pooled_BP = [], torch.empty(0)
         with self.autocast():
-            for encoder, part_BT in zip(self.text_encoders.values(), ids_BT.chunk(2, dim=1), strict=True):
-                output: Any = encoder(part_BT, output_hidden_states=True)
+            for component, part_BT in zip(self.text_encoders, ids_BT.chunk(2, dim=1), strict=True):
+                output: Any = self.called(component)(part_BT, output_hidden_states=True)
                 layers.append(output.hidden_states[-2].float())
                 pooled_BP = output[0].float()  # Of the second encoder; the first has none.
         row_BD = torch.nn.functional.pad(pooled_BP, (0, self.text_width - self.pooled_width))
@@ -109,7 +109,7 @@ class StableDiffusionXL(StableDiffusion):
             sizes_B6 = torch.tensor([height, width, 0, 0, height, width], device=self.device).expand(len(noisy_BCHW), 6)
         told = {"text_embeds": text_BTD[:, -1, : self.pooled_width], "time_ids": sizes_B6.float()}
         with self.autocast():
-            output: Tensor = self.denoiser(
+            output: Tensor = self.called("denoiser")(
                 noisy_BCHW, timesteps_B, text_BTD[:, :-1], added_cond_kwargs=told, return_dict=False
             )[0]
         return output.float()

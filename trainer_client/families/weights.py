@@ -28,7 +28,7 @@ def locate(base: str, revision: str | None = None) -> Path:
     if path.is_dir():
         return path
     if path.is_file():
-        raise BadDocument(f"{base}: a single file. Give a folder in diffusers layout, with a model_index.json.")
+        raise BadDocument(f"{base}: a single file, not a folder in diffusers layout.")
     if base.count("/") != 1 or base.startswith((".", "/", "~")):
         raise NotFound(
             f"{base}: there is no such folder. Give a folder in diffusers layout, or a hub name as owner/name."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -44,6 +46,42 @@ def test_no_more_than_two_batches_are_held() -> None:
     robot = Robot(batch_size=4, call_s=0.01)
     texts(Conveyor(robot, threads=4), 80)
     assert robot.most_at_once <= 8
+
+
+def test_what_was_prepared_is_let_go_once_it_is_written() -> None:
+    alive: set[str] = set()
+
+    class Pixels:
+        def __init__(self, name: str) -> None:
+            self.name = name
+            alive.add(name)
+
+        def __del__(self) -> None:
+            alive.discard(self.name)
+
+    class Heavy(Robot):
+        def prepare(self, item: Item) -> Any:
+            return Pixels(item.image_sha256)
+
+        def write(self, items: Sequence[Item], prepared: Sequence[Any]) -> list[Written]:
+            time.sleep(0.01)
+            return [Written("a")] * len(items)
+
+    for batch in Conveyor(Heavy(batch_size=8), threads=2).run(items(80)):
+        assert not alive & {item.image_sha256 for item in batch.items}
+    assert not alive
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_happens_each_picture_is_answered_once_in_order(seed: int) -> None:
+    draw = random.Random(seed)
+    count = draw.randrange(60)
+    robot = Robot(batch_size=draw.choice([None, 1, 3, 8, 40]), largest=draw.choice([None, 1, 2, 5, 20]))
+    bad = {number for number in range(count) if draw.random() < draw.choice([0.0, 0.1, 0.9])}
+    robot.unreadable = {f"{number:04}.png": [CannotCaption("bad")] for number in bad}
+    expected = [None if number in bad else f"a {number:04}.png" for number in range(count)]
+    assert texts(Conveyor(robot, threads=draw.choice([1, 2, 5])), count) == expected
+    assert sorted(robot.prepared) == [f"{number:04}.png" for number in range(count) if number not in bad]
 
 
 def test_items_are_read_as_they_are_needed() -> None:

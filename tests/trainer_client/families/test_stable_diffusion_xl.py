@@ -77,6 +77,7 @@ def test_crop_sizes() -> None:
     assert sizes(33, 32) == (32, 33, 0, 1, 64, 64)
 
 
+@pytest.mark.slow
 def test_training_is_told_the_pictures_sizes(snapshot: Path, xl_base: Path, tmp_path: Path) -> None:
     from trainer_client.draws import draw
 
@@ -85,6 +86,7 @@ def test_training_is_told_the_pictures_sizes(snapshot: Path, xl_base: Path, tmp_
     assert drawn.sizes_B6.tolist() == [[24, 24, 0, 0, 16, 16]] * 12
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_full_finetuning_and_its_checkpoint(snapshot: Path, xl_base: Path, tmp_path: Path) -> None:
     report = run(snapshot, xl_base, tmp_path / "full", epochs=1, train_text_encoder=True, learning_rate=1e-3)
@@ -97,6 +99,7 @@ def test_full_finetuning_and_its_checkpoint(snapshot: Path, xl_base: Path, tmp_p
     assert load_family(str(folders[1])).digest == base_digest(str(folders[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_lora_in_both_layouts(snapshot: Path, xl_base: Path, tmp_path: Path) -> None:
     run(snapshot, xl_base, tmp_path / "lora", method="lora", rank=2, train_text_encoder=True, epochs=1)

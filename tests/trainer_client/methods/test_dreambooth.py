@@ -36,6 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, snapshot: Path, base: Path
     return folder
 
 
+@pytest.mark.slow
 def test_the_report_says_what_was_trained_on(trained: Path) -> None:
     report = RunReport.read(trained / "run.json")
     assert report.captions == TRACK

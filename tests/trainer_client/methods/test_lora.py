@@ -49,6 +49,7 @@ def test_defaults_are_enough_and_are_its_own(snapshot: Path, base: Path) -> None
         TrainConfig(snapshot=snapshot, base=str(base), out=Path("o"), rank=4)
 
 
+@pytest.mark.slow
 def test_it_computes_what_the_base_does_and_then_learns(snapshot: Path, base: Path, tmp_path: Path) -> None:
     report = run(snapshot, base, tmp_path / "lora", method="lora")
     full = run(snapshot, base, tmp_path / "full", epochs=1)
@@ -67,6 +68,7 @@ def test_only_the_update_moves(snapshot: Path, base: Path, tmp_path: Path) -> No
     assert sum(weight.requires_grad for weight in frozen) == len(found.method.parameters)
 
 
+@pytest.mark.slow
 def test_the_first_update_is_a_function_of_the_seed(snapshot: Path, base: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
     one = prepared(snapshot, base, tmp_path / "a", method="lora").method.parameters
@@ -156,6 +158,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_run_that_broke_off_ends_like_one_that_did_not(
     trained: Path, snapshot: Path, base: Path, tmp_path: Path
 ) -> None:
@@ -173,6 +176,7 @@ def test_a_run_that_broke_off_ends_like_one_that_did_not(
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
 
 
+@pytest.mark.slow
 def test_another_lora_goes_on_with_it(trained: Path, snapshot: Path, base: Path, tmp_path: Path) -> None:
     report = run(snapshot, trained, tmp_path / "on", **TRAINED, epochs=1)
     assert report.base.name == str(trained)
@@ -186,12 +190,14 @@ def test_another_lora_goes_on_with_it(trained: Path, snapshot: Path, base: Path,
         run(snapshot, trained, tmp_path / "no", **(TRAINED | {"rank": 4}))
 
 
+@pytest.mark.slow
 def test_full_finetuning_goes_on_from_a_lora(trained: Path, snapshot: Path, tmp_path: Path) -> None:
     report = run(snapshot, trained, tmp_path / "full", epochs=1)
     assert (pictures(tmp_path / "full" / checkpoint_name(0)) - pictures(last(trained))).abs().max() <= 1
     assert report.base.digest == json.loads((tmp_path / "full/run.json").read_text())["base"]["digest"]
 
 
+@pytest.mark.slow
 def test_the_base_is_looked_for_and_checked(
     snapshot: Path, base: Path, v_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,3 +236,14 @@ def test_a_file_for_another_model_is_refused(trained: Path, base: Path, tmp_path
     save_file({"lora_unet_mid_block_attentions_0_proj_in.hada_w1_a": torch.zeros(2, 2)}, loha)
     with pytest.raises(BadDocument, match="no part of a plain LoRA"):
         read_lora(loha, family)
+
+
+@pytest.mark.slow
+def test_a_v_prediction_base(snapshot: Path, v_base: Path, tmp_path: Path) -> None:
+    report = run(snapshot, v_base, tmp_path / "v", method="lora", rank=2, min_snr_gamma=5.0)
+    before, after = (checkpoint.evaluation for checkpoint in (report.checkpoints[0], report.checkpoints[-1]))
+    assert before and after
+    assert sum(after.train_subset["human"]) < sum(before.train_subset["human"])
+    with safe_open(tmp_path / "v" / checkpoint_name(2) / "v-002.safetensors", framework="pt") as file:
+        assert file.metadata()["ss_v_parameterization"] == "True"
+        assert file.metadata()["modelspec.prediction_type"] == "v"

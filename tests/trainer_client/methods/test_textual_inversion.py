@@ -67,6 +67,7 @@ def test_only_the_new_vectors_change(snapshot: Path, base: Path, tmp_path: Path)
     assert all(not torch.equal(row, before[1][changed[0]][0]) for row in rows)
 
 
+@pytest.mark.slow
 def test_it_begins_with_the_initialiser_or_the_mean(snapshot: Path, base: Path, tmp_path: Path) -> None:
     known = load_family(str(base))
     vocabulary = known.text_encoders["text_encoder"].get_input_embeddings().weight  # type: ignore[operator]
@@ -120,6 +121,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_run_that_broke_off_ends_like_one_that_did_not(
     trained: Path, snapshot: Path, base: Path, tmp_path: Path
 ) -> None:

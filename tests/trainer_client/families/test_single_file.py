@@ -1,0 +1,91 @@
+"""A model in one file: converted once with a local configuration, trained, continued; what can't be read is said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from schemas.errors import BadDocument, BadOption, NotFound
+from tests.trainer_client.families.single_file import write_single_file
+from tests.trainer_client.methods.runs import pictures, run
+from trainer_client import start
+from trainer_client.checkpoint import checkpoint_name
+
+
+@pytest.fixture
+def file(base: Path, tmp_path: Path) -> Path:
+    return write_single_file(base, tmp_path / "model.safetensors")
+
+
+def test_it_draws_what_the_folder_draws(file: Path, base: Path, cache: Path) -> None:
+    theirs = pictures(base)
+    assert (pictures(file, config=str(base)) == theirs).all()
+    (folder,) = (cache / "models").iterdir()
+    written = (folder / "model_index.json").stat().st_mtime_ns
+    assert start.digest(str(file), config=str(base)) == start.digest(str(folder))
+    assert (folder / "model_index.json").stat().st_mtime_ns == written
+    assert (pictures(folder) == theirs).all()
+
+
+@pytest.mark.slow
+def test_a_run_on_it_and_on_that(file: Path, base: Path, snapshot: Path, cache: Path, tmp_path: Path) -> None:
+    report = run(snapshot, file, tmp_path / "lora", method="lora", rank=2, epochs=1, base_config=str(base))
+    assert report.base.name == str(file)
+    assert [link.name for link in report.lineage] == [str(file)]
+    file.unlink()  # The converted folder is enough to draw and to go on.
+    assert (pictures(tmp_path / "lora" / checkpoint_name(0)) == pictures(base)).all()
+
+
+@pytest.mark.slow
+def test_half_precision_and_v_prediction_are_kept(base: Path, cache: Path, tmp_path: Path) -> None:
+    marked = write_single_file(base, tmp_path / "marked.safetensors", v_pred=torch.zeros(0))
+    assert start.load(str(marked), config=str(base)).prediction == "v_prediction"
+    header = {"modelspec.prediction_type": "v"}
+    told = write_single_file(base, tmp_path / "told.safetensors", header)
+    assert start.load(str(told), config=str(base)).prediction == "v_prediction"
+    from safetensors.torch import load_file
+
+    half = tmp_path / "half.safetensors"
+    save_file({name: tensor.half() for name, tensor in load_file(told).items()}, half)
+    family = start.load(str(half), config=str(base))
+    assert next(family.denoiser.parameters()).dtype == torch.float32
+    weights = load_file(family.located / "unet" / "diffusion_pytorch_model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
+
+
+def test_what_can_not_be_read(
+    file: Path, base: Path, xl_base: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(NotFound, match=r"configuration isn't to be had from the hub .* --base-config"):
+        start.load(str(file))
+    with pytest.raises(NotFound, match=r"--base-config nowhere: no model_index\.json"):
+        start.load(str(file), config="nowhere")
+    other = shutil.copytree(base, tmp_path / "other")
+    settings = json.loads((other / "unet/config.json").read_text()) | {"block_out_channels": [16, 64]}
+    (other / "unet/config.json").write_text(json.dumps(settings))
+    with pytest.raises(BadDocument, match=r"doesn't fit the configuration of .*other"):
+        start.load(str(file), config=str(other))
+    with pytest.raises(BadDocument, match=r"only \.safetensors"):
+        start.load(str(_written(tmp_path / "model.ckpt")), config=str(base))
+    with pytest.raises(BadDocument, match="can't be read"):
+        start.load(str(_written(tmp_path / "broken.safetensors")), config=str(base))
+    lora = tmp_path / "lora.safetensors"
+    save_file({"lora_unet_x.lora_down.weight": torch.zeros(1)}, lora)
+    with pytest.raises(BadOption, match="a LoRA, not a model"):
+        start.load(str(lora), config=str(base))
+    save_file({"something.else": torch.zeros(1)}, lora)
+    with pytest.raises(BadDocument, match=r"holds no Stable Diffusion"):
+        start.load(str(lora), config=str(base))
+    assert not list((cache / "models").glob("*")) if (cache / "models").exists() else True
+
+
+def _written(path: Path) -> Path:
+    path.write_bytes(b"not a model")
+    return path

@@ -1,0 +1,118 @@
+"""One process against two: the same images, noise and arithmetic, whoever does them; really started, over gloo."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from schemas.run import RunReport
+from trainer_client.checkpoint import checkpoint_name
+from trainer_client.state import load_state
+
+pytestmark = pytest.mark.slow
+UNET = "unet/diffusion_pytorch_model.safetensors"
+TEXT = "text_encoder/model.safetensors"
+
+
+def command(processes: int, folder: Path, name: str, snapshot: Path, base: Path, *options: str) -> list[str]:
+    (folder / "prompts.txt").write_text("a red fox\n[unrelated] a house\n", encoding="utf-8")
+    start = [sys.executable, "-m"]
+    if processes > 1:
+        start += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
+    settings = {
+        "--base": base,
+        "--captions": "human",
+        "--epochs": 3,
+        "--save-epochs": "1,2",
+        "--batch-size": 11,  # 12 images: the last step has one, and the second process none.
+        "--learning-rate": 1e-3,
+        "--prompts": folder / "prompts.txt",
+        "--seeds": "1",
+        "--sample-steps": 1,
+        "--eval-timesteps": 1,
+        "--save-dtype": "fp32",
+        "--device": "cpu",
+        "--tracker": "none",
+        "--cache": folder / "cache",
+        "--out": folder / name,
+    }
+    given = [str(part) for pair in settings.items() for part in pair]
+    return [*start, "trainer_client", "train", str(snapshot), *given, *options]
+
+
+def run(processes: int, folder: Path, name: str, snapshot: Path, base: Path, *options: str) -> str:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    asked = command(processes, folder, name, snapshot, base, *options)
+    done = subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def assert_alike(folder: Path, one: str, other: str, component: str = UNET) -> None:
+    reports = [RunReport.read(folder / name / "run.json") for name in (one, other)]
+    losses = [[epoch.train_loss for epoch in report.epochs] for report in reports]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert reports[0].config_digest == reports[1].config_digest
+    assert [point.epoch for point in reports[0].checkpoints] == [point.epoch for point in reports[1].checkpoints]
+    weights = [load_file(folder / name / checkpoint_name(3) / component) for name in (one, other)]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(tensor, weights[1][name], rtol=0, atol=1e-4)
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path, snapshot: Path, base: Path) -> None:
+    run(1, tmp_path, "one", snapshot, base)
+    spoken = run(2, tmp_path, "two", snapshot, base)
+    assert_alike(tmp_path, "one", "two")
+    assert spoken.count("Report: ") == 1  # One of them speaks.
+    again = run(2, tmp_path, "two", snapshot, base)
+    assert "is complete already" in again
+
+
+def test_with_a_text_encoder_and_accumulation(tmp_path: Path, snapshot: Path, base: Path) -> None:
+    options = ("--train-text-encoder", "--batch-size", "2", "--accumulation", "3")
+    run(1, tmp_path, "one", snapshot, base, *options)
+    run(2, tmp_path, "two", snapshot, base, *options)
+    assert_alike(tmp_path, "one", "two", TEXT)
+
+
+def test_a_killed_run_goes_on_with_another_number_of_processes(tmp_path: Path, snapshot: Path, base: Path) -> None:
+    run(1, tmp_path, "one", snapshot, base)
+    started = subprocess.Popen(
+        command(2, tmp_path, "cut", snapshot, base, "--state-every-seconds", "0"),
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and started.poll() is None:
+        state = load_state(tmp_path / "cut", "cpu")
+        if state is not None and state[0].epochs_done >= 1:
+            break
+        time.sleep(0.1)
+    os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+    assert RunReport.read(tmp_path / "cut" / "run.json").status != "complete"
+    run(1, tmp_path, "cut", snapshot, base)
+    assert_alike(tmp_path, "one", "cut")
+
+
+def test_auto_batch_is_refused_with_several(tmp_path: Path, snapshot: Path, base: Path) -> None:
+    done = subprocess.run(
+        command(2, tmp_path, "two", snapshot, base, "--auto-batch"),
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "--auto-batch works with one process" in done.stderr

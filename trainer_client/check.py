@@ -18,7 +18,7 @@ from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
 from schemas.run import Truncation
 from schemas.snapshot import SPLITS
-from trainer_client import instance, methods, start
+from trainer_client import instance, methods, mix, start
 from trainer_client.dataset import Row, Snapshot, decode_all
 from trainer_client.device import choose_device, device_name
 from trainer_client.evaluate import choose_measures
@@ -101,10 +101,9 @@ def check(config: TrainConfig, progress: Progress = silent) -> CheckResult:
     Without `config.captions` every track is counted. Raises what is wrong with snapshot, base, options or disk.
     """
     snapshot = Snapshot.open(config.snapshot, verify=True, progress=progress)
-    if config.captions is not None:
-        snapshot.track(config.captions)
-    if config.instance_prompt is not None:
-        _, snapshot, _ = instance.own_track(snapshot, config)
+    if config.captions is not None or config.instance_prompt is not None:
+        track, snapshot, _ = instance.own_track(snapshot, config)
+        config = config.model_copy(update={"captions": track if config.captions else None})
     prompts = read_prompts(config.prompts, snapshot) if config.prompts else default_prompts(snapshot)
     progress("loading the model", 0, 1)
     family = start.load(
@@ -153,7 +152,8 @@ def examine(
             if not config.auto_batch or batch_size == 1:
                 raise
         batch_size = -(-batch_size // 2)
-    names = [config.captions] if config.captions else list(snapshot.tracks)
+    shares = mix.parts(config.captions, snapshot)
+    names = list(shares) or ([config.captions] if config.captions else list(snapshot.tracks))
     names += [instance.TRACK] if config.instance_prompt and instance.TRACK not in names else []
     return CheckResult(
         snapshot=snapshot.folder,

@@ -63,7 +63,12 @@ class TrainConfig(BaseModel):
         json_schema_extra={"group": DATA, "decides": False, "argument": True},
     )
     method: Literal["full", "lora", "dreambooth", "textual-inversion"] = _option("full", DATA, "How to train.")
-    captions: str | None = _option(None, DATA, "Caption track to train on.", shown="the snapshot's only track")
+    captions: str | None = _option(
+        None,
+        DATA,
+        "Caption track to train on, or several by weight: template:0.7,human:0.3.",
+        shown="the snapshot's only track",
+    )
     base: str = _option(
         ...,
         DATA,

@@ -62,6 +62,7 @@ class Snapshot:
     folder: Path
     manifest: SnapshotManifest
     rows_of: dict[Split, list[Row]]
+    made: frozenset[str] = frozenset()  # Tracks that a run made of others: in memory, not in the folder.
 
     @classmethod
     def open(cls, folder: Path | str, verify: bool = True, progress: Progress = silent) -> Self:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trainer_client.cache import Latents, TextEmbeddings
     from trainer_client.config import TrainConfig
     from trainer_client.families import Family
+    from trainer_client.mix import Mix
     from trainer_client.schedule import Plan
 
 SEPARATOR = ", "  # Between the tags of a caption.
@@ -52,6 +53,7 @@ class TrainingSet:
     text: TextEmbeddings | Tensor
     prior: Prior | None = None
     words: Sequence[str] = ()  # The M captions.
+    mix: Mix | None = None  # Of several tracks; `captions_N` are then those that are measured.
 
     def embedded(self, family: Family, captions_B: Tensor) -> Tensor:
         """The captions as the denoiser reads them, (B, T, D)."""
@@ -118,7 +120,12 @@ def draw(family: Family, data: TrainingSet, config: TrainConfig, epoch: int, pla
     """The images at `places` with their flip, words, latents, timestep and noise of this epoch."""
     places_B = torch.tensor(places, device=family.device)
     names = [data.sha256s[place] for place in places]
-    drawn = _drawn(family, data, config, epoch, names, places_B, data.captions_N[places_B])
+    captions_B = data.captions_N[places_B]
+    if data.mix:
+        captions_B = data.mix.drawn(
+            places_B, uniform(keys(config.seed, "track", epoch, 0, names, family.device), 1)[:, 0]
+        )
+    drawn = _drawn(family, data, config, epoch, names, places_B, captions_B)
     if not config.shuffle_tags:
         return drawn
     captions = [data.words[place] for place in drawn.captions_B.tolist()]

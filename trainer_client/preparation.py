@@ -13,7 +13,7 @@ from schemas.errors import AmatlError, BadOption
 from schemas.progress import Progress
 from schemas.run import Cost, Prompt, RunReport
 from schemas.snapshot import SPLITS
-from trainer_client import instance, lineage, methods, record, start
+from trainer_client import instance, lineage, methods, mix, record, start
 from trainer_client.baseline import Baseline
 from trainer_client.bootstrap import LEAST
 from trainer_client.cache import Latents, TextEmbeddings, cache_latents, cache_text, default_folder
@@ -181,7 +181,7 @@ def _report(
         examples=[example for example, _ in examples],
         references=None,
         prompt_references=record.prompt_references(prompts, [example for example, _ in examples]),
-        truncation=truncation(family, _captions(snapshot, own)),
+        truncation=truncation(family, _captions(snapshot, list(mix.parts(own, snapshot)) or [own])),
         epochs=[],
         checkpoints=[],
         cost=Cost(
@@ -195,8 +195,11 @@ def _report(
     return report, [row for _, row in examples]
 
 
-def _captions(snapshot: Snapshot, track: str) -> list[str]:
-    return [row.captions[track] or "" for split in SPLITS for row in snapshot.rows(split)]
+def _captions(snapshot: Snapshot, tracks: list[str]) -> list[str]:
+    rows = [row for split in SPLITS for row in snapshot.rows(split)]
+    if len(tracks) == 1:
+        return [row.captions[tracks[0]] or "" for row in rows]
+    return [caption for row in rows for track in tracks if (caption := row.captions[track]) is not None]
 
 
 def _go_on(before: RunReport, asked: RunReport) -> RunReport:
@@ -229,9 +232,10 @@ def encode(run: Prepared, progress: Progress) -> None:
     run.places = {row.sha256: place for place, row in enumerate(rows)}
     own = [row.captions[run.own_track] or "" for row in train]
     measured = [caption for _, caption in run.measures.held_out_pairs()]
-    distinct = {
-        caption: place for place, caption in enumerate(dict.fromkeys(["", *own, *measured, config.class_prompt or ""]))
-    }
+    shares = mix.parts(run.own_track, snapshot)
+    mixed = [row.captions[track] or "" for row in train for track in shares]
+    words = ["", *own, *mixed, *measured, config.class_prompt or ""]
+    distinct = {caption: place for place, caption in enumerate(dict.fromkeys(words))}
     run.text = None if run.method.encodes_text else cache_text(family, list(distinct), config.cache, progress)
     run.data = TrainingSet(
         [row.sha256 for row in train],
@@ -240,7 +244,14 @@ def encode(run: Prepared, progress: Progress) -> None:
         run.text if run.text is not None else family.tokenise(list(distinct)),
         _prior(config, of_class, len(rows) - len(of_class), distinct),
         list(distinct),
+        _mix(train, shares, distinct, family) if shares else None,
     )
+
+
+def _mix(train: list[Row], shares: dict[str, float], distinct: dict[str, int], family: Family) -> mix.Mix:
+    captions = [[distinct[row.captions[track] or ""] for track in shares] for row in train]
+    bounds = [mix.bounds(row, shares) for row in train]
+    return mix.Mix(torch.tensor(captions, device=family.device), torch.tensor(bounds, device=family.device))
 
 
 def _refuse_useless_masks(config: TrainConfig, train: list[Row], latents: Latents) -> None:

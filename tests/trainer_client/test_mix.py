@@ -105,7 +105,7 @@ def test_where_no_track_has_a_caption_the_mix_is_refused(base: Path, tmp_path: P
         return {"template": None, "human": None} if number == 2 else {"template": "a", "human": "b"}
 
     snapshot = write_snapshot(tmp_path / "none", caption=caption)
-    with pytest.raises(BadOption, match="1 of 12 training images have no caption in `template:0.5,human:0.5`"):
+    with pytest.raises(BadOption, match=r"1 of 12 training images have no caption in `template:0.5,human:0.5`"):
         prepared(snapshot, base, tmp_path, captions="template:1,human:1")
 
 

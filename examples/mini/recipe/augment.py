@@ -34,12 +34,16 @@ def moved(
     return F.grid_sample(ink_BCHW, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def outlined(ink_BCHW: torch.Tensor) -> torch.Tensor:
-    """Black lines along every edge between colours, as in a comic."""
+def edges(ink_BCHW: torch.Tensor) -> torch.Tensor:
+    """Where colours meet, as ink of lines: (B,1,H,W)."""
     highest = F.max_pool2d(ink_BCHW, 3, 1, 1)
     lowest = -F.max_pool2d(-ink_BCHW, 3, 1, 1)
-    line = ((highest - lowest).amax(1, keepdim=True) * 3 - 0.4).clamp(0, 1)
-    return ink_BCHW + (1 - ink_BCHW) * line
+    return ((highest - lowest).amax(1, keepdim=True) * 3 - 0.4).clamp(0, 1)
+
+
+def outlined(ink_BCHW: torch.Tensor) -> torch.Tensor:
+    """Black lines along every edge between colours, as in a comic."""
+    return ink_BCHW + (1 - ink_BCHW) * edges(ink_BCHW)
 
 
 def recoloured(ink_BCHW: torch.Tensor) -> torch.Tensor:

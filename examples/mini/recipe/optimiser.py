@@ -83,6 +83,10 @@ class FlatAdamW:
         used = [(v, p.grad) for v, p in zip(self.gradient_views, self.parameters, strict=True) if p.grad is not None]
         torch._foreach_copy_([view for view, _ in used], [gradient for _, gradient in used])
 
+    def averages(self) -> list[torch.Tensor]:
+        """The running average, seen as the parameters, in their order."""
+        return self._views(self.average)
+
     @torch.no_grad()
     def use_average(self) -> None:
         """Put the averaged weights, in fp32, into the modules; ends the training."""
@@ -120,8 +124,12 @@ def train_for(
     report: Callable[[int, float], None],
     device: str,
     block: int = 25,
+    every: float = 0.2,
 ) -> int:
-    """Repeat `step` until the time is up, the learning rate following the clock; returns the number of steps."""
+    """Repeat `step` until the time is up, the learning rate following the clock; returns the number of steps.
+
+    `report(steps, share of the time)` is called each time another `every` of the time has passed.
+    """
     start, steps, done, next_report = time.monotonic(), 0, 0.0, 0.0
     while done < 1.0:
         optimiser.learning_rate.fill_(learning_rate_at(max(done, 1e-4), peak))
@@ -133,5 +141,5 @@ def train_for(
         done = (time.monotonic() - start) / seconds
         if done >= next_report:
             report(steps, done)
-            next_report += 0.2
+            next_report += every
     return steps

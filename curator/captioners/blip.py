@@ -1,0 +1,94 @@
+"""A caption by BLIP, which looks at the picture: a model of the Hugging Face hub, or a folder.
+
+    curator caption zoo --strategy blip --set blip -o model=Salesforce/blip-image-captioning-large
+    curator caption zoo --strategy blip --set photo -o prompt='a photograph of' -o decode=beam -o max_new_tokens=40
+
+Any BlipForConditionalGeneration will do, such as Salesforce/blip-image-captioning-base (the default), -large, or one
+you finetuned. Its exact revision is recorded, and captions are made again when it changes: a commit of the hub, a
+digest of a folder's files.
+
+    greedy     the likeliest next word each time; the fastest
+    beam       the likeliest of `num_beams` captions written side by side; often fuller, about half as fast
+    nucleus    drawn from the likeliest words that together reach `top_p`: varied, and repeatable. The draws are keyed
+               by `seed` and the picture, so a picture's caption is the same whatever else is captioned.
+
+With a `prompt` every caption begins with its words, as BLIP's own `generate` gives them back; -o keep_prompt=false
+leaves them out. In float32 on the CPU a caption is the same to the letter whatever batch it was in; on a GPU in half
+precision a few words in a thousand may fall the other way where two are about equally likely.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, model_validator
+
+from curator.captioners import Model, StrategyOptions
+
+if TYPE_CHECKING:
+    from curator.machines import Machine
+
+VERSION = 1
+LOCATIONS = frozenset({"model", "revision"})  # what is there, by its revision, is in the digest by `model`
+PACE = frozenset({"batch_size", "device"})
+
+
+class Options(StrategyOptions):
+    """Which BLIP, and how it writes."""
+
+    model: str = Field(
+        default="Salesforce/blip-image-captioning-base",
+        min_length=1,
+        description="A name on the Hugging Face hub, or a folder.",
+        examples=["examples/mini/blip"],
+    )
+    revision: str | None = Field(default=None, description="A branch, tag or commit of the hub's; none: its main one.")
+    prompt: str = Field(default="", description="Words that every caption begins with.", examples=["a picture of"])
+    keep_prompt: bool = Field(default=True, description="Whether the prompt's words stay in the caption.")
+    decode: Literal["greedy", "beam", "nucleus"] = Field(default="greedy", description="How words are chosen.")
+    num_beams: int = Field(default=3, ge=2, le=16, description="beam: captions written side by side.")
+    length_penalty: float = Field(default=1.0, description="beam: above 0 favours longer captions, below shorter ones.")
+    top_p: float = Field(default=0.9, gt=0, le=1, description="nucleus: probability that the words drawn from reach.")
+    temperature: float = Field(default=1.0, gt=0, description="nucleus: below 1 keeps to the likelier words.")
+    seed: int = Field(default=0, description="nucleus: another seed draws other captions.")
+    min_new_tokens: int = Field(default=0, ge=0, description="Tokens (words and parts of words) at least.")
+    max_new_tokens: int = Field(default=20, ge=1, le=512, description="Tokens at most, the prompt's not counted.")
+    repetition_penalty: float = Field(default=1.0, gt=0, description="Above 1: words used already become less likely.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="Precision; auto: bfloat16 on a GPU that has it, float32 on the CPU."
+    )
+    batch_size: int | None = Field(default=None, ge=1, description="Pictures at once; none: as the device likes it.")
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto (a GPU where there is one), cpu, cuda:N."
+    )
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> Self:
+        if self.min_new_tokens > self.max_new_tokens:
+            raise ValueError(f"min_new_tokens={self.min_new_tokens} is more than max_new_tokens={self.max_new_tokens}")
+        return self
+
+
+def fields(options: Options, available: list[str]) -> list[str]:
+    """None: it looks at the picture alone."""
+    return []
+
+
+def model(options: Options) -> Model:
+    """The model down to its revision; neither torch nor its weights are loaded. Raises NotFound, BadOption."""
+    from curator.machines.blip.whereabouts import find_blip
+
+    source = find_blip(options)
+    return Model(name=source.name, revision=source.revision)
+
+
+def machine(options: Options) -> Machine:
+    """Loads it. Raises NotFound, BadOption, MachineFailed, DoesNotFit."""
+    try:
+        from curator.machines.blip.machine import machine as load
+    except ImportError as error:
+        from curator.machines import MachineFailed
+
+        package = error.name or "torch"
+        raise MachineFailed(f"BLIP needs the package {package}: pip install 'amatl[captioning]'.") from error
+    return load(options)

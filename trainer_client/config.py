@@ -87,6 +87,16 @@ class TrainConfig(BaseModel):
     resolution: int | None = _option(
         None, DATA, "Side of the training pictures in pixels.", shown="the base model's", gt=0
     )
+    clip_skip: int | None = _option(
+        None,
+        DATA,
+        "Layer of the text encoder that is read, from the end: 2 leaves the last out (NovelAI). Not for SDXL.",
+        shown="the base's",
+        ge=1,
+    )
+    max_tokens: int | None = _option(
+        None, DATA, "Tokens of a caption that are read, in chunks of 75: 150, 225.", shown="the base's", ge=75, le=750
+    )
     train_text_encoder: bool = _by_method("train_text_encoder", DATA, "Train the text encoder as well as the denoiser.")
 
     epochs: int = _option(45, LENGTH, "Passes over the training images.", ge=1, le=100_000)
@@ -238,6 +248,13 @@ class TrainConfig(BaseModel):
         if late:
             raise ValueError(f"--save-epochs {late[0]} is not between 0 and --epochs {self.epochs}")
         return self
+
+    @field_validator("max_tokens")
+    @classmethod
+    def _whole_chunks(cls, tokens: int | None) -> int | None:
+        if tokens is not None and tokens % 75:
+            raise ValueError(f"{tokens} is no multiple of 75")
+        return tokens
 
     @model_validator(mode="after")
     def _none_without_effect(self) -> TrainConfig:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from trainer_client.methods import Method
 
 TEXT_BATCH = 64
-LEFT_OPEN = ("precision", "resolution", "zero_terminal_snr")
+LEFT_OPEN = ("precision", "resolution", "zero_terminal_snr", "clip_skip", "max_tokens")
 
 
 class OtherRun(AmatlError):

@@ -73,14 +73,17 @@ class Family(Protocol):
         """What cached embeddings depend on, beside the token ids: the text encoder's weights and configuration."""
 
     def tokenise(self, captions: Sequence[str]) -> Tensor:
-        """int64 (B, T) on the device: begin and end marks, padded and cut to `token_limit`. Of a family with two
-        tokenizers, the ids of both, one after the other."""
+        """int64 (B, T) on the device: cut to `token_limit`, in chunks that each have a begin mark, an end mark and
+        padding. Of a family with two tokenizers, the ids of both, one after the other."""
 
     def count_tokens(self, captions: Sequence[str]) -> list[int]:
         """Tokens with begin and end marks, uncut: more than `token_limit` means words are lost."""
 
     def lost_text(self, caption: str) -> str:
         """The end of the caption that the cut takes away, "" where nothing is lost."""
+
+    def idle(self) -> list[nn.Module]:
+        """Parts of text encoders whose output nothing reads: they can't be trained."""
 
     def encode_text(self, ids_BT: Tensor) -> Tensor:
         """What the denoiser is told of the captions, (B, T, D): only `predict` and `sample` know what is where."""

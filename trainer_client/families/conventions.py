@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field
+
 from schemas.document import Document
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from trainer_client.families import Family
 
 FILE = "amatl.json"
+CHUNK = 75  # Tokens between a begin and an end mark.
 
 
 class Conventions(Document):
@@ -23,6 +26,8 @@ class Conventions(Document):
 
     type: Literal["amatl/conventions/v1"] = "amatl/conventions/v1"
     zero_terminal_snr: bool = False
+    clip_skip: int = Field(default=1, description="The layer of the text encoder that is read, counted from the end.")
+    max_tokens: int = Field(default=CHUNK, description="Words and signs of a caption that are read, in chunks of 75.")
 
     def unusual(self) -> dict[str, Any]:
         """What isn't as usual, by name: a part of every key of what the model made."""
@@ -44,9 +49,15 @@ def read_conventions(folder: Path) -> Conventions:
 def adopt_asked(family: Family, config: TrainConfig) -> None:
     """What the run asks for on top of what its base says. Raises BadOption where the model can't."""
     asked: dict[str, Any] = {"zero_terminal_snr": True} if config.zero_terminal_snr else {}
+    given = {"clip_skip": config.clip_skip, "max_tokens": config.max_tokens}
+    asked |= {name: value for name, value in given.items() if value is not None}
     family.adopt(family.conventions.model_copy(update=asked))
 
 
 def resolved(family: Family) -> dict[str, Any]:
-    """The options as the model has them by now."""
-    return {"zero_terminal_snr": family.conventions.zero_terminal_snr}
+    """The options as the model has them by now; None is as usual."""
+    unusual = family.conventions.unusual()
+    return {
+        "zero_terminal_snr": family.conventions.zero_terminal_snr,
+        **{name: unusual.get(name) for name in ("clip_skip", "max_tokens")},
+    }

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from schemas.digest import sha256_json
 from schemas.errors import BadDocument, BadOption
 from trainer_client.embeddings import read_words, save_words
-from trainer_client.families.conventions import Conventions, read_conventions
+from trainer_client.families.conventions import CHUNK, Conventions, read_conventions
 from trainer_client.families.weights import (
     combine,
     component_digest,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 PREDICTIONS = ("epsilon", "v_prediction")
 ZERO_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}  # As diffusers calls it.
+OF_TEXT = ("clip_skip", "max_tokens")  # Conventions that the embeddings depend on.
 GUIDANCE_RESCALE = 0.7  # Of guided predictions under such a schedule (Lin et al. 2023).
 DECODED_AT_ONCE_PX = 1 << 21  # Eight pictures of 512 px: the decoder's activations are large.
 
@@ -81,7 +82,7 @@ class StableDiffusion:
         self.words = read_words(folder / "tokenizer")
         limits = [int(tokenizer.model_max_length) for tokenizer in self.tokenizers.values()]
         configs: list[Any] = [encoder.config for encoder in self.text_encoders.values()]
-        self.token_limit = min(*limits, *(int(config.max_position_embeddings) for config in configs))
+        self.window = min(*limits, *(int(config.max_position_embeddings) for config in configs))  # Tokens of a chunk.
         modules = (self.denoiser, self.vae, *self.text_encoders.values())
         self.weights = sum(weight.numel() for module in modules for weight in module.parameters())
         self._set_size(resolution_px)
@@ -122,8 +123,17 @@ class StableDiffusion:
             raise BadOption(f"{self.base}: its UNet takes {unet['in_channels']} channels (inpainting?); not supported.")
 
     def adopt(self, conventions: Conventions) -> None:
+        layers = min(int(encoder.config.num_hidden_layers) for encoder in self._encoders())
+        if conventions.clip_skip > layers:
+            raise BadOption(
+                f"--clip-skip {conventions.clip_skip}: the text encoder of {self.base} has {layers} layers."
+            )
         self.conventions = conventions
+        self.token_limit = conventions.max_tokens // CHUNK * (self.window - 2) + 2
         self._set_schedule()
+
+    def _encoders(self) -> list[Any]:
+        return list(self.text_encoders.values())
 
     def _set_schedule(self) -> None:
         from diffusers import DDPMScheduler
@@ -171,6 +181,8 @@ class StableDiffusion:
     def text_encoder_digest(self) -> str:
         each = {name: self._with_config(name) for name in self.encoder_classes}
         own = combine(each) if len(each) > 1 else each["text_encoder"]
+        unusual = {name: value for name, value in self.conventions.unusual().items() if name in OF_TEXT}
+        own = combine({"text_encoder": own, "conventions": sha256_json(unusual)}) if unusual else own
         return combine({"text_encoder": own, "changed": self.changed}) if self.changed else own
 
     def _with_config(self, component: str) -> str:
@@ -190,14 +202,24 @@ class StableDiffusion:
         return spelt
 
     def tokenise(self, captions: Sequence[str]) -> Tensor:
-        ids_BT: Tensor = self.tokenizer(
-            self.spelt(captions),
-            padding="max_length",
-            max_length=self.token_limit,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
-        return ids_BT.to(self.device)
+        each = [self._tokenised(tokenizer, self.spelt(captions)) for tokenizer in self.tokenizers.values()]
+        return torch.cat(each, dim=1).to(self.device)
+
+    def _tokenised(self, tokenizer: Any, captions: list[str]) -> Tensor:
+        """Chunks of `window` tokens, side by side: (B, chunks x window)."""
+        if self.token_limit == self.window:
+            settings = {"padding": "max_length", "max_length": self.window, "truncation": True}
+            ids_BT: Tensor = tokenizer(captions, return_tensors="pt", **settings).input_ids
+            return ids_BT
+        inside = self.window - 2
+        rows = []
+        for ids in tokenizer(captions, add_special_tokens=False, verbose=False)["input_ids"]:
+            row: list[int] = []
+            for first in range(0, self.token_limit - 2, inside):
+                chunk = [tokenizer.bos_token_id, *ids[first : first + inside], tokenizer.eos_token_id]
+                row += [*chunk, *[tokenizer.pad_token_id] * (self.window - len(chunk))]
+            rows.append(row)
+        return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), -1)
 
     def count_tokens(self, captions: Sequence[str]) -> list[int]:
         if not captions:
@@ -211,14 +233,27 @@ class StableDiffusion:
             return ""
         return caption[spans[self.token_limit - 1][0] :]  # The place of the first lost token goes to the end mark.
 
+    def idle(self) -> list[nn.Module]:
+        left_out = self.conventions.clip_skip - 1
+        encoder = getattr(self.text_encoders["text_encoder"], "text_model", self.text_encoders["text_encoder"])
+        return list(encoder.encoder.layers[-left_out:]) if left_out else []
+
     def encode_text(self, ids_BT: Tensor) -> Tensor:
-        encoder: Any = self.called("text_encoder")
+        encoder: Any = self.text_encoders["text_encoder"]
+        skip = self.conventions.clip_skip
+        ids_RT = ids_BT.reshape(-1, self.window)  # A row for each chunk.
         mask = None
-        if getattr(self.text_encoders["text_encoder"].config, "use_attention_mask", False):
-            ends = ids_BT == self.tokenizer.eos_token_id
+        if getattr(encoder.config, "use_attention_mask", False):
+            ends = ids_RT == self.tokenizer.eos_token_id
             mask = (ends.cumsum(dim=1) - ends.long() == 0).long()  # up to the first end mark
         with self.autocast():
-            return encoder(ids_BT, attention_mask=mask)[0].float()  # type: ignore[no-any-return]
+            layers = {"output_hidden_states": True} if skip > 1 else {}
+            output: Any = self.called("text_encoder")(ids_RT, attention_mask=mask, **layers)
+            text_RTD = output[0]
+            if skip > 1:
+                text_RTD = getattr(encoder, "text_model", encoder).final_layer_norm(output.hidden_states[-skip])
+        text_BTD: Tensor = text_RTD.float().reshape(*ids_BT.shape, -1)
+        return text_BTD
 
     # Pictures
 

@@ -31,6 +31,7 @@ TOLD = (
     "accumulation",
     "resolution",
     "train_text_encoder",
+    "buckets",
     "clip_skip",
     "max_tokens",
     "caption_dropout",

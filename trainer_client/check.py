@@ -19,6 +19,7 @@ from schemas.progress import Progress, silent
 from schemas.run import Truncation
 from schemas.snapshot import SPLITS
 from trainer_client import instance, methods, mix, start
+from trainer_client.buckets import Place, places, table
 from trainer_client.dataset import Row, Snapshot, decode_all
 from trainer_client.device import choose_device, device_name
 from trainer_client.evaluate import choose_measures
@@ -91,6 +92,7 @@ class CheckResult(BaseModel):
     checkpoint_epochs: list[int]
     pictures: int = Field(description="Drawn at each checkpoint.")
     tracks: list[TrackCheck]
+    buckets: list[Place] = Field(default_factory=list, description="With --buckets: where every image goes.")
     estimate: Estimate
     space: Space
 
@@ -141,6 +143,7 @@ def examine(
             f"{config.out}: {space.checkpoints} checkpoints and the resume state take {size(space.needed_bytes)},"
             f" {size(space.free_bytes)} are free. Use fewer --save-epochs, or an --out on another disk."
         )
+    found = places(snapshot, family, config) if config.buckets else []
     batch_size = min(config.batch_size, len(snapshot.rows("train")))
     while True:
         try:
@@ -171,6 +174,7 @@ def examine(
         checkpoint_epochs=list(config.checkpoint_epochs()),
         pictures=prompts * len(config.seeds),
         tracks=[check_track(family, snapshot, name, rows) for name in names],
+        buckets=found,
         estimate=estimate(config, snapshot, pace, batch_size, prompts * len(config.seeds)),
         space=space,
     )
@@ -277,6 +281,7 @@ def render(result: CheckResult) -> str:
         "",
         *_tracks(result.tracks),
         "",
+        *([*table(result.buckets), ""] if result.buckets else []),
         f"{result.epochs} epochs at {found.images_per_second:.3g} images/s, {duration(found.epoch_seconds)} an epoch.",
         f"About {duration(found.total_seconds)}{_money(found)} for a track:"
         f" training {duration(found.training_seconds)}, sampling {duration(found.sampling_seconds)}"

@@ -87,6 +87,13 @@ class TrainConfig(BaseModel):
     resolution: int | None = _option(
         None, DATA, "Side of the training pictures in pixels.", shown="the base model's", gt=0
     )
+    buckets: bool = _option(
+        False, DATA, "Train pictures in a shape near their own, of about as many pixels; they are drawn square."
+    )
+    min_side: int | None = _option(
+        None, DATA, "Shortest side of a bucket in pixels.", shown="half of --resolution", gt=0
+    )
+    max_side: int | None = _option(None, DATA, "Longest side of a bucket.", shown="twice --resolution", gt=0)
     clip_skip: int | None = _option(
         None,
         DATA,
@@ -258,6 +265,9 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _none_without_effect(self) -> TrainConfig:
+        for name in ("min_side", "max_side"):
+            if getattr(self, name) is not None and not self.buckets:
+                raise ValueError(f"--{name.replace('_', '-')} belongs to --buckets; without it pictures are square")
         if self.keep_tags and not self.shuffle_tags:
             raise ValueError("--keep-tags belongs to --shuffle-tags; without it every tag stays in its place")
         if self.background_weight and not self.masked_loss:

@@ -8,6 +8,7 @@ is what counts where launching one costs more than running it.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Self
@@ -19,7 +20,7 @@ from trainer_client.randomness import integers, key, keys, normal, order, unifor
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainer_client.cache import Latents, TextEmbeddings
+    from trainer_client.cache import BucketLatents, Latents, TextEmbeddings
     from trainer_client.config import TrainConfig
     from trainer_client.families import Family
     from trainer_client.mix import Mix
@@ -48,7 +49,7 @@ class TrainingSet:
     """
 
     sha256s: Sequence[str]
-    latents: Latents
+    latents: Latents | BucketLatents
     captions_N: Tensor
     text: TextEmbeddings | Tensor
     prior: Prior | None = None
@@ -81,6 +82,9 @@ class Drawn:
         named = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
+    def __len__(self) -> int:
+        return len(self.timesteps_B)
+
     def part(self, start: int, stop: int) -> Self:
         """Some of the images, without a copy."""
         return type(self)(**{name: tensor[start:stop] for name, tensor in self.tensors().items()})
@@ -96,23 +100,75 @@ class Drawn:
             yield self.part(start, start + size)
 
 
+@dataclass(frozen=True)
+class Several:
+    """A step's images of several sizes, each size ready for the denoiser by itself."""
+
+    parts: tuple[Drawn, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def part(self, start: int, stop: int) -> Drawn | Several:
+        """Some of the images, in the order of the parts."""
+        found, begin = [], 0
+        for one in self.parts:
+            cut = one.part(max(0, start - begin), max(0, stop - begin))
+            found += [cut] if len(cut) else []
+            begin += len(one)
+        return together(found or [self.parts[0].part(0, 0)])
+
+    def split(self, size: int) -> Iterator[Drawn]:
+        """Batches of at most `size` images of one size."""
+        for one in self.parts:
+            yield from one.split(size)
+
+
+Step = Drawn | Several
+
+
+def together(parts: Sequence[Drawn]) -> Step:
+    """The images of a step; those of each size in a part."""
+    return parts[0] if len(parts) == 1 else Several(tuple(parts))
+
+
 def epoch_steps(
     family: Family, data: TrainingSet, config: TrainConfig, plan: Plan, epoch: int, first_step: int = 0
-) -> Iterator[Drawn]:
+) -> Iterator[Step]:
     """The images of every step of an epoch, from `first_step` on; after them as many of the class, where there is one.
 
-    Blocks begin at the same steps wherever the epoch is entered, so that a resumed run draws the same bits.
+    Blocks begin at the same steps wherever the epoch is entered, so that a resumed run draws the same bits. Which
+    images make a step is the order's to say, whatever their sizes.
     """
     places = order(data.sha256s, config.seed, epoch)
     size = plan.images_per_step
     block = size * max(1, BLOCK_NUMBERS // math.prod(family.latent_shape) // size)
     for start in range(first_step * size // block * block, len(places), block):
-        drawn = draw(family, data, config, epoch, places[start : start + block])
-        prior = draw_prior(family, data, config, epoch, places[start : start + block]) if data.prior else None
-        for step, images in enumerate(drawn.split(size), start=start // size):
-            if step >= first_step:
-                at = (step * size) - start
-                yield images.with_more(prior.part(at, at + size)) if prior else images
+        chunk = places[start : start + block]
+        by_size = [
+            (positions, draw(family, data, config, epoch, [chunk[position] for position in positions]))
+            for positions in data.latents.apart(chunk)
+        ]
+        prior = draw_prior(family, data, config, epoch, chunk) if data.prior else None
+        for at in range(max(0, first_step * size - start), len(chunk), size):
+            cuts = [_between(positions, drawn, at, at + size) for positions, drawn in by_size]
+            parts = [cut for cut in cuts if len(cut)]
+            if prior:
+                parts = _with_prior(parts, prior.part(at, at + size))
+            yield together(parts)
+
+
+def _between(positions: Sequence[int], drawn: Drawn, start: int, stop: int) -> Drawn:
+    """Those of the images drawn whose position lies between; positions ascend."""
+    return drawn.part(bisect_left(positions, start), bisect_left(positions, stop))
+
+
+def _with_prior(parts: list[Drawn], prior: Drawn) -> list[Drawn]:
+    """A step's images, then those of the class, behind the images of their size."""
+    shape = prior.noisy_BCHW.shape[1:]
+    alike = [one.noisy_BCHW.shape[1:] == shape for one in parts]
+    joined = [one.with_more(prior) if same else one for one, same in zip(parts, alike, strict=True)]
+    return joined if any(alike) else [*joined, prior]
 
 
 @torch.no_grad()
@@ -172,14 +228,13 @@ def _drawn(
         return keys(config.seed, purpose, epoch, 0, names, family.device)
 
     flips_B = (uniform(keyed("flip"), 1)[:, 0] < 0.5).long() if config.flip else torch.zeros_like(places_B)
-    latents_BCHW = family.latents(
-        *data.latents.at(places_B, flips_B, family.device),
-        normal(keyed("latent"), family.latent_shape),
-    )
+    mean_BCHW, logvar_BCHW = data.latents.at(places_B, flips_B, family.device)
+    shape = mean_BCHW.shape[1:]
+    latents_BCHW = family.latents(mean_BCHW, logvar_BCHW, normal(keyed("latent"), shape))
     timesteps_B = integers(keyed("timestep"), family.train_timesteps)
-    noise_BCHW = normal(keyed("noise"), family.latent_shape)
+    noise_BCHW = normal(keyed("noise"), shape)
     if config.offset_noise:
-        noise_BCHW += config.offset_noise * normal(keyed("offset"), (family.latent_shape[0], 1, 1))
+        noise_BCHW += config.offset_noise * normal(keyed("offset"), (shape[0], 1, 1))
     if config.caption_dropout:
         captions_B = captions_B.masked_fill(uniform(keyed("dropout"), 1)[:, 0] < config.caption_dropout, 0)
     return Drawn(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from trainer_client.config import TrainConfig
-    from trainer_client.draws import Drawn, TrainingSet
+    from trainer_client.draws import Drawn, Step, TrainingSet
     from trainer_client.methods import Method
 
 
@@ -45,7 +45,7 @@ class Learner:
         self.images_at_once = config.batch_size
         self.finite = torch.ones((), dtype=torch.bool, device=self.family.device)
 
-    def learn(self, data: TrainingSet, drawn: Drawn) -> Tensor:
+    def learn(self, data: TrainingSet, drawn: Step) -> Tensor:
         """One step on the images drawn; returns the sum of their losses, still on the device.
 
         The gradient is the sum of the images' gradients over the images of a full step: in a short last step every
@@ -57,7 +57,7 @@ class Learner:
         self._update(loss_sum)
         return loss_sum
 
-    def _gradients(self, data: TrainingSet, drawn: Drawn) -> Tensor | None:
+    def _gradients(self, data: TrainingSet, drawn: Step) -> Tensor | None:
         """The step's gradients and the sum of its losses; None where memory gave out and smaller batches may fit."""
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.family.device)
         try:

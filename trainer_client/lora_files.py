@@ -154,6 +154,7 @@ def ss_metadata(
         "ss_min_snr_gamma": str(config.min_snr_gamma),
         "ss_caption_dropout_rate": str(config.caption_dropout),
         "ss_noise_offset": str(config.offset_noise or None),
+        "ss_enable_bucket": str(config.buckets),
         "ss_clip_skip": str(config.clip_skip),
         "ss_max_token_length": str(config.max_tokens),
         "ss_zero_terminal_snr": str(config.zero_terminal_snr),

@@ -13,10 +13,18 @@ from schemas.errors import AmatlError, BadOption
 from schemas.progress import Progress
 from schemas.run import Cost, Prompt, RunReport
 from schemas.snapshot import SPLITS
-from trainer_client import instance, lineage, methods, mix, record, start
+from trainer_client import buckets, instance, lineage, methods, mix, record, start
 from trainer_client.baseline import Baseline
 from trainer_client.bootstrap import LEAST
-from trainer_client.cache import Latents, TextEmbeddings, cache_latents, cache_text, default_folder
+from trainer_client.cache import (
+    BucketLatents,
+    Latents,
+    TextEmbeddings,
+    cache_buckets,
+    cache_latents,
+    cache_text,
+    default_folder,
+)
 from trainer_client.check import examine, truncation
 from trainer_client.dataset import Row, Snapshot
 from trainer_client.device import choose_device
@@ -56,7 +64,7 @@ class Prepared:
     baseline: Baseline
     measures: Measures = field(init=False)
     data: TrainingSet = field(init=False)
-    latents: Latents = field(init=False)
+    latents: Latents | BucketLatents = field(init=False)
     places: dict[str, int] = field(init=False)
     text: TextEmbeddings | None = field(init=False)
 
@@ -103,7 +111,8 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
         money = "" if found.cost is None else f", cost {found.cost:.2f}"
         progress("estimating", 1, 1, f"about {duration(found.total_seconds)}{money}")
     cache = config.cache or default_folder()
-    baseline = Baseline(cache, method, config.background)
+    measured = {"buckets": [list(size) for size in buckets.sizes(family, config)]} if config.buckets else {}
+    baseline = Baseline(cache, method, config.background, measured)
     return Prepared(config, snapshot, family, method, plan, report, own, rows, baseline)
 
 
@@ -224,9 +233,7 @@ def encode(run: Prepared, progress: Progress) -> None:
     of_class = class_images(family, config, progress)
     run.report = run.report.model_copy(update={"class_images": [row.sha256 for row in of_class]})
     rows = [*train, *run.measures.held_out, *of_class]
-    run.latents = cache_latents(
-        family, rows, config.cache, config.background, opacity=config.masked_loss, progress=progress
-    )
+    run.latents = _latents(config, family, rows, progress)
     if config.masked_loss:
         _refuse_useless_masks(config, train, run.latents)
     run.places = {row.sha256: place for place, row in enumerate(rows)}
@@ -254,7 +261,16 @@ def _mix(train: list[Row], shares: dict[str, float], distinct: dict[str, int], f
     return mix.Mix(torch.tensor(captions, device=family.device), torch.tensor(bounds, device=family.device))
 
 
-def _refuse_useless_masks(config: TrainConfig, train: list[Row], latents: Latents) -> None:
+def _latents(config: TrainConfig, family: Family, rows: list[Row], progress: Progress) -> Latents | BucketLatents:
+    if config.buckets:
+        bucket_of = buckets.assigned(rows, family, config)
+        return cache_buckets(
+            family, rows, bucket_of, config.cache, config.background, config.masked_loss, progress=progress
+        )
+    return cache_latents(family, rows, config.cache, config.background, opacity=config.masked_loss, progress=progress)
+
+
+def _refuse_useless_masks(config: TrainConfig, train: list[Row], latents: Latents | BucketLatents) -> None:
     """Where nothing is transparent the option does nothing; where everything is there is nothing to learn."""
     most = [float(latents.opaque_share(place)) for place in range(len(train))]
     if min(most) == 1:

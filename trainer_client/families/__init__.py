@@ -47,6 +47,7 @@ class Family(Protocol):
     dtype: torch.dtype
     token_limit: int
     resolution_px: int
+    size_step_px: int  # Sides of pictures are multiples of it.
     latent_shape: tuple[int, int, int]  # (C, H, W) at resolution_px
     weights: int  # numbers in all components
     tokenizers: dict[str, Any]  # one for each text encoder, in their order

@@ -114,6 +114,7 @@ class StableDiffusion:
         unet, vae = self._config("unet"), self._config("vae")
         scale = 2 ** (len(vae["block_out_channels"]) - 1)
         multiple = scale * 2 ** (len(unet["block_out_channels"]) - 1)
+        self.size_step_px = multiple
         self.resolution_px = resolution_px or int(unet["sample_size"]) * scale
         if self.resolution_px <= 0 or self.resolution_px % multiple:
             raise BadOption(f"--resolution {self.resolution_px}: {self.base} needs a multiple of {multiple} pixels.")
@@ -123,7 +124,8 @@ class StableDiffusion:
             raise BadOption(f"{self.base}: its UNet takes {unet['in_channels']} channels (inpainting?); not supported.")
 
     def adopt(self, conventions: Conventions) -> None:
-        layers = min(int(encoder.config.num_hidden_layers) for encoder in self._encoders())
+        encoders: list[Any] = list(self.text_encoders.values())
+        layers = min(int(encoder.config.num_hidden_layers) for encoder in encoders)
         if conventions.clip_skip > layers:
             raise BadOption(
                 f"--clip-skip {conventions.clip_skip}: the text encoder of {self.base} has {layers} layers."
@@ -131,9 +133,6 @@ class StableDiffusion:
         self.conventions = conventions
         self.token_limit = conventions.max_tokens // CHUNK * (self.window - 2) + 2
         self._set_schedule()
-
-    def _encoders(self) -> list[Any]:
-        return list(self.text_encoders.values())
 
     def _set_schedule(self) -> None:
         from diffusers import DDPMScheduler
@@ -235,7 +234,8 @@ class StableDiffusion:
 
     def idle(self) -> list[nn.Module]:
         left_out = self.conventions.clip_skip - 1
-        encoder = getattr(self.text_encoders["text_encoder"], "text_model", self.text_encoders["text_encoder"])
+        encoder: Any = self.text_encoders["text_encoder"]
+        encoder = getattr(encoder, "text_model", encoder)
         return list(encoder.encoder.layers[-left_out:]) if left_out else []
 
     def encode_text(self, ids_BT: Tensor) -> Tensor:

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
 from curator.annotate import prefer_page
-from curator.annotate.client import LabelStudio, NotThere, Uncertain
-from curator.annotate.images import load_key, make_previews, preview_folder, signed_url
-from curator.annotate.prefer_figures import Agreement, Given, Pair, PersonFigures, agreement, first_place, pairs, people
+from curator.annotate.client import LabelStudio, Uncertain
+from curator.annotate.comparison import Address, Comparison, find_or_make
+from curator.annotate.images import make_previews, preview_folder
+from curator.annotate.prefer_answers import given, read_back, standing
+from curator.annotate.prefer_figures import Agreement, Pair, PersonFigures, agreement, first_place, pairs, people
 from curator.reference import Reference, resolve, set_versions
 from schemas.errors import BadOption, NotFound
 from schemas.progress import Progress, silent
@@ -29,13 +28,9 @@ from schemas.progress import Progress, silent
 if TYPE_CHECKING:
     from curator.catalog import Catalog
 
-MARK = "amatl-prefer:"
 BATCH = 500
 DAYS = 90
 LIMIT = 100
-# Label Studio applies the list to tasks and to the annotations in them alike.
-FIELDS = "data,annotations,result,completed_by,was_cancelled,lead_time,updated_at"
-RENEW_WITHIN = timedelta(days=14)
 
 
 class PreferResult(BaseModel):
@@ -61,37 +56,6 @@ class PreferResult(BaseModel):
     notes: list[str] = Field(default_factory=list)
 
 
-@dataclass
-class Comparison:
-    """One comparison as the catalog knows it, and what its versions say. `texts`: by version, by image."""
-
-    catalog: Catalog
-    client: LabelStudio
-    dataset: str
-    texts: dict[str, dict[str, str]]
-    person: str
-    key: str = ""
-    number: int = 0
-    shown: dict[int, tuple[str, list[str]]] = field(default_factory=dict)  # by task: image, versions in order
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def versions(self) -> list[str]:
-        """dataset/set@n, sorted."""
-        return sorted(self.texts)
-
-    def order(self, image_sha256: str) -> list[str]:
-        """The versions as a task of this image shows them."""
-        return sorted(
-            self.versions,
-            key=lambda version: hashlib.sha256(f"{self.key} {image_sha256} {version}".encode()).digest(),
-        )
-
-    def captions(self, image_sha256: str) -> list[str]:
-        """Their texts, in that order."""
-        return [self.texts[version][image_sha256] for version in self.order(image_sha256)]
-
-
 def prefer(
     catalog: Catalog,
     client: LabelStudio,
@@ -114,37 +78,15 @@ def prefer(
     """
     references = _versions(catalog, dataset, sets)
     comparison = Comparison(catalog, client, dataset, _texts(catalog, references), person)
-    _find_or_make(comparison, annotators)
+    find_or_make(comparison, annotators)
     _read_tasks(comparison)
     candidates, same_text, without = _images(comparison, condition)
     chosen = _draw(comparison, candidates, limit)
     address = Address(images_url, datetime.now(UTC) + timedelta(days=days), preview_folder(catalog.path))
     paths = dict(catalog.images_of_dataset(dataset).select("image_sha256", "path").iter_rows())
     sent, without_preview = _send(comparison, chosen, address, paths, progress)
-    _read_back(comparison, address, progress)
+    read_back(comparison, address, progress)
     return _result(comparison, sent, same_text, without, without_preview)
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where pictures are, and until when their addresses hold."""
-
-    images_url: str
-    expires_at: datetime
-    folder: Path
-
-    def of(self, image_sha256: str) -> str:
-        """Signed."""
-        return signed_url(self.images_url, image_sha256, self.expires_at, load_key(self.folder))
-
-    def is_good(self, url: str, image_sha256: str) -> bool:
-        """Whether a task's address is one of ours that holds for a while."""
-        expires = url.partition("?expires=")[2].partition("&")[0]
-        if not expires.isdecimal():
-            return False
-        until = datetime.fromtimestamp(int(expires), UTC)
-        ours = signed_url(self.images_url, image_sha256, until, load_key(self.folder)) == url
-        return ours and (until > datetime.now(UTC) + RENEW_WITHIN or until >= self.expires_at)
 
 
 def _versions(catalog: Catalog, dataset: str, sets: Sequence[str]) -> list[Reference]:
@@ -178,75 +120,6 @@ def _texts(catalog: Catalog, references: Iterable[Reference]) -> dict[str, dict[
         )
         for reference in references
     }
-
-
-def _find_or_make(comparison: Comparison, annotators: int | None) -> None:
-    """Our project there; its key is noted here before it is made, so that an interrupted run finds it again."""
-    catalog, client = comparison.catalog, comparison.client
-    known = [
-        row
-        for row in catalog.preference_projects().iter_rows(named=True)
-        if row["dataset"] == comparison.dataset and json.loads(row["versions"]) == comparison.versions
-    ]
-    record = known[-1] if known else None
-    found = _look(client, record, _title(comparison)) if record else None
-    if record and found is None and record["label_studio_id"] is not None:
-        comparison.notes.append(
-            "The project of this comparison is gone from Label Studio; a new one was begun. Its answers are kept here."
-        )
-        record = None
-    comparison.key = record["project_key"] if record else secrets.token_hex(16)
-    if record is None:
-        _note(comparison, None, None)
-    comparison.number = found if found is not None else client.create_project(_settings(comparison))
-    if record is None or record["label_studio_id"] != comparison.number or record["url"] != client.url:
-        _note(comparison, client.url, comparison.number)
-    _settle(comparison, annotators)
-
-
-def _look(client: LabelStudio, record: Mapping[str, Any], title: str) -> int | None:
-    """The project that carries the key, wherever it is."""
-    mark = MARK + record["project_key"][:8]
-    if record["label_studio_id"] is not None:
-        with suppress(NotThere):
-            if mark in (client.project(record["label_studio_id"]).get("description") or ""):
-                return int(record["label_studio_id"])
-    titled = client.projects_titled(title)
-    return next((int(found["id"]) for found in titled if mark in (found.get("description") or "")), None)
-
-
-def _note(comparison: Comparison, url: str | None, number: int | None) -> None:
-    comparison.catalog.add_preference_project(
-        comparison.key, comparison.dataset, comparison.versions, url, number, comparison.person
-    )
-
-
-def _title(comparison: Comparison) -> str:
-    return f"{comparison.dataset}: which caption?"
-
-
-def _settings(comparison: Comparison) -> dict[str, Any]:
-    """Names no version: people must not know. The mark is a part of the key, too little to tell the order by."""
-    count = len(comparison.versions)
-    return {
-        "title": _title(comparison),
-        "description": f"Captions compared blind. {MARK}{comparison.key[:8]}",
-        "label_config": prefer_page.labeling_config(count),
-        "expert_instruction": prefer_page.instructions(count),
-        "show_instruction": True,
-    }
-
-
-def _settle(comparison: Comparison, annotators: int | None) -> None:
-    there, ours = comparison.client.project(comparison.number), _settings(comparison)
-    changes: dict[str, Any] = {}
-    if "".join((there.get("label_config") or "").split()) != "".join(ours["label_config"].split()):
-        changes["label_config"] = ours["label_config"]
-        comparison.notes.append("The page had been changed by hand in Label Studio; it was put back.")
-    if annotators is not None and there.get("maximum_annotations") != annotators:
-        changes["maximum_annotations"] = annotators
-    if changes:
-        comparison.client.update_project(comparison.number, changes)
 
 
 def _read_tasks(comparison: Comparison) -> None:
@@ -332,91 +205,11 @@ def _send(
     return len(ready), reasons
 
 
-def _read_back(comparison: Comparison, address: Address, progress: Progress) -> None:
-    """Every revision of every answer goes into the catalog; addresses of pictures that end soon are renewed."""
-    import polars as pl
-
-    before = {row["annotation_id"]: row for row in _answers(comparison)}
-    names, rows, seen, done = comparison.client.people(), [], set[int](), 0
-    for page in comparison.client.tasks(comparison.number, FIELDS):
-        for task in page:
-            if task["id"] not in comparison.shown:
-                continue
-            image, _ = comparison.shown[task["id"]]
-            if not address.is_good(str(task["data"].get("image")), image):
-                comparison.client.update_task(task["id"], task["data"] | {"image": address.of(image)})
-            for annotation in task.get("annotations") or []:
-                seen.add(annotation["id"])
-                row = _row(annotation, int(task["id"]), image, len(comparison.versions), names)
-                if before.get(annotation["id"]) != row:
-                    rows.append(row)
-        done += len(page)
-        progress("reading answers", done, len(comparison.shown))
-    gone = [row | {"outcome": "deleted", "place": None} for number, row in before.items() if number not in seen]
-    rows += [row for row in gone if before[row["annotation_id"]]["outcome"] != "deleted"]
-    if rows:
-        frame = pl.DataFrame(rows, schema=_answer_columns())
-        comparison.catalog.add_preference_answers(comparison.key, frame)
-
-
-def _answer_columns() -> dict[str, Any]:
-    import polars as pl
-
-    return {
-        "task_id": pl.Int64,
-        "annotation_id": pl.Int64,
-        "image_sha256": pl.String,
-        "outcome": pl.String,
-        "place": pl.Int32,
-        "person": pl.String,
-        "lead_time_seconds": pl.Float64,
-        "updated_at": pl.String,
-    }
-
-
-def _answers(comparison: Comparison) -> list[dict[str, Any]]:
-    return list(comparison.catalog.preference_answers(comparison.key).iter_rows(named=True))
-
-
-def _row(
-    annotation: Mapping[str, Any], task: int, image: str, candidates: int, names: Mapping[int, str]
-) -> dict[str, Any]:
-    outcome, place = prefer_page.read_answer(annotation, candidates)
-    by = annotation.get("completed_by")
-    by = by.get("id") if isinstance(by, Mapping) else by
-    lead_time = annotation.get("lead_time")
-    return {
-        "task_id": task,
-        "annotation_id": annotation["id"],
-        "image_sha256": image,
-        "outcome": outcome,
-        "place": place,
-        "person": names.get(by) or f"user {by}" if by is not None else "somebody removed",
-        "lead_time_seconds": None if lead_time is None else float(lead_time),
-        "updated_at": str(annotation.get("updated_at")),
-    }
-
-
-def _given(comparison: Comparison, rows: Iterable[Mapping[str, Any]]) -> list[Given]:
-    """One answer a person and image: their last."""
-    last: dict[tuple[str, str], Given] = {}
-    shown = {
-        task: json.loads(order) for task, _, order in comparison.catalog.preference_tasks(comparison.key).iter_rows()
-    }
-    for row in sorted(rows, key=lambda row: row["updated_at"]):
-        image, order = row["image_sha256"], shown[row["task_id"]]
-        texts = {version: comparison.texts[version][image] for version in order}
-        chosen = texts[order[row["place"]]] if row["outcome"] == "chosen" else None
-        seconds = row["lead_time_seconds"]
-        last[image, row["person"]] = Given(image, row["person"], texts, chosen, row["place"], seconds)
-    return list(last.values())
-
-
 def _result(
     comparison: Comparison, sent: int, same_text: int, without: int, without_preview: dict[str, int]
 ) -> PreferResult:
-    rows = _answers(comparison)
-    given = _given(comparison, [row for row in rows if row["outcome"] in ("chosen", "same")])
+    rows = standing(comparison)
+    found = given(comparison, [row for row in rows if row["outcome"] in ("chosen", "same")])
     return PreferResult(
         dataset=comparison.dataset,
         versions=comparison.versions,
@@ -427,13 +220,13 @@ def _result(
         same_text=same_text,
         without_caption=without,
         without_preview=without_preview,
-        answered=len({answer.image_sha256 for answer in given}),
-        answers=len(given),
+        answered=len({answer.image_sha256 for answer in found}),
+        answers=len(found),
         skipped=sum(row["outcome"] == "skipped" for row in rows),
         unreadable=sum(row["outcome"] == "unreadable" for row in rows),
-        pairs=pairs(comparison.versions, given),
-        people=people(comparison.versions, given),
-        agreement=agreement(given),
-        first_place=first_place(given),
+        pairs=pairs(comparison.versions, found),
+        people=people(comparison.versions, found),
+        agreement=agreement(found),
+        first_place=first_place(found),
         notes=comparison.notes,
     )

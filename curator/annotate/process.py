@@ -150,7 +150,8 @@ class LabelStudioProcess:
                 raise PortBusy(f"Port {self.port} was taken while Label Studio started. Start again.")
             if passed > seconds:
                 raise self._failure(f"didn't answer within {seconds:.0f} s")
-            progress("starting Label Studio", int(passed), None, "a first start makes its database: a minute or two")
+            detail = "making its database, a minute or two" if b"Initializing database" in self.said() else ""
+            progress("starting Label Studio", int(passed), None, detail)
             time.sleep(0.2)
         self._check_token()
 

@@ -1,5 +1,6 @@
 """A caption by BLIP, which looks at the picture: a model of the Hugging Face hub, or a folder.
 
+    curator caption zoo --strategy blip --set mini -o model=examples/mini/blip
     curator caption zoo --strategy blip --set blip -o model=Salesforce/blip-image-captioning-large
     curator caption zoo --strategy blip --set photo -o prompt='a photograph of' -o decode=beam -o max_new_tokens=40
 

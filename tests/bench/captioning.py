@@ -1,6 +1,6 @@
 """BLIP's engine against transformers' `generate`, on the CPU or on a GPU: `python -m tests.bench captioning`.
 
-On the CPU: the miniature (its layout with random weights where it isn't there) over pictures of 64 px. On a GPU: random
+On the CPU: the miniature (its layout with random weights where it isn't there) over OpenMoji. On a GPU: random
 weights of BLIP base at 384 px (and large), 20 new tokens, greedy, the end token forbidden so that all 20 are written;
 from JPEGs of 1 MP on disk, made here, to Parquet parts with captions; the parts of the work alone; agreement, memory
 and the share of what the card can do. Needs torch, transformers, pyarrow, numpy and Pillow, no hub; simplejpeg if it
@@ -36,7 +36,7 @@ from curator.machines.blip.rules import Rules
 from curator.machines.conveyor import Conveyor
 from tests.bench.table import Row
 
-MINI = Path("examples/mini/blip")
+MINI, PICTURES = Path("examples/mini/blip"), Path("examples/openmoji/images")
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 TOKENS = 20
 TIME_S = 480  # after so long no further variant is begun: the machine may be lent for ten minutes
@@ -84,13 +84,14 @@ def bench_cpu(count: int = 64, rounds: int = 3) -> list[Row]:
     from transformers import BlipForConditionalGeneration
 
     if MINI.is_dir():
-        name, model = "mini BLIP", BlipForConditionalGeneration.from_pretrained(MINI).eval()
+        name, model = "mini BLIP", BlipForConditionalGeneration.from_pretrained(MINI, dtype=torch.float32).eval()
     else:
         layout = {"hidden_size": 192, "intermediate_size": 768, "num_attention_heads": 6}
         text = {**layout, "num_hidden_layers": 3, "vocab_size": 2_000}
         name, model = "mini layout, random weights", build(text, {**layout, "num_hidden_layers": 6}, 64, patch=8)
     network = from_transformers(model, MEAN, STD, 1 / 255)
-    pixels = np.stack([pixels_of(photograph(64, seed), network.side_px) for seed in range(count)])
+    files = [path.read_bytes() for path in sorted(PICTURES.rglob("*.png"))[:count]]
+    pixels = np.stack([pixels_of(data, network.side_px) for data in files])
     rows = []
     for words, options in (("greedy", {}), ("3 beams", {"num_beams": 3})):
         rules = Rules((network.begin_token,), decode="beam" if options else "greedy", max_new_tokens=TOKENS)

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from curator.annotate import process
+from curator.annotate import process, server
+from curator.annotate.environment import NoLabelStudio
 from curator.annotate.process import Account, PortBusy, settings
 from curator.annotate.server import Wish, plan
 from curator.annotate.state import LocalServer
 from curator.cli import main
 from schemas.errors import BadOption
+from schemas.progress import Progress, silent
 
 ACCOUNT = Account("ann@amatl.local", "p" * 16, "0" * 40)
 
@@ -48,9 +50,9 @@ def test_a_port_that_was_asked_for_and_is_busy_is_an_error(busy: int) -> None:
 
 
 def test_a_port_that_was_not_asked_for_moves_on_and_says_so(busy: int) -> None:
-    server, notes = plan(Wish(), known(f"http://127.0.0.1:{busy}"))
-    assert server.url != f"http://127.0.0.1:{busy}"
-    assert notes == [f"Port {busy} is in use by another program, so Label Studio took {server.url.rpartition(':')[2]}."]
+    moved, notes = plan(Wish(), known(f"http://127.0.0.1:{busy}"))
+    assert moved.url != f"http://127.0.0.1:{busy}"
+    assert notes == [f"Port {busy} is in use by another program, so Label Studio took {moved.url.rpartition(':')[2]}."]
 
 
 def test_the_pictures_stay_where_tasks_look_for_them(busy: int) -> None:
@@ -110,6 +112,32 @@ def test_no_setting_of_ours_strays_in(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(told) - set(process.KEPT_OF_OURS) - {"PYTHONUNBUFFERED"} == {
         name for name in told if name.startswith("LABEL_STUDIO_")
     }
+
+
+def program(path: Path, says: str) -> Path:
+    """A label-studio that says something and ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho '{says}'\nexit 1\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_an_environment_that_lacks_modules_is_made_anew_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AMATL_LABEL_STUDIO", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    broken = program(tmp_path / "cache/amatl/label-studio/bin/label-studio", "ModuleNotFoundError: No module named x")
+    mark = broken.parent.parent / "amatl-ready"
+    mark.write_text("1")
+    remade: list[bool] = []
+
+    def ensure(progress: Progress) -> Path:
+        remade.append(not mark.exists())
+        return program(tmp_path / "new", "the database is full")
+
+    monkeypatch.setattr(server, "ensure_environment", ensure)
+    with pytest.raises(NoLabelStudio, match=r"ended before it was ready. Its last words: the database is full"):
+        server._start_label_studio(broken, tmp_path, known(), "127.0.0.1", silent)
+    assert remade == [True]
 
 
 def test_start_needs_a_catalog(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from tests.bench.table import Row
 MINI, PICTURES = Path("examples/mini/blip"), Path("examples/openmoji/images")
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 TOKENS = 20
-TIME_S = 480  # after so long no further variant is begun: the machine may be lent for ten minutes
+TIME_S = 480  # after so long no further variant is begun: a GPU is dear
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ class PullResult(BaseModel):
     strangers: int = Field(default=0, description="Tasks there that aren't of this dataset, passed over.")
     captions: int = Field(default=0, description="Captions of the set now.")
     uncommitted: int = Field(default=0, description="Captions that differ from the set's latest version.")
+    notes: list[str] = Field(default_factory=list, description="What to know; nothing has to be put right.")
     problem: str | None = Field(default=None, description="What has to be put right; the pull itself was whole.")
 
     @property
@@ -79,7 +80,7 @@ def pull(
     rule = rule or last_rule or Rule()
     reader = _Reader(catalog, client, record, int(there["id"]), Recorder(catalog, record, rule, person), progress)
     reader.run(settle_all=last_rule is not None and rule != last_rule)
-    return reader.result(rule, _problem(there, record))
+    return reader.result(rule, _problem(there, record), _notes(catalog, record, rule))
 
 
 def _problem(there: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
@@ -91,6 +92,14 @@ def _problem(there: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
         f"they came and counted. Put it back with: curator annotate push {record['dataset']} --set "
         f"{record['model_version'].partition('/')[2]} --to {record['target_set']}"
     )
+
+
+def _notes(catalog: Catalog, record: Mapping[str, Any], rule: Rule) -> list[str]:
+    """A reviewer of whom nothing was seen may be a slip of the keyboard."""
+    people = sorted(set(catalog.annotation_people(record["project_key"]).values()))
+    if rule.reviewer is None or not people or any(map(rule.is_reviewer, people)):
+        return []
+    return [f"{rule.reviewer} hasn't answered in this project, so the latest holds. These have: {', '.join(people)}."]
 
 
 class _Reader:
@@ -248,7 +257,7 @@ class _Reader:
         found = self.catalog.contested_images(self.record["dataset"], self.record["target_set"])
         return list(found["image_sha256"])
 
-    def result(self, rule: Rule, problem: str | None) -> PullResult:
+    def result(self, rule: Rule, problem: str | None, notes: list[str]) -> PullResult:
         """What was seen, and how the set stands."""
         captions, uncommitted = standing_of(self.catalog, self.record["dataset"], self.record["target_set"])
         return PullResult(
@@ -266,6 +275,7 @@ class _Reader:
             strangers=len(self.strangers),
             captions=captions,
             uncommitted=uncommitted,
+            notes=notes,
             problem=problem,
         )
 

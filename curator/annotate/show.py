@@ -41,7 +41,7 @@ def of_push(result: PushResult) -> str:
         figure(count, f"without a preview: {reason}", "yellow") for reason, count in result.without_preview.items()
     ]
     lines.append(figure(result.tasks, f"tasks now, their images shown until {result.expires_at[:10]}"))
-    lines += [click.style(f"\nNote: {note}", fg="yellow") for note in result.notes]
+    lines += _noted(result.notes)
     return "\n".join([*lines, "", "Next: curator annotate pull"])
 
 
@@ -68,6 +68,7 @@ def of_pull(result: PullResult) -> str:
     if result.strangers:
         lines.append(figure(result.strangers, "tasks there that aren't of this dataset, passed over", "yellow"))
     lines += [figure(result.captions, f"captions in {result.target} now, {result.uncommitted:,} uncommitted")]
+    lines += _noted(result.notes)
     if result.changed and result.uncommitted:
         lines += ["", f'Next: curator commit {result.target} -m "..."']
     return "\n".join(lines)
@@ -116,6 +117,10 @@ def _project(found: ProjectStatus) -> list[str]:
 def minute(moment: str) -> str:
     """A time to the minute."""
     return moment[:16].replace("T", " ") + "Z"
+
+
+def _noted(notes: list[str]) -> list[str]:
+    return [click.style(f"\nNote: {note}", fg="yellow") for note in notes]
 
 
 def _count(number: int, noun: str) -> str:

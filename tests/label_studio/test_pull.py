@@ -13,6 +13,7 @@ from curator.annotate.acceptance import acceptance, agreement
 from curator.annotate.client import LabelStudio, LabelStudioFailed
 from curator.annotate.project import ProjectGone
 from curator.annotate.record import Recorder
+from curator.annotate.show import of_pull
 from curator.reference import resolve
 from curator.snapshot import NothingToExport, snapshot
 from curator.versions import commit
@@ -106,6 +107,11 @@ def test_of_several_annotations_the_rule_picks_one_and_is_recorded(round_: Round
     assert [row["text"] for row in round_.revisions(0)] == ["by ben", "by the owner"]
     result = round_.pull("reviewer=ben")
     assert (result.rule, result.images, round_.captions()) == ("reviewer=ben", 1, {round_.images[0]: "by ben"})
+    assert result.notes == []
+    (note,) = round_.pull("reviewer=bne").notes  # nobody: the latest holds, and that is said
+    assert note.startswith("bne hasn't answered") and "ben@example.org" in note
+    assert round_.captions() == {round_.images[0]: "by the owner"} and "Note: bne" in of_pull(round_.pull())
+    round_.pull("reviewer=ben")
     assert round_.record["rule"] == "reviewer=ben" and round_.pull().rule == "reviewer=ben"
     assert round_.revisions(0)[-1]["person"] == "ben@example.org"
     found = agreement(round_.catalog, "zoo", "human")

@@ -177,10 +177,23 @@ def _ask(
     if not there.get("show_collab_predictions") or there.get("model_version") != record["model_version"]:
         said.append(_problem(f"Annotators don't see the captions of {record['model_version']}: push puts that right."))
     if totals["total"] != tasks:
-        said.append(_note(f"{totals['total']:,} tasks are there, {tasks:,} were sent: pull and push set that right."))
+        what = "Those deleted are noted by pull; push sends them again unless they were answered."
+        if totals["total"] > tasks:
+            what = "Push takes up what is of this dataset; the rest is left alone."
+        said.append(_note(f"{totals['total']:,} tasks are there, {tasks:,} were sent. {what}"))
     here = sum(catalog.annotated_tasks(record["project_key"]).values())
+    waiting = max(totals["total_annotations"] - here, 0)
+    if waiting and totals["total"] > tasks:
+        waiting = max(_annotations(client, number, record["dataset"]) - here, 0)
     drafts = client.count(number, ("draft_exists", "equal", True, "Boolean"))
-    return {"to_pull": max(totals["total_annotations"] - here, 0), "drafts": drafts}, said
+    return {"to_pull": waiting, "drafts": drafts}, said
+
+
+def _annotations(client: LabelStudio, number: int, dataset: str) -> int:
+    """How many annotations a project has on tasks of the dataset: those on tasks of others are never pulled."""
+    pages = client.tasks(number, "data,total_annotations", ("total_annotations", "greater", 0, "Number"))
+    ours = (raw for page in pages for raw in page if (raw.get("data") or {}).get("dataset") == dataset)
+    return sum(int(raw["total_annotations"]) for raw in ours)
 
 
 def _emptied(catalog: Catalog, record: Mapping[str, Any]) -> list[str]:

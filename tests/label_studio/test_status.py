@@ -78,6 +78,20 @@ def test_how_a_project_stands(round_: Round) -> None:
     assert status(round_.catalog).healthy
 
 
+def test_tasks_of_others_are_told_and_never_waited_for(round_: Round) -> None:
+    mine = round_.task(0)
+    data = {"image": "http://x/y.jpg", "metadata": {}, "captions": {}}
+    path = f"/api/projects/{round_.number}/import?return_task_ids=true"
+    [other] = round_.server.api("POST", path, [{"data": data}])["task_ids"]
+    round_.server.api("POST", f"/api/tasks/{other}/annotations/", {"result": rounds.result_of("x", "good", False)})
+    round_.answer(mine)
+    assert only(round_).to_pull == 1
+    assert round_.pull().strangers == 1
+    found = only(round_)
+    assert (found.to_pull, found.tasks) == (0, 6)
+    assert "note: 7 tasks are there, 6 were sent. Push takes up what is of this dataset" in said(found)
+
+
 def test_the_pictures_of_pushed_tasks_are_really_served(round_: Round) -> None:
     answer = httpx.get(round_.task(0)["data"]["image"], trust_env=False)
     assert answer.status_code == 200 and answer.headers["content-type"] == "image/jpeg"

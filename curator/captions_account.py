@@ -60,7 +60,7 @@ def of_caption(result: CaptionResult) -> str:
             "unchanged": result.unchanged,
             "kept, a person's": result.kept_by_person,
             "left as they are, though made from other inputs": result.outdated,
-            "left for the next run by --limit": result.not_reached,
+            "left undone by --limit": result.not_reached,
             "left out by --where": result.not_chosen,
         }
     )
@@ -94,7 +94,7 @@ def of_caption(result: CaptionResult) -> str:
 
 def of_dry_run(result: DryRunResult) -> str:
     """The captions, what all would take, and where the page is."""
-    from curator.caption.contact_sheet import estimate
+    from curator.caption.contact_sheet import estimate, why_nothing
 
     named = f"{result.dataset}/{result.set_name}"
     lines = [f"{_bold(named)}: dry run of {result.strategy}, nothing is kept", ""]
@@ -103,11 +103,11 @@ def of_dry_run(result: DryRunResult) -> str:
         failed = click.style(f"no caption: {picture.reason}", fg="red")
         text = failed if picture.text is None else _shortened(picture.text) or _dim("(empty)")
         lines.append(f"  {_dim(f'{picture.file_name:<{width}}')}  {text}")
-    lines += ["", *([_effort(result.effort)] if result.effort.pictures else [])]
+    lines += [*([""] if result.pictures else []), *([_effort(result.effort)] if result.effort.pictures else [])]
     if result.to_caption:
         lines.append(f"All {_count(result.to_caption, 'image')}: {estimate(result)}.")
     else:
-        lines.append(f"Nothing to caption: {named} is up to date.")
+        lines.append(f"Nothing to caption: {why_nothing(result)}.")
     lines.append(f"Contact sheet: {_bold(result.page)}")
     lines += [click.style(f"\nWarning: {warning}", fg="yellow") for warning in result.warnings]
     return "\n".join(lines)

@@ -50,9 +50,18 @@ def estimate(result: DryRunResult) -> str:
     return time + (f" and {_money(result.estimated_cost_usd)}" if result.estimated_cost_usd else "")
 
 
+def why_nothing(result: DryRunResult) -> str:
+    """Why a run would caption no image."""
+    if not result.images:
+        return f"{result.dataset} has no images"
+    if result.not_chosen == result.images:
+        return "--where holds for no image"
+    return f"{result.dataset}/{result.set_name} is up to date"
+
+
 def _standfirst(result: DryRunResult, named: str) -> str:
     if not result.to_caption:
-        return f"Nothing of this is kept. A run would caption nothing: {named} is up to date."
+        return f"Nothing of this is kept. A run would caption nothing: {why_nothing(result)}."
     all_of = _count(result.to_caption, "picture")
     does = f"The same command without --dry-run captions {all_of} into {named}: {estimate(result)}."
     return f"Nothing of this is kept. {does}"

@@ -50,6 +50,7 @@ class DryRunResult(BaseModel):
     model_revision: str | None
     options: dict[str, Any]
     images: int
+    not_chosen: int = Field(description="Images that `--where` doesn't hold for.")
     to_caption: int = Field(description="Images that the run would caption.")
     pictures: list[DryPicture]
     effort: Effort
@@ -138,6 +139,7 @@ def _result(plan: Plan, rows: pl.DataFrame, effort: Effort) -> DryRunResult:
         model=plan.run.model,
         model_revision=plan.run.model_revision,
         images=plan.result.images,
+        not_chosen=plan.result.not_chosen,
         to_caption=to_caption,
         pictures=pictures,
         effort=effort,

@@ -261,8 +261,9 @@ def _problem(captioner: Captioner, error: ValidationError) -> str:
     # A misspelt option is the better news than the one missing for it.
     first: Any = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
     name = ".".join(str(part) for part in first["loc"])
+    said = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return f"{captioner.name} has no option {name!r}."
     if first["type"] == "missing":
         return f"{captioner.name} needs -o {name}=...."
-    return f"-o {name}: {first['msg'].removeprefix('Value error, ')}."
+    return f"-o {name}: {said}." if name else f"-o: {said}."  # without a name: options that don't go together

@@ -14,7 +14,9 @@ from click.testing import CliRunner
 
 from curator.caption import caption
 from curator.caption.dry_run import DryRunResult, dry_run
+from curator.captions_account import of_dry_run
 from curator.cli import main
+from curator.ingest import ingest
 from curator.machines import MachineFailed, Written
 from schemas.errors import AlreadyExists, NotFound
 from tests.curator.lab import Lab
@@ -165,3 +167,22 @@ def test_the_command(lab: Lab, robot: Robot) -> None:
     assert len(json.loads(as_json.stdout)["pictures"]) == 8
     refused = CliRunner().invoke(main, [*command, "--out", "a.html"])
     assert (refused.exit_code, "--out is for --dry-run" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "where", "why"),
+    [
+        ("zoo", "name = 'nobody'", "--where holds for no image"),
+        ("zoo", None, "zoo/seen is up to date"),
+        ("bare", None, "bare has no images"),
+    ],
+)
+def test_it_says_why_there_is_nothing_to_caption(
+    lab: Lab, robot: Robot, dataset: str, where: str | None, why: str
+) -> None:
+    caption(lab.catalog, "zoo", "robot", "seen")
+    (lab.folder / "bare").mkdir()
+    ingest(lab.catalog, lab.folder / "bare", "bare", person="ana")
+    result = dry_run(lab.catalog, dataset, "robot", "seen", where=where)
+    assert f"Nothing to caption: {why}." in of_dry_run(result)
+    assert f"A run would caption nothing: {why}." in page(result)

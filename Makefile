@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-all test-label-studio lint bench schemas clean
+.PHONY: help setup demo test test-slow test-all test-label-studio lint bench schemas clean
 
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -22,6 +22,9 @@ demo: setup  ## Images to report.html, live on CPU, in minutes.
 
 test: setup  ## The default tier: about a minute, no network, no GPU.
 	@$(BIN)/python -m pytest -q
+
+test-slow: setup  ## What `test` leaves out: slow tests and those in a browser.
+	@$(BIN)/python -m pytest -q -m '(slow or browser) and not gpu and not label_studio'
 
 test-all: setup  ## Every tier that needs no GPU and no server.
 	@$(BIN)/python -m pytest -q -m 'not gpu and not label_studio' --cov --cov-report=term

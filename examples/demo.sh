@@ -24,17 +24,18 @@ step curator ingest examples/openmoji/images --dataset openmoji --metadata examp
 step curator caption openmoji --strategy empty --set empty
 step curator caption openmoji --strategy fixed --set fixed -o 'text=openmoji drawing'
 step curator caption openmoji --strategy template --set template -o 'template=openmoji drawing of ${annotation}, ${subgroup}'
+step curator caption openmoji --strategy blip --set blip -o model=examples/mini/blip
 step curator caption openmoji --strategy column --set human --by amatl -o file=examples/openmoji/human.csv -o join_on=file_name -o column=caption
-for set in empty fixed template human; do
+for set in empty fixed template blip human; do
     step curator commit "openmoji/$set" -m "first draft"
 done
 
-step curator snapshot human@1 template@1 fixed@1 empty@1 --out "$OUT/snapshots/human76" --holdout 16
+step curator snapshot human@1 blip@1 template@1 fixed@1 empty@1 --out "$OUT/snapshots/human76" --holdout 16
 
 training=(--base examples/mini/sd --epochs 8 --save-epochs 1,3,8 --learning-rate 1e-4 --batch-size 4
     --prompts examples/prompts.txt --seeds 1,2 --eval-timesteps 3)
 step trainer check "$OUT/snapshots/human76" "${training[@]}" --out "$OUT/runs"
-for captions in empty fixed template human; do
+for captions in empty fixed template blip human; do
     step trainer train "$OUT/snapshots/human76" --captions "$captions" "${training[@]}" --out "$OUT/runs/$captions"
 done
 

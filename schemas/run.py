@@ -123,7 +123,7 @@ class Checkpoint(Part):
 
     epoch: int
     folder: RelativePath = Field(
-        description="Relative to the run's folder; loadable by `from_pretrained`. May have been removed since."
+        description="Relative to the run's folder: a whole model, or an adapter. May have been removed since."
     )
     saved_at: Timestamp
     grid: Grid | None

@@ -23,8 +23,8 @@ DATA, LENGTH, PICTURES, LEARNING, LORA, SUBJECT, WORD, MEASURES, RUN = (
     "Pictures",
     "Learning",
     "LoRA",
-    "A subject",
-    "A new word",
+    "A subject (dreambooth, lora)",
+    "A new word (textual-inversion)",
     "Measures",
     "Run",
 )
@@ -41,15 +41,11 @@ def _option(
 def _by_method(name: str, group: str, help: str, **limits: Any) -> Any:
     """A field that only some methods have, or whose default each method sets: as their `DEFAULTS` say."""
     values = {method: defaults(method)[name] for method in METHODS if name in defaults(method)}
-    shown = {method: f"{value:g}" if isinstance(value, float) else str(value) for method, value in values.items()}
-    alike = len(set(shown.values())) == 1
-    text = shown[next(iter(values))] if alike else ", ".join(f"{value} ({method})" for method, value in shown.items())
-    extra: dict[str, Any] = {
-        "group": group,
-        "decides": True,
-        "shown": None if text in ("None", "False") else text,
-        "methods": values,
-    }
+    on = {method: value for method, value in values.items() if value not in (None, False)}
+    shown = {method: f"{value:g}" if isinstance(value, float) else str(value) for method, value in on.items()}
+    alike = len(set(shown.values())) == 1 and len(on) == len(values)
+    text = next(iter(shown.values())) if alike else ", ".join(f"{value} ({method})" for method, value in shown.items())
+    extra: dict[str, Any] = {"group": group, "decides": True, "shown": text or None, "methods": values}
     return Field(None, description=help, json_schema_extra=extra, **limits)
 
 

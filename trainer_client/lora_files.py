@@ -198,16 +198,6 @@ def read_lora(path: Path, family: Family) -> dict[Place, Layer]:
     }
 
 
-def is_lora(path: Path) -> bool:
-    """Whether a safetensors file holds an update and no model."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-    except (OSError, SafetensorError):
-        return False
-    return any(mark in name for name in names for mark in (".lora_down.", ".lora_A.", ".hada_w1", ".lokr_w1"))
-
-
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not path.is_file():
         raise NotFound(f"{path}: there is no such file. Give a LoRA's .safetensors file, or a run's folder.")

@@ -301,7 +301,8 @@ class Run:
             sampling_seconds=sampling.seconds,
             evaluating_seconds=evaluating.seconds,
         )
-        self.prepared.report = self.report.model_copy(update={"checkpoints": [*self.report.checkpoints, listed]})
+        so_far = {"checkpoints": [*self.report.checkpoints, listed], "epochs": self.position.epochs}
+        self.prepared.report = self.report.model_copy(update=so_far)
         write_card(self.folder / name, self.report, self.prepared.snapshot.manifest, epoch, tiles(self.prepared, epoch))
         self.tracker.checkpoint(self.report, listed, self.learner.step, self.folder)
         self._write("running")

@@ -1,5 +1,6 @@
 """A caption by BLIP, which looks at the picture: a model of the Hugging Face hub, or a folder.
 
+    curator caption zoo --strategy blip --set mini -o model=examples/mini/blip
     curator caption zoo --strategy blip --set blip -o model=Salesforce/blip-image-captioning-large
     curator caption zoo --strategy blip --set photo -o prompt='a photograph of' -o decode=beam -o max_new_tokens=40
 
@@ -8,13 +9,13 @@ you finetuned. Its exact revision is recorded, and captions are made again when 
 digest of a folder's files.
 
     greedy     the likeliest next word each time; the fastest
-    beam       the likeliest of `num_beams` captions written side by side; often fuller, about half as fast
+    beam       the likeliest of `num_beams` captions written side by side; often fuller, slower
     nucleus    drawn from the likeliest words that together reach `top_p`: varied, and repeatable. The draws are keyed
                by `seed` and the picture, so a picture's caption is the same whatever else is captioned.
 
 With a `prompt` every caption begins with its words, as BLIP's own `generate` gives them back; -o keep_prompt=false
-leaves them out. In float32 on the CPU a caption is the same to the letter whatever batch it was in; on a GPU in half
-precision a few words in a thousand may fall the other way where two are about equally likely.
+leaves them out. In float32 on the CPU a caption is the same to the letter whatever batch it was in; on a GPU, where the
+rounding depends on the batch, a word may fall the other way where two are about equally likely.
 """
 
 from __future__ import annotations

@@ -115,6 +115,7 @@ def test_what_has_to_be_put_right_is_said_and_push_puts_it_right(
 
 def test_the_commands_print_it_and_leave_with_one_where_something_is_wrong(round_: Round) -> None:
     round_.answer(round_.task(0), "mine", "fixed")
+    number = round_.number
     round_.catalog.close()
     catalog = ["--catalog", str(round_.folder / "lab.duckdb")]
     run = CliRunner()
@@ -122,7 +123,7 @@ def test_the_commands_print_it_and_leave_with_one_where_something_is_wrong(round
     assert pulled.exit_code == 0 and "1 captioned" in pulled.output, pulled.output
     shown = run.invoke(main, ["annotate", "status", "--json", *catalog])
     assert shown.exit_code == 0 and json.loads(shown.stdout)["projects"][0]["images_answered"] == 1
-    round_.client.update_project(round_.number, {"label_config": "<View/>"})
+    round_.client.update_project(number, {"label_config": "<View/>"})
     assert run.invoke(main, ["annotate", "status", *catalog]).exit_code == 1
     pulled = run.invoke(main, ["annotate", "pull", *catalog])
     assert pulled.exit_code == 1 and "Error: The labeling config" in pulled.output

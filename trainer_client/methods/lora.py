@@ -169,11 +169,9 @@ def _refuse_other_shape(base: str, there: Mapping[str, Any], asked: Mapping[str,
     for name in SHAPE:
         if there[name] != asked[name]:
             flag = f"--{name.replace('_', '-')}"
-            way = (
-                f"Give {flag} {there[name]}"
-                if not isinstance(there[name], bool)
-                else f"{'Give' if there[name] else 'Leave out'} {flag}"
-            )
+            way = f"Give {flag} {there[name]}"
+            if isinstance(there[name], bool):
+                way = f"{'Give' if there[name] else 'Leave out'} {flag}"
             raise BadOption(
                 f"{flag} {asked[name]}: {base} is a LoRA with {there[name]}. {way} to go on with it, or bake it in"
                 " with `trainer merge` and begin a new one on that."

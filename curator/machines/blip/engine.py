@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 CPU_PICTURES = 32
 CPU_BYTES = 400_000_000  # for what a lane keeps; no more pictures than fit in it, but one
-GPU_PICTURES = 256  # More make no step faster: the decoder's weights are read for so many at once already.
+GPU_PICTURES = 256  # So many share a reading of the decoder's weights; what the image's keys cost grows with them.
 GPU_SEEN_AT_ONCE = 64
 GPU_STEPS_AT_ONCE = 5  # Captions that end early save the steps that are left; fewer at once cost more launches.
 GPU_LANES = 2

@@ -40,7 +40,7 @@ def record(works: Sequence[Work], stream: torch.cuda.Stream) -> list[Work]:
         raise
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0]
-        warnings.warn(f"BLIP runs without CUDA graphs, several times slower: {reason}", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"BLIP runs without CUDA graphs, and so slower: {reason}", RuntimeWarning, stacklevel=2)
         stream.synchronize()
         return list(works)
     stream.synchronize()

@@ -292,7 +292,7 @@ def test_the_tower_compiles_as_one_graph(network: Network) -> None:
 
 @pytest.mark.slow
 def test_the_gpu_benchmark_runs_from_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:
-    """Tiny and on the CPU: what can only be measured on a borrowed GPU must not fail there for a slip."""
+    """Tiny and on the CPU: what can only be measured on a GPU must not fail there for a slip."""
     from tests.bench import captioning
 
     with torch.no_grad():

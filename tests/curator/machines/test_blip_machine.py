@@ -23,6 +23,8 @@ from tests.curator.machines import tiny_blip
 from tests.curator.machines.tiny_blip import SIDE_PX, pictures
 
 BLIP = captioners.load("blip")
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+MINI = EXAMPLES / "mini" / "blip"
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,28 @@ def test_captions_are_those_of_transformers(prompt: str | None, folder: Path, it
         assert all(caption.startswith(prompt) for caption in captions)
         without = written(folder, items, f"prompt={prompt}", "keep_prompt=false")
         assert without == [caption.removeprefix(prompt).strip() for caption in captions]
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_trained_models_captions_are_those_of_generate(beams: int) -> None:
+    """The miniature over OpenMoji, in float32; both are given the same pixels (transparent parts are white)."""
+    from transformers import BlipForConditionalGeneration
+    from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
+
+    decode = ["decode=beam", f"num_beams={beams}"] if beams > 1 else []
+    assert BLIP.machine is not None
+    machine: Any = BLIP.machine(options(MINI, *decode))
+    files = sorted((EXAMPLES / "openmoji" / "images").rglob("*.png"))[::6]
+    items = [Item(path.stem, str(path)) for path in files]
+    pixels = [machine.prepare(item) for item in items]
+    captions = [answer.text for answer in machine.write(items, pixels)]
+    model = BlipForConditionalGeneration.from_pretrained(MINI, dtype=torch.float32)
+    processor = BlipImageProcessorPil.from_pretrained(MINI)
+    assert processor.size == {"height": 64, "width": 64}  # so it only normalises
+    values = processor([picture.transpose(1, 2, 0) for picture in pixels], return_tensors="pt")["pixel_values"]
+    rows = model.generate(pixel_values=values, max_new_tokens=20, do_sample=False, num_beams=beams)
+    assert captions == [text.strip() for text in machine.tokenizer.batch_decode(rows, skip_special_tokens=True)]
+    assert len(set(captions)) > len(files) // 4
 
 
 def test_sampling_is_keyed_by_the_picture(folder: Path, items: list[Item]) -> None:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from schemas.errors import BadDocument, BadOption, NotFound
-from tests.trainer_client.families.single_file import write_single_file
+from tests.trainer_client.families.single_file import write_single_file, write_xl_single_file
 from tests.trainer_client.methods.runs import pictures, run
 from trainer_client import start
 from trainer_client.checkpoint import checkpoint_name
@@ -56,6 +56,14 @@ def test_half_precision_and_v_prediction_are_kept(base: Path, cache: Path, tmp_p
     assert next(family.denoiser.parameters()).dtype == torch.float32
     weights = load_file(family.located / "unet" / "diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
+
+
+@pytest.mark.slow
+def test_sdxl(xl_base: Path, cache: Path, tmp_path: Path) -> None:
+    file = write_xl_single_file(xl_base, tmp_path / "xl.safetensors")
+    family = start.load(str(file), config=str(xl_base))
+    assert family.name == "stable-diffusion-xl"
+    assert (pictures(file, config=str(xl_base)) == pictures(xl_base)).all()
 
 
 def test_what_can_not_be_read(

@@ -18,6 +18,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from curator.machines import CannotCaption, DoesNotFit, Item, Machine, MachineFailed, Written
@@ -209,7 +210,7 @@ class _Preparing:
 def _has_changed(item: Item) -> bool:
     """Whether its file is surely another one now; one that is gone is `prepare`'s to tell."""
     try:
-        return item.size_bytes is not None and os.stat(item.path).st_size != item.size_bytes
+        return item.size_bytes is not None and Path(item.path).stat().st_size != item.size_bytes
     except OSError:
         return False
 

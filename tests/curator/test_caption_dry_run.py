@@ -18,7 +18,7 @@ from curator.captions_account import of_dry_run
 from curator.cli import main
 from curator.ingest import ingest
 from curator.machines import MachineFailed, Written
-from schemas.errors import AlreadyExists, NotFound
+from schemas.errors import AlreadyExists, BadOption
 from tests.curator.lab import Lab
 from tests.curator.machines.fake import Robot, install
 
@@ -138,13 +138,13 @@ def test_only_a_sheet_of_ours_is_written_over(lab: Lab, robot: Robot, tmp_path: 
     run(lab, out=out)
     run(lab, out=out)
     out.write_text("<html>my own</html>")
-    with pytest.raises(AlreadyExists, match=r"sheet\.html: is there already"):
+    with pytest.raises(AlreadyExists, match=r"sheet\.html: is there and no page"):
         run(lab, out=out)
     assert (out.read_text(), robot.loaded) == ("<html>my own</html>", 2)
-    with pytest.raises(NotFound, match="there is no folder"):
-        run(lab, out=tmp_path / "nowhere" / "sheet.html")
-    with pytest.raises(AlreadyExists):
-        run(lab, out=tmp_path)
+    for place, message in ((tmp_path, "is a folder"), (out / "sheet.html", "is a file")):
+        with pytest.raises(BadOption, match=message):
+            run(lab, out=place)
+    assert Path(run(lab, out=tmp_path / "new" / "sheet.html").page).is_file()
 
 
 def test_a_machine_that_fails_leaves_no_page(lab: Lab, robot: Robot) -> None:

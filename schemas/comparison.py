@@ -51,7 +51,7 @@ class ComparedRun(Part):
     name: str
     label: str = Field(description="What the page calls it: the track it trained on, or its name where that repeats.")
     captions: str
-    own_track: str | None = Field(description="The key of its own track in the measures; null for a mix of tracks.")
+    own_track: str | None = Field(description="The key of its own track in the measures; null where it has none there.")
     status: str
     started_at: Timestamp
     epochs_trained: int

@@ -171,7 +171,7 @@ class RunReport(Document):
     started_at: Timestamp
     updated_at: Timestamp
     snapshot: SnapshotRef
-    captions: str = Field(description="The track trained on.")
+    captions: str = Field(description="The track trained on, or a mix of several: `template:0.7,human:0.3`.")
     base: BaseModelRef
     lineage: list[Ancestor] = Field(
         default_factory=list, description="Every model on the way to the base, oldest first; the last is the base."

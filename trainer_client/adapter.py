@@ -50,3 +50,4 @@ def write_adapter(folder: Path, method: str, family: Family, settings: Mapping[s
         settings=dict(settings),
         weights=reference,
     ).write(folder / FILE)
+    family.conventions.save(folder)

@@ -38,7 +38,9 @@ def _whole(picture: Path) -> bool:
 class Baseline:
     """The base's pictures and losses, from the cache where they are there."""
 
-    def __init__(self, cache: Path, method: Method, background: str) -> None:
+    def __init__(self, cache: Path, method: Method, background: str, measured: Mapping[str, Any] | None = None) -> None:
+        """`measured` is what losses depend on beside all that pictures do."""
+        self.measured = dict(measured or {})
         family = method.family
         self.folder = cache / "base"
         self.facts: dict[str, Any] = {
@@ -48,6 +50,7 @@ class Baseline:
             "precision": str(family.dtype),
             "resolution_px": family.resolution_px,
             "background": background,
+            **family.conventions.unusual(),
             **method.start,
         }
 
@@ -67,7 +70,7 @@ class Baseline:
         self, pairs: list[Pair], timesteps: int, measure: Callable[[list[Pair]], dict[Pair, Losses]]
     ) -> dict[Pair, Losses]:
         """The losses of every pair; measures all of them where this list wasn't measured before."""
-        path = self._path({"pairs": pairs, "timesteps": timesteps}, ".json")
+        path = self._path({"pairs": pairs, "timesteps": timesteps, **self.measured}, ".json")
         try:
             return dict(zip(pairs, json.loads(path.read_bytes()), strict=True))
         except (FileNotFoundError, ValueError):  # A damaged list is made again.

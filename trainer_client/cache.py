@@ -29,7 +29,8 @@ from torch import Tensor
 from schemas.digest import sha256_json
 from schemas.document import write_atomically
 from schemas.progress import Progress, silent
-from trainer_client.dataset import Row, background_colour, crop_sizes, in_threads, pixels
+from trainer_client.dataset import Row, Size, background_colour, crop_sizes, in_threads, pixels
+from trainer_client.dataset import opacity as opacity_of
 
 if TYPE_CHECKING:
     from trainer_client.families import Family
@@ -54,15 +55,72 @@ class Latents:
     mean_N2CHW: Tensor
     logvar_N2CHW: Tensor
     sizes_N6: Tensor  # int64: the picture's height and width, top and left of the crop, height and width trained at.
+    opacity_NHW: Tensor | None = None  # uint8, where it was asked for.
 
     def at(self, indices_B: Tensor, flips_B: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """(mean, log-variance) of some images as float32 on the device; flips are 0 or 1."""
         where = (indices_B.to(self.mean_N2CHW.device), flips_B.to(self.mean_N2CHW.device))
         return self.mean_N2CHW[where].to(device).float(), self.logvar_N2CHW[where].to(device).float()
 
+    def opacity(self, indices_B: Tensor, flips_B: Tensor, device: torch.device) -> Tensor:
+        """How opaque some images are, (B, 1, H, W) from 0 to 1."""
+        assert self.opacity_NHW is not None
+        plain_BHW = self.opacity_NHW[indices_B.to(self.opacity_NHW.device)].to(device)
+        shown_BHW = torch.where(flips_B.to(device)[:, None, None] == 1, plain_BHW.flip(2), plain_BHW)
+        return shown_BHW[:, None].float() / 255
+
+    def opaque_share(self, place: int) -> float:
+        """How much of one image is opaque, 0 to 1."""
+        assert self.opacity_NHW is not None
+        return float(self.opacity_NHW[place].double().mean()) / 255
+
     def sizes(self, indices_B: Tensor, device: torch.device) -> Tensor:
         """(B, 6) on the device: what a denoiser that is conditioned on sizes is told of these images."""
         return self.sizes_N6[indices_B.to(self.sizes_N6.device)].to(device)
+
+    def apart(self, places: Sequence[int]) -> list[list[int]]:
+        """Which of `places` may go through a model together, as positions in that list, ascending: all of them."""
+        return [list(range(len(places)))] if places else []
+
+
+@dataclass(frozen=True)
+class BucketLatents:
+    """Latents of several sizes. What is asked for at once must be of one: see `apart`."""
+
+    parts: list[Latents]
+    part_N: Tensor  # int64 on the CPU: which part an image is in, and its place there.
+    within_N: Tensor
+
+    def apart(self, places: Sequence[int]) -> list[list[int]]:
+        """As `Latents.apart`: those of one size."""
+        found: dict[int, list[int]] = {}
+        for position, part in enumerate(self.part_N[list(places)].tolist()):
+            found.setdefault(part, []).append(position)
+        return [found[part] for part in sorted(found)]
+
+    def at(self, indices_B: Tensor, flips_B: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        """As `Latents.at`."""
+        part, within_B = self._one(indices_B)
+        return part.at(within_B, flips_B, device)
+
+    def opacity(self, indices_B: Tensor, flips_B: Tensor, device: torch.device) -> Tensor:
+        """As `Latents.opacity`."""
+        part, within_B = self._one(indices_B)
+        return part.opacity(within_B, flips_B, device)
+
+    def opaque_share(self, place: int) -> float:
+        """As `Latents.opaque_share`."""
+        return self.parts[int(self.part_N[place])].opaque_share(int(self.within_N[place]))
+
+    def sizes(self, indices_B: Tensor, device: torch.device) -> Tensor:
+        """As `Latents.sizes`."""
+        part, within_B = self._one(indices_B)
+        return part.sizes(within_B, device)
+
+    def _one(self, indices_B: Tensor) -> tuple[Latents, Tensor]:
+        here_B = indices_B.cpu()
+        (number,) = set(self.part_N[here_B].tolist())
+        return self.parts[number], self.within_N[here_B]
 
 
 @dataclass(frozen=True)
@@ -91,38 +149,82 @@ def cache_latents(
     folder: Path | None = None,
     background: str = "white",
     batch_size: int | None = None,
+    opacity: bool = False,
     progress: Progress = silent,
+    size: Size | None = None,
 ) -> Latents:
-    """The latents of the rows' pictures and of their mirror images; encodes what the cache doesn't have."""
-    resolution_px = family.resolution_px
+    """The latents of the rows' pictures and of their mirror images, with their opacity where it is asked for.
+
+    Encodes what the cache doesn't have. `size` is the pictures' where they aren't square.
+    """
+    side_px = family.resolution_px
+    size = size or (side_px, side_px)
+    is_square = size == (side_px, side_px)
     settings = {
         "format": FORMAT,
         "encoder": family.image_encoder_digest,
-        "resolution_px": resolution_px,
+        "resolution_px": side_px if is_square else list(size),
         "background": list(background_colour(background)),
-        "crop": "middle square, Lanczos",
+        "crop": "middle square, Lanczos" if is_square else "middle, Lanczos",
         "precision": str(family.dtype),
     }
     shelf = Shelf((folder or default_folder()) / "latents" / sha256_json(settings)[:32])
     path_of = {row.sha256: row for row in rows}
-    at_once = batch_size or max(1, BATCH_PX // (2 * resolution_px**2))
+    at_once = batch_size or max(1, BATCH_PX // (2 * side_px**2))
 
     def encode(keys: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
-        pictures = in_threads(lambda key: _mirrored(path_of[key], resolution_px, background), keys, "")
+        pictures = in_threads(lambda key: _mirrored(path_of[key], size, background), keys, "")
         for batch in _chunks(list(zip(keys, pictures, strict=True)), at_once):
             pixels_BCHW = torch.cat([picture for _, picture in batch]).to(family.device).float() / 127.5 - 1
             mean, logvar = family.encode_images(pixels_BCHW)
             both = torch.stack((mean, logvar), dim=1).to(family.dtype).cpu()  # (2 B, mean and logvar, C, H, W)
             yield from zip([key for key, _ in batch], both.reshape(len(batch), 2, *both.shape[1:]), strict=True)
 
-    in_shard = max(1, SHARD_PX // resolution_px**2)
+    in_shard = max(1, SHARD_PX // side_px**2)
     found = shelf.complete([row.sha256 for row in rows], encode, in_shard, "encoding images", progress)
     shape = (0, 2, 2, *family.latent_shape)
     both_N22CHW = torch.stack([found[row.sha256] for row in rows]) if rows else torch.empty(shape, dtype=family.dtype)
     device = _where(both_N22CHW, family.device)
-    sizes_N6 = torch.tensor([crop_sizes(row, resolution_px) for row in rows], dtype=torch.int64).reshape(len(rows), 6)
+    sizes_N6 = torch.tensor([crop_sizes(row, size) for row in rows], dtype=torch.int64).reshape(len(rows), 6)
     mean_N2CHW, logvar_N2CHW = both_N22CHW[:, :, 0].contiguous(), both_N22CHW[:, :, 1].contiguous()
-    return Latents(mean_N2CHW.to(device), logvar_N2CHW.to(device), sizes_N6.to(device))
+    found_NHW = _opacity(rows, (both_N22CHW.shape[-2], both_N22CHW.shape[-1]), folder, progress) if opacity else None
+    return Latents(mean_N2CHW.to(device), logvar_N2CHW.to(device), sizes_N6.to(device), found_NHW)
+
+
+def cache_buckets(
+    family: Family,
+    rows: Sequence[Row],
+    bucket_of: Mapping[str, Size],
+    folder: Path | None = None,
+    background: str = "white",
+    opacity: bool = False,
+    progress: Progress = silent,
+) -> BucketLatents:
+    """`cache_latents` of pictures that each have the size of their bucket, found by sha256."""
+    sizes = sorted({bucket_of[row.sha256] for row in rows})
+    parts, part_N, within_N = [], torch.zeros(len(rows)), torch.zeros(len(rows))
+    for number, size in enumerate(sizes):
+        own = [place for place, row in enumerate(rows) if bucket_of[row.sha256] == size]
+        some = [rows[place] for place in own]
+        parts.append(cache_latents(family, some, folder, background, opacity=opacity, progress=progress, size=size))
+        part_N[own], within_N[own] = float(number), torch.arange(len(own), dtype=torch.float32)
+    return BucketLatents(parts, part_N.long(), within_N.long())
+
+
+def _opacity(rows: Sequence[Row], size: Size, folder: Path | None, progress: Progress) -> Tensor:
+    """uint8 (N, H, W); `size` is (H, W)."""
+    settings = {"format": FORMAT, "size": list(size), "crop": "middle, box"}
+    shelf = Shelf((folder or default_folder()) / "opacity" / sha256_json(settings)[:32])
+    row_of = {row.sha256: row for row in rows}
+
+    def read(keys: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        masks = in_threads(lambda key: opacity_of(row_of[key], size[1], size[0]), keys, "")
+        for key, mask in zip(keys, masks, strict=True):
+            opaque = torch.full(size, 255, dtype=torch.uint8)
+            yield key, opaque if mask is None else torch.from_numpy(mask)
+
+    found = shelf.complete([row.sha256 for row in rows], read, 1 << 12, "reading transparency", progress)
+    return torch.stack([found[row.sha256] for row in rows])
 
 
 def cache_text(
@@ -207,9 +309,9 @@ def read_shard(path: Path) -> dict[str, Tensor] | None:
     return tensors
 
 
-def _mirrored(row: Row, resolution_px: int, background: str) -> Tensor:
-    """The picture and its mirror image, uint8 (2, 3, resolution_px, resolution_px)."""
-    plain_CHW = torch.from_numpy(pixels(row, resolution_px, background)).permute(2, 0, 1)
+def _mirrored(row: Row, size: Size, background: str) -> Tensor:
+    """The picture and its mirror image, uint8 (2, 3, H, W)."""
+    plain_CHW = torch.from_numpy(pixels(row, size, background)).permute(2, 0, 1)
     return torch.stack((plain_CHW, plain_CHW.flip(2)))
 
 

@@ -18,10 +18,12 @@ from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
 from schemas.run import Truncation
 from schemas.snapshot import SPLITS
-from trainer_client import instance, methods, start
+from trainer_client import instance, methods, mix, start
+from trainer_client.buckets import Place, places, table
 from trainer_client.dataset import Row, Snapshot, decode_all
 from trainer_client.device import choose_device, device_name
 from trainer_client.evaluate import choose_measures
+from trainer_client.families.conventions import adopt_asked
 from trainer_client.pace import NotEnoughMemory, Pace, measure_pace
 from trainer_client.prompts import default_prompts, read_prompts
 
@@ -90,6 +92,7 @@ class CheckResult(BaseModel):
     checkpoint_epochs: list[int]
     pictures: int = Field(description="Drawn at each checkpoint.")
     tracks: list[TrackCheck]
+    buckets: list[Place] = Field(default_factory=list, description="With --buckets: where every image goes.")
     estimate: Estimate
     space: Space
 
@@ -100,10 +103,9 @@ def check(config: TrainConfig, progress: Progress = silent) -> CheckResult:
     Without `config.captions` every track is counted. Raises what is wrong with snapshot, base, options or disk.
     """
     snapshot = Snapshot.open(config.snapshot, verify=True, progress=progress)
-    if config.captions is not None:
-        snapshot.track(config.captions)
-    if config.instance_prompt is not None:
-        _, snapshot, _ = instance.own_track(snapshot, config)
+    if config.captions is not None or config.instance_prompt is not None:
+        track, snapshot, _ = instance.own_track(snapshot, config)
+        config = config.model_copy(update={"captions": track if config.captions else None})
     prompts = read_prompts(config.prompts, snapshot) if config.prompts else default_prompts(snapshot)
     progress("loading the model", 0, 1)
     family = start.load(
@@ -113,6 +115,7 @@ def check(config: TrainConfig, progress: Progress = silent) -> CheckResult:
         config.resolution,
         config=config.base_config,
     )
+    adopt_asked(family, config)
     progress("loading the model", 1, 1)
     return examine(config, snapshot, methods.begin(family, config), len(prompts), progress)
 
@@ -140,6 +143,7 @@ def examine(
             f"{config.out}: {space.checkpoints} checkpoints and the resume state take {size(space.needed_bytes)},"
             f" {size(space.free_bytes)} are free. Use fewer --save-epochs, or an --out on another disk."
         )
+    found = places(snapshot, family, config) if config.buckets else []
     batch_size = min(config.batch_size, len(snapshot.rows("train")))
     while True:
         try:
@@ -151,7 +155,8 @@ def examine(
             if not config.auto_batch or batch_size == 1:
                 raise
         batch_size = -(-batch_size // 2)
-    names = [config.captions] if config.captions else list(snapshot.tracks)
+    shares = mix.parts(config.captions, snapshot)
+    names = list(shares) or ([config.captions] if config.captions else list(snapshot.tracks))
     names += [instance.TRACK] if config.instance_prompt and instance.TRACK not in names else []
     return CheckResult(
         snapshot=snapshot.folder,
@@ -169,6 +174,7 @@ def examine(
         checkpoint_epochs=list(config.checkpoint_epochs()),
         pictures=prompts * len(config.seeds),
         tracks=[check_track(family, snapshot, name, rows) for name in names],
+        buckets=found,
         estimate=estimate(config, snapshot, pace, batch_size, prompts * len(config.seeds)),
         space=space,
     )
@@ -275,6 +281,7 @@ def render(result: CheckResult) -> str:
         "",
         *_tracks(result.tracks),
         "",
+        *([*table(result.buckets), ""] if result.buckets else []),
         f"{result.epochs} epochs at {found.images_per_second:.3g} images/s, {duration(found.epoch_seconds)} an epoch.",
         f"About {duration(found.total_seconds)}{_money(found)} for a track:"
         f" training {duration(found.training_seconds)}, sampling {duration(found.sampling_seconds)}"

@@ -59,7 +59,12 @@ class TrainConfig(BaseModel):
         json_schema_extra={"group": DATA, "decides": False, "argument": True},
     )
     method: Literal["full", "lora", "dreambooth", "textual-inversion"] = _option("full", DATA, "How to train.")
-    captions: str | None = _option(None, DATA, "Caption track to train on.", shown="the snapshot's only track")
+    captions: str | None = _option(
+        None,
+        DATA,
+        "Caption track to train on, or several by weight: template:0.7,human:0.3.",
+        shown="the snapshot's only track",
+    )
     base: str = _option(
         ...,
         DATA,
@@ -77,6 +82,23 @@ class TrainConfig(BaseModel):
     background: str = _option("white", DATA, "Colour put behind transparent pictures.")
     resolution: int | None = _option(
         None, DATA, "Side of the training pictures in pixels.", shown="the base model's", gt=0
+    )
+    buckets: bool = _option(
+        False, DATA, "Train pictures in a shape near their own, of about as many pixels; they are drawn square."
+    )
+    min_side: int | None = _option(
+        None, DATA, "Shortest side of a bucket in pixels.", shown="half of --resolution", gt=0
+    )
+    max_side: int | None = _option(None, DATA, "Longest side of a bucket.", shown="twice --resolution", gt=0)
+    clip_skip: int | None = _option(
+        None,
+        DATA,
+        "Layer of the text encoder that is read, from the end: 2 leaves the last out (NovelAI). Not for SDXL.",
+        shown="the base's",
+        ge=1,
+    )
+    max_tokens: int | None = _option(
+        None, DATA, "Tokens of a caption that are read, in chunks of 75: 150, 225.", shown="the base's", ge=75, le=750
     )
     train_text_encoder: bool = _by_method("train_text_encoder", DATA, "Train the text encoder as well as the denoiser.")
 
@@ -131,7 +153,19 @@ class TrainConfig(BaseModel):
     clip_norm: float = _option(1.0, LEARNING, "Largest norm of a step's gradient; 0 for no limit.", ge=0)
     min_snr_gamma: float | None = _option(None, LEARNING, "Weigh timesteps by min-SNR (5 is usual).", shown="off", gt=0)
     caption_dropout: float = _option(0.0, LEARNING, "Share of captions left empty in training.", ge=0, le=1)
+    shuffle_tags: bool = _option(
+        False, LEARNING, "Bring the parts of a caption between `, ` into an order drawn anew each epoch."
+    )
+    keep_tags: int = _option(0, LEARNING, "How many of the first parts stay in their places.", ge=0)
     flip: bool = _option(False, LEARNING, "Mirror half of the images, drawn anew each epoch.")
+    offset_noise: float = _option(
+        0.0, LEARNING, "Noise that shifts a channel as a whole, for dark and bright pictures (0.05 to 0.1).", ge=0, le=1
+    )
+    zero_terminal_snr: bool = _option(
+        False, LEARNING, "Rescale the noise schedule so that it ends in noise alone; for a base that predicts v."
+    )
+    masked_loss: bool = _option(False, LEARNING, "Learn what is opaque in pictures with an alpha channel.")
+    background_weight: float = _option(0.0, LEARNING, "What the transparent parts count in --masked-loss.", ge=0, le=1)
     ema: bool = _option(False, LEARNING, "Save, draw and measure a moving average of the weights.")
     ema_decay: float = _option(0.999, LEARNING, "Of the moving average, once it has warmed up.", ge=0, lt=1)
     seed: int = _option(0, LEARNING, "Seed of order, timesteps, noise, flips and dropout.", ge=0, lt=2**63)
@@ -216,6 +250,24 @@ class TrainConfig(BaseModel):
         late = [epoch for epoch in self.save_epochs or () if not 0 <= epoch <= self.epochs]
         if late:
             raise ValueError(f"--save-epochs {late[0]} is not between 0 and --epochs {self.epochs}")
+        return self
+
+    @field_validator("max_tokens")
+    @classmethod
+    def _whole_chunks(cls, tokens: int | None) -> int | None:
+        if tokens is not None and tokens % 75:
+            raise ValueError(f"{tokens} is no multiple of 75")
+        return tokens
+
+    @model_validator(mode="after")
+    def _none_without_effect(self) -> TrainConfig:
+        for name in ("min_side", "max_side"):
+            if getattr(self, name) is not None and not self.buckets:
+                raise ValueError(f"--{name.replace('_', '-')} belongs to --buckets; without it pictures are square")
+        if self.keep_tags and not self.shuffle_tags:
+            raise ValueError("--keep-tags belongs to --shuffle-tags; without it every tag stays in its place")
+        if self.background_weight and not self.masked_loss:
+            raise ValueError("--background-weight belongs to --masked-loss; without it the whole picture counts")
         return self
 
     def checkpoint_epochs(self) -> tuple[int, ...]:

@@ -30,6 +30,7 @@ from schemas.snapshot import SPLITS, SampleRow, SnapshotManifest, Split, manifes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Size = tuple[int, int]  # Width and height in pixels.
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -62,6 +63,7 @@ class Snapshot:
     folder: Path
     manifest: SnapshotManifest
     rows_of: dict[Split, list[Row]]
+    made: frozenset[str] = frozenset()  # Tracks that a run made of others: in memory, not in the folder.
 
     @classmethod
     def open(cls, folder: Path | str, verify: bool = True, progress: Progress = silent) -> Self:
@@ -230,29 +232,48 @@ def background_colour(name: str) -> tuple[int, int, int]:
         raise BadOption(f"--background {name!r} is no colour. Use a name (white) or #rrggbb.") from error
 
 
-def pixels(row: Row, resolution_px: int, background: str = "white") -> NDArray[np.uint8]:
-    """The picture as training sees it: uint8 (H, W, 3), H = W = resolution_px.
+def pixels(row: Row, size_px: int | Size, background: str = "white") -> NDArray[np.uint8]:
+    """The picture as training sees it: uint8 (H, W, 3); one number for a square.
 
-    EXIF rotation applied, alpha composited on `background`, the middle square cut out, resized with antialiasing
-    (Pillow's Lanczos). Raises BadImage naming the file.
+    EXIF rotation applied, alpha composited on `background`, the middle cut out in the shape asked for, resized with
+    antialiasing (Pillow's Lanczos). Raises BadImage naming the file.
     """
+    size = (size_px, size_px) if isinstance(size_px, int) else size_px
     colour = background_colour(background)
     with _decoding(row.path) as image:
         image = on_background(upright(image), colour)
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.crop((left, top, left + side, top + side))  # `resize(box=...)` would look beyond the box
-        if side != resolution_px:
-            image = image.resize((resolution_px, resolution_px), Image.Resampling.LANCZOS)
+        image = image.crop(_middle(image.size, size))  # `resize(box=...)` would look beyond the box
+        if image.size != size:
+            image = image.resize(size, Image.Resampling.LANCZOS)
         return np.array(image, dtype=np.uint8)
 
 
-def crop_sizes(row: Row, resolution_px: int) -> tuple[int, int, int, int, int, int]:
+def _middle(image: Size, shape: Size) -> tuple[int, int, int, int]:
+    """The largest box of a shape in the middle of a picture."""
+    width = min(image[0], max(1, round(image[1] * shape[0] / shape[1])))
+    height = min(image[1], max(1, round(image[0] * shape[1] / shape[0])))
+    left, top = (image[0] - width) // 2, (image[1] - height) // 2
+    return left, top, left + width, top + height
+
+
+def opacity(row: Row, width: int, height: int) -> NDArray[np.uint8] | None:
+    """How opaque the picture is, uint8 (height, width), cut as `pixels` cuts and averaged over areas; None: all is."""
+    with _decoding(row.path) as image:
+        image = upright(image)
+        if not image.has_transparency_data:
+            return None
+        alpha = image.convert("RGBA").getchannel("A")
+        cut = alpha.crop(_middle(alpha.size, (width, height)))
+        return np.array(cut.resize((width, height), Image.Resampling.BOX), dtype=np.uint8)
+
+
+def crop_sizes(row: Row, size: Size) -> tuple[int, int, int, int, int, int]:
     """What `pixels` does to a picture, as SDXL is told of it (Podell et al. 2023): the picture's height and width, top
     and left of the crop once it is scaled, height and width of the result; all in pixels."""
-    scale = resolution_px / min(row.width_px, row.height_px)
-    top, left = (round((side * scale - resolution_px) / 2) for side in (row.height_px, row.width_px))
-    return row.height_px, row.width_px, top, left, resolution_px, resolution_px
+    width, height = size
+    scale = max(width / row.width_px, height / row.height_px)
+    top, left = round((row.height_px * scale - height) / 2), round((row.width_px * scale - width) / 2)
+    return row.height_px, row.width_px, top, left, height, width
 
 
 def upright(image: Image.Image) -> Image.Image:

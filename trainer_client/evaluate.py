@@ -21,7 +21,7 @@ from trainer_client.randomness import key, keys, normal
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainer_client.cache import Latents, TextEmbeddings
+    from trainer_client.cache import BucketLatents, Latents, TextEmbeddings
     from trainer_client.dataset import Row, Snapshot
     from trainer_client.families import Family
 
@@ -122,7 +122,7 @@ def fixed_timesteps(train_timesteps: int, count: int) -> list[int]:
 def measure(
     family: Family,
     pairs: Sequence[Pair],
-    latents: Latents,
+    latents: Latents | BucketLatents,
     positions: Mapping[str, int],
     text: TextEmbeddings,
     timesteps: int,
@@ -136,13 +136,17 @@ def measure(
     steps = fixed_timesteps(family.train_timesteps, timesteps)
     work = [(pair, number) for pair in pairs for number in range(timesteps)]
     parts: list[Tensor] = []
-    for start in range(0, len(work), batch_size):
-        batch = work[start : start + batch_size]
-        parts.append(_losses(family, batch, steps, latents, positions, text))
-        progress("evaluating", start + len(batch), len(work))
+    done: list[int] = []
+    for alike in latents.apart([positions[sha256] for (sha256, _), _ in work]):
+        for start in range(0, len(alike), batch_size):
+            batch = alike[start : start + batch_size]
+            parts.append(_losses(family, [work[place] for place in batch], steps, latents, positions, text))
+            done += batch
+            progress("evaluating", len(done), len(work))
     if not parts:
         return {}
-    losses_PT = torch.cat(parts).view(len(pairs), timesteps).double().cpu()
+    in_order = torch.tensor(done).argsort()
+    losses_PT = torch.cat(parts).double().cpu()[in_order].view(len(pairs), timesteps)
     return dict(zip(pairs, losses_PT.tolist(), strict=True))
 
 
@@ -150,7 +154,7 @@ def _losses(
     family: Family,
     batch: Sequence[tuple[Pair, int]],
     steps: Sequence[int],
-    latents: Latents,
+    latents: Latents | BucketLatents,
     positions: Mapping[str, int],
     text: TextEmbeddings,
 ) -> Tensor:
@@ -158,8 +162,8 @@ def _losses(
     images_B = torch.tensor([positions[sha256] for (sha256, _), _ in batch])
     timesteps_B = torch.tensor([steps[number] for _, number in batch], device=family.device)
     keys_B = torch.cat([keys(SEED, "measure-noise", number, 0, [sha256]) for (sha256, _), number in batch])
-    noise_BCHW = normal(keys_B.to(family.device), family.latent_shape)
     mean_BCHW, logvar_BCHW = latents.at(images_B, torch.zeros_like(images_B), family.device)
+    noise_BCHW = normal(keys_B.to(family.device), mean_BCHW.shape[1:])
     clean_BCHW = family.latents(mean_BCHW, logvar_BCHW, torch.zeros_like(mean_BCHW))
     noisy_BCHW = family.add_noise(clean_BCHW, noise_BCHW, timesteps_B)
     text_BTD = text.of([caption for (_, caption), _ in batch], family.device)

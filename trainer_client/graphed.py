@@ -7,7 +7,7 @@ https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,29 +31,29 @@ def worth_it(wanted: str, denoiser: nn.Module) -> bool:
 
 
 class Graphed:
-    """`backward` recorded once for each batch size there is (the full one and the epoch's last) and replayed.
+    """`backward` recorded once for each shape of a batch there is (the full one and the epoch's last) and replayed.
 
     Gradients are kept where the recording has them: set them to zero, never to None.
     """
 
     def __init__(self, backward: Backward, parameters: Sequence[nn.Parameter]) -> None:
         self.backward, self.parameters = backward, parameters
-        self.recorded: dict[int, tuple[torch.cuda.CUDAGraph, Drawn, Tensor, Tensor]] = {}
+        self.recorded: dict[torch.Size, tuple[torch.cuda.CUDAGraph, Drawn, Tensor, Tensor]] = {}
 
     def __call__(self, drawn: Drawn, text_BTD: Tensor) -> Tensor:
         """The losses (B,), good until the next call; their gradients are added to the parameters'."""
-        size = len(drawn.timesteps_B)
+        size = drawn.noisy_BCHW.shape
         if size not in self.recorded:
             self.recorded[size] = self._record(drawn, text_BTD)
         graph, static, static_text_BTD, losses_B = self.recorded[size]
-        for field in fields(drawn):
-            getattr(static, field.name).copy_(getattr(drawn, field.name))
+        for name, tensor in drawn.tensors().items():
+            getattr(static, name).copy_(tensor)
         static_text_BTD.copy_(text_BTD)
         graph.replay()
         return losses_B
 
     def _record(self, drawn: Drawn, text_BTD: Tensor) -> tuple[torch.cuda.CUDAGraph, Drawn, Tensor, Tensor]:
-        static = replace(drawn, **{field.name: getattr(drawn, field.name).clone() for field in fields(drawn)})
+        static = replace(drawn, **{name: tensor.clone() for name, tensor in drawn.tensors().items()})
         static_text_BTD = text_BTD.clone()
         kept = self._gradients()
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]

@@ -9,8 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from schemas.digest import sha256_json
+from schemas.errors import BadOption
 from schemas.run import Prompt
 from schemas.snapshot import SPLITS, Track
+from trainer_client import mix
 
 if TYPE_CHECKING:
     from trainer_client.config import TrainConfig
@@ -28,8 +30,15 @@ def needs_captions(config: TrainConfig) -> bool:
 def own_track(snapshot: Snapshot, config: TrainConfig) -> tuple[str, Snapshot, str]:
     """(the snapshot's track, the snapshot with the instance prompt's track where there is one, the track trained on).
 
-    Where the prompt has no place for a caption, no track need be chosen. Raises BadOption as `Snapshot.track`.
+    Where the prompt has no place for a caption, no track need be chosen; where tracks are mixed, the mix is a track
+    too. Raises BadOption as `Snapshot.track`.
     """
+    shares = mix.parts(config.captions, snapshot)
+    if shares and config.instance_prompt is not None:
+        raise BadOption(f"--captions {config.captions}: an instance prompt goes with one track. Choose one.")
+    if shares:
+        name, snapshot = mix.with_mix(snapshot, shares)
+        return name, snapshot, name
     unneeded = config.captions is None and not needs_captions(config)
     track = snapshot.tracks[0] if unneeded else snapshot.track(config.captions)
     if config.instance_prompt is None:
@@ -50,7 +59,7 @@ def _with_prompt(snapshot: Snapshot, prompt: str, track: str) -> Snapshot:
         empty=0,
     )
     manifest = snapshot.manifest.model_copy(update={"tracks": [*snapshot.manifest.tracks, made]})
-    return replace(snapshot, manifest=manifest, rows_of=rows_of)
+    return replace(snapshot, manifest=manifest, rows_of=rows_of, made=snapshot.made | {TRACK})
 
 
 def _called(row: Row, prompt: str, track: str) -> Row:

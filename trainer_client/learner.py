@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from trainer_client.config import TrainConfig
-    from trainer_client.draws import Drawn, TrainingSet
+    from trainer_client.draws import Drawn, Step, TrainingSet
     from trainer_client.methods import Method
 
 
@@ -45,7 +45,7 @@ class Learner:
         self.images_at_once = config.batch_size
         self.finite = torch.ones((), dtype=torch.bool, device=self.family.device)
 
-    def learn(self, data: TrainingSet, drawn: Drawn) -> Tensor:
+    def learn(self, data: TrainingSet, drawn: Step) -> Tensor:
         """One step on the images drawn; returns the sum of their losses, still on the device.
 
         The gradient is the sum of the images' gradients over the images of a full step: in a short last step every
@@ -57,7 +57,7 @@ class Learner:
         self._update(loss_sum)
         return loss_sum
 
-    def _gradients(self, data: TrainingSet, drawn: Drawn) -> Tensor | None:
+    def _gradients(self, data: TrainingSet, drawn: Step) -> Tensor | None:
         """The step's gradients and the sum of its losses; None where memory gave out and smaller batches may fit."""
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.family.device)
         try:
@@ -83,7 +83,10 @@ class Learner:
     def _backward(self, micro: Drawn, text_BTD: Tensor) -> Tensor:
         """The weighted mean squared error of each image, (B,); adds its gradient to the parameters'."""
         predicted_BCHW = self.family.predict(micro.noisy_BCHW, micro.timesteps_B, text_BTD, micro.sizes_B6)
-        losses_B = (predicted_BCHW - micro.target_BCHW).square().mean(dim=(1, 2, 3)) * micro.weights_B
+        errors_BCHW = (predicted_BCHW - micro.target_BCHW).square()
+        if micro.mask_B1HW is not None:
+            errors_BCHW = errors_BCHW * micro.mask_B1HW
+        losses_B = errors_BCHW.mean(dim=(1, 2, 3)) * micro.weights_B
         summed = losses_B.sum() * self.processes.count  # The processes' gradients are averaged.
         (summed / self.plan.full_step_images).backward()  # type: ignore[no-untyped-call]
         return losses_B.detach()

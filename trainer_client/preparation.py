@@ -13,15 +13,24 @@ from schemas.errors import AmatlError, BadOption
 from schemas.progress import Progress
 from schemas.run import Cost, Prompt, RunReport
 from schemas.snapshot import SPLITS
-from trainer_client import instance, lineage, methods, record, start
+from trainer_client import buckets, instance, lineage, methods, mix, record, start
 from trainer_client.baseline import Baseline
 from trainer_client.bootstrap import LEAST
-from trainer_client.cache import Latents, TextEmbeddings, cache_latents, cache_text, default_folder
+from trainer_client.cache import (
+    BucketLatents,
+    Latents,
+    TextEmbeddings,
+    cache_buckets,
+    cache_latents,
+    cache_text,
+    default_folder,
+)
 from trainer_client.check import examine, truncation
 from trainer_client.dataset import Row, Snapshot
 from trainer_client.device import choose_device
 from trainer_client.draws import Prior, TrainingSet
 from trainer_client.evaluate import Measures, choose_measures
+from trainer_client.families.conventions import adopt_asked
 from trainer_client.pace import SHORT_BUDGET_SECONDS
 from trainer_client.prior import class_images
 from trainer_client.prompts import default_prompts, read_prompts
@@ -33,6 +42,7 @@ if TYPE_CHECKING:
     from trainer_client.methods import Method
 
 TEXT_BATCH = 64
+LEFT_OPEN = ("precision", "resolution", "zero_terminal_snr", "clip_skip", "max_tokens")
 
 
 class OtherRun(AmatlError):
@@ -54,7 +64,7 @@ class Prepared:
     baseline: Baseline
     measures: Measures = field(init=False)
     data: TrainingSet = field(init=False)
-    latents: Latents = field(init=False)
+    latents: Latents | BucketLatents = field(init=False)
     places: dict[str, int] = field(init=False)
     text: TextEmbeddings | None = field(init=False)
 
@@ -89,6 +99,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
         config.resolution,
         config=config.base_config,
     )
+    adopt_asked(family, config)
     progress("loading the model", 1, 1)
     config = record.resolved(config, family)
     method = methods.begin(family, config)
@@ -100,7 +111,8 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
         money = "" if found.cost is None else f", cost {found.cost:.2f}"
         progress("estimating", 1, 1, f"about {duration(found.total_seconds)}{money}")
     cache = config.cache or default_folder()
-    baseline = Baseline(cache, method, config.background)
+    measured = {"buckets": [list(size) for size in buckets.sizes(family, config)]} if config.buckets else {}
+    baseline = Baseline(cache, method, config.background, measured)
     return Prepared(config, snapshot, family, method, plan, report, own, rows, baseline)
 
 
@@ -121,12 +133,12 @@ def _filled_in(config: TrainConfig, track: str, plan: Plan) -> TrainConfig:
 def _is_complete(before: RunReport, config: TrainConfig, snapshot: Snapshot, prompts: list[Prompt]) -> bool:
     """Whether nothing is left to do, found out without loading the model.
 
-    Where the machine or the base decides a value (precision, resolution) and none is asked for, the run's own will do.
+    Where the machine or the base decides a value (`LEFT_OPEN`) and none is asked for, the run's own will do.
     """
     if before.status != "complete":
         return False
     values = config.model_dump(mode="json")
-    values |= {name: before.config.get(name) for name in ("precision", "resolution") if values[name] in ("auto", None)}
+    values |= {name: before.config.get(name) for name in LEFT_OPEN if values[name] in ("auto", None, False)}
     digest = start.digest(config.base, config.revision, config.base_config)
     return not record.differences(before, record.decisive(values, snapshot.manifest.identity, digest, prompts))
 
@@ -178,7 +190,7 @@ def _report(
         examples=[example for example, _ in examples],
         references=None,
         prompt_references=record.prompt_references(prompts, [example for example, _ in examples]),
-        truncation=truncation(family, _captions(snapshot, own)),
+        truncation=truncation(family, _captions(snapshot, list(mix.parts(own, snapshot)) or [own])),
         epochs=[],
         checkpoints=[],
         cost=Cost(
@@ -192,8 +204,11 @@ def _report(
     return report, [row for _, row in examples]
 
 
-def _captions(snapshot: Snapshot, track: str) -> list[str]:
-    return [row.captions[track] or "" for split in SPLITS for row in snapshot.rows(split)]
+def _captions(snapshot: Snapshot, tracks: list[str]) -> list[str]:
+    rows = [row for split in SPLITS for row in snapshot.rows(split)]
+    if len(tracks) == 1:
+        return [row.captions[tracks[0]] or "" for row in rows]
+    return [caption for row in rows for track in tracks if (caption := row.captions[track]) is not None]
 
 
 def _go_on(before: RunReport, asked: RunReport) -> RunReport:
@@ -218,13 +233,16 @@ def encode(run: Prepared, progress: Progress) -> None:
     of_class = class_images(family, config, progress)
     run.report = run.report.model_copy(update={"class_images": [row.sha256 for row in of_class]})
     rows = [*train, *run.measures.held_out, *of_class]
-    run.latents = cache_latents(family, rows, config.cache, config.background, progress=progress)
+    run.latents = _latents(config, family, rows, progress)
+    if config.masked_loss:
+        _refuse_useless_masks(config, train, run.latents)
     run.places = {row.sha256: place for place, row in enumerate(rows)}
     own = [row.captions[run.own_track] or "" for row in train]
     measured = [caption for _, caption in run.measures.held_out_pairs()]
-    distinct = {
-        caption: place for place, caption in enumerate(dict.fromkeys(["", *own, *measured, config.class_prompt or ""]))
-    }
+    shares = mix.parts(run.own_track, snapshot)
+    mixed = [row.captions[track] or "" for row in train for track in shares]
+    words = ["", *own, *mixed, *measured, config.class_prompt or ""]
+    distinct = {caption: place for place, caption in enumerate(dict.fromkeys(words))}
     run.text = None if run.method.encodes_text else cache_text(family, list(distinct), config.cache, progress)
     run.data = TrainingSet(
         [row.sha256 for row in train],
@@ -232,7 +250,37 @@ def encode(run: Prepared, progress: Progress) -> None:
         torch.tensor([distinct[caption] for caption in own], device=family.device),
         run.text if run.text is not None else family.tokenise(list(distinct)),
         _prior(config, of_class, len(rows) - len(of_class), distinct),
+        list(distinct),
+        _mix(train, shares, distinct, family) if shares else None,
     )
+
+
+def _mix(train: list[Row], shares: dict[str, float], distinct: dict[str, int], family: Family) -> mix.Mix:
+    captions = [[distinct[row.captions[track] or ""] for track in shares] for row in train]
+    bounds = [mix.bounds(row, shares) for row in train]
+    return mix.Mix(torch.tensor(captions, device=family.device), torch.tensor(bounds, device=family.device))
+
+
+def _latents(config: TrainConfig, family: Family, rows: list[Row], progress: Progress) -> Latents | BucketLatents:
+    if config.buckets:
+        bucket_of = buckets.assigned(rows, family, config)
+        return cache_buckets(
+            family, rows, bucket_of, config.cache, config.background, config.masked_loss, progress=progress
+        )
+    return cache_latents(family, rows, config.cache, config.background, opacity=config.masked_loss, progress=progress)
+
+
+def _refuse_useless_masks(config: TrainConfig, train: list[Row], latents: Latents | BucketLatents) -> None:
+    """Where nothing is transparent the option does nothing; where everything is there is nothing to learn."""
+    most = [float(latents.opaque_share(place)) for place in range(len(train))]
+    if min(most) == 1:
+        raise BadOption("--masked-loss: no training image has a transparent part. Leave it out.")
+    empty = [row.path for row, share in zip(train, most, strict=True) if share == 0]
+    if empty and not config.background_weight:
+        raise BadOption(
+            f"--masked-loss: {len(empty)} of {len(train)} training images are wholly transparent ({empty[0]} is one)."
+            " Take them out of the set, or give --background-weight."
+        )
 
 
 def _prior(config: TrainConfig, of_class: list[Row], first: int, distinct: dict[str, int]) -> Prior | None:

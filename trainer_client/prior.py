@@ -52,6 +52,7 @@ def _key(family: Family, config: TrainConfig) -> str:
         "prompt": config.class_prompt,
         "steps": config.sample_steps,
         "guidance_scale": config.guidance_scale,
+        **family.conventions.unusual(),
     }
     return sha256_json(facts)[:32]
 

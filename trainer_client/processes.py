@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from trainer_client.config import TrainConfig
-    from trainer_client.draws import Drawn
+    from trainer_client.draws import Step
     from trainer_client.methods import Method
 
 PATIENCE = timedelta(hours=24)  # The others wait while the first draws and measures.
@@ -81,16 +81,16 @@ class Processes:
                 family.wrapped[name] = self.accelerator.prepare(module)
         self.wrapped = list(family.wrapped.values())
 
-    def share(self, drawn: Drawn) -> Drawn:
+    def share(self, drawn: Step) -> Step:
         """This process's images of a step: equal parts; where there are none left, one that counts nothing."""
         if self.count == 1:
             return drawn
-        images = len(drawn.timesteps_B)
+        images = len(drawn)
         size = -(-images // self.count)
         own = drawn.part(self.rank * size, min(images, (self.rank + 1) * size))
-        if len(own.timesteps_B):
+        if len(own):
             return own
-        spare = drawn.part(0, 1)
+        spare = next(drawn.split(1))
         return replace(spare, weights_B=spare.weights_B * 0)
 
     @contextmanager

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, get_args
 
 from schemas.errors import BadDocument, NotFound
 from schemas.run import Prompt, Role
-from trainer_client.instance import TRACK
 
 if TYPE_CHECKING:
     from trainer_client.dataset import Row, Snapshot
@@ -108,7 +107,7 @@ def speaking_tracks(snapshot: Snapshot) -> list[str]:
     rows = [*snapshot.rows("train"), *snapshot.rows("validation")]
     spoken: dict[str, list[str]] = {}
     for track in snapshot.tracks:
-        if track == TRACK:  # Made of another track's captions.
+        if track in snapshot.made:  # Of other tracks' captions.
             continue
         captions = [row.captions[track] or "" for row in rows]
         if len(set(captions)) > 1:

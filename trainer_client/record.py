@@ -14,6 +14,7 @@ from schemas.run import BaseModelRef, ExampleImage, Prompt, RunReport, SnapshotR
 from schemas.snapshot import Split
 from trainer_client.config import TrainConfig, as_resolved_now, decisive_fields
 from trainer_client.device import device_name
+from trainer_client.families import conventions
 from trainer_client.randomness import key
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ def resolved(config: TrainConfig, family: Family) -> TrainConfig:
         update={
             "resolution": family.resolution_px,
             "device": str(family.device),
+            **conventions.resolved(family),
             "precision": {"torch.bfloat16": "bf16", "torch.float32": "fp32"}[str(family.dtype)],
         }
     )

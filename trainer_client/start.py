@@ -15,6 +15,7 @@ from schemas.run import RunReport
 from trainer_client import adapter, methods, record
 from trainer_client.adapter import Adapter
 from trainer_client.families import base_digest, load_family
+from trainer_client.families.conventions import read_conventions
 from trainer_client.families.single_file import converted
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def load(
         family = load_under(start, under, device, dtype, resolution_px)
         methods.attach(family, Path(start.base), start.adapter)
         family.located = Path(start.base)
+        family.adopt(read_conventions(family.located))
     family.base, family.revision = base, revision
     return family
 

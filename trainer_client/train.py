@@ -319,6 +319,7 @@ class Run:
             "base_name": self.report.base.name,
             "epoch": str(epoch),
             "config": self.report.config_digest,
+            **{name: str(value) for name, value in self.family.conventions.unusual().items()},
         }
         epochs = self.config.checkpoint_epochs()
         self.watched("saving", epochs.index(epoch), len(epochs), f"epoch {epoch}")

@@ -35,7 +35,7 @@ def learn(run: Prepared, epochs: int = 1) -> tuple[Learner, list[float]]:
     learner, losses = Learner(run.method, run.config, run.plan), []
     for epoch in range(1, epochs + 1):
         steps = epoch_steps(run.family, run.data, run.config, run.plan, epoch)
-        losses += [float(learner.learn(run.data, drawn)) / len(drawn.timesteps_B) for drawn in steps]
+        losses += [float(learner.learn(run.data, drawn)) / len(drawn) for drawn in steps]
     return learner, losses
 
 

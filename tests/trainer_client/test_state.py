@@ -19,6 +19,7 @@ from schemas.errors import BadDocument
 from schemas.run import Cost
 from trainer_client.baseline import Baseline
 from trainer_client.checkpoint import NotSaved
+from trainer_client.families.conventions import Conventions
 from trainer_client.interrupt import StopRequest
 from trainer_client.state import FILE, Position, RunBusy, load_state, only_trainer, remove_state, save_state
 
@@ -104,7 +105,8 @@ def test_the_first_signal_asks_and_the_second_stops() -> None:
 
 
 def baseline(tmp_path: Path, digest: str = "d") -> Baseline:
-    family: Any = SimpleNamespace(digest=digest, device=torch.device("cpu"), dtype=torch.float32, resolution_px=16)
+    usual = {"device": torch.device("cpu"), "dtype": torch.float32, "resolution_px": 16, "conventions": Conventions()}
+    family: Any = SimpleNamespace(digest=digest, **usual)
     method: Any = SimpleNamespace(family=family, start={})
     return Baseline(tmp_path, method, "white")
 

@@ -70,10 +70,10 @@ def weights(run: Path, epoch: int = 3) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def assert_same_run(one: Path, other: Path) -> None:
+def assert_same_run(one: Path, other: Path, epoch: int = 3) -> None:
     """Weights bit for bit; losses, measures and pictures too."""
-    theirs = weights(other)
-    assert all(torch.equal(tensor, theirs[name]) for name, tensor in weights(one).items())
+    theirs = weights(other, epoch)
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in weights(one, epoch).items())
     reports = [RunReport.read(run / "run.json") for run in (one, other)]
     losses = [[(epoch.epoch, epoch.steps, epoch.train_loss) for epoch in report.epochs] for report in reports]
     assert losses[0] == losses[1]

@@ -25,7 +25,7 @@ class Run:
 
     @property
     def own_track(self) -> str | None:
-        """The track it trained on, where that is one track of its snapshot (a mix of several is none)."""
+        """The track it trained on, where it was measured under it (a mix is a track of its own)."""
         captions = self.report.captions
         return captions if any(track.name == captions for track in self.report.snapshot.tracks) else None
 

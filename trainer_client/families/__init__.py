@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from trainer_client.adapter import Adapter
+    from trainer_client.families.conventions import Conventions
 
 FAMILIES = {  # _class_name -> module
     "StableDiffusionPipeline": "trainer_client.families.stable_diffusion",
@@ -46,14 +47,19 @@ class Family(Protocol):
     dtype: torch.dtype
     token_limit: int
     resolution_px: int
+    size_step_px: int  # Sides of pictures are multiples of it.
     latent_shape: tuple[int, int, int]  # (C, H, W) at resolution_px
     weights: int  # numbers in all components
     tokenizers: dict[str, Any]  # one for each text encoder, in their order
     words: dict[str, str]  # learnt words -> the tokens they stand for
     train_timesteps: int
     prediction: str  # "epsilon" or "v_prediction"
+    conventions: Conventions
     adapter: Adapter | None  # what is attached to the weights on disk
     changed: str | None  # the digest, where the weights aren't those on disk
+
+    def adopt(self, conventions: Conventions) -> None:
+        """Is used as they say from now on, and says so in what it saves. Raises BadOption where it can't."""
 
     @property
     def digest(self) -> str:
@@ -68,14 +74,17 @@ class Family(Protocol):
         """What cached embeddings depend on, beside the token ids: the text encoder's weights and configuration."""
 
     def tokenise(self, captions: Sequence[str]) -> Tensor:
-        """int64 (B, T) on the device: begin and end marks, padded and cut to `token_limit`. Of a family with two
-        tokenizers, the ids of both, one after the other."""
+        """int64 (B, T) on the device: cut to `token_limit`, in chunks that each have a begin mark, an end mark and
+        padding. Of a family with two tokenizers, the ids of both, one after the other."""
 
     def count_tokens(self, captions: Sequence[str]) -> list[int]:
         """Tokens with begin and end marks, uncut: more than `token_limit` means words are lost."""
 
     def lost_text(self, caption: str) -> str:
         """The end of the caption that the cut takes away, "" where nothing is lost."""
+
+    def idle(self) -> list[nn.Module]:
+        """Parts of text encoders whose output nothing reads: they can't be trained."""
 
     def encode_text(self, ids_BT: Tensor) -> Tensor:
         """What the denoiser is told of the captions, (B, T, D): only `predict` and `sample` know what is where."""

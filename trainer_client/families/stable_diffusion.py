@@ -2,7 +2,8 @@
 
 Sources: Rombach et al., "High-resolution image synthesis with latent diffusion models" (2022); Ho et al., "Denoising
 diffusion probabilistic models" (2020) for epsilon; Salimans and Ho, "Progressive distillation" (2022) for v; Hang et
-al., "Efficient diffusion training via min-SNR weighting" (2023); Lu et al., "DPM-Solver++" (2022) for sampling.
+al., "Efficient diffusion training via min-SNR weighting" (2023); Lin et al., "Common diffusion noise schedules and
+sample steps are flawed" (2023) for zero terminal SNR; Lu et al., "DPM-Solver++" (2022) for sampling.
 
 Shapes: B images, C latent channels, H and W latent rows and columns, T tokens, D text features, S train timesteps.
 """
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from schemas.digest import sha256_json
 from schemas.errors import BadDocument, BadOption
 from trainer_client.embeddings import read_words, save_words
+from trainer_client.families.conventions import CHUNK, Conventions, read_conventions
 from trainer_client.families.weights import (
     combine,
     component_digest,
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from trainer_client.adapter import Adapter
 
 PREDICTIONS = ("epsilon", "v_prediction")
+ZERO_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}  # As diffusers calls it.
+OF_TEXT = ("clip_skip", "max_tokens")  # Conventions that the embeddings depend on.
+GUIDANCE_RESCALE = 0.7  # Of guided predictions under such a schedule (Lin et al. 2023).
 DECODED_AT_ONCE_PX = 1 << 21  # Eight pictures of 512 px: the decoder's activations are large.
 
 
@@ -77,11 +82,13 @@ class StableDiffusion:
         self.words = read_words(folder / "tokenizer")
         limits = [int(tokenizer.model_max_length) for tokenizer in self.tokenizers.values()]
         configs: list[Any] = [encoder.config for encoder in self.text_encoders.values()]
-        self.token_limit = min(*limits, *(int(config.max_position_embeddings) for config in configs))
+        self.window = min(*limits, *(int(config.max_position_embeddings) for config in configs))  # Tokens of a chunk.
         modules = (self.denoiser, self.vae, *self.text_encoders.values())
         self.weights = sum(weight.numel() for module in modules for weight in module.parameters())
         self._set_size(resolution_px)
-        self._set_schedule()
+        known = read_conventions(folder)
+        own = bool(self._config("scheduler").get("rescale_betas_zero_snr"))  # Whoever made it.
+        self.adopt(known.model_copy(update={"zero_terminal_snr": known.zero_terminal_snr or own}))
 
     def _load(self, model: Any, component: str, **dtype: torch.dtype) -> Any:
         """One component in float32, whatever its files hold."""
@@ -107,6 +114,7 @@ class StableDiffusion:
         unet, vae = self._config("unet"), self._config("vae")
         scale = 2 ** (len(vae["block_out_channels"]) - 1)
         multiple = scale * 2 ** (len(unet["block_out_channels"]) - 1)
+        self.size_step_px = multiple
         self.resolution_px = resolution_px or int(unet["sample_size"]) * scale
         if self.resolution_px <= 0 or self.resolution_px % multiple:
             raise BadOption(f"--resolution {self.resolution_px}: {self.base} needs a multiple of {multiple} pixels.")
@@ -115,11 +123,28 @@ class StableDiffusion:
         if unet["in_channels"] != vae["latent_channels"]:
             raise BadOption(f"{self.base}: its UNet takes {unet['in_channels']} channels (inpainting?); not supported.")
 
+    def adopt(self, conventions: Conventions) -> None:
+        encoders: list[Any] = list(self.text_encoders.values())
+        layers = min(int(encoder.config.num_hidden_layers) for encoder in encoders)
+        if conventions.clip_skip > layers:
+            raise BadOption(
+                f"--clip-skip {conventions.clip_skip}: the text encoder of {self.base} has {layers} layers."
+            )
+        self.conventions = conventions
+        self.token_limit = conventions.max_tokens // CHUNK * (self.window - 2) + 2
+        self._set_schedule()
+
     def _set_schedule(self) -> None:
         from diffusers import DDPMScheduler
 
-        self.schedule = self._config("scheduler")
+        zero_snr = self.conventions.zero_terminal_snr
+        self.schedule = self._config("scheduler") | (ZERO_SNR if zero_snr else {})
         self.prediction = self.schedule.get("prediction_type", "epsilon")
+        if zero_snr and self.prediction != "v_prediction":
+            raise BadOption(
+                f"--zero-terminal-snr: {self.base} predicts {self.prediction}, of which noise alone tells nothing; it"
+                " needs a base that predicts v."
+            )
         if self.prediction not in PREDICTIONS:
             raise BadOption(f"{self.base}: it predicts {self.prediction!r}; known: {', '.join(PREDICTIONS)}.")
         ddpm = _scheduler(DDPMScheduler, self.schedule, clip_sample=False)
@@ -155,6 +180,8 @@ class StableDiffusion:
     def text_encoder_digest(self) -> str:
         each = {name: self._with_config(name) for name in self.encoder_classes}
         own = combine(each) if len(each) > 1 else each["text_encoder"]
+        unusual = {name: value for name, value in self.conventions.unusual().items() if name in OF_TEXT}
+        own = combine({"text_encoder": own, "conventions": sha256_json(unusual)}) if unusual else own
         return combine({"text_encoder": own, "changed": self.changed}) if self.changed else own
 
     def _with_config(self, component: str) -> str:
@@ -174,14 +201,24 @@ class StableDiffusion:
         return spelt
 
     def tokenise(self, captions: Sequence[str]) -> Tensor:
-        ids_BT: Tensor = self.tokenizer(
-            self.spelt(captions),
-            padding="max_length",
-            max_length=self.token_limit,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
-        return ids_BT.to(self.device)
+        each = [self._tokenised(tokenizer, self.spelt(captions)) for tokenizer in self.tokenizers.values()]
+        return torch.cat(each, dim=1).to(self.device)
+
+    def _tokenised(self, tokenizer: Any, captions: list[str]) -> Tensor:
+        """Chunks of `window` tokens, side by side: (B, chunks x window)."""
+        if self.token_limit == self.window:
+            settings = {"padding": "max_length", "max_length": self.window, "truncation": True}
+            ids_BT: Tensor = tokenizer(captions, return_tensors="pt", **settings).input_ids
+            return ids_BT
+        inside = self.window - 2
+        rows = []
+        for ids in tokenizer(captions, add_special_tokens=False, verbose=False)["input_ids"]:
+            row: list[int] = []
+            for first in range(0, self.token_limit - 2, inside):
+                chunk = [tokenizer.bos_token_id, *ids[first : first + inside], tokenizer.eos_token_id]
+                row += [*chunk, *[tokenizer.pad_token_id] * (self.window - len(chunk))]
+            rows.append(row)
+        return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), -1)
 
     def count_tokens(self, captions: Sequence[str]) -> list[int]:
         if not captions:
@@ -195,14 +232,28 @@ class StableDiffusion:
             return ""
         return caption[spans[self.token_limit - 1][0] :]  # The place of the first lost token goes to the end mark.
 
+    def idle(self) -> list[nn.Module]:
+        left_out = self.conventions.clip_skip - 1
+        encoder: Any = self.text_encoders["text_encoder"]
+        encoder = getattr(encoder, "text_model", encoder)
+        return list(encoder.encoder.layers[-left_out:]) if left_out else []
+
     def encode_text(self, ids_BT: Tensor) -> Tensor:
-        encoder: Any = self.called("text_encoder")
+        encoder: Any = self.text_encoders["text_encoder"]
+        skip = self.conventions.clip_skip
+        ids_RT = ids_BT.reshape(-1, self.window)  # A row for each chunk.
         mask = None
-        if getattr(self.text_encoders["text_encoder"].config, "use_attention_mask", False):
-            ends = ids_BT == self.tokenizer.eos_token_id
+        if getattr(encoder.config, "use_attention_mask", False):
+            ends = ids_RT == self.tokenizer.eos_token_id
             mask = (ends.cumsum(dim=1) - ends.long() == 0).long()  # up to the first end mark
         with self.autocast():
-            return encoder(ids_BT, attention_mask=mask)[0].float()  # type: ignore[no-any-return]
+            layers = {"output_hidden_states": True} if skip > 1 else {}
+            output: Any = self.called("text_encoder")(ids_RT, attention_mask=mask, **layers)
+            text_RTD = output[0]
+            if skip > 1:
+                text_RTD = getattr(encoder, "text_model", encoder).final_layer_norm(output.hidden_states[-skip])
+        text_BTD: Tensor = text_RTD.float().reshape(*ids_BT.shape, -1)
+        return text_BTD
 
     # Pictures
 
@@ -279,6 +330,8 @@ class StableDiffusion:
                 if guided:
                     without, with_text = output.chunk(2)
                     output = without + guidance_scale * (with_text - without)
+                    if self.conventions.zero_terminal_snr:
+                        output = _rescaled(output, with_text)
                 latents_BCHW = scheduler.step(output, timestep, latents_BCHW, return_dict=False)[0]
             return self.decode(latents_BCHW)
 
@@ -309,6 +362,7 @@ class StableDiffusion:
         changed = {"unet" if component == "denoiser" else component for component in trained}
         for component in ("scheduler", *self.tokenizer_names):
             link_files(self.folder / component, folder / component, copy=True)
+        self.conventions.save(folder)
         if self.words:
             for name, tokenizer in self.tokenizers.items():
                 tokenizer.save_pretrained(folder / name)
@@ -328,6 +382,12 @@ class StableDiffusion:
         index |= {"safety_checker": [None, None], "feature_extractor": [None, None], "requires_safety_checker": False}
         index |= {"image_encoder": [None, None]}
         index.pop("_name_or_path", None)
+        own = self._config("scheduler")
+        if self.conventions.zero_terminal_snr and not own.get("rescale_betas_zero_snr"):
+            index["scheduler"] = ["diffusers", "DDIMScheduler"]  # It knows such schedules; many others don't.
+            config = {**own, **ZERO_SNR, "_class_name": "DDIMScheduler", "clip_sample": False}
+            path = folder / "scheduler" / "scheduler_config.json"
+            path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
@@ -350,6 +410,13 @@ def _set_vocabulary(path: Path, size: int) -> None:
 def _of(table_S: Tensor, timesteps_B: Tensor) -> Tensor:
     """The table's value at each image's timestep, (B, 1, 1, 1)."""
     return table_S[timesteps_B].view(-1, 1, 1, 1)
+
+
+def _rescaled(guided_BCHW: Tensor, with_text_BCHW: Tensor) -> Tensor:
+    """A guided prediction brought back towards the spread of the unguided one, which guidance widens."""
+    spread_B111 = with_text_BCHW.std(dim=(1, 2, 3), keepdim=True)
+    alike_BCHW = guided_BCHW * (spread_B111 / guided_BCHW.std(dim=(1, 2, 3), keepdim=True))
+    return GUIDANCE_RESCALE * alike_BCHW + (1 - GUIDANCE_RESCALE) * guided_BCHW
 
 
 def _scheduler(kind: Any, config: Mapping[str, Any], **settings: Any) -> Any:

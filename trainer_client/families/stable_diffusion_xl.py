@@ -14,16 +14,16 @@ Shapes: B images, T tokens, D text features of both encoders, P of the pooled em
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from schemas.errors import BadOption
+from trainer_client.families.conventions import Conventions
 from trainer_client.families.stable_diffusion import StableDiffusion, component_digests, quiet, usual_dtype
 from trainer_client.families.weights import combine
 
@@ -60,18 +60,18 @@ class StableDiffusionXL(StableDiffusion):
 
     # Words
 
-    def tokenise(self, captions: Sequence[str]) -> Tensor:
-        parts = [
-            tokenizer(
-                self.spelt(captions),
-                padding="max_length",
-                max_length=self.token_limit,
-                truncation=True,
-                return_tensors="pt",
-            ).input_ids
-            for tokenizer in self.tokenizers.values()
-        ]
-        return torch.cat(parts, dim=1).to(self.device)
+    def adopt(self, conventions: Conventions) -> None:
+        if conventions.clip_skip != 1:
+            raise BadOption(
+                f"--clip-skip: {self.base} is SDXL, which reads the last layer but one anyway. Leave it out."
+            )
+        super().adopt(conventions)
+        self.__dict__.pop("_empty_ids", None)
+
+    def idle(self) -> list[nn.Module]:
+        encoder: Any = self.text_encoders["text_encoder"]  # The other one's last layer makes the pooled embedding.
+        encoder = getattr(encoder, "text_model", encoder)
+        return [encoder.encoder.layers[-1], encoder.final_layer_norm]
 
     @cached_property
     def _empty_ids(self) -> Tensor:
@@ -82,9 +82,10 @@ class StableDiffusionXL(StableDiffusion):
         layers, pooled_BP = [], torch.empty(0)
         with self.autocast():
             for component, part_BT in zip(self.text_encoders, ids_BT.chunk(2, dim=1), strict=True):
-                output: Any = self.called(component)(part_BT, output_hidden_states=True)
-                layers.append(output.hidden_states[-2].float())
+                output: Any = self.called(component)(part_BT.reshape(-1, self.window), output_hidden_states=True)
+                layers.append(output.hidden_states[-2].float().reshape(*part_BT.shape, -1))
                 pooled_BP = output[0].float()  # Of the second encoder; the first has none.
+        pooled_BP = pooled_BP[:: pooled_BP.shape[0] // len(ids_BT)]  # The first chunk's, as other programs do it.
         row_BD = torch.nn.functional.pad(pooled_BP, (0, self.text_width - self.pooled_width))
         text_BTD = torch.cat((torch.cat(layers, dim=2), row_BD[:, None]), dim=1)
         if not self.zero_for_empty:

@@ -105,4 +105,14 @@ def freed(family: Family, modules: Mapping[str, nn.Module]) -> dict[str, nn.Para
     for prefix, module in modules.items():
         module.requires_grad_(True)
         parameters |= {f"{prefix}.{name}": weight for name, weight in module.named_parameters()}
-    return parameters
+    return without_idle(family, parameters)
+
+
+def without_idle(family: Family, parameters: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """Freezes those whose output nothing reads, and gives the others: several processes would wait for their
+    gradients."""
+    idle = {id(weight) for module in family.idle() for weight in module.parameters()}
+    for weight in parameters.values():
+        if id(weight) in idle:
+            weight.requires_grad_(False)
+    return {name: weight for name, weight in parameters.items() if id(weight) not in idle}

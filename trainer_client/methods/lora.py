@@ -59,13 +59,15 @@ class LoRA:
     name = "lora"
 
     def __init__(self, family: Family, config: TrainConfig) -> None:
+        from trainer_client.methods import without_idle
+
         self.family, self.config = family, config
         self.settings = {name: getattr(config, name) for name in SHAPE}
         if family.adapter is None:
             add_layers(family, self.settings, config.seed)
         else:
             _refuse_other_shape(family.base, family.adapter.settings, self.settings)
-        self.parameters = _update(family)
+        self.parameters = without_idle(family, _update(family))
         self.encodes_text = config.train_text_encoder
         self.start: dict[str, str] = {}
 

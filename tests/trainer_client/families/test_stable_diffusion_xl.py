@@ -68,13 +68,14 @@ def test_sizes_reach_the_denoiser(family: Family) -> None:
 
 
 def test_crop_sizes() -> None:
-    def sizes(width: int, height: int) -> tuple[int, ...]:
-        return crop_sizes(Row(Path(), "", {}, width, height), 64)
+    def sizes(width: int, height: int, size: tuple[int, int] = (64, 64)) -> tuple[int, ...]:
+        return crop_sizes(Row(Path(), "", {}, width, height), size)
 
     assert sizes(64, 64) == (64, 64, 0, 0, 64, 64)
     assert sizes(256, 128) == (128, 256, 0, 32, 64, 64)
     assert sizes(100, 200) == (200, 100, 32, 0, 64, 64)
     assert sizes(33, 32) == (32, 33, 0, 1, 64, 64)
+    assert sizes(200, 100, (96, 32)) == (100, 200, 8, 0, 32, 96)
 
 
 @pytest.mark.slow

@@ -1,0 +1,63 @@
+"""How a model is to be used where its weights don't say so; the same in training, drawing and measuring.
+
+Kept as `amatl.json` in a checkpoint's folder where anything isn't as usual, and read from there by everything that
+loads it; what a run asks for goes before what its base says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from schemas.document import Document
+
+if TYPE_CHECKING:
+    from trainer_client.config import TrainConfig
+    from trainer_client.families import Family
+
+FILE = "amatl.json"
+CHUNK = 75  # Tokens between a begin and an end mark.
+
+
+class Conventions(Document):
+    """The defaults are what every model has without this file."""
+
+    type: Literal["amatl/conventions/v1"] = "amatl/conventions/v1"
+    zero_terminal_snr: bool = False
+    clip_skip: int = Field(default=1, description="The layer of the text encoder that is read, counted from the end.")
+    max_tokens: int = Field(default=CHUNK, description="Words and signs of a caption that are read, in chunks of 75.")
+
+    def unusual(self) -> dict[str, Any]:
+        """What isn't as usual, by name: a part of every key of what the model made."""
+        usual = Conventions()
+        return {name: value for name, value in self.model_dump().items() if value != getattr(usual, name)}
+
+    def save(self, folder: Path) -> None:
+        """Writes the file where there is something to say."""
+        if self.unusual():
+            self.write(folder / FILE)
+
+
+def read_conventions(folder: Path) -> Conventions:
+    """What a folder says; the usual ones where it says nothing. Raises BadDocument."""
+    path = folder / FILE
+    return Conventions.read(path) if path.is_file() else Conventions()
+
+
+def adopt_asked(family: Family, config: TrainConfig) -> None:
+    """What the run asks for on top of what its base says. Raises BadOption where the model can't."""
+    asked: dict[str, Any] = {"zero_terminal_snr": True} if config.zero_terminal_snr else {}
+    given = {"clip_skip": config.clip_skip, "max_tokens": config.max_tokens}
+    asked |= {name: value for name, value in given.items() if value is not None}
+    family.adopt(family.conventions.model_copy(update=asked))
+
+
+def resolved(family: Family) -> dict[str, Any]:
+    """The options as the model has them by now; None is as usual."""
+    unusual = family.conventions.unusual()
+    return {
+        "zero_terminal_snr": family.conventions.zero_terminal_snr,
+        **{name: unusual.get(name) for name in ("clip_skip", "max_tokens")},
+    }

@@ -36,8 +36,8 @@ class Captions(Connection):
     def images_to_caption(self, dataset: str, pointers: list[str]) -> pl.DataFrame:
         """Each image of a dataset once, in the order first seen, with metadata at these JSON pointers (RFC 6901).
 
-        Columns: image_sha256, path, size_bytes, file_name, format, width_px, height_px (upright), and two lists aligned with
-        `pointers`: metadata_values (text; lists as JSON text) and metadata_types (JSON type names, null for nothing).
+        Columns: image_sha256, path, size_bytes, file_name, format, width_px, height_px (upright), and two lists aligned
+        with `pointers`: metadata_values (text; lists as JSON text), metadata_types (JSON type names, null for nothing).
         """
         return self._read("images_to_caption", dataset=dataset, pointers=pointers)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from curator.check.text import shown
 from schemas.edge import duration, plural
 
 if TYPE_CHECKING:
@@ -266,6 +267,8 @@ def _default(value: Any) -> str:
 
 
 def _shortened(text: str, length: int = 100) -> str:
+    """In one line, what can't be seen written out: what a model wrote plays no tricks on a terminal."""
+    text = shown(text)
     return text if len(text) <= length else text[: length - 3] + "..."
 
 

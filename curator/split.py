@@ -126,7 +126,7 @@ def _by_count(drawn: Sequence[Group], wanted: int, also_trained: bool, notes: li
     free = [group for group in drawn if group.stored is None]
     if also_trained:
         free += [group for group in drawn if group.stored == "train"]
-    if missing > _images(free):
+    if missing > _images(free) and already != _nearest(drawn, wanted):
         raise CannotHoldOut(_too_few(drawn, wanted, already))
     chosen = fill([group.images for group in free], missing)
     held_out = [free[position] for position in chosen]
@@ -137,6 +137,12 @@ def _by_count(drawn: Sequence[Group], wanted: int, also_trained: bool, notes: li
         )
     _say_moved(held_out, notes)
     return {group.representative_sha256 for group in held_out}
+
+
+def _nearest(drawn: Sequence[Group], wanted: int) -> int:
+    """How many a first snapshot of these groups holds out for that number: asked again, it stays so."""
+    sizes = [group.images for group in drawn]
+    return sum(sizes[position] for position in fill(sizes, wanted))
 
 
 def _too_few(drawn: Sequence[Group], wanted: int, already: int) -> str:

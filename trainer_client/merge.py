@@ -14,6 +14,7 @@ from schemas.progress import Progress, silent
 from trainer_client import adapter, lineage, methods, record, start
 from trainer_client.adapter import Adapter
 from trainer_client.families import Family
+from trainer_client.families.conventions import from_header, read_conventions
 from trainer_client.families.weights import header_of
 from trainer_client.lora_files import merge_layers, read_lora
 from trainer_client.sample import find_checkpoint, read_run
@@ -88,6 +89,7 @@ def _merged_folder(folder: Path, base: str | None, strength: float) -> Family:
         methods.bake(family)
         return family
     family = start.load_under(start.resolve(str(folder)), base)
+    family.adopt(read_conventions(folder))
     merge_layers(family, read_lora(folder / found.weights.path, family), strength)
     return family
 
@@ -98,6 +100,7 @@ def _merged_file(file: Path, base: str | None, strength: float) -> Family:
         raise BadOption(f"{file}: doesn't say on which model it was trained. Say it with --base.")
     family = start.load(base)
     methods.bake(family)
+    family.adopt(from_header(header_of(file)) or family.conventions)
     merge_layers(family, read_lora(file, family), strength)
     return family
 

@@ -123,9 +123,22 @@ def test_the_order_of_the_groups_does_not_matter_and_a_second_time_changes_nothi
     except CannotHoldOut:
         return
     assert assign(groups[::-1], rule).splits == assignment.splits
-    again = assign(stored(groups, assignment.splits), rule)
+    try:
+        again = assign(stored(groups, assignment.splits), rule)
+    except CannotHoldOut:  # A number it came near to, where an earlier snapshot had given some to train.
+        assert assignment.notes and any(group.stored == "train" for group in groups)
+        return
     assert not again.new
     assert again.splits == assignment.splits
+
+
+@pytest.mark.parametrize(("sizes", "wanted", "held"), [([3], 1, 0), ([3, 3], 4, 3)])
+def test_groups_that_do_not_add_up_stay_as_they_fell_when_asked_again(sizes: list[int], wanted: int, held: int) -> None:
+    groups = [Group(f"{number:064x}", size) for number, size in enumerate(sizes)]
+    first = assign(groups, Rule(count=wanted))
+    again = assign(stored(groups, first.splits), Rule(count=wanted))
+    assert held_out(groups, first.splits) == held
+    assert (again.splits, again.new, len(again.notes)) == (first.splits, {}, 1)
 
 
 def test_the_draw_is_the_documented_one() -> None:

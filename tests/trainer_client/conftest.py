@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,13 @@ def xl_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """12 train and 4 validation pictures of 24 px, tracks `template` (as `text`) and `human` (as `text_human`)."""
     return write_snapshot(tmp_path_factory.mktemp("snapshot"))
+
+
+@pytest.fixture(scope="session")
+def shaped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of pictures of several shapes."""
+    sizes = ((24, 24), (48, 24), (24, 48), (40, 24), (24, 24))
+    return write_snapshot(tmp_path_factory.mktemp("shaped"), sizes=sizes)
 
 
 @pytest.fixture
@@ -203,8 +210,9 @@ def write_snapshot(
     validation: int = 4,
     caption: Callable[[str, int], dict[str, str | None]] | None = None,
     tracks: tuple[str, ...] = ("template", "human"),
+    sizes: Sequence[tuple[int, int]] = ((24, 24),),
 ) -> Path:
-    """A valid snapshot of drawn pictures. `caption(split, n)` gives each track's caption."""
+    """A valid snapshot of drawn pictures of these sizes in turn. `caption(split, n)` gives each track's caption."""
     from schemas.digest import sha256_file, snapshot_identity
     from schemas.document import FileRef
     from schemas.snapshot import Selection, SnapshotManifest, SplitCount, Track
@@ -217,7 +225,7 @@ def write_snapshot(
         lines = []
         for number in range(count):
             captions = caption(split, number)
-            row = _picture(folder / split, number + (100 if split == "validation" else 0))
+            row = _picture(folder / split, number + (100 if split == "validation" else 0), sizes[number % len(sizes)])
             identity.append((row["sha256"], captions, split))
             columns = {"text" if name == tracks[0] else f"text_{name}": captions[name] for name in tracks}
             lines.append(json.dumps(row | columns))
@@ -259,7 +267,7 @@ def _caption(split: str, number: int) -> dict[str, str | None]:
     return {"template": f"drawing of a {colour} frog", "human": f"{colour} shape {number} by the river, {split}"}
 
 
-def _picture(folder: Path, number: int) -> dict[str, Any]:
+def _picture(folder: Path, number: int, size: tuple[int, int]) -> dict[str, Any]:
     """Draws a picture, names it by its content, and gives its row."""
     from PIL import Image, ImageDraw
 
@@ -269,12 +277,19 @@ def _picture(folder: Path, number: int) -> dict[str, Any]:
     draw = ImageDraw.Draw(image)
     draw.ellipse((number % 7, number % 5, 14 + number % 9, 20), fill=COLOURS[number % len(COLOURS)])
     draw.point((number % 24, number // 24), fill="black")
+    image = image if size == image.size else image.resize(size)
     path = folder / "picture.png"
     image.save(path)
     sha256 = sha256_file(path)
     named = path.rename(folder / f"{sha256[:16]}.png")
     size_bytes = named.stat().st_size
-    return {"file_name": named.name, "sha256": sha256, "size_bytes": size_bytes, "width_px": 24, "height_px": 24}
+    return {
+        "file_name": named.name,
+        "sha256": sha256,
+        "size_bytes": size_bytes,
+        "width_px": size[0],
+        "height_px": size[1],
+    }
 
 
 def _reference(path: Path, name: str) -> Any:

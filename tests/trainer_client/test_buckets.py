@@ -15,7 +15,6 @@ from PIL import Image
 
 from schemas.errors import BadOption
 from schemas.run import RunReport
-from tests.trainer_client.conftest import write_snapshot
 from tests.trainer_client.test_learning import learn, prepared
 from tests.trainer_client.test_train import Stop, assert_same_run, stop_when
 from tests.trainer_client.test_train import config as run_config
@@ -29,9 +28,6 @@ from trainer_client.learner import Learner
 from trainer_client.processes import Processes
 from trainer_client.train import train
 
-SHAPES = [(24, 24), (48, 24), (24, 48), (40, 24), (24, 24)]  # Of the pictures, in turn.
-UNET = "unet/diffusion_pytorch_model.safetensors"
-
 
 def row(width: int, height: int, path: Path = Path()) -> Row:
     return Row(path, f"{width}x{height}", {}, width, height)
@@ -41,37 +37,6 @@ def sizes(resolution_px: int, step_px: int, **values: Any) -> list[tuple[int, in
     family: Any = SimpleNamespace(resolution_px=resolution_px, size_step_px=step_px, base="a base")
     config: Any = SimpleNamespace(**{"min_side": None, "max_side": None, **values})
     return buckets.sizes(family, config)
-
-
-@pytest.fixture(scope="module")
-def shaped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A snapshot of pictures of several shapes."""
-    from tests.trainer_client import conftest
-
-    folder = tmp_path_factory.mktemp("shaped")
-    plain = conftest._picture
-
-    def picture(within: Path, number: int) -> dict[str, Any]:
-        found = plain(within, number)
-        size = SHAPES[number % len(SHAPES)]
-        with Image.open(within / found["file_name"]) as image:
-            changed = image.resize(size)
-        (within / found["file_name"]).unlink()
-        changed.save(within / "picture.png")
-        sha256 = conftest_sha256(within / "picture.png")
-        named = (within / "picture.png").rename(within / f"{sha256[:16]}.png")
-        found |= {"file_name": named.name, "sha256": sha256, "size_bytes": named.stat().st_size}
-        return found | {"width_px": size[0], "height_px": size[1]}
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conftest, "_picture", picture)
-        return write_snapshot(folder)
-
-
-def conftest_sha256(path: Path) -> str:
-    from schemas.digest import sha256_file
-
-    return sha256_file(path)
 
 
 # Where images go

@@ -19,6 +19,7 @@ from tests.trainer_client.test_train import config as run_config
 from trainer_client import start
 from trainer_client.families import Family
 from trainer_client.families.conventions import FILE, Conventions
+from trainer_client.merge import merge
 from trainer_client.sample import sample
 from trainer_client.train import train
 
@@ -134,6 +135,19 @@ def test_a_run_keeps_what_it_was_told_wherever_its_checkpoint_goes(base: Path, t
     back = run_config(tmp_path, snapshot, tmp_path / "run", "back", **values | {"clip_skip": 1, "max_tokens": 75})
     train(back)
     assert not (tmp_path / "back" / "checkpoints" / "epoch-001" / FILE).exists()
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_merged_lora_is_used_as_it_was_trained(snapshot: Path, base: Path, tmp_path: Path, as_file: bool) -> None:
+    run = prepared(snapshot, base, tmp_path, method="lora", rank=2, clip_skip=2, max_tokens=150)
+    learn(run)
+    facts = {f"amatl.{name}": str(value) for name, value in run.family.conventions.unusual().items()}
+    facts |= {"amatl.run": "run", "amatl.epoch": "1", "amatl.base": run.family.digest, "amatl.base_name": str(base)}
+    run.method.save(tmp_path / "saved", torch.float32, facts, None)
+    source = tmp_path / "saved" / "run-001.safetensors" if as_file else tmp_path / "saved"
+    merge(source, tmp_path / "merged", base=str(base), save_dtype="fp32")
+    merged = start.load(str(tmp_path / "merged"))
+    assert merged.conventions == run.family.conventions == Conventions(clip_skip=2, max_tokens=150)
 
 
 def _pixels(path: Path) -> bytes:

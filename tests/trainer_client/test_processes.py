@@ -83,6 +83,13 @@ def test_with_a_text_encoder_and_accumulation(tmp_path: Path, snapshot: Path, ba
     assert_alike(tmp_path, "one", "two", TEXT)
 
 
+def test_with_buckets_and_layers_that_nothing_reads(tmp_path: Path, shaped: Path, base: Path) -> None:
+    options = ("--buckets", "--clip-skip", "2", "--train-text-encoder", "--shuffle-tags", "--batch-size", "3")
+    run(1, tmp_path, "one", shaped, base, *options)
+    run(2, tmp_path, "two", shaped, base, *options)
+    assert_alike(tmp_path, "one", "two", TEXT)
+
+
 def test_a_killed_run_goes_on_with_another_number_of_processes(tmp_path: Path, snapshot: Path, base: Path) -> None:
     run(1, tmp_path, "one", snapshot, base)
     started = subprocess.Popen(

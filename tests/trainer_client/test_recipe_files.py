@@ -21,6 +21,8 @@ SMALLER: dict[str, Any] = {  # What is turned down, where the recipe has it.
     "batch_size": 4,
     "class_images": 2,
     "resolution": 16,
+    "min_side": 8,
+    "max_side": 32,
 }
 WORDS = {"initialiser": "fox"}  # Words that the miniature knows.
 

@@ -6,6 +6,7 @@ loads it; what a run asks for goes before what its base says.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,6 +45,14 @@ def read_conventions(folder: Path) -> Conventions:
     """What a folder says; the usual ones where it says nothing. Raises BadDocument."""
     path = folder / FILE
     return Conventions.read(path) if path.is_file() else Conventions()
+
+
+def from_header(header: Mapping[str, str]) -> Conventions | None:
+    """What the header of a file of weights that a run of ours made says; None of a file from elsewhere."""
+    if "amatl.run" not in header:
+        return None
+    named = {name: header.get(f"amatl.{name}") for name in Conventions().model_dump() if name != "type"}
+    return Conventions.model_validate({name: value for name, value in named.items() if value is not None})
 
 
 def adopt_asked(family: Family, config: TrainConfig) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from schemas.edge import duration
+from curator.check.text import shown
+from schemas.edge import duration, plural
 
 if TYPE_CHECKING:
     from curator.annotate.acceptance import Acceptance
@@ -51,7 +52,7 @@ def strategy_help(name: str) -> str:
 
 def of_caption(result: CaptionResult) -> str:
     """Figures, reasons, examples, and what to do next."""
-    images = _count(result.images, "image")
+    images = plural(result.images, "image")
     lines = [f"{_bold(f'{result.dataset}/{result.set_name}')}: {images} by {result.strategy}", ""]
     lines += _figures(
         {
@@ -60,7 +61,7 @@ def of_caption(result: CaptionResult) -> str:
             "unchanged": result.unchanged,
             "kept, a person's": result.kept_by_person,
             "left as they are, though made from other inputs": result.outdated,
-            "left for the next run by --limit": result.not_reached,
+            "left undone by --limit": result.not_reached,
             "left out by --where": result.not_chosen,
         }
     )
@@ -69,9 +70,9 @@ def of_caption(result: CaptionResult) -> str:
     lines += [_figure(count, f"failed: {reason}", "red") for reason, count in failed[:REASONS_SHOWN]]
     if others := failed[REASONS_SHOWN:]:
         number = sum(count for _, count in others)
-        lines.append(_figure(number, f"failed for {_count(len(others), 'other reason')}", "red"))
+        lines.append(_figure(number, f"failed for {plural(len(others), 'other reason')}", "red"))
     if result.taken_out:
-        lines.append(f"{'':11}({_count(result.taken_out, 'earlier caption')} taken out; history keeps them)")
+        lines.append(f"{'':11}({plural(result.taken_out, 'earlier caption')} taken out; history keeps them)")
     if result.failed:
         lines.append(f"{'':11}(the next run tries them again: curator failures {result.dataset}/{result.set_name})")
     if result.rejects:
@@ -94,7 +95,7 @@ def of_caption(result: CaptionResult) -> str:
 
 def of_dry_run(result: DryRunResult) -> str:
     """The captions, what all would take, and where the page is."""
-    from curator.caption.contact_sheet import estimate
+    from curator.caption.contact_sheet import estimate, why_nothing
 
     named = f"{result.dataset}/{result.set_name}"
     lines = [f"{_bold(named)}: dry run of {result.strategy}, nothing is kept", ""]
@@ -103,11 +104,11 @@ def of_dry_run(result: DryRunResult) -> str:
         failed = click.style(f"no caption: {picture.reason}", fg="red")
         text = failed if picture.text is None else _shortened(picture.text) or _dim("(empty)")
         lines.append(f"  {_dim(f'{picture.file_name:<{width}}')}  {text}")
-    lines += ["", *([_effort(result.effort)] if result.effort.pictures else [])]
+    lines += [*([""] if result.pictures else []), *([_effort(result.effort)] if result.effort.pictures else [])]
     if result.to_caption:
-        lines.append(f"All {_count(result.to_caption, 'image')}: {estimate(result)}.")
+        lines.append(f"All {plural(result.to_caption, 'image')}: {estimate(result)}.")
     else:
-        lines.append(f"Nothing to caption: {named} is up to date.")
+        lines.append(f"Nothing to caption: {why_nothing(result)}.")
     lines.append(f"Contact sheet: {_bold(result.page)}")
     lines += [click.style(f"\nWarning: {warning}", fg="yellow") for warning in result.warnings]
     return "\n".join(lines)
@@ -116,7 +117,7 @@ def of_dry_run(result: DryRunResult) -> str:
 def _effort(effort: Effort) -> str:
     """A line: pictures, time, pace, tokens, cost."""
     parts = [
-        f"{_count(effort.pictures, 'picture')} in {duration(effort.seconds)}, {effort.images_per_second:,.1f} a second",
+        f"{plural(effort.pictures, 'picture')} in {duration(effort.seconds)}, {effort.images_per_second:,.1f} a second",
         f"{effort.batch_size} at a time",
     ]
     if effort.input_tokens or effort.output_tokens:
@@ -128,7 +129,7 @@ def _effort(effort: Effort) -> str:
 
 def of_commit(result: CommitResult) -> str:
     """The version and its digest."""
-    captions = _count(result.captions, "caption")
+    captions = plural(result.captions, "caption")
     if result.unchanged:
         return f"Nothing new to commit: {_bold(result.version)} has these {captions}.\ndigest {result.digest}"
     changes = _changes(result.added, result.changed, result.removed)
@@ -140,7 +141,7 @@ def of_versions(result: VersionsResult) -> str:
     blocks = []
     for found in result.sets:
         uncommitted = click.style(f", {found.uncommitted:,} uncommitted", fg="yellow") if found.uncommitted else ""
-        lines = [f"{_bold(f'{found.dataset}/{found.set_name}')}  {_count(found.captions, 'caption')}{uncommitted}"]
+        lines = [f"{_bold(f'{found.dataset}/{found.set_name}')}  {plural(found.captions, 'caption')}{uncommitted}"]
         people = max([len(version.person) for version in found.versions], default=0)
         for v in found.versions:
             when = _minute(v.committed_at)
@@ -167,27 +168,27 @@ def of_restore(result: RestoreResult) -> str:
         return f"{_bold(result.version)} is what the set has now; nothing to do."
     lines = [f"Restored {_bold(result.version)}: {_changes(result.added, result.changed, result.removed)}"]
     if result.uncommitted:
-        lines.append(f"{_count(result.uncommitted, 'caption')} in no version replaced; curator history still has them.")
+        lines.append(f"{plural(result.uncommitted, 'caption')} in no version replaced; curator history still has them.")
     return "\n".join(lines)
 
 
 def of_stats(result: StatsResult) -> str:
     """A small table of lengths, then what a person should look at."""
     state = "" if result.committed else ", uncommitted"
-    lines = [f"{_bold(result.reference)}  {_count(result.captions, 'caption')}, {result.empty:,} empty{state}", ""]
+    lines = [f"{_bold(result.reference)}  {plural(result.captions, 'caption')}, {result.empty:,} empty{state}", ""]
     lines.append(_dim(f"{'':12}{'min':>7}{'median':>9}{'mean':>9}{'max':>7}"))
     counted = result.tokens
     limit = f", limit {counted.limit}" if counted and counted.limit else ""
     lines += _spread("words", result.words) + _spread("characters", result.characters)
     lines += _spread("tokens", counted.length if counted else None, f"{counted.tokenizer}{limit}" if counted else "")
     if counted and counted.limit:
-        cut = f"{_count(counted.truncated, 'caption')} past the limit of {counted.limit} tokens"
+        cut = f"{plural(counted.truncated, 'caption')} past the limit of {counted.limit} tokens"
         lines += ["", click.style(cut, fg="yellow" if counted.truncated else None)]
         for example in counted.truncated_examples:
             lines.append(f"  {_dim(example.file_name or example.image_sha256[:12])}  {example.tokens} tokens, loses:")
             lines.append(f"      {_shortened(example.words_lost)}")
-    shared = f"{_count(result.duplicates, 'image')} share {_count(result.duplicate_captions, 'caption')}"
-    lines += ["", f"{_count(result.vocabulary, 'different word')}; {shared if result.duplicates else 'no two alike'}"]
+    shared = f"{plural(result.duplicates, 'image')} share {plural(result.duplicate_captions, 'caption')}"
+    lines += ["", f"{plural(result.vocabulary, 'different word')}; {shared if result.duplicates else 'no two alike'}"]
     lines += [f"  {repeated.images:>7,} x  {_shortened(repeated.text)}" for repeated in result.duplicate_examples]
     lines += _frequent("Frequent words", result.frequent_words) + _frequent("Frequent terms", result.frequent_terms)
     lines += _acceptance(result.acceptance)
@@ -266,15 +267,13 @@ def _default(value: Any) -> str:
 
 
 def _shortened(text: str, length: int = 100) -> str:
+    """In one line, what can't be seen written out: what a model wrote plays no tricks on a terminal."""
+    text = shown(text)
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def _minute(timestamp: str) -> str:
     return timestamp[:16].replace("T", " ") + "Z"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _bold(text: str) -> str:

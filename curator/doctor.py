@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from pydantic import BaseModel, Field
 
+from schemas.edge import plural
 from schemas.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def account(result: DoctorResult) -> str:
         if finding.mend:
             lines.append(f"  {click.style('mend:', dim=True)} {finding.mend}")
     problems = sum(finding.level == "problem" for finding in result.findings)
-    verdict = click.style("Healthy.", fg="green") if result.healthy else f"{_count(problems, 'problem')} to mend."
+    verdict = click.style("Healthy.", fg="green") if result.healthy else f"{plural(problems, 'problem')} to mend."
     return "\n".join([*lines, *([""] if result.findings else []), verdict])
 
 
@@ -92,7 +93,7 @@ def _check(catalog: Catalog, dataset: str, counts: dict[str, int], progress: Pro
     again = _ingest_commands(catalog, dataset)
     yield from _files(catalog, dataset, again, progress)
     if unfinished := catalog.unfinished_files(dataset):
-        message = f"{dataset}: an ingest was interrupted; {_count(unfinished, 'path')} it wrote may lack metadata."
+        message = f"{dataset}: an ingest was interrupted; {plural(unfinished, 'path')} it wrote may lack metadata."
         yield Finding(
             code="interrupted-ingest", level="problem", dataset=dataset, count=unfinished, message=message, mend=again
         )
@@ -121,7 +122,7 @@ def _files(catalog: Catalog, dataset: str, again: str, progress: Progress) -> It
                 level="problem",
                 dataset=dataset,
                 count=len(paths),
-                message=f"{dataset}: {_count(len(paths), 'file')} {what} since the ingest.",
+                message=f"{dataset}: {plural(len(paths), 'file')} {what} since the ingest.",
                 examples=paths[:EXAMPLES_KEPT],
                 mend=again,
             )
@@ -153,16 +154,16 @@ def _notes(catalog: Catalog, dataset: str, counts: dict[str, int]) -> Iterator[F
         yield note("no-images", 0, ": holds no image.", f"curator ingest FOLDER --dataset {dataset}")
     if counts["rejects"]:
         yield note(
-            "rejects", counts["rejects"], f": {_count(counts['rejects'], 'reject')}.", f"curator rejects {dataset}"
+            "rejects", counts["rejects"], f": {plural(counts['rejects'], 'reject')}.", f"curator rejects {dataset}"
         )
     for name, images, lacking in catalog.caption_coverage(dataset).iter_rows():
         if lacking:
-            message = f"/{name}: {lacking:,} of {_count(images, 'image')} without a caption."
+            message = f"/{name}: {lacking:,} of {plural(images, 'image')} without a caption."
             yield note("without-caption", lacking, message, f"curator caption {dataset} --set {name} --strategy ...")
     yield from _uncommitted(catalog, dataset)
     if counts["near_duplicate_groups"]:
-        groups = _count(counts["near_duplicate_groups"], "group")
-        message = f": {_count(counts['near_duplicate_images'], 'image')} in {groups} of near-duplicates."
+        groups = plural(counts["near_duplicate_groups"], "group")
+        message = f": {plural(counts['near_duplicate_images'], 'image')} in {groups} of near-duplicates."
         yield note(
             "near-duplicates", counts["near_duplicate_images"], message + " A split keeps each group together.", None
         )
@@ -180,7 +181,7 @@ def _uncommitted(catalog: Catalog, dataset: str) -> Iterator[Finding]:
                 level="note",
                 dataset=dataset,
                 count=found.uncommitted,
-                message=f"{name}: {_count(found.uncommitted, 'caption')} not committed.",
+                message=f"{name}: {plural(found.uncommitted, 'caption')} not committed.",
                 mend=f'curator commit {name} -m "..."',
             )
 
@@ -202,7 +203,3 @@ def _ingest_command(root: str, dataset: str, options: dict[str, Any]) -> str:
     if options.get("max_pixels", DEFAULT_MAX_PIXELS) != DEFAULT_MAX_PIXELS:
         words += ["--max-pixels", str(options["max_pixels"])]
     return shlex.join(words)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

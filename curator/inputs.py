@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 BUILT_IN = ("file_name", "file_stem", "folder", "format", "width_px", "height_px")
 # What the image's captions in other sets are called: `caption.SET`, `caption.SET@n`.
 CAPTION = "caption."
-# How a strategy finds the picture. Metadata fields of these names can't be reached.
-IDENTITY = ("image_sha256", "image_path")
+# How a strategy finds the picture, and knows it again. Metadata fields of these names can't be reached.
+IDENTITY = ("image_sha256", "image_path", "image_size_bytes")
 
 
 def available_fields(metadata_fields: Sequence[str], caption_sets: Sequence[str] = ()) -> list[str]:
@@ -63,7 +63,29 @@ def sources(
         if name == set_name:
             raise BadOption(f"{dataset}/{name} can't be made of itself as it is now. Name another set, or a version.")
         found[field] = resolve(catalog, f"{dataset}/{name}")
+    _check_for_circles(catalog, dataset, set_name, [named.set_name for named in found.values() if not named.number])
     return found
+
+
+def _check_for_circles(catalog: Catalog, dataset: str, set_name: str, sets: Sequence[str]) -> None:
+    """Raises BadOption where one of `sets`, as it is now, is made of `set_name`: each run would change the next."""
+    if not sets:
+        return
+    made_of: dict[str, list[str]] = {}
+    for name, source in catalog.sources_of_sets(dataset).iter_rows():
+        made_of.setdefault(name, []).append(source)
+    ways = [[name] for name in sets]
+    seen: set[str] = set()
+    while ways:
+        way = ways.pop()
+        if way[-1] == set_name:
+            raise BadOption(
+                f"{dataset}/{set_name} would be made of itself ({' from '.join([set_name, *way])}). "
+                f"Name a version, such as {way[0]}@1 (curator commit makes one)."
+            )
+        if way[-1] not in seen:
+            seen.add(way[-1])
+            ways += [[*way, source] for source in made_of.get(way[-1], [])]
 
 
 def image_inputs(
@@ -92,6 +114,7 @@ def image_inputs(
     facts = images.with_columns(
         pl.col("width_px", "height_px").cast(pl.String),
         image_path=pl.col("path"),
+        image_size_bytes=pl.col("size_bytes"),
         file_stem=file.extract(r"([^/]*?)(?:\.[^./]*)?$"),
         folder=file.extract(r"([^/]+)/[^/]*$"),
     )

@@ -34,6 +34,14 @@ class Reference(BaseModel):
         return f"{self.dataset}/{self.set_name}" + (f"@{self.number}" if self.number else "")
 
 
+def check_dataset(catalog: Catalog, dataset: str) -> None:
+    """Raises NotFound listing the datasets there are."""
+    datasets = catalog.dataset_names()
+    if dataset not in datasets:
+        there_are = f"There are: {', '.join(datasets)}." if datasets else "There are none yet: curator ingest."
+        raise NotFound(f"There is no dataset {dataset!r}. {there_are}")
+
+
 def resolve(catalog: Catalog, text: str) -> Reference:
     """Finds what `text` names.
 

@@ -144,6 +144,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def plural(count: int, noun: str) -> str:
+    """1 caption, 2 captions."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 class _Pace:
     """How fast a stage goes since its first call."""
 

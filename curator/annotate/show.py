@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from schemas.edge import plural
+
 if TYPE_CHECKING:
     from curator.annotate.pull import PullResult
     from curator.annotate.push import PushResult
@@ -60,7 +62,7 @@ def of_pull(result: PullResult) -> str:
     if not result.changed:
         lines = [f"{head}nothing new"]
     else:
-        lines = [f"{head}{_count(result.images, 'image')} changed", ""]
+        lines = [f"{head}{plural(result.images, 'image')} changed", ""]
         lines += figures({"new": result.new, "edited": result.edited, "deleted": result.deleted})
         lines += [f"{'':11}{count:,} {OUTCOMES[outcome]}" for outcome, count in result.outcomes.items()]
     if result.tasks_gone:
@@ -121,10 +123,6 @@ def minute(moment: str) -> str:
 
 def _noted(notes: list[str]) -> list[str]:
     return [click.style(f"\nNote: {note}", fg="yellow") for note in notes]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def figures(counts: dict[str, int]) -> list[str]:

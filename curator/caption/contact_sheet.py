@@ -5,16 +5,14 @@ One file that asks nothing of the network; it follows the reader's light or dark
 
 from __future__ import annotations
 
-from base64 import b64encode
 from html import escape
-from io import BytesIO
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
 from curator.captioners import model_at
-from schemas.edge import duration
-from schemas.errors import AmatlError
+from curator.pages import thumbnail
+from schemas.edge import duration, plural
 
 if TYPE_CHECKING:
     from curator.caption.dry_run import DryPicture, DryRunResult
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 GENERATOR = '<meta name="generator" content="curator caption --dry-run">'
 TEMPLATE = Path(__file__).with_name("contact_sheet.html")
 SIDE_PX = 560
-QUALITY = 82
 ALIKE = 0.4  # of the words: below, marking what differs helps nobody
 
 
@@ -33,7 +30,7 @@ def page(result: DryRunResult) -> str:
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         generator=GENERATOR,
         title=escape(f"Dry run: {result.strategy} for {named}"),
-        heading=escape(f"{result.strategy} on {_count(shown, 'picture')} of {result.dataset}"),
+        heading=escape(f"{result.strategy} on {plural(shown, 'picture')} of {result.dataset}"),
         standfirst=escape(_standfirst(result, named)),
         facts="\n".join(_facts(result)),
         warnings="\n".join(f'<p class="warning">{escape(text)}</p>' for text in result.warnings),
@@ -50,10 +47,19 @@ def estimate(result: DryRunResult) -> str:
     return time + (f" and {_money(result.estimated_cost_usd)}" if result.estimated_cost_usd else "")
 
 
+def why_nothing(result: DryRunResult) -> str:
+    """Why a run would caption no image."""
+    if not result.images:
+        return f"{result.dataset} has no images"
+    if result.not_chosen == result.images:
+        return "--where holds for no image"
+    return f"{result.dataset}/{result.set_name} is up to date"
+
+
 def _standfirst(result: DryRunResult, named: str) -> str:
     if not result.to_caption:
-        return f"Nothing of this is kept. A run would caption nothing: {named} is up to date."
-    all_of = _count(result.to_caption, "picture")
+        return f"Nothing of this is kept. A run would caption nothing: {why_nothing(result)}."
+    all_of = plural(result.to_caption, "picture")
     does = f"The same command without --dry-run captions {all_of} into {named}: {estimate(result)}."
     return f"Nothing of this is kept. {does}"
 
@@ -70,7 +76,7 @@ def _facts(result: DryRunResult) -> list[str]:
     if result.cost_usd_each:
         facts["Cost of these"] = _money(result.effort.cost_usd)
     for reason, count in result.made_otherwise.items():
-        facts[f"Captioned with {reason.partition(' (')[0]}"] = _count(count, "picture")
+        facts[f"Captioned with {reason.partition(' (')[0]}"] = plural(count, "picture")
     lines = [f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items()]
     options = "".join(
         f"<code><b>{escape(name)}=</b>{escape(_value(value))}</code> "
@@ -82,7 +88,9 @@ def _facts(result: DryRunResult) -> list[str]:
 
 def _figure(picture: DryPicture) -> str:
     new, old = _captions(picture)
-    mat = _picture(Path(picture.path))
+    small = thumbnail(picture.path, SIDE_PX)
+    shown = f'<img alt="" src="{small}">' if small else "<span>can’t be read</span>"
+    mat = f'<div class="mat{"" if small else " none"}">{shown}</div>'
     return f'<figure>{mat}<figcaption>{new}{old}<p class="name">{escape(picture.file_name)}</p></figcaption></figure>'
 
 
@@ -119,29 +127,9 @@ def _marked(text: str, op: str, wanted: str, tag: str) -> str:
     return f"{before}<{tag}>{escape(words)}</{tag}>{after}" if words else text
 
 
-def _picture(path: Path) -> str:
-    """The picture, small, in the page itself; or why it can't be shown."""
-    from PIL import Image
-
-    from curator.machines.pictures import read_rgb
-
-    try:
-        image = Image.fromarray(read_rgb(path, at_least_px=(SIDE_PX, SIDE_PX)))
-    except (AmatlError, OSError):
-        return '<div class="mat none"><span>can’t be read</span></div>'
-    image.thumbnail((SIDE_PX, SIDE_PX))
-    buffer = BytesIO()
-    image.save(buffer, "WEBP", quality=QUALITY)
-    return f'<div class="mat"><img alt="" src="data:image/webp;base64,{b64encode(buffer.getvalue()).decode()}"></div>'
-
-
 def _value(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _money(dollars: float) -> str:
     return f"${dollars:,.2f}" if dollars >= 0.1 else f"${dollars:.2g}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -16,8 +16,8 @@ from curator.caption.make import by_expression, by_machine
 from curator.caption.plan import Only, Plan, Request
 from curator.caption.plan import plan as planned
 from curator.caption.result import Effort
+from curator.pages import refuse_other_file
 from schemas.document import now, write_atomically
-from schemas.errors import AlreadyExists, NotFound
 from schemas.progress import Notice, Progress, silent, unheard
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class DryRunResult(BaseModel):
     model_revision: str | None
     options: dict[str, Any]
     images: int
+    not_chosen: int = Field(description="Images that `--where` doesn't hold for.")
     to_caption: int = Field(description="Images that the run would caption.")
     pictures: list[DryPicture]
     effort: Effort
@@ -81,28 +82,21 @@ def dry_run(
     """Captions 8 images, spread evenly over those that the run would caption (over all, if it would none).
 
     Writes the page `out` (default: DATASET-SET-dry-run.html here). Raises AlreadyExists where that is another file,
-    NotFound where its folder isn't there, and what `caption` raises.
+    and what `caption` raises.
     """
     asked = Request(dataset, strategy, set_name, options, by=by, only=only, where=where, limit=limit)
     plan = planned(catalog, asked)
-    out = _free(out or Path(re.sub(r"[^\w.-]+", "-", f"{dataset}-{set_name}-dry-run.html")))
+    out = out or Path(re.sub(r"[^\w.-]+", "-", f"{dataset}-{set_name}-dry-run.html"))
+    refuse_other_file(out, GENERATOR)
     tell_what_is_redone(plan.result, only, notice)
     places = _spread(plan)
     effort = Effort()
     made = _made(plan, plan.inputs[places], effort, progress, notice)
     result = _result(plan, plan.images[places].hstack(plan.inputs[places].select("image_path")).hstack(made), effort)
     result.page = str(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, page(result).encode())
     return result
-
-
-def _free(path: Path) -> Path:
-    """The path, if nothing is there or an earlier sheet of ours."""
-    if not path.parent.is_dir():
-        raise NotFound(f"--out {path}: there is no folder {path.parent}.")
-    if path.exists() and (not path.is_file() or GENERATOR.encode() not in path.read_bytes()[:2000]):
-        raise AlreadyExists(f"{path}: is there already, and no contact sheet. Name another file with --out.")
-    return path
 
 
 def _spread(plan: Plan) -> list[int]:
@@ -138,6 +132,7 @@ def _result(plan: Plan, rows: pl.DataFrame, effort: Effort) -> DryRunResult:
         model=plan.run.model,
         model_revision=plan.run.model_revision,
         images=plan.result.images,
+        not_chosen=plan.result.not_chosen,
         to_caption=to_caption,
         pictures=pictures,
         effort=effort,

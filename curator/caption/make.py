@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from curator.caption.result import Effort
@@ -55,7 +55,7 @@ def by_machine(
     if not inputs.height:
         return
     started = time.perf_counter()
-    with closing(_loaded(captioner, options, progress)) as machine:
+    with _loaded(captioner, options, progress, notice) as machine:
         effort.loading_seconds = time.perf_counter() - started
         conveyor = Conveyor(machine, notice=notice)
         progress("captioning", 0, inputs.height)
@@ -70,7 +70,22 @@ def by_machine(
             raise MachineFailed(f"{captioner.name}: {error}") from error
 
 
-def _loaded(captioner: Captioner, options: Any, progress: Progress) -> Machine:
+@contextmanager
+def _loaded(
+    captioner: Captioner, options: Any, progress: Progress, notice: Callable[[str], None]
+) -> Generator[Machine]:
+    """The machine, closed in the end. A machine that can't even be closed costs no caption: it is said."""
+    machine = _load(captioner, options, progress)
+    try:
+        yield machine
+    finally:
+        try:
+            machine.close()
+        except Exception as error:
+            notice(f"{captioner.name}: the model couldn't be put away. {one_line(error)}.")
+
+
+def _load(captioner: Captioner, options: Any, progress: Progress) -> Machine:
     assert captioner.machine is not None
     progress("loading the model", 0, 1)
     try:
@@ -89,18 +104,23 @@ def _loaded(captioner: Captioner, options: Any, progress: Progress) -> Machine:
 
 def _items(inputs: pl.DataFrame) -> Iterator[Item]:
     names = [name for name in inputs.columns if name not in IDENTITY]
-    for sha256, path, *values in inputs.select(*IDENTITY, *names).iter_rows():
-        yield Item(sha256, path, dict(zip(names, values, strict=True)))
+    for sha256, path, size_bytes, *values in inputs.select(*IDENTITY, *names).iter_rows():
+        yield Item(sha256, path, dict(zip(names, values, strict=True)), size_bytes)
 
 
 def _frame(batch: Batch) -> pl.DataFrame:
     """A batch as a table strategy would give it: no text is a failure, and so is a caption of no words."""
     import polars as pl
 
-    texts = [(written.text or "").strip() or None for written in batch.written]
-    reasons = [written.reason or NOTHING_WRITTEN for written in batch.written]
+    texts = [_unicode(written.text or "").strip() or None for written in batch.written]
+    reasons = [_unicode(written.reason or NOTHING_WRITTEN) for written in batch.written]
     failed = pl.repeat(True, len(texts), dtype=pl.Boolean, eager=True)
     return captions(pl.Series(texts, dtype=pl.String), pl.Series(reasons, dtype=pl.String), failed)
+
+
+def _unicode(text: str) -> str:
+    """Without halves of surrogate pairs, which JSON of a server may have and a catalog can't: U+FFFD there."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _add(effort: Effort, batch: Batch, seconds: float) -> None:

@@ -14,7 +14,8 @@ from curator.captioners import Captioner, Model
 from curator.catalog.captions import CaptionRun
 from curator.inputs import IDENTITY, available_fields, chosen_fields, image_inputs, inputs_digests, sources
 from curator.person import user_name
-from schemas.errors import BadOption, NotFound
+from curator.reference import check_dataset
+from schemas.errors import BadOption
 
 if TYPE_CHECKING:
     import polars as pl
@@ -111,10 +112,7 @@ def check_set_name(name: str) -> None:
 
 def _check(catalog: Catalog, captioner: Captioner, asked: Request) -> None:
     check_set_name(asked.set_name)
-    datasets = catalog.dataset_names()
-    if asked.dataset not in datasets:
-        there_are = f"There are: {', '.join(datasets)}." if datasets else "There are none yet: curator ingest."
-        raise NotFound(f"There is no dataset {asked.dataset!r}. {there_are}")
+    check_dataset(catalog, asked.dataset)
     if asked.by is not None and not asked.by.strip():
         raise BadOption("--by: name the person whose captions these are.")
     if asked.by is not None and not captioner.imports:

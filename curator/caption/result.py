@@ -47,7 +47,7 @@ class CaptionResult(BaseModel):
     without_caption: dict[str, int] = Field(
         default_factory=dict, description="Images it has no caption for, by reason."
     )
-    not_reached: int = Field(default=0, description="Images left for the next run by `--limit`.")
+    not_reached: int = Field(default=0, description="Images left undone by `--limit`.")
     not_chosen: int = Field(default=0, description="Images that `--where` doesn't hold for.")
     taken_out: int = Field(default=0, description="Of those without: earlier captions of this strategy, taken out.")
     made_otherwise: dict[str, int] = Field(

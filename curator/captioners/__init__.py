@@ -72,6 +72,17 @@ class StrategyOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def refuse_idle(options: BaseModel, choice: str, owners: Mapping[str, str]) -> None:
+    """For a validator: an option that only one value of `choice` heeds would be ignored in silence beside another.
+
+    `owners`: that value by the option's name. Raises ValueError.
+    """
+    chosen = getattr(options, choice)
+    for name in sorted(options.model_fields_set & set(owners)):
+        if chosen != owners[name] and getattr(options, name) != type(options).model_fields[name].default:
+            raise ValueError(f"{name} is an option of {choice}={owners[name]}, and {choice} is {chosen}")
+
+
 class Model(BaseModel):
     """The model that writes the captions, down to the revision of its weights."""
 
@@ -261,8 +272,9 @@ def _problem(captioner: Captioner, error: ValidationError) -> str:
     # A misspelt option is the better news than the one missing for it.
     first: Any = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
     name = ".".join(str(part) for part in first["loc"])
+    said = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return f"{captioner.name} has no option {name!r}."
     if first["type"] == "missing":
         return f"{captioner.name} needs -o {name}=...."
-    return f"-o {name}: {first['msg'].removeprefix('Value error, ')}."
+    return f"-o {name}: {said}." if name else f"-o: {said}."  # without a name: options that don't go together

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from curator.captioners import Model, StrategyOptions
+from curator.captioners import Model, StrategyOptions, refuse_idle
 
 if TYPE_CHECKING:
     from curator.machines import Machine
@@ -67,6 +67,12 @@ class Options(StrategyOptions):
     def _lengths_fit(self) -> Self:
         if self.min_new_tokens > self.max_new_tokens:
             raise ValueError(f"min_new_tokens={self.min_new_tokens} is more than max_new_tokens={self.max_new_tokens}")
+        return self
+
+    @model_validator(mode="after")
+    def _of_one_decoder(self) -> Self:
+        of_nucleus = dict.fromkeys(("top_p", "temperature", "seed"), "nucleus")
+        refuse_idle(self, "decode", {"num_beams": "beam", "length_penalty": "beam", **of_nucleus})
         return self
 
 

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from curator.captioners import Model, StrategyOptions
+from curator.captioners import Model, StrategyOptions, refuse_idle
 from curator.machines.answer import UNFINISHED_HELP, Unfinished
 
 if TYPE_CHECKING:
@@ -88,11 +88,8 @@ class Options(StrategyOptions):
 
     @model_validator(mode="after")
     def _of_one_decoder(self) -> Options:
-        """An option of another way to decode would be ignored in silence."""
         owners = {"num_beams": "beam", "temperature": "nucleus", "top_p": "nucleus", "seed": "nucleus"}
-        for name in sorted(self.model_fields_set & set(owners)):
-            if self.decode != owners[name] and getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name} is an option of decode={owners[name]}, and decode is {self.decode}")
+        refuse_idle(self, "decode", owners)
         return self
 
 

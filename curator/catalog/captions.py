@@ -36,8 +36,8 @@ class Captions(Connection):
     def images_to_caption(self, dataset: str, pointers: list[str]) -> pl.DataFrame:
         """Each image of a dataset once, in the order first seen, with metadata at these JSON pointers (RFC 6901).
 
-        Columns: image_sha256, path, file_name, format, width_px, height_px (upright), and two lists aligned with
-        `pointers`: metadata_values (text; lists as JSON text) and metadata_types (JSON type names, null for nothing).
+        Columns: image_sha256, path, size_bytes, file_name, format, width_px, height_px (upright), and two lists aligned
+        with `pointers`: metadata_values (text; lists as JSON text), metadata_types (JSON type names, null for nothing).
         """
         return self._read("images_to_caption", dataset=dataset, pointers=pointers)
 
@@ -138,6 +138,10 @@ class Captions(Connection):
     def runs_of_set(self, dataset: str, set_name: str) -> pl.DataFrame:
         """The caption runs of a set. Columns: run_id, strategy, strategy_version, options, model, model_revision."""
         return self._read("runs_of_set", dataset=dataset, set_name=set_name)
+
+    def sources_of_sets(self, dataset: str) -> pl.DataFrame:
+        """Which sets are made of which others as they are, not of a version. Columns: set_name, source."""
+        return self._read("sources_of_sets", dataset=dataset)
 
     def restore_captions(
         self, dataset: str, set_name: str, restored_from: str, restored_by: str, rows: pl.DataFrame

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from curator.check.findings import KINDS
 from curator.check.text import shown
+from schemas.edge import plural
 
 if TYPE_CHECKING:
     from curator.check import CheckResult
@@ -180,11 +181,6 @@ def printed(blocks: Iterable[RenderableType], width: int | None = None) -> str:
         console.print(block)
     assert isinstance(console.file, io.StringIO)
     return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip("\n").splitlines())
-
-
-def plural(count: int, noun: str) -> str:
-    """1 caption, 2 captions."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def percent(share: float) -> str:

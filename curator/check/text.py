@@ -12,6 +12,9 @@ REPLACED = r"[\x{FFFD}\x{FFFE}\x{FFFF}]"
 # Cc without line breaks; Cf without the joiners that scripts and emoji need (U+200C, U+200D) and emoji tags.
 INVISIBLE = r"[\p{Cc}\p{Cf}&&[^\n\r\x{85}\x{200C}\x{200D}\x{E0020}-\x{E007F}]]"
 JOINERS = "\u200c\u200d"
+SENTENCE_WITHOUT_BLANKS = (
+    r"[\p{Han}\p{Hiragana}\p{Katakana}]{6,}|[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]{16,}"  # words are mostly shorter
+)
 LINE_BREAK = r"[\n\r\x{85}\x{2028}\x{2029}]"
 # A lead byte of UTF-8 (C2 to F4) and a continuation byte (80 to BF), both read as Windows-1252.
 SUSPECT = "[\u00c2-\u00f4][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
@@ -23,8 +26,8 @@ def is_empty(text: pl.Series) -> pl.Series:
 
 
 def is_one_word(text: pl.Series) -> pl.Series:
-    """One word between blanks."""
-    return text.str.count_matches(r"\S+") == 1
+    """One word between blanks; but not where a script that has no blanks says more than a word's worth."""
+    return (text.str.count_matches(r"\S+") == 1) & ~text.str.contains(SENTENCE_WITHOUT_BLANKS)
 
 
 def has_replaced(text: pl.Series) -> pl.Series:

@@ -12,10 +12,11 @@ from curator.compare.agreement import agreement, headline, most_different
 from curator.compare.coverage import coverage
 from curator.compare.result import ClipScore, ComparedSet, CompareResult, Differing
 from curator.compare.vocabulary import vocabularies
-from curator.reference import Reference, resolve
+from curator.pages import refuse_other_file
+from curator.reference import Reference, check_dataset, resolve
 from curator.stats import stats
 from schemas.document import now
-from schemas.errors import AlreadyExists, BadOption, NotFound
+from schemas.errors import BadOption, NotFound
 from schemas.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 DIFFERING = 12
 GENERATOR = '<meta name="generator" content="curator compare">'
-START_BYTES = 4096
 COLUMNS = ("image_sha256", "token_f1", "edit_share")  # beside those of the sets
 
 
@@ -45,9 +45,9 @@ def compare(
     `clip` is a CLIP model by hub name or folder; `page` is where to write a self-contained HTML page. Raises BadOption,
     NotFound, AlreadyExists.
     """
-    _check_dataset(catalog, dataset)
+    check_dataset(catalog, dataset)
     if page is not None:
-        refuse_page(page)
+        refuse_other_file(page, GENERATOR)
     named = _sets(catalog, dataset, sets)
     labels = [label(each) for each in named]
     captions = _common(catalog, named, labels)
@@ -98,26 +98,6 @@ def label(reference: Reference) -> str:
     """How a compared set is called where the dataset is clear, and what its column of captions is called."""
     short = str(reference).removeprefix(f"{reference.dataset}/")
     return short if short not in COLUMNS else str(reference)
-
-
-def refuse_page(page: Path) -> None:
-    """Before any work: an earlier page is drawn again, no other file overwritten. Raises AlreadyExists, BadOption."""
-    if page.is_dir():
-        raise BadOption(f"--out {page}: is a folder. Name the page, for example {page / 'captions.html'}.")
-    parent = next(folder for folder in page.absolute().parents if folder.exists())
-    if not parent.is_dir():
-        raise BadOption(f"--out {page}: {parent} is a file, so no page can lie in it. Choose another place.")
-    if page.exists():
-        with page.open("rb") as file:
-            if GENERATOR.encode() not in file.read(START_BYTES):
-                raise AlreadyExists(f"--out {page}: is there and no page of this command. Choose another name.")
-
-
-def _check_dataset(catalog: Catalog, dataset: str) -> None:
-    datasets = catalog.dataset_names()
-    if dataset not in datasets:
-        there_are = f"There are: {', '.join(datasets)}." if datasets else "There are none yet: curator ingest."
-        raise NotFound(f"There is no dataset {dataset!r}. {there_are}")
 
 
 def _sets(catalog: Catalog, dataset: str, sets: Sequence[str]) -> list[Reference]:

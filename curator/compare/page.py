@@ -10,7 +10,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from curator.compare.result import CompareResult, Differing, Measure
-from curator.compare.thumbnail import thumbnail
+from curator.pages import thumbnail
 from schemas.document import write_atomically
 from schemas.progress import Progress, silent
 

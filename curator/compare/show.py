@@ -28,7 +28,8 @@ def account(result: CompareResult, width: int | None = None) -> str:
 
 def _blocks(result: CompareResult) -> Iterator[RenderableType]:
     of = f" of {result.images_of_dataset:,}" if result.images != result.images_of_dataset else ""
-    yield Text.assemble((result.dataset, "bold"), f"  {result.images:,}{of} images that every set captions")
+    noun = "image" if result.images == 1 else "images"
+    yield Text.assemble((result.dataset, "bold"), f"  {result.images:,}{of} {noun} that every set captions")
     yield Text(result.headline, style="italic")
     yield Text()
     yield _figures(result)

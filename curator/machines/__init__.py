@@ -33,6 +33,8 @@ class Item:
     image_sha256: str
     path: str
     fields: Mapping[str, str | list[str] | None] = field(default_factory=dict)
+    size_bytes: int | None = None
+    """Of its file when it was ingested: another size now is another picture. None: not to be looked at."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from curator.machines import CannotCaption, DoesNotFit, Item, Machine, MachineFailed, Written
@@ -109,6 +110,8 @@ class Conveyor:
             raise MachineFailed(one_line(error)) from error
         if len(written) != len(items):
             raise MachineFailed(f"The machine wrote {len(written)} captions for {len(items)} pictures.")
+        if odd := [one for one in written if not isinstance(one, Written) or not isinstance(one.text, str | None)]:
+            raise MachineFailed(f"The machine wrote {odd[0]!r} where a caption belongs.")
         return written
 
 
@@ -187,6 +190,8 @@ class _Preparing:
         return [None if self._stopped.is_set() else self._prepared(item) for item in items]
 
     def _prepared(self, item: Item) -> Any:
+        if _has_changed(item):
+            return _Failed("the picture's file has changed since it was ingested; ingest its folder again", odd=False)
         try:
             return self._prepare(item)
         except CannotCaption as error:
@@ -200,6 +205,14 @@ class _Preparing:
             return _Failed(f"the picture can't be read ({said})", odd=False)
         except Exception as error:  # decoders raise almost anything on broken pictures
             return _Failed(f"the picture can't be prepared ({_without(item.path, error)})", odd=True)
+
+
+def _has_changed(item: Item) -> bool:
+    """Whether its file is surely another one now; one that is gone is `prepare`'s to tell."""
+    try:
+        return item.size_bytes is not None and Path(item.path).stat().st_size != item.size_bytes
+    except OSError:
+        return False
 
 
 def cores() -> int:

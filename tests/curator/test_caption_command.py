@@ -58,6 +58,11 @@ def test_a_person_reads_what_it_took_and_what_failed(robot: Robot) -> None:
     assert "There are: zoo/seen" in curator("failures", "sen", code=1).stderr
 
 
+def test_what_a_model_writes_plays_no_tricks_on_a_terminal(robot: Robot) -> None:
+    robot.answers["0000.png"] = [Written("a \x1b[2J fox")]
+    assert "a \\x1b[2J fox" in caption().stdout
+
+
 def test_reasons_that_differ_by_image_dont_fill_the_screen(robot: Robot) -> None:
     robot.answers = {f"{number:04}.png": [Written(None, f"refused, request {number}")] for number in range(6)}
     shown = caption().stdout

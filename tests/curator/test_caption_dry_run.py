@@ -14,9 +14,11 @@ from click.testing import CliRunner
 
 from curator.caption import caption
 from curator.caption.dry_run import DryRunResult, dry_run
+from curator.captions_account import of_dry_run
 from curator.cli import main
+from curator.ingest import ingest
 from curator.machines import MachineFailed, Written
-from schemas.errors import AlreadyExists, NotFound
+from schemas.errors import AlreadyExists, BadOption
 from tests.curator.lab import Lab
 from tests.curator.machines.fake import Robot, install
 
@@ -136,13 +138,13 @@ def test_only_a_sheet_of_ours_is_written_over(lab: Lab, robot: Robot, tmp_path: 
     run(lab, out=out)
     run(lab, out=out)
     out.write_text("<html>my own</html>")
-    with pytest.raises(AlreadyExists, match=r"sheet\.html: is there already"):
+    with pytest.raises(AlreadyExists, match=r"sheet\.html: is there and no page"):
         run(lab, out=out)
     assert (out.read_text(), robot.loaded) == ("<html>my own</html>", 2)
-    with pytest.raises(NotFound, match="there is no folder"):
-        run(lab, out=tmp_path / "nowhere" / "sheet.html")
-    with pytest.raises(AlreadyExists):
-        run(lab, out=tmp_path)
+    for place, message in ((tmp_path, "is a folder"), (out / "sheet.html", "is a file")):
+        with pytest.raises(BadOption, match=message):
+            run(lab, out=place)
+    assert Path(run(lab, out=tmp_path / "new" / "sheet.html").page).is_file()
 
 
 def test_a_machine_that_fails_leaves_no_page(lab: Lab, robot: Robot) -> None:
@@ -165,3 +167,22 @@ def test_the_command(lab: Lab, robot: Robot) -> None:
     assert len(json.loads(as_json.stdout)["pictures"]) == 8
     refused = CliRunner().invoke(main, [*command, "--out", "a.html"])
     assert (refused.exit_code, "--out is for --dry-run" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "where", "why"),
+    [
+        ("zoo", "name = 'nobody'", "--where holds for no image"),
+        ("zoo", None, "zoo/seen is up to date"),
+        ("bare", None, "bare has no images"),
+    ],
+)
+def test_it_says_why_there_is_nothing_to_caption(
+    lab: Lab, robot: Robot, dataset: str, where: str | None, why: str
+) -> None:
+    caption(lab.catalog, "zoo", "robot", "seen")
+    (lab.folder / "bare").mkdir()
+    ingest(lab.catalog, lab.folder / "bare", "bare", person="ana")
+    result = dry_run(lab.catalog, dataset, "robot", "seen", where=where)
+    assert f"Nothing to caption: {why}." in of_dry_run(result)
+    assert f"A run would caption nothing: {why}." in page(result)

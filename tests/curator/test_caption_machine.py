@@ -54,6 +54,36 @@ def test_captions_are_kept_with_the_model_that_wrote_them(catalog: Catalog, robo
     assert (robot.loaded, robot.closed) == (1, 1)
 
 
+def test_half_a_surrogate_pair_of_a_servers_json_becomes_a_replacement_character(
+    catalog: Catalog, robot: Robot
+) -> None:
+    robot.answers["0001.png"] = ["a \ud83d fox"]
+    robot.answers["0002.png"] = [Written(None, "said \ude00")]
+    result = run(catalog)
+    assert texts(catalog)[1] == "a \ufffd fox"
+    assert result.failed == {"said \ufffd": 1}
+
+
+@pytest.mark.parametrize("odd", [Written(5), "a fox"])  # type: ignore[arg-type]
+def test_a_machine_that_writes_no_captions_is_one_line(
+    catalog: Catalog, robot: Robot, monkeypatch: pytest.MonkeyPatch, odd: Any
+) -> None:
+    monkeypatch.setattr(robot, "write", lambda items, prepared: [odd] * len(items))
+    with pytest.raises(MachineFailed, match=r"^robot: The machine wrote .*where a caption belongs. 0 of 6 captions"):
+        run(catalog)
+
+
+def test_a_machine_that_cant_be_closed_costs_no_caption(
+    catalog: Catalog, robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close() -> None:
+        raise RuntimeError("still busy")
+
+    monkeypatch.setattr(robot, "close", close)
+    result = run(catalog)
+    assert (result.new, result.warnings) == (6, ["robot: the model couldn't be put away. RuntimeError: still busy."])
+
+
 def test_where_there_is_nothing_to_do_no_model_is_loaded(catalog: Catalog, robot: Robot) -> None:
     run(catalog)
     result = run(catalog)

@@ -200,6 +200,7 @@ def test_sdxl_is_told_the_buckets_sizes(shaped: Path, xl_base: Path, tmp_path: P
     }
 
 
+@pytest.mark.slow
 def test_a_run_with_buckets_resumes_and_measures_each_image_at_its_size(
     shaped: Path, base: Path, tmp_path: Path
 ) -> None:

@@ -92,6 +92,7 @@ def test_caches_tell_the_settings_apart(base: Path) -> None:
     assert len({family.digest for family in families}) == 1  # The weights are the same.
 
 
+@pytest.mark.slow
 def test_a_layer_that_nothing_reads_is_not_trained(snapshot: Path, base: Path, xl_base: Path, tmp_path: Path) -> None:
     run = prepared(snapshot, base, tmp_path, clip_skip=2, train_text_encoder=True)
     learner, _ = learn(run)
@@ -105,6 +106,7 @@ def test_a_layer_that_nothing_reads_is_not_trained(snapshot: Path, base: Path, x
         assert all(learner.optimiser.state[weight] for weight in learner.parameters.values()), method
 
 
+@pytest.mark.slow
 def test_a_run_keeps_what_it_was_told_wherever_its_checkpoint_goes(base: Path, tmp_path: Path) -> None:
     def caption(split: str, number: int) -> dict[str, str | None]:
         return {"template": LONG if number == 0 else "a red fox", "human": "a wolf"}

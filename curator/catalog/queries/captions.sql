@@ -2,7 +2,7 @@
 
 -- name: images_to_caption
 -- Each image of a dataset once, in the order it was first seen, with the metadata values at JSON pointers and their types.
-SELECT image_sha256, path, file_name, format,
+SELECT image_sha256, path, size_bytes, file_name, format,
     if(exif_orientation >= 5, height_px, width_px) AS width_px,
     if(exif_orientation >= 5, width_px, height_px) AS height_px,
     json_extract_string(metadata, $pointers) AS metadata_values,
@@ -197,6 +197,20 @@ SELECT run_id, strategy, strategy_version, CAST(options AS VARCHAR) AS options, 
 FROM caption_runs
 WHERE dataset = $dataset AND set_name = $set_name
 ORDER BY run_id;
+
+-- name: sources_of_sets
+-- Which sets of a dataset have captions now that were made of which others as they were then, not of a version.
+SELECT DISTINCT r.set_name, s.set_name AS source
+FROM caption_sources AS s
+JOIN caption_runs AS r ON r.run_id = s.run_id
+JOIN (
+    SELECT DISTINCT arg_max(run_id, caption_id) AS run_id
+    FROM captions
+    WHERE dataset = $dataset
+    GROUP BY set_name, image_sha256
+) AS latest ON latest.run_id = r.run_id
+WHERE s.number IS NULL
+ORDER BY r.set_name, source;
 
 -- name: find_images
 -- The images, of any dataset, that a person may mean by a sha256 prefix, a file name, its last part, or a path.

@@ -18,7 +18,6 @@ from schemas.errors import BadOption
 if TYPE_CHECKING:
     from curator.machines.source import Source
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BICUBIC = 3  # as Pillow numbers it
 INSTALL = "pip install 'amatl[captioning]'"
 
@@ -29,24 +28,6 @@ class Loaded:
 
     network: Network
     tokenizer: Any
-
-
-def choose_device(wanted: str) -> torch.device:
-    """`auto` is the GPU where there is one. Raises BadOption for a device that isn't there."""
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise BadOption(f"-o device={wanted}: not on this machine. Use auto, cpu, cuda or cuda:N.") from error
-
-
-def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """`auto`: bfloat16 on a GPU that has it, float16 on an older one, float32 on the CPU."""
-    if wanted != "auto":
-        return DTYPES[wanted]
-    if device.type == "cpu":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def load(source: Source, device: torch.device, dtype: torch.dtype) -> Loaded:

@@ -10,9 +10,10 @@ import torch
 
 from curator.machines import DoesNotFit, Item, Written
 from curator.machines.blip.engine import Engine
-from curator.machines.blip.load import Loaded, choose_device, choose_dtype, load
+from curator.machines.blip.load import Loaded, load
 from curator.machines.blip.rules import Rules
 from curator.machines.blip.whereabouts import find_blip
+from curator.machines.device import device_of, dtype_of
 from curator.machines.pictures import read_rgb, resized
 from curator.machines.sampling import uniform
 from schemas.errors import BadOption
@@ -75,8 +76,8 @@ class BlipMachine:
 
 def machine(options: Options) -> BlipMachine:
     """Loads the model. Raises NotFound, BadOption, MachineFailed, DoesNotFit, each naming the option at fault."""
-    device = choose_device(options.device)
-    return BlipMachine(load(find_blip(options), device, choose_dtype(options.dtype, device)), options)
+    device = device_of(options.device, mps=False)
+    return BlipMachine(load(find_blip(options), device, dtype_of(options.dtype, device)), options)
 
 
 def rules_of(loaded: Loaded, options: Options) -> Rules:
@@ -94,6 +95,11 @@ def rules_of(loaded: Loaded, options: Options) -> Rules:
         repetition_penalty=options.repetition_penalty,
     )
     room = loaded.network.longest - len(rules.prompt)
+    if room < 1:
+        raise BadOption(
+            f"-o prompt: {len(words)} tokens, and the model has places for {loaded.network.longest}, the caption's "
+            "among them. Shorten it."
+        )
     if rules.max_new_tokens > room:
         raise BadOption(
             f"-o max_new_tokens={options.max_new_tokens}: the model has places for {loaded.network.longest} tokens, "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from schemas.errors import BadOption
 
 DEFAULT_URL = "https://api.openai.com/v1"
 URL_VARIABLE = "OPENAI_BASE_URL"
+PART = 8
 SHOWN = 160  # characters of what a server says
 
 
@@ -31,10 +33,8 @@ class Endpoint:
         return urlsplit(self.base_url).hostname or ""
 
     def without_key(self, text: str) -> str:
-        """What a server said, on one line, shortened, the key taken out wherever it stands."""
-        if self.key:
-            text = text.replace(self.key, "***")
-        line = " ".join(text.split())
+        """What a server said, on one line, shortened, the key and every part of it taken out."""
+        line = " ".join(_without_parts(text, self.key).split() if self.key else text.split())
         return line if len(line) <= SHOWN else line[: SHOWN - 3] + "..."
 
 
@@ -73,6 +73,17 @@ def in_the_clear(endpoint: Endpoint) -> str | None:
     if endpoint.key is None or not endpoint.base_url.lower().startswith("http:") or _is_loopback(endpoint.host):
         return None
     return f"The key in {endpoint.key_env} goes to {endpoint.host} unencrypted, by http: anyone between can read it."
+
+
+def _without_parts(text: str, key: str) -> str:
+    """`***` for whatever repeats PART or more of the key's characters in a row: servers quote keys shortened."""
+    length = min(PART, len(key))
+    parts = {key[at : at + length] for at in range(len(key) - length + 1)}
+    kept = list(text)
+    for at in range(len(text) - length + 1):
+        if text[at : at + length] in parts:
+            kept[at : at + length] = ["\0"] * length
+    return re.sub("\0+", "***", "".join(kept))
 
 
 def _is_loopback(host: str) -> bool:

@@ -17,28 +17,6 @@ from curator.machines.source import Source
 from curator.machines.vision.reader import PictureAndTokenizer
 from schemas.errors import BadOption
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def device_of(wanted: str) -> torch.device:
-    """`auto`: the first accelerator there is, else the CPU. Raises BadOption for one that isn't there."""
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=wanted)
-        return torch.device(wanted)
-    except (RuntimeError, AssertionError) as error:
-        raise BadOption(f"-o device={wanted}: {str(error).partition(chr(10))[0]}") from None
-
-
-def dtype_of(wanted: str, device: torch.device) -> torch.dtype:
-    """`auto`: bfloat16 where the accelerator has it, float16 on older ones, float32 on the CPU."""
-    if wanted != "auto":
-        return DTYPES[wanted]
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-
 
 def load(source: Source, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any, Any]:
     """(config, processor, model on its device, ready to generate). Raises MachineFailed, DoesNotFit."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 NEVER_PADDED = {"blip", "kosmos-2", "pix2struct"}
 """Families that may not bear a padded prompt: only prompts of one length are stacked."""
+NAMES_ITS_OWN_TOKENS = {"blip"}
+"""Families whose `generate` takes no tokens that end and pad: it gives its own."""
 OVERFLOWS = "the model's numbers overflow: try -o dtype=bfloat16 or float32"
 
 
@@ -109,6 +111,7 @@ class VisionMachine:
     def _how(self) -> dict[str, Any]:
         """What it decodes by; penalties and forced tokens are the model's own."""
         beams = self.options.num_beams if self.options.decode == "beam" else 1
+        tokens = {"pad_token_id": self._pad_token, "eos_token_id": sorted(self._ends) or None}
         return {
             "max_new_tokens": self.options.max_new_tokens,
             "num_beams": beams,
@@ -116,8 +119,7 @@ class VisionMachine:
             "temperature": None,
             "top_p": None,
             "top_k": None,
-            "pad_token_id": self._pad_token,
-            "eos_token_id": sorted(self._ends) or None,
+            **({} if self.model.config.model_type in NAMES_ITS_OWN_TOKENS else tokens),
         }
 
     def _on_device(self, value: Any) -> Any:
@@ -153,8 +155,9 @@ class VisionMachine:
 
 def open_machine(options: Options) -> VisionMachine:
     """Finds and loads the model. Raises NotFound, BadOption, MachineFailed, DoesNotFit."""
+    from curator.machines.device import device_of, dtype_of
     from curator.machines.source import find_source
-    from curator.machines.vision.load import device_of, dtype_of, load
+    from curator.machines.vision.load import load
 
     source = find_source(options.model, options.revision)
     device = device_of(options.device)

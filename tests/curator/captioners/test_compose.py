@@ -139,6 +139,21 @@ def test_a_template_may_name_captions_too(catalog: Catalog) -> None:
     assert texts(catalog, "loud") == ["A FOX!", "A OWL!", None]
 
 
+def test_sets_cant_be_made_of_each_other_in_a_circle_but_for_versions(catalog: Catalog) -> None:
+    caption(catalog, "zoo", "compose", "u", {"sets": "t"})
+    caption(catalog, "zoo", "compose", "v", {"sets": "u", "prefix": "so "})
+    before = texts(catalog, "u")
+    with pytest.raises(BadOption) as error:
+        caption(catalog, "zoo", "compose", "u", {"sets": "t,v"})
+    assert "zoo/u would be made of itself (u from v from u). Name a version, such as v@1" in str(error.value)
+    assert texts(catalog, "u") == before
+    commit(catalog, "zoo/v", "first")
+    caption(catalog, "zoo", "compose", "u", {"sets": "v@1"})
+    assert texts(catalog, "u")[0] == "so a fox"
+    caption(catalog, "zoo", "compose", "v", {"sets": "t"})  # of u no more: the circle can't come about
+    caption(catalog, "zoo", "compose", "u", {"sets": "v"})
+
+
 def test_a_metadata_field_of_such_a_name_goes_before_a_set(catalog: Catalog) -> None:
     add_images(catalog, "zoo", [{"name": "fox", "caption.t": "own words"}])
     run(catalog, sets="t")

@@ -58,6 +58,14 @@ def test_empty_and_one_word() -> None:
     ]
 
 
+def test_a_sentence_of_a_script_without_blanks_isnt_one_word() -> None:
+    sentences = ("日本語の説明文です", "一只狐狸坐在雪地里", "จิ้งจอกแดงนั่งอยู่บนหิมะ")
+    assert [holds(tests.is_one_word, caption) for caption in (*sentences, "狐狸", "きつね", "🦊🦊🦊🦊🦊🦊🦊")] == [
+        *(False, False, False),
+        *(True, True, True),
+    ]
+
+
 def test_a_trigger_is_a_whole_word_or_phrase_in_any_case() -> None:
     captions = pl.Series(["sks fox", "a SKS, fox", "sksfox", "", "fox sks", "a fox"])
     assert tests.lacks(captions, "sks").to_list() == [False, False, True, True, False, True]

@@ -210,6 +210,8 @@ def run(code: str) -> str:
     [
         (["min_new_tokens=9", "max_new_tokens=3"], "min_new_tokens=9 is more than max_new_tokens=3"),
         (["decode=beams"], "greedy"),
+        (["num_beams=4"], "num_beams is an option of decode=beam, and decode is greedy"),
+        (["decode=beam", "seed=1"], "seed is an option of decode=nucleus, and decode is beam"),
         (["num_beams=1"], "greater than or equal to 2"),
         (["top_p=0"], "greater than 0"),
         (["device=gpu"], "should match pattern"),
@@ -287,3 +289,19 @@ def test_parts_that_dont_belong_together(folder: Path, tmp_path: Path) -> None:
     processor["image_processor"]["size"] = {"height": 64, "width": 64}
     (other / "processor_config.json").write_text(json.dumps(processor))
     assert "doesn't resize to 32x32" in refused(MachineFailed, other)
+
+
+def test_a_prompt_that_leaves_no_place_for_a_caption_is_to_be_shortened(folder: Path) -> None:
+    assert BLIP.machine is not None
+    with pytest.raises(BadOption, match=r"^-o prompt: 600 tokens, and the model has places for \d+,.*Shorten it"):
+        BLIP.machine(options(folder, "prompt=" + "a " * 600))
+
+
+def test_vision_takes_a_blip_too(items: list[Item]) -> None:
+    from curator.machines.vision.machine import open_machine
+
+    for prompt in ("", "a picture of"):
+        vision = captioners.parse_options(captioners.load("vision"), {"model": str(MINI), "prompt": prompt})
+        machine = open_machine(vision)
+        answers = machine.write(items[:2], [machine.prepare(item) for item in items[:2]])
+        assert all(answer.text and answer.text.startswith(prompt) and answer.text != prompt for answer in answers)

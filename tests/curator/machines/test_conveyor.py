@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -184,6 +185,17 @@ def test_too_few_answers_are_the_machines_failure() -> None:
 
     with pytest.raises(MachineFailed, match="wrote 1 captions for 2"):
         texts(Conveyor(Short(), threads=1), 2)
+
+
+def test_a_file_of_another_size_than_was_ingested_is_another_picture(tmp_path: Path) -> None:
+    (tmp_path / "0000.png").write_bytes(b"12345")
+    robot = Robot(batch_size=3)
+    there, changed = (Item(f"{size}", str(tmp_path / "0000.png"), size_bytes=size) for size in (5, 6))
+    gone = Item("7", str(tmp_path / "gone.png"), size_bytes=7)  # the machine's to tell: it may have it from elsewhere
+    (batch,) = list(Conveyor(robot, threads=1).run([there, changed, gone]))
+    assert [written.text for written in batch.written] == ["a 0000.png", None, "a gone.png"]
+    assert "has changed since it was ingested" in str(batch.written[1].reason)
+    assert robot.prepared == ["0000.png", "gone.png"]
 
 
 def test_interrupted_its_threads_end_promptly() -> None:

@@ -345,6 +345,10 @@ def test_a_model_that_knows_max_tokens_by_another_name(items: list[Item]) -> Non
         (fails(429, "You exceeded your current quota", code="insufficient_quota"), "quota is used up"),
         (fails(429, headers={"retry-after": "7200"}), "takes nothing more for 7,200 s"),
         (fails(400, "bad temperature", code="unsupported_value"), "doesn't take one of the options: bad temperature"),
+        (
+            fails(403, f"not for {KEY[:14]}...{KEY[-8:]}"),
+            "doesn't allow this with the key in OPENAI_API_KEY: not for ***...***",
+        ),
         (fails(400, f"what is {KEY}"), "answered none of 12 questions: the endpoint refused it (400: what is ***)"),
         (fails(500), "answered none of 12 questions: the endpoint failed (500)"),
         (Reply(None, hangs_up=True), "answered none of 12 questions: the connection broke off"),
@@ -357,7 +361,7 @@ def test_what_no_image_would_survive_stops_the_run_in_one_line(items: list[Item]
         write(machine, items)
     message = str(raised.value)
     assert said in message
-    assert KEY not in message
+    assert KEY not in message and KEY[:14] not in message
     assert "\n" not in message
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
-from curator.captioners import vision
+from curator.captioners import from_module, parse_options, vision
 from curator.machines import CannotCaption, Item, MachineFailed, Written
 from curator.machines.conveyor import Conveyor
 from curator.machines.vision.load import _missing_package
@@ -320,6 +320,8 @@ def test_options_of_another_way_to_decode_are_refused() -> None:
     with pytest.raises(ValidationError, match="num_beams is an option of decode=beam"):
         vision.Options(model="m", decode="nucleus", num_beams=4)
     assert vision.Options(**vision.Options(model="m").model_dump()) == vision.Options(model="m")
+    with pytest.raises(BadOption, match=r"^-o: num_beams is an option of decode=beam, and decode is greedy\. Options"):
+        parse_options(from_module("vision", vision), ["model=m", "num_beams=4"])
 
 
 def test_a_picture_that_is_no_picture_is_a_reason(models: Path, tmp_path: Path) -> None:

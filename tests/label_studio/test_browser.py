@@ -193,6 +193,21 @@ def test_a_picture_that_cannot_be_reached_is_said(
     ann.screenshot(f"no-picture-{why}")
 
 
+def test_no_script_in_captions_or_metadata_runs(
+    server: Server, make_project: MakeProject, pictures: Pictures, ann: Annotator
+) -> None:
+    """Both come from files and models that nobody has read."""
+    evil = "<b>bold</b> <img src=x onerror='window.ran=1'><script>window.ran=1</script>"
+    project, task = make_project(), pictures.task(0, f"a shape {evil}")
+    task["data"]["metadata"][evil] = task["data"]["captions"]["blip@1"] = evil
+    fill(server, project, [task])
+    ann.open(project)
+    ann.page.get_by_text(evil).nth(1).wait_for()  # in both tables, as it was written
+    ann.page.wait_for_function("[...document.querySelectorAll('.lsf-image img')].some(i => i.naturalWidth > 1)")
+    assert ann.box.input_value() == f"a shape {evil}"
+    assert ann.page.evaluate("window.ran") is None
+
+
 def test_it_fits_a_small_laptop(
     server: Server, make_project: MakeProject, pictures: Pictures, browser: Browser
 ) -> None:

@@ -76,6 +76,23 @@ def set_versions(catalog: Catalog, dataset: str, set_name: str) -> list[dict[str
     return [row for row in rows if (row["dataset"], row["set_name"]) == (dataset, set_name)]
 
 
+def committed(catalog: Catalog, dataset: str, text: str, option: str) -> Reference:
+    """The version of a set of `dataset` that `text` names, the latest where it names none.
+
+    Raises NotFound, BadOption (naming `option`).
+    """
+    check_dataset(catalog, dataset)
+    named = resolve(catalog, text if "/" in text else f"{dataset}/{text}")
+    if named.dataset != dataset:
+        raise BadOption(f"{option} {text}: is of the dataset {named.dataset}, not of {dataset}.")
+    if named.number is not None:
+        return named
+    versions = set_versions(catalog, named.dataset, named.set_name)
+    if not versions:
+        raise BadOption(f'{option} {text}: has no version yet. Make one with: curator commit {named} -m "..."')
+    return Reference.model_validate(versions[-1])
+
+
 def _version(catalog: Catalog, dataset: str, set_name: str, number: int) -> Reference:
     versions = set_versions(catalog, dataset, set_name)
     for row in versions:

@@ -21,8 +21,8 @@ from curator.annotate.comparison import Address, Comparison, find_or_make
 from curator.annotate.images import has_preview, make_previews, preview_folder
 from curator.annotate.prefer_answers import given, read_back, standing
 from curator.annotate.prefer_figures import Agreement, Pair, PersonFigures, agreement, first_place, pairs, people
-from curator.reference import Reference, resolve, set_versions
-from schemas.errors import BadOption, NotFound
+from curator.reference import Reference, committed
+from schemas.errors import BadOption
 from schemas.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -93,21 +93,7 @@ def prefer(
 
 def _versions(catalog: Catalog, dataset: str, sets: Sequence[str]) -> list[Reference]:
     """Committed versions; the latest where none is named."""
-    if dataset not in (names := catalog.dataset_names()):
-        raise NotFound(f"There is no dataset {dataset!r}. There are: {', '.join(names) or 'none yet: curator ingest'}.")
-    found = []
-    for name in sets:
-        reference = resolve(catalog, name if "/" in name else f"{dataset}/{name}")
-        if reference.dataset != dataset:
-            raise BadOption(f"--sets {name}: is of the dataset {reference.dataset}, not of {dataset}.")
-        if reference.number is None:
-            versions = set_versions(catalog, reference.dataset, reference.set_name)
-            if not versions:
-                raise BadOption(
-                    f'--sets {name}: has no version yet. Make one with: curator commit {reference} -m "..."'
-                )
-            reference = Reference.model_validate(versions[-1])
-        found.append(reference)
+    found = [committed(catalog, dataset, name, "--sets") for name in sets]
     if not 2 <= len({str(reference) for reference in found}) == len(found) <= prefer_page.MOST:
         raise BadOption(f"--sets: name 2 to {prefer_page.MOST} different versions, for example template@1,blip@2.")
     return found

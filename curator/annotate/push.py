@@ -22,9 +22,9 @@ from curator.annotate.plan import Material, Plan, choose
 from curator.annotate.send import Sender, Stock, signing
 from curator.annotate.tasks import Ledger, reconcile
 from curator.catalog.annotations import PushRecord
-from curator.reference import Reference, resolve, set_versions
+from curator.reference import Reference, committed, resolve, set_versions
 from schemas.document import rfc3339
-from schemas.errors import BadOption, NotFound
+from schemas.errors import BadOption
 from schemas.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -87,7 +87,10 @@ def push(
     Without `condition` and `limit` the images are those of the last push. Raises NotFound (dataset, set, version),
     BadOption, BadExpression, LabelStudioFailed; whatever it raises, the same call goes on from there.
     """
-    version = proposed_version(catalog, dataset, source, target_set)
+    from curator.caption import check_set_name
+
+    version = committed(catalog, dataset, source, "--set")
+    check_set_name(target_set)
     title = title or f"{dataset}/{target_set}"
     before = projects.record_of(catalog, dataset, target_set, title)
     if condition is None and limit is None and before:
@@ -118,25 +121,6 @@ def push(
     result = _result(sender, made, place, f"{dataset}/{target_set}", notes)
     catalog.add_annotation_push(record, True, _counts(result))
     return result
-
-
-def proposed_version(catalog: Catalog, dataset: str, source: str, target_set: str) -> Reference:
-    """The committed version that `source` names, the latest where it names none."""
-    from curator.caption import check_set_name
-
-    if dataset not in (names := catalog.dataset_names()):
-        there_are = f"There are: {', '.join(names)}." if names else "There are none yet: curator ingest."
-        raise NotFound(f"There is no dataset {dataset!r}. {there_are}")
-    check_set_name(target_set)
-    named = resolve(catalog, source if "/" in source else f"{dataset}/{source}")
-    if named.dataset != dataset:
-        raise BadOption(f"--set {source}: is of the dataset {named.dataset}, not of {dataset}.")
-    if named.number is not None:
-        return named
-    versions = set_versions(catalog, named.dataset, named.set_name)
-    if not versions:
-        raise BadOption(f'--set {source}: only a version is proposed. Make one with: curator commit {named} -m "..."')
-    return resolve(catalog, f"{named}@{versions[-1]['number']}")
 
 
 def _stock(catalog: Catalog, version: Reference, target_set: str, condition: str | None, limit: int | None) -> Stock:

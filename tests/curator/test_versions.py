@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from curator.caption import caption
 from curator.catalog import Catalog
-from curator.reference import resolve
+from curator.reference import committed, resolve
 from curator.versions import captions_digest, commit, restore, versions
 from schemas.digest import sha256_json
 from schemas.errors import BadOption, NotFound
@@ -212,3 +212,23 @@ def test_a_reference_that_names_nothing(catalog: Catalog, text: str, kind: type[
     with pytest.raises(kind) as error:
         resolve(catalog, text)
     assert message in str(error.value)
+
+
+def test_a_committed_version_is_the_one_named_or_the_latest(catalog: Catalog) -> None:
+    add_images(catalog, "farm", [{"name": "cow"}])
+    fixed(catalog, "a cow", "farm", "f")
+    commit(catalog, "farm/f", "first")
+    fixed(catalog, "a beast")
+    with pytest.raises(BadOption, match=r"--set t: has no version yet. Make one with: curator commit zoo/t"):
+        committed(catalog, "zoo", "t", "--set")
+    commit(catalog, "zoo/t", "first")
+    fixed(catalog, "a creature")
+    commit(catalog, "zoo/t", "second")
+    assert (
+        str(committed(catalog, "zoo", "t", "--set")) == str(committed(catalog, "zoo", "zoo/t@2", "--set")) == "zoo/t@2"
+    )
+    assert str(committed(catalog, "zoo", "t@1", "--set")) == "zoo/t@1"
+    with pytest.raises(BadOption, match="--sets farm/f: is of the dataset farm, not of zoo"):
+        committed(catalog, "zoo", "farm/f", "--sets")
+    with pytest.raises(NotFound, match="There is no dataset 'no'"):
+        committed(catalog, "no", "t", "--set")

@@ -218,7 +218,7 @@ class Run:
         seconds = images / rate + max(paces, default=0.0) * checkpoints
         spent, in_all = self.ledger.money(), self.ledger.money(seconds)
         money = f" (cost {spent:.2f} of {in_all:.2f})" if spent is not None and in_all is not None else ""
-        return f"{duration(seconds)} left{money}"
+        return f"{duration(seconds)} to the end{money}"
 
     def _not_finite(self, epoch: int, step: int) -> str:
         kept = max((checkpoint.epoch for checkpoint in self.report.checkpoints), default=0)

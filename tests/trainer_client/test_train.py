@@ -337,7 +337,7 @@ def test_progress_names_every_stage_and_counts_over_the_whole_run(folder: Path, 
         assert heard[stage][-1][0] == heard[stage][-1][1]
     assert len({total for _, total, _ in heard["evaluating"]}) == 1
     assert "epoch 2/2, loss " in heard["training"][-1][2]
-    assert "left (cost 0.0" in heard["training"][-1][2]
+    assert "to the end (cost 0.0" in heard["training"][-1][2]
 
 
 def test_snapshots_without_held_out_images_train_too(folder: Path, base: Path, tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -66,7 +67,7 @@ class Engine:
         self.steps_at_once = GPU_STEPS_AT_ONCE if on_cuda else 1
         self.graphs, self.compiled = graphs, compiled
         self.lanes: list[Lane] = []
-        self._copying = ThreadPoolExecutor(1, thread_name_prefix="copy")
+        self._copying = ThreadPoolExecutor(1, thread_name_prefix="copy") if on_cuda else None
 
     def write(
         self, pictures: Sequence[NDArray[np.uint8]], numbers: NDArray[np.float32] | None = None
@@ -96,7 +97,8 @@ class Engine:
 
     def close(self) -> None:
         self.free()
-        self._copying.shutdown()
+        if self._copying:
+            self._copying.shutdown(cancel_futures=True)
 
     def _write(
         self, pictures: Sequence[NDArray[np.uint8]], numbers: NDArray[np.float32] | None
@@ -126,16 +128,16 @@ class Engine:
         def put(batch: slice) -> None:
             lane.put(pictures[batch], None if numbers is None else numbers[batch])
 
-        copied = self._copying.submit(put, batches[0])
+        copy = _Copy(self._copying, put, batches[0])
         for place, batch in enumerate(batches):
-            while not copied.done():
+            while not copy.over():
                 yield True
-            copied.result()
+            copy.check()
             lane.send()
             while not lane.sent():
                 yield True
             if place + 1 < len(batches):
-                copied = self._copying.submit(put, batches[place + 1])
+                copy = _Copy(self._copying, put, batches[place + 1])
             working = True
             while working:
                 while not lane.ready():
@@ -166,6 +168,31 @@ class Engine:
         """As a context: graphs record on the current device, whatever their tensors' is."""
         device = self.network.device
         return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+class _Copy:
+    """Pictures on their way into a lane: on the copying thread where there is one, else at once."""
+
+    def __init__(self, thread: ThreadPoolExecutor | None, put: Callable[[slice], None], batch: slice) -> None:
+        self._over = Event()
+        self._future = thread.submit(self._do, put, batch) if thread else None
+        if self._future is None:
+            self._do(put, batch)
+
+    def over(self) -> bool:
+        """Asked again and again. `Future.done` takes a lock, which a Ctrl-C in its midst leaves taken for ever."""
+        return self._over.is_set()
+
+    def check(self) -> None:
+        """Raises what went wrong."""
+        if self._future:
+            self._future.result()
+
+    def _do(self, put: Callable[[slice], None], batch: slice) -> None:
+        try:
+            put(batch)
+        finally:
+            self._over.set()
 
 
 def pictures_that_fit(network: Network, rules: Rules) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -325,3 +327,33 @@ def test_memory_sets_how_many_pictures_a_lane_holds(network: Network, monkeypatc
     assert engine_module.pictures_that_fit(network, rules) == wide // 4
     monkeypatch.setattr(engine_module, "CPU_BYTES", 1)
     assert engine_module.pictures_that_fit(network, rules) == 1
+
+
+def test_asking_whether_a_copy_is_over_takes_no_lock() -> None:
+    """A Ctrl-C in the midst of `Future.done` left its lock taken, and the copying thread waited for it for ever."""
+    with ThreadPoolExecutor(1) as thread:
+        start = threading.Event()
+
+        def waiting(batch: slice) -> None:
+            start.wait(10)
+
+        copy = engine_module._Copy(thread, waiting, slice(0, 1))
+        assert not copy.over()
+        assert copy._future is not None
+        with copy._future._condition:
+            assert not copy.over()
+        start.set()
+        copy.check()
+        assert copy.over()
+
+        def broken(batch: slice) -> None:
+            raise ValueError("no room")
+
+        copy = engine_module._Copy(thread, broken, slice(0, 1))
+        with pytest.raises(ValueError, match="no room"):
+            copy.check()
+        assert copy.over()
+
+
+def test_on_the_cpu_there_is_no_thread_to_wait_for(network: Network) -> None:
+    assert Engine(network, Rules(prompt=(BEGIN,), max_new_tokens=2))._copying is None

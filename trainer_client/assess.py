@@ -17,7 +17,7 @@ from schemas.progress import Progress
 from schemas.run import Evaluation, Grid
 from trainer_client.dataset import pixels
 from trainer_client.evaluate import Losses, Pair, fixed_timesteps, leakage, measure
-from trainer_client.sample import draw_grid, write_grid
+from trainer_client.sample import draw_grid, read_tiles, write_grid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,15 +110,9 @@ def _leakage(prepared: Prepared, epoch: int) -> list[float]:
 
 
 def tiles(prepared: Prepared, epoch: int) -> Tensor:
-    """A grid's tiles as they were drawn, uint8 (prompts, seeds, height, width, 3)."""
-    import numpy as np
-    from PIL import Image
-
-    side_px = prepared.family.resolution_px
-    with Image.open(prepared.config.out / grid_name(epoch)) as image:
-        grid = torch.from_numpy(np.array(image.convert("RGB")))
-    rows, columns = len(prepared.report.prompts), len(prepared.report.seeds)
-    return grid.view(rows, side_px, columns, side_px, 3).transpose(1, 2)
+    """An epoch's pictures, uint8 (prompts, seeds, height, width, 3)."""
+    report = prepared.report
+    return read_tiles(prepared.config.out / grid_name(epoch), len(report.prompts), len(report.seeds))
 
 
 def _over_checkpoints(prepared: Prepared, epoch: int, name: str, progress: Progress) -> Progress:

@@ -105,6 +105,16 @@ def write_grid(tiles_PSHWC: Tensor, file: Path, run_folder: Path) -> Grid:
     return Grid(file=reference, rows=rows, columns=columns, tile_px=width)
 
 
+def read_tiles(file: Path, rows: int, columns: int) -> Tensor:
+    """A grid's tiles as they were drawn, uint8 (P rows, S columns, H, W, 3): what `write_grid` put together."""
+    import numpy as np
+
+    with Image.open(file) as image:
+        grid = torch.from_numpy(np.array(image.convert("RGB")))
+    height, width = grid.shape[0] // rows, grid.shape[1] // columns
+    return grid.view(rows, height, columns, width, 3).transpose(1, 2)
+
+
 def draw_grid(
     family: Family,
     prompts: Sequence[str],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from curator.annotate.sync_cli import days_option, images_url_option
 from curator.options import catalog_option, person_option
 from schemas.edge import catch_errors, json_option, progress_bar, show
 
@@ -21,10 +22,8 @@ from schemas.edge import catch_errors, json_option, progress_bar, show
 @click.option("--where", metavar="EXPRESSION", help="Only the images that this holds for.")
 @click.option("--annotators", type=click.IntRange(1), metavar="N", help="How many people answer each.  [default: 1]")
 @click.option("--url", metavar="URL", help="Label Studio.  [default: $LABEL_STUDIO_URL, else that of `annotate start`]")
-@click.option("--images-url", metavar="URL", help="Where the previews are served.  [default: by `annotate start`]")
-@click.option(
-    "--days", type=click.IntRange(1), default=90, show_default=True, metavar="N", help="How long images can be seen."
-)
+@images_url_option
+@days_option
 @person_option
 @catalog_option
 @json_option

@@ -17,6 +17,13 @@ url_option = click.option(
     help="Label Studio's address.  [default: $LABEL_STUDIO_URL, else that of `annotate start`]",
 )
 
+images_url_option = click.option(
+    "--images-url", metavar="URL", help="Where the previews are served.  [default: by `annotate start`]"
+)
+days_option = click.option(
+    "--days", type=click.IntRange(1), default=90, show_default=True, metavar="N", help="How long images can be seen."
+)
+
 
 @click.command()
 @click.argument("dataset")
@@ -27,10 +34,8 @@ url_option = click.option(
 @click.option("--where", metavar="EXPRESSION", help="Only the images that this holds for.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N of them.")
 @click.option("--annotators", type=click.IntRange(1), metavar="N", help="How many people caption each.  [default: 1]")
-@click.option("--images-url", metavar="URL", help="Where the previews are served.  [default: by `annotate start`]")
-@click.option(
-    "--days", type=click.IntRange(1), default=90, show_default=True, metavar="N", help="How long images can be seen."
-)
+@images_url_option
+@days_option
 @person_option
 @catalog_option
 @json_option

@@ -33,7 +33,7 @@ from trainer_client.memorisation.likeness import (
     model_features,
     perceptual_hashes,
 )
-from trainer_client.sample import read_run, write_png
+from trainer_client.sample import read_run, read_tiles, write_png
 from trainer_client.sheet import contact_sheet
 
 if TYPE_CHECKING:
@@ -165,18 +165,12 @@ def _snapshot(report: RunReport, given: Path | None, progress: Progress) -> Snap
 
 def _tiles(run_folder: Path, point: Checkpoint) -> Tensor:
     """A checkpoint's pictures, prompt by prompt, seed by seed: uint8 (N, H, W, 3)."""
-    import numpy as np
-    from PIL import Image
-
     grid = point.grid
     if grid is None:
         raise BadDocument(f"{run_folder}: epoch {point.epoch} has no pictures to compare.")
     path = run_folder / grid.file.path
     check_file(path, grid.file)
-    with Image.open(path) as image:
-        whole = torch.from_numpy(np.array(image.convert("RGB")))
-    tiles = whole.view(grid.rows, grid.tile_px, grid.columns, grid.tile_px, 3).transpose(1, 2)
-    return tiles.reshape(-1, grid.tile_px, grid.tile_px, 3)
+    return read_tiles(path, grid.rows, grid.columns).flatten(0, 1)
 
 
 def _marker(features: str, report: RunReport, device: str) -> Features:

@@ -2,8 +2,8 @@
 
 A program shows a token (`Authorization: Bearer ...`); a person logs in with it once and has a cookie. On loopback
 nobody needs one: whoever has a login on this machine is its local user, with every scope, and so is whoever can open
-the Unix socket. What a browser could be made to do by a page from elsewhere is refused: a request that changes something
-needs the CSRF token of its page, comes from this origin, and on loopback names this host (DNS rebinding).
+the Unix socket. What a page from elsewhere could make a browser do is refused: a change needs the CSRF token of
+its page, comes from this origin, and on loopback names this host (DNS rebinding).
 
 A cookie is the token's hash, an expiry and a signature by the service's key; a token revoked ends its sessions with it.
 """
@@ -111,8 +111,8 @@ def identify(request: Request) -> Caller | None:
 
 def came_by_socket(request: Request) -> bool:
     """Whether it came by the Unix socket; told by the socket itself, not by anything sent."""
-    server = request.scope.get("server")
-    return bool(server) and server[1] is None and server[0] == str(request.app.state.settings.socket_path)
+    name, port = request.scope.get("server") or ("", 0)
+    return port is None and name == str(request.app.state.settings.socket_path)
 
 
 def new_session(digest: str, key: bytes) -> str:

@@ -10,25 +10,23 @@ A cookie is the token's hash, an expiry and a signature by the service's key; a 
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPBearer
 
+from curator.access_tokens import SCOPES, Scope, token_sha256
 from curator.catalog import Catalog
 from curator.person import user_name
 from curator.server.problems import Refused, Unauthorised
 from curator.server.signing import refusal, signature
 
-Scope = Literal["read", "annotate", "write"]
-SCOPES: tuple[Scope, ...] = get_args(Scope)
 COOKIE = "amatl_session"
 SESSION_SECONDS = 30 * 24 * 3600
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -51,11 +49,6 @@ class Caller:
 def up_to(scope: Scope) -> frozenset[Scope]:
     """A scope and those it holds: write holds annotate, annotate holds read."""
     return frozenset(SCOPES[: SCOPES.index(scope) + 1])
-
-
-def token_sha256(token: str) -> str:
-    """What is kept of a token."""
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:

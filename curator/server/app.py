@@ -11,6 +11,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from curator.catalog import Catalog
+from curator.catalog.service import service_folder
 from curator.server import problems
 from curator.server.guards import Guards
 from curator.server.signing import load_key
@@ -51,14 +52,9 @@ class Settings:
     @property
     def data(self) -> Path:
         """The data folder, made if missing, for its owner alone."""
-        folder = self.data_folder or data_folder(self.catalog_path)
+        folder = self.data_folder or service_folder(self.catalog_path)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
-
-
-def data_folder(catalog_path: Path) -> Path:
-    """The default folder of what a service keeps beside its catalog."""
-    return catalog_path.with_name(f"{catalog_path.name}.service")
 
 
 def create_app(catalog: Catalog, settings: Settings) -> FastAPI:

@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import RedirectResponse
 
-from curator.server.access import COOKIE, SESSION_SECONDS, Caller, Opened, needs, new_session, token_sha256
+from curator.access_tokens import token_sha256
+from curator.server.access import COOKIE, SESSION_SECONDS, Caller, Opened, needs, new_session
 from curator.server.problems import Unauthorised
 
 router = APIRouter(include_in_schema=False)

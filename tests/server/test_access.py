@@ -9,8 +9,9 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.testclient import TestClient
 
+from curator.access_tokens import token_sha256
 from curator.catalog import Catalog
-from curator.server.access import COOKIE, Caller, needs, new_session, session_token, token_sha256
+from curator.server.access import COOKIE, Caller, needs, new_session, session_token
 from curator.server.signing import refusal, signed
 from tests.server.conftest import MakeClient
 

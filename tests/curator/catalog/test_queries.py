@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 
+from curator.catalog.access import Access
 from curator.catalog.annotations import Annotations
 from curator.catalog.captions import Captions
 from curator.catalog.checks import Checks
@@ -22,6 +23,7 @@ NOUNS = {
     "annotations": Annotations,
     "preferences": Preferences,
     "checks": Checks,
+    "access": Access,
 }
 
 

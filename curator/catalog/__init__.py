@@ -14,6 +14,7 @@ from curator.catalog.annotations import Annotations
 from curator.catalog.captions import Captions
 from curator.catalog.checks import Checks
 from curator.catalog.connection import CatalogLocked, NotACatalog, connect
+from curator.catalog.gallery import Gallery
 from curator.catalog.images import Images
 from curator.catalog.preferences import Preferences
 from curator.catalog.splits import Splits
@@ -23,7 +24,7 @@ from schemas.errors import AlreadyExists, AmatlError
 __all__ = ["Catalog", "CatalogLocked", "NotACatalog"]
 
 
-class Catalog(Images, Captions, Versions, Splits, Annotations, Preferences, Checks):
+class Catalog(Images, Captions, Versions, Splits, Annotations, Preferences, Checks, Gallery):
     """An open catalog. `with Catalog(path) as catalog: ...`; `Catalog.create(path)` makes a new one."""
 
     @classmethod

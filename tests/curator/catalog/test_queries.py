@@ -8,6 +8,7 @@ from curator.catalog.annotations import Annotations
 from curator.catalog.captions import Captions
 from curator.catalog.checks import Checks
 from curator.catalog.connection import Connection
+from curator.catalog.gallery import Gallery
 from curator.catalog.images import Images
 from curator.catalog.preferences import Preferences
 from curator.catalog.queries import load_queries, parse
@@ -22,6 +23,7 @@ NOUNS = {
     "annotations": Annotations,
     "preferences": Preferences,
     "checks": Checks,
+    "gallery": Gallery,
 }
 
 

@@ -16,30 +16,37 @@ class GalleryFilters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    caption_set: str | None = Field(None, description="The set that is asked about; without it any set will do.")
-    split: Literal["train", "validation", "none"] | None = Field(None, description="`none`: not placed yet.")
+    caption_set: str | None = Field(
+        default=None, description="The set that is asked about; without it any set will do."
+    )
+    split: Literal["train", "validation", "none"] | None = Field(default=None, description="`none`: not placed yet.")
     status: Status | None = Field(
-        None,
+        default=None,
         description="`missing`: no caption; `empty`: the empty caption; `person`, `machine`: whose the caption is; "
         "`failed`: a strategy couldn't caption it the last time; `rejected`: by a person in Label Studio.",
     )
-    strategy: str | None = Field(None, description="What made the caption.", examples=["template"])
-    person: str | None = Field(None, description="Whose caption it is, where a person wrote it.")
+    strategy: str | None = Field(default=None, description="What made the caption.", examples=["template"])
+    person: str | None = Field(default=None, description="Whose caption it is, where a person wrote it.")
     text: str | None = Field(
-        None, max_length=LONGEST_TEXT, description="A piece of the caption, whatever its case.", examples=["fox"]
+        default=None,
+        max_length=LONGEST_TEXT,
+        description="A piece of the caption, whatever its case.",
+        examples=["fox"],
     )
-    min_length: int | None = Field(None, ge=0, description="Characters of the caption.")
-    max_length: int | None = Field(None, ge=0, description="Characters of the caption.")
-    min_width: int | None = Field(None, ge=0, description="In pixels, upright.")
-    max_width: int | None = Field(None, ge=0, description="In pixels, upright.")
-    min_height: int | None = Field(None, ge=0, description="In pixels, upright.")
-    max_height: int | None = Field(None, ge=0, description="In pixels, upright.")
+    min_length: int | None = Field(default=None, ge=0, description="Characters of the caption.")
+    max_length: int | None = Field(default=None, ge=0, description="Characters of the caption.")
+    min_width: int | None = Field(default=None, ge=0, description="In pixels, upright.")
+    max_width: int | None = Field(default=None, ge=0, description="In pixels, upright.")
+    min_height: int | None = Field(default=None, ge=0, description="In pixels, upright.")
+    max_height: int | None = Field(default=None, ge=0, description="In pixels, upright.")
     metadata: tuple[str, ...] = Field(
-        (), max_length=20, description="`field=value`: a metadata field that is this, or a list that has it."
+        default=(), max_length=20, description="`field=value`: a metadata field that is this, or a list that has it."
     )
-    near_duplicates: bool | None = Field(None, description="Only images with near-duplicates, or only those without.")
+    near_duplicates: bool | None = Field(
+        default=None, description="Only images with near-duplicates, or only those without."
+    )
     where: str | None = Field(
-        None,
+        default=None,
         description="An expression, as `--where` of the commands takes it; its captions are `caption.SET`.",
         examples=["width_px >= 512 and license = 'CC0'"],
     )

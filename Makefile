@@ -14,7 +14,7 @@ setup: .venv/.ready  ## Make .venv and install pinned packages.
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Amatl needs Python 3.11 or newer: make PYTHON=python3.12 setup")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing pinned packages into .venv (once, a minute or two) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[curator,captioning,label-studio,trainer,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[curator,captioning,label-studio,service,trainer,dev]'
 	@touch $@
 
 demo: setup  ## Images to report.html, live on CPU, in minutes.

@@ -10,6 +10,7 @@ import click
 from curator.annotate_cli import annotate
 from curator.captions_cli import COMMANDS as CAPTION_COMMANDS
 from curator.options import catalog_option, person_option
+from curator.service_cli import COMMANDS as SERVICE_COMMANDS
 from curator.trust_cli import COMMANDS as TRUST_COMMANDS
 from schemas import __version__
 from schemas.edge import Program, catch_errors, json_option, progress_bar, show
@@ -225,6 +226,10 @@ def snapshot(
             keep_rejected=keep_rejected,
         )
     show(result, as_json, account)
+
+
+for command in SERVICE_COMMANDS:
+    main.add_command(command)
 
 
 if __name__ == "__main__":

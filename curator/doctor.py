@@ -60,7 +60,7 @@ def doctor(catalog: Catalog, progress: Progress = silent) -> DoctorResult:
     counts = {name: catalog.dataset_counts(name) for name in names}
     findings = [finding for name in names for finding in _check(catalog, name, counts[name], progress)]
     return DoctorResult(
-        catalog=str(catalog.path),
+        catalog=catalog.name,
         schema_number=catalog.schema_number(),
         healthy=all(finding.level == "note" for finding in findings),
         datasets=[

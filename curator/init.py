@@ -48,4 +48,4 @@ def account(result: InitResult) -> str:
 
 
 def _result(catalog: Catalog, created: bool) -> InitResult:
-    return InitResult(catalog=str(catalog.path), created=created, datasets=catalog.dataset_names())
+    return InitResult(catalog=catalog.name, created=created, datasets=catalog.dataset_names())

@@ -20,7 +20,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curator.annotate.secret_files import make_secret
+from curator.secret_files import make_secret
 from schemas.errors import AmatlError, ChecksumMismatch
 from schemas.progress import Progress, silent
 

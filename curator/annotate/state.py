@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from curator.annotate.secret_files import write_secret
+from curator.secret_files import write_secret
 from schemas.document import first_problem
 from schemas.errors import BadDocument
 

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Self
 
+from curator.catalog.access import Access
 from curator.catalog.annotations import Annotations
 from curator.catalog.captions import Captions
 from curator.catalog.checks import Checks
@@ -24,7 +25,7 @@ from schemas.errors import AlreadyExists, AmatlError
 __all__ = ["Catalog", "CatalogLocked", "NotACatalog"]
 
 
-class Catalog(Images, Captions, Versions, Splits, Annotations, Preferences, Checks, Gallery):
+class Catalog(Images, Captions, Versions, Splits, Annotations, Preferences, Checks, Access, Gallery):
     """An open catalog. `with Catalog(path) as catalog: ...`; `Catalog.create(path)` makes a new one."""
 
     @classmethod

@@ -17,11 +17,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from curator.catalog.queries import Query, load_queries
+from curator.catalog.service import Service, find, url_in
 from schemas.errors import AmatlError, NotFound
 
 if TYPE_CHECKING:
     import duckdb
     import polars as pl
+    import pyarrow as pa
 
 ATTEMPTS_AT_A_COLLISION = 5
 CONFIGURATION: dict[str, str | bool | int | float | list[str]] = {
@@ -37,6 +39,10 @@ class CatalogLocked(AmatlError):
 
 class NotACatalog(AmatlError):
     """The file isn't a curator catalog. Name another one, or make one with: curator init FILE"""
+
+
+class OnAnotherMachine(AmatlError):
+    """This needs files beside the catalog: run it on the catalog's own machine."""
 
 
 class CatalogFailed(AmatlError):
@@ -102,30 +108,56 @@ def undisturbed() -> Iterator[None]:
 
 
 class Connection:
-    """An open catalog file and its named queries, a context manager; the nouns (images, captions, ...) build on it."""
+    """An open catalog and its named queries, a context manager; the nouns (images, captions, ...) build on it.
+
+    The file is opened where it is free; where a service holds it, or `path` is a service's URL, each query is asked of
+    that one, and nothing else is different.
+    """
 
     def __init__(self, path: Path | str) -> None:
         """Opens an existing catalog and brings it to this program's schema.
 
-        Raises NotFound where there is no file, NotACatalog, CatalogLocked.
+        Raises NotFound where there is no file, NotACatalog, CatalogLocked, ServiceFailed.
         """
+        # As a person would name it: the file, or the service's URL.
+        self.name = url_in(path) or str(path)
+        self._path = None if url_in(path) else Path(path)
+        self._queries = load_queries()
+        if self._path and not self._path.is_file():
+            raise NotFound(f"{path}: there is no catalog here. Make one with: curator init {path}")
+        self._service: Service | None = find(path)
+        if self._service is None:
+            self._open(self.path)
+
+    def _open(self, path: Path) -> None:
         from curator.catalog.migrate import migrate
 
-        self.path = Path(path)
-        if not self.path.is_file():
-            raise NotFound(f"{self.path}: there is no catalog here. Make one with: curator init {self.path}")
-        self._connection = connect(self.path)
-        self._queries = load_queries()
+        self._connection = connect(path)
         try:
-            with disk_errors(self.path):
-                migrate(self._connection, self.path)
+            with disk_errors(path):
+                migrate(self._connection, path)
         except BaseException:
             self.close()
             raise
 
+    @property
+    def path(self) -> Path:
+        """The catalog's file. Raises OnAnotherMachine where there is none here."""
+        if self._path is None:
+            raise OnAnotherMachine(f"{self.name}: this needs files beside the catalog. Run it on that machine.")
+        return self._path
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its file, and the images it knows, are on this machine."""
+        return self._path is not None
+
     def close(self) -> None:
-        """Closes the file, so that another process may have it."""
-        self._connection.close()
+        """Closes the file, so that another process may have it, or the connection."""
+        if self._service:
+            self._service.close()
+        else:
+            self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -137,18 +169,23 @@ class Connection:
         """Runs the named query, one SELECT, and returns its rows. `rows` can be read in it as the table `rows`."""
         import polars as pl
 
+        answer = pl.from_arrow(self._rows(name, rows, parameters))
+        assert isinstance(answer, pl.DataFrame)
+        return answer
+
+    def _rows(self, name: str, rows: pl.DataFrame | None, parameters: Mapping[str, Any]) -> pa.Table:
         query = self._queries[name]
         _check_parameters(query, parameters)
+        if self._service:
+            return self._service.rows(name, rows, parameters)
         cursor = self._connection.cursor()
         try:
             with disk_errors(self.path):
                 if rows is not None:
                     cursor.register("rows", rows)
-                answer = pl.from_arrow(cursor.sql(query.sql, params=parameters).to_arrow_table())
+                return cursor.sql(query.sql, params=dict(parameters)).to_arrow_table()
         finally:
             cursor.close()
-        assert isinstance(answer, pl.DataFrame)
-        return answer
 
     def _write(
         self,
@@ -167,6 +204,10 @@ class Connection:
         query = self._queries[name]
         _check_parameters(query, parameters)
         tables = dict(frames or {}) | ({} if rows is None else {"rows": rows})
+        if self._service:
+            with undisturbed():
+                self._service.change(name, tables, parameters)
+            return
         with undisturbed(), disk_errors(self.path):
             for attempt in range(1, ATTEMPTS_AT_A_COLLISION + 1):
                 try:

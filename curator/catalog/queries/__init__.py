@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 FOLDER = Path(__file__).parent
 BLOCK = re.compile(
@@ -21,6 +22,7 @@ BLOCK = re.compile(
 )
 # A quoted string, a comment, or a parameter: only the last is one.
 TOKEN = re.compile(r"'(?:[^']|'')*'|--[^\n]*|\$(?P<parameter>[a-z_][a-z0-9_]*)")
+CHANGE = re.compile(r"\s*(INSERT|UPDATE|DELETE|CREATE|DROP|ALTER)\b")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,16 @@ class Query:
     summary: str
     sql: str
     parameters: frozenset[str]
+
+    @property
+    def changes(self) -> bool:
+        """Whether it writes rows, rather than returns some."""
+        return bool(CHANGE.match(_bare(self.sql)))
+
+    @property
+    def scope(self) -> Literal["read", "write"]:
+        """What a caller from elsewhere needs for it; an id that is given out is gone."""
+        return "write" if self.changes or "nextval(" in _bare(self.sql) else "read"
 
 
 @cache
@@ -53,6 +65,11 @@ def parse(text: str, noun: str) -> list[Query]:
     if stray:
         raise ValueError(f"{noun}.sql: not in a named block with a summary line: {stray[0]!r}")
     return [_query(match, noun) for match in BLOCK.finditer(text)]
+
+
+def _bare(sql: str) -> str:
+    """SQL without its strings and comments."""
+    return TOKEN.sub(lambda token: token[0] if token["parameter"] else " ", sql)
 
 
 def _query(match: re.Match[str], noun: str) -> Query:

@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 
+from curator.catalog.access import Access
 from curator.catalog.annotations import Annotations
 from curator.catalog.captions import Captions
 from curator.catalog.checks import Checks
@@ -24,6 +25,7 @@ NOUNS = {
     "preferences": Preferences,
     "checks": Checks,
     "gallery": Gallery,
+    "access": Access,
 }
 
 

@@ -1,0 +1,36 @@
+"""What the catalog knows of who may use the service: one method a query of queries/access.sql."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from curator.catalog.connection import Connection
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Access(Connection):
+    """Queries on access tokens."""
+
+    def access_tokens(self) -> pl.DataFrame:
+        """Every token, oldest first, never the token itself.
+
+        Columns: token_id, person, scope, made_by, created_at, expires_at, revoked_at (RFC 3339 or null), expired.
+        """
+        return self._read("access_tokens")
+
+    def access_of(self, token_sha256: str) -> dict[str, Any] | None:
+        """Whose token has this hash, or None where there is none that holds: token_id, person, scope."""
+        rows = self._read("access_of", token_sha256=token_sha256).to_dicts()
+        return rows[0] if rows else None
+
+    def add_access_token(self, person: str, scope: str, token_sha256: str, made_by: str, days: int | None) -> None:
+        """Notes a new token by its hash; `days` until it expires, None: never."""
+        self._write(
+            "add_access_token", person=person, scope=scope, token_sha256=token_sha256, made_by=made_by, days=days
+        )
+
+    def revoke_access_token(self, token_id: int, person: str) -> None:
+        """Revokes a token for good."""
+        self._write("revoke_access_token", token_id=token_id, person=person)

@@ -1,0 +1,135 @@
+"""A call of a named query as bytes: how `Catalog` speaks to a service, and how the service answers.
+
+    POST /catalog/<query>   multipart/form-data: `parameters` (JSON object), one Arrow IPC stream for each table
+    200                     rows, as one Arrow IPC stream    204  a change, committed    4xx, 5xx  a problem (RFC 9457)
+
+Each query is one transaction, so each request is. The rows are those that DuckDB gave, types and all: a frame made of
+them on the other machine is the frame that would have been made here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from io import BytesIO
+from typing import IO, TYPE_CHECKING, Any
+
+from curator.catalog.queries import Query, load_queries
+from schemas.errors import BadDocument
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+    from curator.catalog.connection import Connection
+
+ARROW = "application/vnd.apache.arrow.stream"
+PARAMETERS = "parameters"
+ROWS_A_CHUNK = 64 * 1024
+# Who did it: by a token from another machine it is the token's person, whatever the client says.
+PEOPLE = frozenset({"person", "made_by", "restored_by"})
+
+
+@cache
+def dialect() -> str:
+    """A digest of all queries: two programs with the same one understand each other."""
+    text = "\n".join(f"{query.name}\n{query.sql}" for query in load_queries().values())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def encode_frame(frame: pl.DataFrame) -> bytes:
+    """A table as an Arrow IPC stream."""
+    buffer = BytesIO()
+    frame.write_ipc_stream(buffer)
+    return buffer.getvalue()
+
+
+def decode_frame(name: str, stream: IO[bytes]) -> pl.DataFrame:
+    """The table of an Arrow IPC stream from elsewhere; every offset in it is checked. Raises BadDocument."""
+    import polars as pl
+    import pyarrow as pa
+
+    try:
+        with pa.ipc.open_stream(stream) as reader:
+            table = reader.read_all()
+        table.validate(full=True)
+        frame = pl.from_arrow(table)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise BadDocument(f"{name}: not an Arrow stream: {str(error).splitlines()[0][:200]}") from error
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def encode_rows(table: pa.Table, compressed: bool) -> Iterator[bytes]:
+    """Rows as an Arrow IPC stream, a chunk at a time; `compressed` (zstd) where a network is in between."""
+    import pyarrow as pa
+
+    sink = _Chunks()
+    options = pa.ipc.IpcWriteOptions(compression="zstd" if compressed else None)
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
+        for batch in table.to_batches(ROWS_A_CHUNK):
+            writer.write_batch(batch)
+            yield sink.taken()
+    yield sink.taken()
+
+
+def decode_rows(content: bytes) -> pa.Table:
+    """The rows that `encode_rows` wrote."""
+    import pyarrow as pa
+
+    with pa.ipc.open_stream(content) as reader:
+        return reader.read_all()
+
+
+def decode_parameters(content: bytes) -> dict[str, Any]:
+    """The parameters of a call. Raises BadDocument."""
+    try:
+        parameters = json.loads(content)
+    except ValueError as error:
+        raise BadDocument(f"{PARAMETERS}: not JSON.") from error
+    if not isinstance(parameters, dict):
+        raise BadDocument(f"{PARAMETERS}: not a JSON object.")
+    return parameters
+
+
+def perform(
+    catalog: Connection, query: Query, parameters: Mapping[str, Any], frames: Mapping[str, pl.DataFrame]
+) -> pa.Table | None:
+    """Runs a call that came from elsewhere; returns its rows, None for a change.
+
+    Raises BadDocument for what a program of ours doesn't send: other parameters, or values and tables that the database
+    refuses; and what the catalog itself raises.
+    """
+    import duckdb
+
+    if query.parameters != set(parameters):
+        raise BadDocument(f"{query.name} takes {sorted(query.parameters)}, not {sorted(parameters)}.")
+    try:
+        if query.changes:
+            catalog._write(query.name, frames=frames, **parameters)
+            return None
+        return catalog._rows(query.name, frames.get("rows"), parameters)
+    except (duckdb.DataError, duckdb.ProgrammingError, duckdb.NotSupportedError, duckdb.IntegrityError) as error:
+        raise BadDocument(f"{query.name}: {str(error).splitlines()[0][:300]}") from error
+
+
+class _Chunks:
+    """A file that is emptied as it is filled."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: Any) -> int:
+        self._parts.append(bytes(data))
+        return len(self._parts[-1])
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def taken(self) -> bytes:
+        parts, self._parts = self._parts, []
+        return b"".join(parts)

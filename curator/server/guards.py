@@ -1,0 +1,100 @@
+"""What every request passes before a route sees it: host, origin, size, number; and the headers of every answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+
+from curator.server.access import LOOPBACK, check_host, check_origin
+from curator.server.problems import Busy, Refused, TooLarge, answer, problem, status_of
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from curator.server.app import Settings
+
+# No script or style within a page, nothing from elsewhere; pictures drawn by a page (canvas, data) are its own.
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
+    "connect-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+SECURITY_HEADERS = {
+    "Content-Security-Policy": CONTENT_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+# Rows of a whole set, and pictures: what a remote catalog and a remote ingest send.
+LARGE = ("/catalog/", "/uploads/")
+
+
+class Guards:
+    """ASGI middleware. Refuses what no route should see, as problems; counts what is in hand."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app, self.settings, self.in_hand = app, settings, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        send = _with_headers(send)
+        if refused := self._refusal(scope):
+            document = problem(status_of(refused), str(refused), type(refused).__name__)
+            await answer(Request(scope, receive), document, {"Connection": "close"})(scope, receive, send)
+            return
+        self.in_hand += 1
+        try:
+            await self.app(scope, self._limited(scope, receive), send)
+        finally:
+            self.in_hand -= 1
+
+    def _refusal(self, scope: Scope) -> Refused | None:
+        headers, settings = Headers(scope=scope), self.settings
+        by_socket = bool(scope.get("server")) and scope["server"][1] is None
+        if not by_socket:
+            why = None
+            if settings.host in LOOPBACK:
+                why = check_host(headers.get("host", ""), settings.host, settings.public_url)
+            why = why or check_origin(scope["method"], dict(headers), settings.public_url)
+            if why:
+                return Refused(why)
+        if self.in_hand >= settings.max_requests:
+            return Busy()
+        length = headers.get("content-length", "0")
+        return TooLarge() if length.isdigit() and int(length) > self._limit(scope) else None
+
+    def _limit(self, scope: Scope) -> int:
+        large = scope["path"].startswith(LARGE)
+        return self.settings.max_upload_bytes if large else self.settings.max_body_bytes
+
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+        """The same body, cut off with an error where it is larger than it may be, whatever it said of itself."""
+        seen, limit = 0, self._limit(scope)
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b"")) if message["type"] == "http.request" else 0
+            if seen > limit:
+                raise TooLarge
+            return message
+
+        return counted
+
+
+def _with_headers(send: Send) -> Callable[[Any], Any]:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return sending

@@ -1,0 +1,74 @@
+"""The catalog over the wire, for the `Catalog` class of another process: see `curator.catalog.wire`.
+
+A query is called by its name, with values for its parameters and tables: never SQL. Not part of the API for programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from starlette.datastructures import UploadFile
+
+from curator.catalog import Catalog
+from curator.catalog.queries import Query, load_queries
+from curator.catalog.wire import (
+    ARROW,
+    PARAMETERS,
+    PEOPLE,
+    decode_frame,
+    decode_parameters,
+    dialect,
+    encode_rows,
+    perform,
+)
+from curator.server.access import Caller, Opened, needs
+from curator.server.problems import Refused
+from schemas import __version__
+from schemas.errors import BadDocument, NotFound
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/catalog")
+def greet(caller: Annotated[Caller, Depends(needs("read"))]) -> dict[str, str]:
+    """Which program this is, which queries it knows, and who the caller is to it."""
+    return {"version": __version__, "dialect": dialect(), "person": caller.person}
+
+
+@router.post("/catalog/{name}")
+async def call(name: str, request: Request, catalog: Opened) -> Response:
+    """Runs one query, one transaction."""
+    query = load_queries().get(name)
+    if query is None:
+        raise NotFound(f"{name}: no such query. Update the older of the two programs.")
+    caller = await needs(query.scope)(request)
+    if query.noun == "access" and caller.how not in {"socket", "local"}:
+        raise Refused("Tokens are made and revoked on the service's own machine.")
+    form = await request.form()
+    parts = {key: part for key, part in form.multi_items() if isinstance(part, UploadFile)}
+    if PARAMETERS not in parts:
+        raise BadDocument(f"{PARAMETERS}: missing from the form.")
+    try:
+        return await run_in_threadpool(_perform, catalog, query, parts, caller)
+    finally:
+        await form.close()
+
+
+def _perform(catalog: Catalog, query: Query, parts: Mapping[str, UploadFile], caller: Caller) -> Response:
+    parameters = _signed_by(caller, decode_parameters(parts[PARAMETERS].file.read()))
+    frames = {name: decode_frame(name, part.file) for name, part in parts.items() if name != PARAMETERS}
+    rows = perform(catalog, query, parameters, frames)
+    if rows is None:
+        return Response(status_code=204)
+    return StreamingResponse(encode_rows(rows, compressed=caller.how != "socket"), media_type=ARROW)
+
+
+def _signed_by(caller: Caller, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Who did it is who has the token, whatever the other machine says."""
+    if caller.how not in {"token", "cookie"}:
+        return parameters
+    return {name: caller.person if name in PEOPLE else value for name, value in parameters.items()}

@@ -1,0 +1,76 @@
+"""Fixtures: an app over a small catalog, and a client of it on loopback."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from curator.catalog import Catalog
+from curator.server import Settings, create_app
+from tests.curator.lab import Lab
+
+BASE = "http://127.0.0.1:8400"
+MakeClient = Callable[..., TestClient]
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """`zoo`: six pictures, two of them near-duplicates; `template@1`, `human@1` (one image without), an edit since."""
+    lab = Lab(tmp_path)
+    names = ["fox", "wolf", "bear", "frog", "lion"]
+    images = {
+        name: lab.add(f"{name}.png", number, {"title": name, "group": "animal"}, "CC0-1.0")
+        for number, name in enumerate(names)
+    }
+    images["fox again"] = lab.add("fox again.png", 9, {"title": "fox"}, near=images["fox"])
+    lab.commit("template", {image: f"a drawing of a {name}" for name, image in images.items()}, "template")
+    lab.commit("human", {image: f"{name} in the snow" for name, image in images.items() if name != "lion"}, "human")
+    lab.caption("human", {images["fox"]: "a red fox in deep snow"}, "human")
+    lab.write()
+    yield lab
+    lab.catalog.close()
+
+
+@pytest.fixture
+def catalog(lab: Lab) -> Catalog:
+    """The catalog of `lab`, with everything in it."""
+    return lab.catalog
+
+
+@pytest.fixture
+def settings(lab: Lab) -> Settings:
+    """How the app of the test runs: on loopback."""
+    return Settings(lab.catalog.path)
+
+
+@pytest.fixture
+def app(catalog: Catalog, settings: Settings) -> FastAPI:
+    """The app of `client`."""
+    return create_app(catalog, settings)
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Iterator[TestClient]:
+    """A program on this machine: without a token, all scopes."""
+    with TestClient(app, BASE, raise_server_exceptions=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def make_client(catalog: Catalog, settings: Settings) -> Iterator[MakeClient]:
+    """`make_client(require_token=True, ...)`: a client of an app with these settings. `base_url=` is where it asks."""
+    opened: list[TestClient] = []
+
+    def make(base_url: str = BASE, **changes: object) -> TestClient:
+        app = create_app(catalog, dataclasses.replace(settings, **changes))  # type: ignore[arg-type]
+        opened.append(TestClient(app, base_url, raise_server_exceptions=False))
+        return opened[-1].__enter__()
+
+    yield make
+    for one in opened:
+        one.__exit__()

@@ -54,8 +54,8 @@ class Gallery(Connection):
     def captions_of_image(self, dataset: str, image_sha256: str) -> pl.DataFrame:
         """An image's last revision in each set, with its run.
 
-        Columns: set_name, caption_id, text (null: taken out), parent_id, captioned_at, strategy, strategy_version,
-        options (JSON text), model, model_revision, by_person, person, restored_from, restored_by.
+        Columns: set_name, caption_id, text (null: taken out), parent_id, run_id, captioned_at, strategy,
+        strategy_version, options (JSON text), model, model_revision, by_person, person, restored_from, restored_by.
         """
         return self._read("captions_of_image", dataset=dataset, image_sha256=image_sha256)
 

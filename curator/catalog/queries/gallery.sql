@@ -77,7 +77,7 @@ ORDER BY run_id;
 
 -- name: captions_of_image
 -- The last revision of an image in each set of a dataset, with what made it.
-SELECT c.set_name, c.caption_id, c.text, c.parent_id, rfc3339(c.captioned_at) AS captioned_at, r.strategy,
+SELECT c.set_name, c.caption_id, c.text, c.parent_id, c.run_id, rfc3339(c.captioned_at) AS captioned_at, r.strategy,
     r.strategy_version, CAST(r.options AS VARCHAR) AS options, r.model, r.model_revision, r.by_person, r.person,
     r.restored_from, r.restored_by
 FROM captions AS c

@@ -11,6 +11,7 @@ from curator.catalog.checks import Checks
 from curator.catalog.connection import Connection
 from curator.catalog.gallery import Gallery
 from curator.catalog.images import Images
+from curator.catalog.lineage import Lineage
 from curator.catalog.preferences import Preferences
 from curator.catalog.queries import load_queries, parse
 from curator.catalog.splits import Splits
@@ -25,6 +26,7 @@ NOUNS = {
     "preferences": Preferences,
     "checks": Checks,
     "gallery": Gallery,
+    "lineage": Lineage,
     "access": Access,
 }
 

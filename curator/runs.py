@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +23,8 @@ from schemas.run import RunReport
 if TYPE_CHECKING:
     from curator.catalog import Catalog
 
-SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
-LARGEST_PICTURE = 256 * 2**20
+SIGNATURES = {rb"\x89PNG\r\n\x1a\n": "image/png", rb"\xff\xd8\xff": "image/jpeg", rb"RIFF....WEBP": "image/webp"}
+_writing = threading.Lock()
 
 
 class RunLine(BaseModel):
@@ -125,9 +127,10 @@ def receive_picture(catalog: Catalog, name: str, sha256: str, content: bytes, fo
     if len(content) != named[sha256].size_bytes or hashlib.sha256(content).hexdigest() != sha256:
         raise ChecksumMismatch(f"{named[sha256].path}: not the bytes that the report names. Send it again.")
     if picture_type(content) is None:
-        raise BadDocument(f"{named[sha256].path}: neither PNG nor JPEG.")
+        raise BadDocument(f"{named[sha256].path}: no PNG, JPEG or WebP.")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomically(folder / sha256, content)
+    with _writing:
+        write_atomically(folder / sha256, content)
 
 
 def run_picture(catalog: Catalog, name: str, sha256: str, folder: Path) -> Path:
@@ -141,7 +144,7 @@ def run_picture(catalog: Catalog, name: str, sha256: str, folder: Path) -> Path:
 
 def picture_type(content: bytes) -> str | None:
     """The media type by the first bytes; None for what isn't shown."""
-    return next((kind for start, kind in SIGNATURES.items() if content.startswith(start)), None)
+    return next((kind for start, kind in SIGNATURES.items() if re.match(start, content, re.DOTALL)), None)
 
 
 def _report(catalog: Catalog, name: str) -> tuple[dict[str, Any], RunReport]:

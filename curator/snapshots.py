@@ -99,7 +99,7 @@ def _folder(catalog: Catalog, identity: str) -> Path:
     here = next((row for row in rows if _is_here(row)), None)
     if here is None:
         raise NotFound(
-            f"Snapshot {identity[:12]} was made at {rows[0]['folder']}, and isn't there, on the service's machine, now. "
+            f"Snapshot {identity[:12]} was made at {rows[0]['folder']}; on the service's machine it isn't there now. "
             f"Make it again: curator snapshot {' '.join(_versions(rows[0]))} --out FOLDER"
         )
     return Path(here["folder"])
@@ -107,9 +107,10 @@ def _folder(catalog: Catalog, identity: str) -> Path:
 
 def _is_here(row: dict[str, Any]) -> bool:
     try:
-        return SnapshotManifest.read(Path(row["folder"]) / "manifest.json").identity == row["identity"]
+        there = SnapshotManifest.read(Path(row["folder"]) / "manifest.json")
     except BadDocument:
         return False
+    return there.identity == str(row["identity"])
 
 
 def _versions(row: dict[str, Any]) -> list[str]:

@@ -50,9 +50,9 @@ class Lineage(Connection):
         """
         return self._read("runs", snapshot_identity=snapshot_identity)
 
-    def run_report(self, name: str) -> dict[str, Any] | None:
+    def run_report(self, wanted: str) -> dict[str, Any] | None:
         """The report with this digest, or the last of the run with this key: digest, run_key, report (JSON text) ..."""
-        rows = self._read("run_report", name=name).to_dicts()
+        rows = self._read("run_report", wanted=wanted).to_dicts()
         return rows[0] if rows else None
 
     def add_run_report(
@@ -71,7 +71,7 @@ class Lineage(Connection):
             "add_run_report",
             digest=digest,
             run_key=run_key,
-            name=name,
+            run_name=name,
             snapshot_identity=snapshot_identity,
             captions=captions,
             status=status,

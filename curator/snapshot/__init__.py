@@ -1,8 +1,8 @@
 """Stage 5: committed versions of one dataset -> an immutable folder that trainers read. Format: schemas/spec/.
 
 Everything is decided first (which images, which split, hence the identity), then the files are written under a hidden
-name, the manifest last, then the split is stored, then the folder gets its name and the catalog notes it. Interrupted before the
-name, nothing is left but a hidden folder that the next snapshot removes.
+name, the manifest last, then the split is stored, then the folder gets its name, then the catalog notes it. Interrupted
+before it has its name, nothing is left but a hidden folder that the next snapshot removes.
 """
 
 from __future__ import annotations

@@ -34,14 +34,14 @@ ORDER BY report_id DESC;
 -- One report by its digest, or a run's last one by its key.
 SELECT digest, run_key, CAST(report AS VARCHAR) AS report, person, rfc3339(posted_at) AS posted_at
 FROM run_reports
-WHERE digest = $name OR run_key = $name
+WHERE digest = $wanted OR run_key = $wanted
 ORDER BY report_id DESC
 LIMIT 1;
 
 -- name: add_run_report
 -- Keeps a report, unless it is the run's last one already.
 INSERT INTO run_reports
-SELECT nextval('run_report_ids'), $digest, $run_key, $name, $snapshot_identity, $captions, $status, $report, $person, now()
+SELECT nextval('run_report_ids'), $digest, $run_key, $run_name, $snapshot_identity, $captions, $status, $report, $person, now()
 WHERE $digest IS DISTINCT FROM (
     SELECT digest FROM run_reports WHERE run_key = $run_key ORDER BY report_id DESC LIMIT 1
 );

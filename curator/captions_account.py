@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from curator.caption.dry_run import DryRunResult
     from curator.caption.result import Effort
     from curator.diff import Change, DiffResult
+    from curator.replace import ReplaceResult
+    from curator.revise import UndoResult
     from curator.stats import Frequent, Spread, StatsResult
     from curator.versions import CommitResult, RestoreResult, VersionsResult
 
@@ -160,6 +162,30 @@ def of_diff(result: DiffResult, coloured: bool) -> str:
     if result.left_off:
         lines += ["", f"... and {result.left_off:,} more (--limit)"]
     return "\n".join(lines)
+
+
+def of_replace(result: ReplaceResult, coloured: bool) -> str:
+    """What was, or would be, replaced, caption by caption, and how to undo it."""
+    what = f"{result.find!r} -> {result.replacement!r}"
+    done = "would change" if result.dry_run else "changed"
+    lines = [f"{_bold(result.reference)}: {what}", f"{plural(result.changed, 'caption')} of {result.captions:,} {done}"]
+    lines += [part for change in result.changes for part in ("", *_change(change, coloured))]
+    if result.left_off:
+        lines += ["", f"... and {result.left_off:,} more (--limit)"]
+    if result.overtaken:
+        lines += [
+            "",
+            click.style(f"{plural(result.overtaken, 'caption')} changed meanwhile stay as they are.", fg="yellow"),
+        ]
+    if result.run_id is not None:
+        lines += ["", f"Undo: curator replace {result.reference} --undo {result.run_id}"]
+    return "\n".join(lines)
+
+
+def of_undo(result: UndoResult) -> str:
+    """What was put back."""
+    left = f"; {plural(result.left, 'caption')} changed since stay" if result.left else ""
+    return f"{_bold(result.reference)}: {plural(result.restored, 'caption')} put back{left}."
 
 
 def of_restore(result: RestoreResult) -> str:

@@ -287,4 +287,63 @@ def history(image: str, catalog: Path, as_json: bool) -> None:
     show(result, as_json, account)
 
 
-COMMANDS = (caption, failures, commit, versions, diff, restore, stats, history)
+@click.command()
+@click.argument("caption_set", metavar="SET")
+@click.option("--find", metavar="TEXT", help="What to look for.")
+@click.option("--with", "replacement", metavar="TEXT", help="What to put there; may be empty.")
+@click.option("--regex", is_flag=True, help="--find is a regular expression, $1 in --with its first group.")
+@click.option("--ignore-case", is_flag=True, help="Whatever the case.")
+@click.option("--where", metavar="EXPRESSION", help="Only the captions of images that this holds for.")
+@click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
+@click.option(
+    "--undo", is_flag=False, flag_value="last", metavar="[RUN]", help="Put back what a replace changed: the last one."
+)
+@click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="How many changes to list.")
+@person_option
+@catalog_option
+@json_option
+@catch_errors
+def replace(
+    caption_set: str,
+    find: str | None,
+    replacement: str | None,
+    regex: bool,
+    ignore_case: bool,
+    where: str | None,
+    dry_run: bool,
+    undo: str | None,
+    limit: int,
+    person: str | None,
+    catalog: Path,
+    as_json: bool,
+) -> None:
+    """Find and replace in the captions of a SET. What it changes becomes yours: no strategy replaces it.
+
+    Each change is a new revision, so it can be undone, also later: captions changed since stay as they are.
+
+    \b
+    Example:
+      curator replace openmoji/human --find "grey" --with "gray" --dry-run
+      curator replace openmoji/human --find "^an? " --with "" --regex
+      curator replace openmoji/human --undo
+    """
+    from curator.captions_account import of_replace, of_undo
+    from curator.catalog import Catalog
+    from curator.replace import replace as stage
+    from curator.replace import undo_replace
+
+    if (undo is None) == (find is None) or (find is None) != (replacement is None):
+        raise click.UsageError("Give --find and --with, or --undo.")
+    if undo not in (None, "last") and not str(undo).isdecimal():
+        raise click.UsageError(f"--undo {undo}: the number of a replace, as it told it.")
+    with Catalog(catalog) as opened:
+        if undo is not None:
+            show(undo_replace(opened, caption_set, None if undo == "last" else int(undo), person), as_json, of_undo)
+            return
+        assert find is not None and replacement is not None
+        result = stage(opened, caption_set, find, replacement, regex, ignore_case, where, dry_run, person, limit)
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    show(result, as_json, lambda found: of_replace(found, coloured))
+
+
+COMMANDS = (caption, failures, commit, versions, diff, restore, replace, stats, history)

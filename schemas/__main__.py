@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from schemas.comparison import Comparison
+from schemas.exchange import RunReceipt
 from schemas.run import RunReport
 from schemas.snapshot import SampleRow, SnapshotManifest
 
@@ -17,6 +18,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "sample": SampleRow,
     "run": RunReport,
     "comparison": Comparison,
+    "receipt": RunReceipt,
 }
 
 

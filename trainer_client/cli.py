@@ -176,6 +176,28 @@ def merge_command(source: Path, as_json: bool, **settings: Any) -> None:
     show(result, as_json, render)
 
 
+@main.command("report")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--to", required=True, metavar="ADDRESS", help="The curator service: http://HOST:PORT.")
+@json_option
+@catch_errors
+def report_command(run: Path, to: str, as_json: bool) -> None:
+    """Post RUN's report and grids to the curator service that its snapshot came from.
+
+    There it stands beside the caption versions it was trained on. Again, only what is new goes. The token, where the
+    service wants one, is read from AMATL_TOKEN; it needs the scope `write`.
+
+    \b
+    Example:
+      trainer report runs/template --to http://curator.example:8400
+    """
+    from trainer_client.report.post import post, render
+
+    with progress_bar(as_json) as progress:
+        result = post(run, to, progress)
+    show(result, as_json, render)
+
+
 @main.command("lineage")
 @click.argument("model", metavar="RUN")
 @json_option

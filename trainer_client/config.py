@@ -10,9 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from trainer_client.methods import METHODS, defaults, filled_in
+from trainer_client.service import address_of
 
 DEFAULT_SAVE_EPOCHS = (1, 2, 5, 15, 30, 45, 60, 70, 100)
 DEFAULT_SEEDS = (1, 2, 3)
@@ -55,7 +56,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     snapshot: Path = Field(
-        description="Folder that `curator snapshot` wrote.",
+        description="Folder that `curator snapshot` wrote, or its address: http://HOST/snapshots/DIGEST.",
         json_schema_extra={"group": DATA, "decides": False, "argument": True},
     )
     method: Literal["full", "lora", "dreambooth", "textual-inversion"] = _option("full", DATA, "How to train.")
@@ -229,6 +230,10 @@ class TrainConfig(BaseModel):
     price_per_hour: float | None = _option(
         None, RUN, "What the machine costs an hour, to report cost.", decides=False, ge=0
     )
+
+    @field_serializer("snapshot", when_used="json")
+    def _as_given(self, snapshot: Path) -> str:
+        return address_of(snapshot) or str(snapshot)
 
     @model_validator(mode="before")
     @classmethod

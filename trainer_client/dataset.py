@@ -26,6 +26,7 @@ from schemas.document import FileRef, first_problem
 from schemas.errors import AmatlError, BadDocument, BadOption, ChecksumMismatch, NotFound
 from schemas.progress import Progress, silent
 from schemas.snapshot import SPLITS, SampleRow, SnapshotManifest, Split, manifest_digest
+from trainer_client.fetch import local
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,9 +70,10 @@ class Snapshot:
     def open(cls, folder: Path | str, verify: bool = True, progress: Progress = silent) -> Self:
         """Reads the manifest and every row; with `verify` checks every file's bytes, the counts and the identity.
 
-        Raises NotFound (no snapshot there), BadDocument, BadSnapshot, ChecksumMismatch naming the file.
+        `folder` may be a snapshot's address at a curator service: then it is fetched into the cache first.
+        Raises NotFound (no snapshot there), BadDocument, BadSnapshot, ChecksumMismatch naming the file, ServiceFailed.
         """
-        folder = Path(folder)
+        folder = local(folder, progress)
         manifest = _read_manifest(folder)
         rows_of: dict[Split, list[Row]] = {}
         images: list[tuple[Path, FileRef]] = []

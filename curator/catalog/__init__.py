@@ -15,7 +15,9 @@ from curator.catalog.annotations import Annotations
 from curator.catalog.captions import Captions
 from curator.catalog.checks import Checks
 from curator.catalog.connection import CatalogLocked, NotACatalog, connect
+from curator.catalog.gallery import Gallery
 from curator.catalog.images import Images
+from curator.catalog.lineage import Lineage
 from curator.catalog.preferences import Preferences
 from curator.catalog.splits import Splits
 from curator.catalog.versions import Versions
@@ -24,7 +26,7 @@ from schemas.errors import AlreadyExists, AmatlError
 __all__ = ["Catalog", "CatalogLocked", "NotACatalog"]
 
 
-class Catalog(Images, Captions, Versions, Splits, Annotations, Preferences, Checks, Access):
+class Catalog(Images, Captions, Versions, Splits, Annotations, Preferences, Checks, Access, Gallery, Lineage):
     """An open catalog. `with Catalog(path) as catalog: ...`; `Catalog.create(path)` makes a new one."""
 
     @classmethod

@@ -156,6 +156,39 @@ class Captions(Connection):
             restored_by=restored_by,
         )
 
+    def revise_captions(
+        self,
+        dataset: str,
+        set_name: str,
+        run_id: int,
+        strategy: str,
+        options: dict[str, Any],
+        person: str,
+        rows: pl.DataFrame,
+    ) -> None:
+        """Adds a person's revisions where `parent_id` (null: none) is still the image's last; passes over the others.
+
+        Columns: image_sha256, text, inputs_digest, parent_id. `captions_of_run` tells which were added.
+        """
+        self._write(
+            "revise_captions",
+            rows,
+            dataset=dataset,
+            set_name=set_name,
+            run_id=run_id,
+            strategy=strategy,
+            options=json.dumps(options, ensure_ascii=False),
+            person=person,
+        )
+
+    def captions_of_run(self, dataset: str, set_name: str, run_id: int) -> pl.DataFrame:
+        """What a run made in a set, in order, and what that replaced.
+
+        Columns: image_sha256, caption_id, text, inputs_digest, parent_id, parent_text, parent_inputs_digest,
+        parent_run_id (null where there was none), current.
+        """
+        return self._read("captions_of_run", dataset=dataset, set_name=set_name, run_id=run_id)
+
     def find_images(self, text: str) -> pl.DataFrame:
         """The images that a sha256 prefix (6 digits or more), file name or path may mean.
 

@@ -26,6 +26,10 @@ CREATE SEQUENCE preference_answer_ids INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372
 
 CREATE SEQUENCE preference_row_numbers INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
 
+CREATE SEQUENCE run_report_ids INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
+
+CREATE SEQUENCE snapshot_rows INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START 1 NO CYCLE;
+
 CREATE TABLE access_token_revocations (
     token_id BIGINT NOT NULL,
     person VARCHAR NOT NULL,
@@ -276,6 +280,31 @@ CREATE TABLE rejects (
     mtime_ns BIGINT,
     resolved BOOLEAN NOT NULL,
     ingest_id BIGINT NOT NULL
+);
+
+CREATE TABLE run_reports (
+    report_id BIGINT PRIMARY KEY,
+    digest VARCHAR NOT NULL,
+    run_key VARCHAR NOT NULL,
+    "name" VARCHAR NOT NULL,
+    snapshot_identity VARCHAR NOT NULL,
+    captions VARCHAR NOT NULL,
+    status VARCHAR NOT NULL,
+    report JSON NOT NULL,
+    person VARCHAR NOT NULL,
+    posted_at TIMESTAMP WITH TIME ZONE NOT NULL
+);
+
+CREATE TABLE snapshots (
+    row_number BIGINT PRIMARY KEY,
+    "identity" VARCHAR NOT NULL,
+    images_identity VARCHAR NOT NULL,
+    dataset VARCHAR NOT NULL,
+    folder VARCHAR NOT NULL,
+    manifest JSON NOT NULL,
+    size_bytes BIGINT NOT NULL,
+    person VARCHAR NOT NULL,
+    made_at TIMESTAMP WITH TIME ZONE NOT NULL
 );
 
 CREATE TABLE splits (

@@ -30,8 +30,8 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
-# Rows of a whole set, and pictures: what a remote catalog and a remote ingest send.
-LARGE = ("/catalog/", "/uploads/")
+# Rows of a whole set, and pictures: what a remote catalog, a remote ingest and a trainer's report send.
+LARGE = ("/catalog/", "/uploads/", "/api/v1/runs")
 
 
 class Guards:

@@ -12,6 +12,7 @@ from html import escape
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from curator.revise import Overtaken
 from schemas.errors import AlreadyExists, AmatlError, BadDocument, BadOption, ChecksumMismatch, NotFound
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ MEDIA_TYPE = "application/problem+json"
 TYPE = "urn:amatl:error:"
 # The first that an error is of.
 STATUSES: tuple[tuple[type[AmatlError], int], ...] = (
+    (Overtaken, 412),
     (NotFound, 404),
     (AlreadyExists, 409),
     (BadOption, 422),
@@ -48,6 +50,12 @@ class TooLarge(Refused):
     """The request's body is larger than the service takes."""
 
     status = 413
+
+
+class PreconditionRequired(Refused):
+    """Say what you change: If-Match with the ETag that you saw, or If-None-Match: * where there is nothing yet."""
+
+    status = 428
 
 
 class Busy(Refused):

@@ -1,8 +1,8 @@
 """Stage 5: committed versions of one dataset -> an immutable folder that trainers read. Format: schemas/spec/.
 
 Everything is decided first (which images, which split, hence the identity), then the files are written under a hidden
-name, the manifest last, then the split is stored, then the folder gets its name. Interrupted before that, nothing is
-left but a hidden folder that the next snapshot removes.
+name, the manifest last, then the split is stored, then the folder gets its name, then the catalog notes it. Interrupted
+before it has its name, nothing is left but a hidden folder that the next snapshot removes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from curator.snapshot.tracks import columns, tracks_of
 from curator.snapshot.workspace import publish, workspace
 from schemas.document import now
 from schemas.progress import Progress, silent
-from schemas.snapshot import Track
+from schemas.snapshot import SnapshotManifest, Track
 
 if TYPE_CHECKING:
     from curator.catalog import Catalog
@@ -71,6 +71,7 @@ def snapshot(
     contents = contents_of(dataset, sources, samples)
     if is_already_at(contents, out):
         _store_split(catalog, contents)
+        _note(catalog, contents, out, person)
         return _result(contents, out, unchanged=True, placed={})
     paths = dict(catalog.image_paths(dataset).iter_rows())
     with workspace(out) as folder:
@@ -79,6 +80,7 @@ def snapshot(
         manifest_of(contents, folder, where, holdout.text, person).write(folder / "manifest.json")
         _store_split(catalog, contents)
         publish(folder, out)
+    _note(catalog, contents, out, person)
     return _result(contents, out, unchanged=False, placed=dict(placed))
 
 
@@ -100,6 +102,14 @@ def _store_split(catalog: Catalog, contents: Contents) -> None:
     if new:
         rows = pl.DataFrame({"representative_sha256": list(new), "split": list(new.values())})
         catalog.store_splits(contents.dataset, rows, now())
+
+
+def _note(catalog: Catalog, contents: Contents, out: Path, person: str) -> None:
+    """Lets the catalog know of the folder, for those who ask it for snapshots. Last: the folder is whole by now."""
+    manifest = SnapshotManifest.read(out / "manifest.json").model_dump_json()
+    size_bytes = int(contents.samples.table["size_bytes"].sum())
+    identities = (contents.identity, contents.images_identity)
+    catalog.add_snapshot(*identities, contents.dataset, str(out.resolve()), manifest, size_bytes, person)
 
 
 def _result(contents: Contents, out: Path, unchanged: bool, placed: dict[str, int]) -> SnapshotResult:

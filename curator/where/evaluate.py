@@ -65,7 +65,7 @@ def _columns_read(images: pl.DataFrame, where: Where) -> pl.DataFrame:
         if name in own:
             series.append(images[name])
         elif (field := name if name in fields else name.removeprefix(f"{METADATA}.")) in fields:
-            series.append(_typed(fields[field]).alias(name))
+            series.append(typed(fields[field]).alias(name))
         else:
             listed = [f"{METADATA}.{field}" if field in own else field for field in fields]
             raise where.wrong(column, _no_column(name, [*own, *listed]))
@@ -89,7 +89,7 @@ def _fields(metadata: pl.Series) -> dict[str, list[Any]]:
     return fields
 
 
-def _typed(values: list[Any]) -> pl.Series:
+def typed(values: list[Any]) -> pl.Series:
     """Values to a column: numbers, yes/no or lists where all are that, else text."""
     import polars as pl
 

@@ -19,6 +19,7 @@ from curator.catalog import Catalog
 from schemas.digest import sha256_json
 
 MOMENT = "2026-11-23T12:00:00Z"
+SEQUENCES = {"captions": "caption_ids", "caption_runs": "caption_run_ids"}
 
 
 def picture(number: int, kind: str = "png", size: tuple[int, int] = (8, 6), orientation: int = 1) -> bytes:
@@ -66,6 +67,8 @@ class Lab:
         for table, rows in self.pending.items():
             cursor.register("pending", pl.DataFrame(rows, infer_schema_length=None))
             cursor.execute(f"INSERT INTO {table} BY NAME SELECT * FROM pending")
+            if sequence := SEQUENCES.get(table):  # what the program gives out next comes after these
+                cursor.execute(f"SELECT max(nextval('{sequence}')) FROM range({len(rows)})").fetchall()
         cursor.close()
         self.pending.clear()
         return self.catalog

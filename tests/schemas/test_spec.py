@@ -17,6 +17,8 @@ from pydantic import ValidationError
 import schemas
 from schemas.__main__ import DOCUMENTS, json_schema
 from schemas.digest import snapshot_identity
+from schemas.exchange import pictures, report_digest, run_key
+from schemas.run import RunReport
 from schemas.snapshot import manifest_digest
 
 FOLDER = Path(schemas.__file__).parent / "spec"
@@ -106,6 +108,16 @@ def test_the_identity_is_computed_as_told() -> None:
     assert hashlib.sha256(canonical.encode()).hexdigest() == told["identity"]
     assert snapshot_identity(map(tuple, samples)) == told["identity"]
     assert snapshot_identity((sha256, {}, split) for sha256, _, split in samples) == told["images_identity"]
+
+
+def test_the_receipt_is_that_of_the_run_of_the_examples() -> None:
+    content, receipt = text("run.md", "json run").encode(), example("receipt")
+    report = RunReport.model_validate_json(content)
+    canonical = text("exchange.md", "text canonical").rstrip("\n")
+    assert receipt["digest"] == report_digest(content)
+    assert receipt["run"] == run_key(report) == hashlib.sha256(canonical.encode()).hexdigest()
+    assert receipt["name"] == report.name
+    assert set(receipt["missing"]) < {file.sha256 for file in pictures(report)}
 
 
 def test_the_snapshot_of_the_examples_agrees_with_itself() -> None:

@@ -110,7 +110,7 @@ def test_help_has_every_option_in_a_section_with_its_default() -> None:
     ]
     assert [line for line in text.splitlines() if line in sections] == sections
     words = " ".join(text.split())
-    assert "Folder that `curator snapshot` wrote. [required]" in words
+    assert "Folder that `curator snapshot` wrote, or its address: http://HOST/snapshots/DIGEST. [required]" in words
     assert "[default: 1,2,5,15,30,45,60,70,100, up to --epochs]" in words
     assert (
         "Of AdamW. The defaults suit Stable Diffusion 1.5; full wants 1e-4 on the mini model. "

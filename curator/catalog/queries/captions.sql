@@ -245,3 +245,38 @@ SELECT image_sha256, arg_min(file_name, file_id) AS file_name
 FROM files
 WHERE dataset = $dataset AND image_sha256 IN (SELECT image_sha256 FROM rows)
 GROUP BY image_sha256;
+
+-- name: revise_captions
+-- Adds revisions (image_sha256, text, inputs_digest, parent_id) of one run of a person's, but of those images alone whose
+-- last revision is still parent_id (null: there is none).
+INSERT INTO captions
+SELECT nextval('caption_ids'), $dataset, $set_name, r.image_sha256, r.text, r.inputs_digest, r.parent_id, $run_id, now()
+FROM rows AS r
+LEFT JOIN (
+    SELECT image_sha256, max(caption_id) AS caption_id
+    FROM captions
+    WHERE dataset = $dataset AND set_name = $set_name AND image_sha256 IN (SELECT image_sha256 FROM rows)
+    GROUP BY image_sha256
+) AS latest ON latest.image_sha256 = r.image_sha256
+WHERE latest.caption_id IS NOT DISTINCT FROM r.parent_id;
+INSERT INTO caption_runs
+SELECT $run_id, $dataset, $set_name, $strategy, 1, $options, NULL, NULL, true, $person, NULL, NULL, now()
+WHERE EXISTS (SELECT * FROM captions WHERE run_id = $run_id);
+
+-- name: captions_of_run
+-- The revisions that a run made in a set, what each replaced, and whether it is still the last one.
+WITH own AS (
+    SELECT * FROM captions WHERE run_id = $run_id AND dataset = $dataset AND set_name = $set_name
+),
+latest AS (
+    SELECT image_sha256, max(caption_id) AS caption_id
+    FROM captions
+    WHERE dataset = $dataset AND set_name = $set_name AND image_sha256 IN (SELECT image_sha256 FROM own)
+    GROUP BY image_sha256
+)
+SELECT o.image_sha256, o.caption_id, o.text, o.inputs_digest, o.parent_id, p.text AS parent_text,
+    p.inputs_digest AS parent_inputs_digest, p.run_id AS parent_run_id, o.caption_id = l.caption_id AS current
+FROM own AS o
+JOIN latest AS l ON l.image_sha256 = o.image_sha256
+LEFT JOIN captions AS p ON p.caption_id = o.parent_id
+ORDER BY o.caption_id;

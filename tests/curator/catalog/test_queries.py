@@ -9,7 +9,9 @@ from curator.catalog.annotations import Annotations
 from curator.catalog.captions import Captions
 from curator.catalog.checks import Checks
 from curator.catalog.connection import Connection
+from curator.catalog.gallery import Gallery
 from curator.catalog.images import Images
+from curator.catalog.lineage import Lineage
 from curator.catalog.preferences import Preferences
 from curator.catalog.queries import load_queries, parse
 from curator.catalog.splits import Splits
@@ -23,6 +25,8 @@ NOUNS = {
     "annotations": Annotations,
     "preferences": Preferences,
     "checks": Checks,
+    "gallery": Gallery,
+    "lineage": Lineage,
     "access": Access,
 }
 

@@ -1,0 +1,106 @@
+"""What answers share: entity tags, streams, the shape of a problem."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from io import BytesIO
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Depends, Path, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+
+from curator.catalog.wire import ARROW, encode_rows
+from curator.server.problems import MEDIA_TYPE
+
+if TYPE_CHECKING:
+    import polars as pl
+
+JSON_LINES = "application/x-ndjson"
+ROWS_A_PIECE = 16_384
+LARGEST_ID = 2**62
+
+Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the bytes, in hex.")]
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str = Field(examples=["urn:amatl:error:NotFound"])
+    title: str = Field(examples=["Not found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["There is no dataset 'zoo'. There are: openmoji."])
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {
+        "description": "What went wrong, and what to do next.",
+        "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+    }
+}
+STREAMS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "JSON; or all rows as a stream, with Accept: application/x-ndjson or Arrow's.",
+        "content": {ARROW: {}, JSON_LINES: {}},
+    }
+}
+
+
+async def body(request: Request) -> bytes:
+    """The request's body as it came; a dependency."""
+    return await request.body()
+
+
+Content = Annotated[bytes, Depends(body)]
+
+
+def content_of(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """What the description says of a body that a route takes as it comes."""
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
+
+
+def example(value: Any) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route whose answer looks like `value`."""
+    return {200: {"content": {"application/json": {"example": value}}}}
+
+
+def tagged(request: Request, result: BaseModel, tag: str | None = None) -> Response:
+    """The result as JSON with an entity tag (of its content, where none is given); 304 for who has it already."""
+    content = result.model_dump_json().encode()
+    etag = f'"{tag or hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    if has_it(request, etag):
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers=headers, media_type="application/json")
+
+
+def has_it(request: Request, etag: str) -> bool:
+    """Whether If-None-Match names this tag (RFC 9110, weak comparison)."""
+    given = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
+    return etag in given or given == ["*"]
+
+
+def wanted(request: Request, default: str) -> str:
+    """The media type of the answer: Arrow or JSON lines where `Accept` names one first, else `default`."""
+    offered = [one.partition(";")[0].strip().lower() for one in request.headers.get("accept", "").split(",")]
+    known = {ARROW: ARROW, JSON_LINES: JSON_LINES, "application/jsonl": JSON_LINES, "application/json": default}
+    return next((known[one] for one in offered if one in known), default)
+
+
+def stream(frame: pl.DataFrame, media_type: str, name: str) -> StreamingResponse:
+    """All rows, piece by piece, as a file called `name`."""
+    arrow = media_type == ARROW
+    rows = encode_rows(frame.to_arrow(), compressed=True) if arrow else _lines(frame)
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name}.{"arrows" if arrow else "jsonl"}"',
+        "Cache-Control": "private, no-cache",
+    }
+    return StreamingResponse(rows, headers=headers, media_type=media_type)
+
+
+def _lines(frame: pl.DataFrame) -> Iterator[bytes]:
+    for piece in frame.iter_slices(ROWS_A_PIECE):
+        buffer = BytesIO()
+        piece.write_ndjson(buffer)
+        yield buffer.getvalue()

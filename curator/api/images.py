@@ -1,0 +1,60 @@
+"""The images of a dataset: pages with filters, one image, its history."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
+
+from curator.api import examples
+from curator.api.answers import LARGEST_ID, STREAMS, Sha256, example, stream, tagged, wanted
+from curator.gallery import LARGEST_LIMIT, LIMIT, GalleryFilters, GalleryResult, gallery, gallery_frame
+from curator.history import HistoryResult, history
+from curator.image import ImageResult, image
+from curator.server.access import Opened, needs
+
+router = APIRouter(prefix="/datasets/{dataset}/images", tags=["images"], dependencies=[Depends(needs("read"))])
+
+
+class Page(GalleryFilters):
+    """The query of a page: filters, and where it begins."""
+
+    metadata: tuple[str, ...] = Field(
+        default=(), max_length=20, description=str(GalleryFilters.model_fields["metadata"].description)
+    )
+    after: int | None = Field(default=None, ge=0, le=LARGEST_ID, description="`after` of the page before.")
+    before: int | None = Field(default=None, ge=0, le=LARGEST_ID, description="`before` of the page after.")
+    limit: int = Field(default=LIMIT, ge=1, le=LARGEST_LIMIT, description="Images of a page.")
+
+    @property
+    def filters(self) -> GalleryFilters:
+        """Without where it begins."""
+        return GalleryFilters(**{name: getattr(self, name) for name in GalleryFilters.model_fields})
+
+
+@router.get(
+    "",
+    operation_id="listImages",
+    response_model=GalleryResult,
+    responses={**STREAMS, **example(examples.PAGE)},
+)
+def list_images(request: Request, catalog: Opened, dataset: str, page: Annotated[Page, Query()]) -> Response:
+    """A page of images with their captions, in the order they were first seen. As Arrow or JSON lines: all of them."""
+    media_type = wanted(request, "application/json")
+    if media_type != "application/json":
+        return stream(gallery_frame(catalog, dataset, page.filters), media_type, dataset)
+    return tagged(request, gallery(catalog, dataset, page.filters, page.after, page.before, page.limit))
+
+
+@router.get("/{sha256}", operation_id="getImage", response_model=ImageResult, responses=example(examples.IMAGE))
+def get_image(request: Request, catalog: Opened, dataset: str, sha256: Sha256) -> Response:
+    """One image: facts, metadata, its caption in every set and what made it, near-duplicates."""
+    return tagged(request, image(catalog, dataset, sha256))
+
+
+@router.get("/{sha256}/history", operation_id="getHistory", response_model=HistoryResult)
+def get_history(request: Request, catalog: Opened, dataset: str, sha256: Sha256) -> Response:
+    """Every caption the image ever had, in every dataset and set, oldest first."""
+    image(catalog, dataset, sha256)
+    return tagged(request, history(catalog, sha256))

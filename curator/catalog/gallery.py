@@ -1,0 +1,72 @@
+"""What the catalog gives for browsing: a dataset's working copy, what is new since, one image with its captions.
+
+One method a query of queries/gallery.sql.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from curator.catalog.connection import Connection
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Gallery(Connection):
+    """Queries for browsing."""
+
+    def gallery_marks(self) -> dict[str, int]:
+        """How far the tables of a gallery have grown: last_file_id, last_caption_id, near_duplicates, splits."""
+        return self._read("gallery_marks").to_dicts()[0]
+
+    def gallery_images(self, dataset: str) -> pl.DataFrame:
+        """Each image of a dataset once, in the order it was first seen.
+
+        Columns: number, file_id, sha256, file_name, width_px, height_px (upright), size_bytes, format, has_alpha,
+        license, source_url.
+        """
+        return self._read("gallery_images", dataset=dataset)
+
+    def gallery_new_files(self, dataset: str, last_file_id: int) -> pl.DataFrame:
+        """The rows of paths after one, with the columns of `gallery_images`, known and seen (yes/no).
+
+        `known`: the path had a row before, is gone, or has several of these; `seen`: the image had a row before.
+        """
+        return self._read("gallery_new_files", dataset=dataset, last_file_id=last_file_id)
+
+    def gallery_captions(self, dataset: str, last_caption_id: int) -> pl.DataFrame:
+        """The last revision by set and image, of those after one: set_name, sha256, caption_id, text, run_id."""
+        return self._read("gallery_captions", dataset=dataset, last_caption_id=last_caption_id)
+
+    def gallery_groups(self, dataset: str) -> pl.DataFrame:
+        """The near-duplicate group of each image: sha256, near_duplicate_of."""
+        return self._read("gallery_groups", dataset=dataset)
+
+    def gallery_metadata(self, dataset: str, pointer: str, rows: pl.DataFrame) -> pl.DataFrame:
+        """What rows of paths (`rows`: file_id) have at a JSON pointer (RFC 6901): file_id, value (JSON text)."""
+        return self._read("gallery_metadata", rows, dataset=dataset, pointer=pointer)
+
+    def caption_runs_of_dataset(self, dataset: str) -> pl.DataFrame:
+        """What made captions: run_id, set_name, strategy, by_person, person."""
+        return self._read("caption_runs_of_dataset", dataset=dataset)
+
+    def captions_of_image(self, dataset: str, image_sha256: str) -> pl.DataFrame:
+        """An image's last revision in each set, with its run.
+
+        Columns: set_name, caption_id, text (null: taken out), parent_id, run_id, captioned_at, strategy,
+        strategy_version, options (JSON text), model, model_revision, by_person, person, restored_from, restored_by.
+        """
+        return self._read("captions_of_image", dataset=dataset, image_sha256=image_sha256)
+
+    def image_in_dataset(self, dataset: str, image_sha256: str) -> dict[str, Any] | None:
+        """An image as its first path has it now, None where it has none.
+
+        The columns of `gallery_images` but file_id; path, metadata (JSON text), file_names (list).
+        """
+        rows = self._read("image_in_dataset", dataset=dataset, image_sha256=image_sha256).to_dicts()
+        return rows[0] if rows else None
+
+    def group_of_image(self, dataset: str, image_sha256: str) -> pl.DataFrame:
+        """Its near-duplicate group, the representative first: image_sha256, distance, representative, split."""
+        return self._read("group_of_image", dataset=dataset, image_sha256=image_sha256)

@@ -1,0 +1,80 @@
+"""What the catalog knows of snapshots and the runs on them: one method a query of queries/lineage.sql."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from curator.catalog.connection import Connection
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Lineage(Connection):
+    """Queries on snapshots and runs."""
+
+    def snapshots(self) -> pl.DataFrame:
+        """Every snapshot, newest first, a row for each folder with it.
+
+        Columns: identity, images_identity, dataset, folder, manifest (JSON text), size_bytes, person, made_at.
+        """
+        return self._read("snapshots")
+
+    def add_snapshot(
+        self,
+        identity: str,
+        images_identity: str,
+        dataset: str,
+        folder: str,
+        manifest: str,
+        size_bytes: int,
+        person: str,
+    ) -> None:
+        """Notes a snapshot in a folder; `manifest` is its JSON text. Noted already, nothing happens."""
+        self._write(
+            "add_snapshot",
+            identity=identity,
+            images_identity=images_identity,
+            dataset=dataset,
+            folder=folder,
+            manifest=manifest,
+            size_bytes=size_bytes,
+            person=person,
+        )
+
+    def runs(self, snapshot_identity: str | None = None) -> pl.DataFrame:
+        """Every run as it stands, of one snapshot or of all (None), the one that reported last first.
+
+        Columns: digest, run_key, name, snapshot_identity, captions, status, dataset, started_at, updated_at, base,
+        method, epochs, checkpoints (how many), person, posted_at.
+        """
+        return self._read("runs", snapshot_identity=snapshot_identity)
+
+    def run_report(self, wanted: str) -> dict[str, Any] | None:
+        """The report with this digest, or the last of the run with this key: digest, run_key, report (JSON text) ..."""
+        rows = self._read("run_report", wanted=wanted).to_dicts()
+        return rows[0] if rows else None
+
+    def add_run_report(
+        self,
+        digest: str,
+        run_key: str,
+        name: str,
+        snapshot_identity: str,
+        captions: str,
+        status: str,
+        report: str,
+        person: str,
+    ) -> None:
+        """Keeps a report (JSON text). The same as the run's last one, nothing happens."""
+        self._write(
+            "add_run_report",
+            digest=digest,
+            run_key=run_key,
+            run_name=name,
+            snapshot_identity=snapshot_identity,
+            captions=captions,
+            status=status,
+            report=report,
+            person=person,
+        )

@@ -1,0 +1,122 @@
+--! Queries for browsing a dataset: what the gallery's working copy is made of and kept up with; methods in ../gallery.py.
+
+-- name: gallery_marks
+-- How far the tables that a gallery shows have grown: equal marks, equal rows.
+SELECT
+    coalesce((SELECT max(file_id) FROM files), 0) AS last_file_id,
+    coalesce((SELECT max(caption_id) FROM captions), 0) AS last_caption_id,
+    (SELECT count(*) FROM near_duplicates) AS near_duplicates,
+    (SELECT count(*) FROM splits) AS splits;
+
+-- name: gallery_images
+-- Each image of a dataset once, by the number of the row that first showed it; file_id is its path's row of now.
+SELECT f.first_file_id AS number, f.file_id, f.image_sha256 AS sha256, f.file_name,
+    if(i.exif_orientation >= 5, i.height_px, i.width_px) AS width_px,
+    if(i.exif_orientation >= 5, i.width_px, i.height_px) AS height_px,
+    i.size_bytes, i.format, i.has_alpha, f.license, f.source_url
+FROM (
+    SELECT first_file_id, file_id, image_sha256, file_name, license, source_url FROM current_files
+    WHERE dataset = $dataset
+    QUALIFY row_number() OVER (PARTITION BY image_sha256 ORDER BY first_file_id) = 1
+) AS f
+JOIN images AS i ON i.sha256 = f.image_sha256
+ORDER BY number;
+
+-- name: gallery_new_files
+-- The rows of paths after a file_id, with their images. `known`: the path had a row before, or has two; `seen`: the image had.
+WITH fresh AS (
+    SELECT * FROM files WHERE dataset = $dataset AND file_id > $last_file_id
+)
+SELECT f.file_id AS number, f.file_id, f.image_sha256 AS sha256, f.file_name,
+    if(i.exif_orientation >= 5, i.height_px, i.width_px) AS width_px,
+    if(i.exif_orientation >= 5, i.width_px, i.height_px) AS height_px,
+    i.size_bytes, i.format, i.has_alpha, f.license, f.source_url,
+    f.gone OR count(*) OVER (PARTITION BY f.path) > 1 OR f.path IN (
+        SELECT path FROM files WHERE dataset = $dataset AND file_id <= $last_file_id
+            AND path IN (SELECT path FROM fresh)
+    ) AS known,
+    f.image_sha256 IN (
+        SELECT image_sha256 FROM files WHERE dataset = $dataset AND file_id <= $last_file_id
+            AND image_sha256 IN (SELECT image_sha256 FROM fresh)
+    ) AS seen
+FROM fresh AS f
+JOIN images AS i ON i.sha256 = f.image_sha256
+ORDER BY number;
+
+-- name: gallery_captions
+-- The last revision of each image in each set, of those after a caption id.
+SELECT c.set_name, c.image_sha256 AS sha256, c.caption_id, c.text, c.run_id
+FROM captions AS c
+JOIN (
+    SELECT max(caption_id) AS caption_id
+    FROM captions
+    WHERE dataset = $dataset AND caption_id > $last_caption_id
+    GROUP BY set_name, image_sha256
+) AS latest ON latest.caption_id = c.caption_id
+WHERE c.caption_id > $last_caption_id;
+
+-- name: gallery_groups
+-- The near-duplicate group of each image of a dataset that is in one.
+SELECT image_sha256 AS sha256, representative_sha256 AS near_duplicate_of
+FROM near_duplicates
+WHERE dataset = $dataset;
+
+-- name: gallery_metadata
+-- What some rows of paths (rows: file_id) have at a JSON pointer of their metadata, as JSON; rows without are left out.
+SELECT f.file_id, CAST(json_extract(f.metadata, $pointer) AS VARCHAR) AS value
+FROM files AS f
+WHERE f.dataset = $dataset AND json_extract(f.metadata, $pointer) IS NOT NULL
+    AND f.file_id IN (SELECT file_id FROM rows);
+
+-- name: caption_runs_of_dataset
+-- What made the captions of a dataset, by run.
+SELECT run_id, set_name, strategy, by_person, person
+FROM caption_runs
+WHERE dataset = $dataset
+ORDER BY run_id;
+
+-- name: captions_of_image
+-- The last revision of an image in each set of a dataset, with what made it.
+SELECT c.set_name, c.caption_id, c.text, c.parent_id, c.run_id, rfc3339(c.captioned_at) AS captioned_at, r.strategy,
+    r.strategy_version, CAST(r.options AS VARCHAR) AS options, r.model, r.model_revision, r.by_person, r.person,
+    r.restored_from, r.restored_by
+FROM captions AS c
+JOIN caption_runs AS r ON r.run_id = c.run_id
+WHERE c.image_sha256 = $image_sha256 AND c.dataset = $dataset
+QUALIFY row_number() OVER (PARTITION BY c.set_name ORDER BY c.caption_id DESC) = 1
+ORDER BY c.set_name;
+
+-- name: image_in_dataset
+-- One image of a dataset as its first path has it; no row where it has no path there now.
+WITH own AS (
+    SELECT * FROM files
+    WHERE dataset = $dataset AND path IN (
+        SELECT path FROM files WHERE dataset = $dataset AND image_sha256 = $image_sha256
+    )
+),
+current AS (
+    SELECT *, min(file_id) OVER (PARTITION BY path) AS first_file_id FROM own
+    QUALIFY row_number() OVER (PARTITION BY path ORDER BY file_id DESC) = 1
+)
+SELECT i.sha256, f.file_name, f.path, f.first_file_id AS number, CAST(f.metadata AS VARCHAR) AS metadata,
+    if(i.exif_orientation >= 5, i.height_px, i.width_px) AS width_px,
+    if(i.exif_orientation >= 5, i.width_px, i.height_px) AS height_px,
+    i.size_bytes, i.format, i.has_alpha, f.license, f.source_url,
+    (SELECT list(file_name ORDER BY first_file_id) FROM current WHERE NOT gone AND image_sha256 = $image_sha256)
+        AS file_names
+FROM current AS f
+JOIN images AS i ON i.sha256 = f.image_sha256
+WHERE f.image_sha256 = $image_sha256 AND NOT f.gone
+ORDER BY number
+LIMIT 1;
+
+-- name: group_of_image
+-- The images of an image's near-duplicate group, the representative first, with their distance from it and split.
+SELECT n.image_sha256, n.distance, n.image_sha256 = n.representative_sha256 AS representative,
+    (SELECT if(bool_or(s.split = 'validation'), 'validation', 'train') FROM splits AS s
+        WHERE s.dataset = $dataset AND s.representative_sha256 = n.representative_sha256 HAVING count(*) > 0) AS split
+FROM near_duplicates AS n
+WHERE n.dataset = $dataset AND n.representative_sha256 = (
+    SELECT representative_sha256 FROM near_duplicates WHERE dataset = $dataset AND image_sha256 = $image_sha256
+)
+ORDER BY representative DESC, n.distance, n.image_sha256;

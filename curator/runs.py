@@ -1,0 +1,160 @@
+"""Run reports from trainers: taken in, listed beside the snapshots and versions they came from, with their pictures.
+
+A report is the trainer's run.json, byte for byte; pictures are kept by content in a folder of the service, and only
+those that a report names are taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from schemas.document import first_problem, write_atomically
+from schemas.errors import BadDocument, ChecksumMismatch, NotFound
+from schemas.exchange import RunReceipt, pictures, report_digest, run_key
+from schemas.run import RunReport
+
+if TYPE_CHECKING:
+    from curator.catalog import Catalog
+
+SIGNATURES = {rb"\x89PNG\r\n\x1a\n": "image/png", rb"\xff\xd8\xff": "image/jpeg", rb"RIFF....WEBP": "image/webp"}
+_writing = threading.Lock()
+
+
+class RunLine(BaseModel):
+    """A run as its last report has it."""
+
+    run_key: str = Field(description="Which run; what it is asked for by.")
+    digest: str = Field(description="Of its last report.")
+    name: str
+    status: str
+    snapshot_identity: str
+    dataset: str
+    captions: str = Field(description="The track, or mix of tracks, trained on.")
+    versions: list[str] = Field(description="Of those tracks, as `dataset/set@n`.")
+    base: str
+    method: str
+    epochs: int
+    checkpoints: int
+    started_at: str
+    updated_at: str
+    person: str
+    posted_at: str
+
+
+class RunsResult(BaseModel):
+    """The runs, the one that reported last first."""
+
+    runs: list[RunLine]
+
+
+class RunResult(BaseModel):
+    """A run: its report, and which of its pictures are here."""
+
+    run_key: str
+    digest: str
+    person: str
+    posted_at: str
+    pictures: list[str] = Field(description="SHA-256 of each picture that is here.")
+    missing: list[str] = Field(description="Of those that the trainer hasn't sent.")
+    report: RunReport
+
+
+def runs(catalog: Catalog, snapshot: str | None = None) -> RunsResult:
+    """The runs on one snapshot, or all."""
+    made: dict[str, dict[str, str]] = {}
+    for row in catalog.snapshots().iter_rows(named=True):
+        tracks = json.loads(row["manifest"])["tracks"]
+        made.setdefault(row["identity"], {track["name"]: track["version"] for track in tracks})
+    lines = [
+        RunLine(**row, versions=_versions(row["captions"], made.get(row["snapshot_identity"], {})))
+        for row in catalog.runs(snapshot).iter_rows(named=True)
+    ]
+    return RunsResult(runs=lines)
+
+
+def run(catalog: Catalog, name: str, folder: Path) -> RunResult:
+    """A run by its key, or a report by its digest. `folder` holds the pictures. Raises NotFound."""
+    row, report = _report(catalog, name)
+    names = [file.sha256 for file in pictures(report)]
+    here = [sha256 for sha256 in names if (folder / sha256).is_file()]
+    return RunResult(
+        **{field: row[field] for field in ("run_key", "digest", "person", "posted_at")},
+        pictures=here,
+        missing=[sha256 for sha256 in names if sha256 not in here],
+        report=report,
+    )
+
+
+def receive_report(catalog: Catalog, content: bytes, person: str, folder: Path) -> RunReceipt:
+    """Keeps a trainer's run.json as it is. Again, it only says what is still missing.
+
+    Raises BadDocument, NotFound where the snapshot isn't one of ours.
+    """
+    try:
+        report = RunReport.model_validate_json(content)
+    except ValidationError as error:
+        raise BadDocument(f"The run report can't be read: {first_problem(error)}.") from error
+    identity = report.snapshot.identity
+    if identity not in set(catalog.snapshots()["identity"]):
+        raise NotFound(
+            f"{report.name}: trained on snapshot {identity[:12]} of {report.snapshot.dataset}, which isn't known here. "
+            "Post it to the service the snapshot came from."
+        )
+    digest, key = report_digest(content), run_key(report)
+    before = catalog.run_report(key)
+    unchanged = before is not None and before["digest"] == digest
+    if not unchanged:
+        catalog.add_run_report(
+            digest, key, report.name, identity, report.captions, report.status, content.decode(), person
+        )
+    missing = [file.sha256 for file in pictures(report) if not (folder / file.sha256).is_file()]
+    return RunReceipt(digest=digest, run=key, name=report.name, unchanged=unchanged, missing=missing)
+
+
+def receive_picture(catalog: Catalog, name: str, sha256: str, content: bytes, folder: Path) -> None:
+    """Keeps a picture of a report. Raises NotFound for one it doesn't name, ChecksumMismatch, BadDocument."""
+    _, report = _report(catalog, name)
+    named = {file.sha256: file for file in pictures(report)}
+    if sha256 not in named:
+        raise NotFound(f"{report.name}: its report names no picture {sha256[:12]}.")
+    if len(content) != named[sha256].size_bytes or hashlib.sha256(content).hexdigest() != sha256:
+        raise ChecksumMismatch(f"{named[sha256].path}: not the bytes that the report names. Send it again.")
+    if picture_type(content) is None:
+        raise BadDocument(f"{named[sha256].path}: no PNG, JPEG or WebP.")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _writing:
+        write_atomically(folder / sha256, content)
+
+
+def run_picture(catalog: Catalog, name: str, sha256: str, folder: Path) -> Path:
+    """The file of a picture that a report names. Raises NotFound."""
+    _, report = _report(catalog, name)
+    file = folder / sha256
+    if sha256 not in {one.sha256 for one in pictures(report)} or not file.is_file():
+        raise NotFound(f"{report.name}: there is no picture {sha256[:12]} of it here. trainer report sends it.")
+    return file
+
+
+def picture_type(content: bytes) -> str | None:
+    """The media type by the first bytes; None for what isn't shown."""
+    return next((kind for start, kind in SIGNATURES.items() if re.match(start, content, re.DOTALL)), None)
+
+
+def _report(catalog: Catalog, name: str) -> tuple[dict[str, Any], RunReport]:
+    row = catalog.run_report(name)
+    if row is None:
+        raise NotFound(f"There is no run {name[:12]} here. trainer report RUN --to ADDRESS posts one.")
+    return row, RunReport.model_validate_json(row["report"])
+
+
+def _versions(captions: str, made: dict[str, str]) -> list[str]:
+    """Of a track, or of a mix of them (`template:0.7,human:0.3`); what isn't of the snapshot is left out."""
+    names = [captions] if captions in made else [part.partition(":")[0] for part in captions.split(",")]
+    return [made[name] for name in names if name in made]

@@ -1,0 +1,210 @@
+"""The gallery: filters, pages that lose nothing, a working copy that keeps up with the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curator.catalog import Catalog
+from curator.gallery import GalleryFilters, gallery, gallery_frame, table
+from curator.where import images_where
+from schemas.errors import AmatlError, BadOption, NotFound
+from tests.curator.fill import add_images, sha
+from tests.curator.lab import Lab, empty_catalog
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    made = Lab(tmp_path)
+    fox = made.add("fox.png", 1, {"group": "animals", "rating": 5, "tags": ["red", "wild"]}, "CC0")
+    owl = made.add("owl.png", 2, {"group": "animals", "rating": 3}, size=(20, 30))
+    tree = made.add("tree.jpg", 3, {"group": "plants"}, kind="jpeg", orientation=6, size=(40, 10))
+    made.add("fox again.png", 4, {}, near=fox)
+    made.pending["splits"] += [
+        {"dataset": "zoo", "representative_sha256": fox, "split": "validation", "assigned_at": "2026-11-23T12:00:00Z"},
+        {"dataset": "zoo", "representative_sha256": owl, "split": "train", "assigned_at": "2026-11-23T12:00:00Z"},
+    ]
+    made.caption("template", {fox: "a Red FOX", owl: "an owl", tree: "a tree.*"}, strategy="template")
+    made.caption("human", {fox: "", owl: "a very old owl at night"})
+    made.caption("human", {owl: None})
+    yield made
+    made.close()
+
+
+def fox_of(lab: Lab) -> str:
+    return gallery(lab.write(), "zoo").images[0].sha256
+
+
+def names(lab: Lab, **filters: object) -> list[str]:
+    found = gallery(lab.write(), "zoo", GalleryFilters.model_validate(filters))
+    assert found.total == len(found.images)
+    return [image.file_name.removesuffix(".png").removesuffix(".jpg") for image in found.images]
+
+
+def test_every_image_with_the_captions_it_has_now(lab: Lab) -> None:
+    page = gallery(lab.write(), "zoo")
+    assert [image.file_name for image in page.images] == ["fox.png", "owl.png", "tree.jpg", "fox again.png"]
+    assert (page.total, page.position, page.after, page.before) == (4, 0, None, None)
+    assert page.sets == ["human", "template"]
+    fox, owl, tree, again = page.images
+    assert {name: caption.text for name, caption in fox.captions.items()} == {"human": "", "template": "a Red FOX"}
+    assert list(owl.captions) == ["template"]
+    assert (tree.width_px, tree.height_px) == (10, 40)
+    assert (again.near_duplicate_of, again.split) == (fox.sha256, "validation")
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"split": "train"}, ["owl"]),
+        ({"split": "none"}, ["tree"]),
+        ({"caption_set": "human", "status": "captioned"}, ["fox"]),
+        ({"caption_set": "human", "status": "missing"}, ["owl", "tree", "fox again"]),
+        ({"status": "missing"}, ["fox again"]),
+        ({"status": "empty"}, ["fox"]),
+        ({"status": "person"}, []),
+        ({"status": "machine"}, ["fox", "owl", "tree"]),
+        ({"status": "failed"}, []),
+        ({"status": "rejected"}, []),
+        ({"strategy": "template"}, ["fox", "owl", "tree"]),
+        ({"strategy": "fixed"}, ["fox"]),
+        ({"person": "ana"}, []),
+        ({"text": "fox"}, ["fox"]),
+        ({"text": "FOX", "caption_set": "human"}, []),
+        ({"text": ".*"}, ["tree"]),
+        ({"min_length": 7, "max_length": 8}, ["tree"]),
+        ({"min_width": 10, "max_height": 30}, ["owl"]),
+        ({"metadata": ("group=animals",)}, ["fox", "owl"]),
+        ({"metadata": ("group=animals", "rating=5")}, ["fox"]),
+        ({"metadata": ("tags=wild",)}, ["fox"]),
+        ({"metadata": ("rating=many",)}, []),
+        ({"near_duplicates": True}, ["fox", "fox again"]),
+        ({"near_duplicates": False}, ["owl", "tree"]),
+        ({"where": "rating > 4 or caption.template contains 'owl'"}, ["fox", "owl"]),
+        ({"where": "metadata.group = 'plants'", "min_height": 40}, ["tree"]),
+        ({"where": "not tags contains 'red' and license is null"}, ["owl", "tree", "fox again"]),
+    ],
+)
+def test_filters(lab: Lab, filters: dict[str, object], expected: list[str]) -> None:
+    assert names(lab, **filters) == expected
+
+
+@pytest.mark.parametrize(
+    ("filters", "error", "problem"),
+    [
+        ({"caption_set": "nobody"}, NotFound, "zoo has no caption set 'nobody'. There are: human, template"),
+        ({"metadata": ("group",)}, BadOption, "write field=value"),
+        ({"metadata": ("grop=x",)}, BadOption, "no image has a field 'grop'. There are: group, rating, tags"),
+        ({"where": "grop = 'x'"}, BadOption, "no column `grop`. Did you mean `group`?"),
+        ({"where": "width_px ="}, BadOption, "where: "),
+    ],
+)
+def test_what_cannot_be_asked(lab: Lab, filters: dict[str, object], error: type[AmatlError], problem: str) -> None:
+    with pytest.raises(error) as raised:
+        names(lab, **filters)
+    assert problem in str(raised.value)
+
+
+def test_an_expression_holds_for_what_the_commands_say(lab: Lab) -> None:
+    for text in ("rating >= 3", "tags contains 'wild'", "caption.human is null", "split != 'train'", "width_px < 12"):
+        expected = set(images_where(lab.write(), "zoo", text))
+        assert set(gallery_frame(lab.write(), "zoo", GalleryFilters(where=text))["sha256"]) == expected
+
+
+def test_the_last_page_and_the_one_before(lab: Lab) -> None:
+    first = gallery(lab.write(), "zoo", limit=3)
+    last = gallery(lab.write(), "zoo", after=first.after, limit=3)
+    back = gallery(lab.write(), "zoo", before=last.before, limit=3)
+    assert [len(first.images), len(last.images), last.position, last.after] == [3, 1, 3, None]
+    assert back == first
+    with pytest.raises(BadOption, match="one of them"):
+        gallery(lab.write(), "zoo", after=1, before=2)
+    with pytest.raises(BadOption, match="from 1 to 500"):
+        gallery(lab.write(), "zoo", limit=501)
+
+
+def test_it_keeps_up_with_what_is_new(lab: Lab) -> None:
+    assert names(lab, text="badger") == []
+    badger = lab.add("badger.png", 9, {"group": "animals"})
+    assert names(lab)[-1] == "badger"
+    lab.caption("template", {badger: "a Badger"})
+    assert names(lab, text="badger") == ["badger"]
+    assert names(lab, metadata=("group=animals",)) == ["fox", "owl", "badger"]
+    lab.caption("new", {badger: "a badger, sitting"})
+    assert names(lab, caption_set="new") == names(lab)
+    assert names(lab, caption_set="new", text="sitting") == ["badger"]
+    lab.file(lab.folder / "images" / "fox.png", fox_of(lab), {}, gone=True)
+    assert names(lab) == ["owl", "tree", "fox again", "badger"]
+
+
+def test_an_image_that_comes_back_has_its_captions(lab: Lab) -> None:
+    fox = fox_of(lab)
+    lab.file(lab.folder / "images" / "fox.png", fox, {}, gone=True)
+    assert "fox" not in names(lab)
+    lab.file(lab.folder / "images" / "elsewhere.png", fox, {})
+    page = gallery(lab.write(), "zoo")
+    assert page.images[-1].captions["template"].text == "a Red FOX"
+
+
+def test_a_large_dataset_is_not_read_again_at_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "LONG_SECONDS", -1.0)
+    monkeypatch.setattr(table, "PAUSE", 1e9)
+    lab.file(lab.folder / "images" / "fox.png", fox_of(lab), {}, gone=True)
+    assert "fox" in names(lab)
+    monkeypatch.setattr(table, "PAUSE", 0)
+    assert "fox" not in names(lab)
+
+
+class Pages:
+    """A dataset that grows between the pages of a walk."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog, self.images = catalog, 0
+        self.dataset = f"zoo{len(catalog.dataset_names())}"
+
+    def grow(self, images: int) -> None:
+        rows = [{"even": (self.images + place) % 2 == 0} for place in range(images)]
+        if rows:
+            add_images(self.catalog, self.dataset, rows, first=self.images)
+        self.images += images
+
+    def walk(self, filters: GalleryFilters, limit: int, growth: list[int]) -> list[str]:
+        seen: list[str] = []
+        after = None
+        while True:
+            page = gallery(self.catalog, self.dataset, filters, after=after, limit=limit)
+            seen += [image.sha256 for image in page.images]
+            if page.after is None:
+                return seen
+            after = page.after
+            self.grow(growth.pop() if growth else 0)
+
+
+@pytest.fixture(scope="module")
+def growing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
+    path = tmp_path_factory.mktemp("growing") / "lab.duckdb"
+    path.write_bytes(empty_catalog())
+    with Catalog(path) as opened:
+        yield opened
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    start=st.integers(1, 30),
+    limit=st.integers(1, 9),
+    growth=st.lists(st.integers(0, 4), max_size=8),
+    where=st.sampled_from([None, "even = true"]),
+)
+def test_no_image_is_lost_or_comes_twice_while_images_are_added(
+    growing: Catalog, start: int, limit: int, growth: list[int], where: str | None
+) -> None:
+    pages = Pages(growing)
+    pages.grow(start)
+    seen = pages.walk(GalleryFilters(where=where), limit, growth)
+    there = [sha(number) for number in range(start) if where is None or number % 2 == 0]
+    assert len(seen) == len(set(seen))
+    assert [image for image in seen if image in set(there)] == there

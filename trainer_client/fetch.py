@@ -1,0 +1,280 @@
+"""A snapshot by its address: fetched once into the cache, checked file by file, gone on with after a break.
+
+    http://host/snapshots/<identity>        a curator service; any server of the folder's files will do
+
+Files come several at a time, each kept under its own name only when its bytes are those that manifest and
+metadata.jsonl name; a broken one goes on where it stopped (`Range`). The manifest is kept last: a folder without it is
+not a snapshot.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from schemas.document import FileRef, first_problem, write_atomically
+from schemas.errors import AmatlError, BadDocument, ChecksumMismatch
+from schemas.progress import Progress, silent
+from schemas.snapshot import SampleRow, SnapshotManifest, manifest_digest
+from trainer_client.service import address_of, client, refusal, unreachable
+
+if TYPE_CHECKING:
+    import httpx
+
+ATTEMPTS = 6  # in a row without a byte more than before
+FIRST_PAUSE_SECONDS = 0.5  # doubled each time
+THREADS = 8
+PART = ".part"
+
+
+class NotEnoughSpace(AmatlError):
+    """The disk is too full for the snapshot. Make room, or set AMATL_CACHE to a folder on another disk."""
+
+
+class Stopped(Exception):
+    """Another file failed, or a person pressed Ctrl-C."""
+
+
+def local(place: Path | str, progress: Progress = silent) -> Path:
+    """The folder of a snapshot: `place` itself, or where an address's files are in the cache, fetched if need be.
+
+    Raises ServiceFailed, NotFound, BadDocument, ChecksumMismatch, NotEnoughSpace; what came so far is kept.
+    """
+    address = address_of(place)
+    return fetched(address, cache_folder(), progress) if address else Path(place)
+
+
+def cache_folder() -> Path:
+    """Where fetched snapshots are: `snapshots` in the cache."""
+    from trainer_client.cache import default_folder
+
+    return default_folder() / "snapshots"
+
+
+def fetched(address: str, cache: Path, progress: Progress = silent) -> Path:
+    """Fetches the snapshot at `address` into `cache/<identity>`; there already, it asks nobody."""
+    identity = _identity_in(address)
+    if identity and (cache / identity / "manifest.json").is_file():
+        return cache / identity
+    with client() as http:
+        manifest = Download(http, f"{address}/manifest.json").content()
+        read = _manifest(manifest, f"{address}/manifest.json", identity)
+        folder = cache / read.identity
+        if not (folder / "manifest.json").is_file():
+            cache.mkdir(parents=True, exist_ok=True)
+            with _alone(cache / f".{read.identity}.lock", progress):
+                if not (folder / "manifest.json").is_file():
+                    _fetch(http, address, read, manifest, folder, progress)
+    return folder
+
+
+def _identity_in(address: str) -> str | None:
+    last = urlsplit(address).path.rpartition("/")[2]
+    return last if re.fullmatch("[0-9a-f]{64}", last) else None
+
+
+def _manifest(content: bytes, where: str, identity: str | None) -> SnapshotManifest:
+    try:
+        manifest = SnapshotManifest.model_validate_json(content)
+    except ValidationError as error:
+        raise BadDocument(
+            f"{where}: not a snapshot's manifest ({first_problem(error)}). Look at the address."
+        ) from error
+    if manifest.manifest_digest not in (None, manifest_digest(json.loads(content))):
+        raise ChecksumMismatch(f"{where}: its bytes aren't those that were written. Try again.")
+    if identity not in (None, manifest.identity):
+        raise ChecksumMismatch(f"{where}: is of snapshot {manifest.identity[:12]}, not {str(identity)[:12]}.")
+    return manifest
+
+
+def _fetch(
+    http: httpx.Client, address: str, manifest: SnapshotManifest, content: bytes, folder: Path, progress: Progress
+) -> None:
+    partial = folder.with_name(f".{folder.name}.partial")
+    tables = [manifest.samples, *(count.metadata for count in manifest.splits.values())]
+    for table in tables:
+        _keep(http, address, table, partial)
+    images = [file for count in manifest.splits.values() for file in _images(partial, count.folder, count.metadata)]
+    missing = [file for file in images if not _is_there(partial, file)]
+    _check_space(partial, sum(file.size_bytes for file in missing))
+    _all_of_them(http, address, missing, partial, len(images), progress)
+    write_atomically(partial / "manifest.json", content)
+    partial.rename(folder)
+
+
+def _images(partial: Path, folder: str, metadata: FileRef) -> Iterator[FileRef]:
+    for number, line in enumerate((partial / metadata.path).read_bytes().splitlines(), start=1):
+        try:
+            row = SampleRow.model_validate_json(line)
+        except ValidationError as error:
+            raise BadDocument(f"{metadata.path}, line {number}: {first_problem(error)}") from error
+        yield FileRef(path=f"{folder}/{row.file_name}", sha256=row.sha256, size_bytes=row.size_bytes)
+
+
+def _all_of_them(
+    http: httpx.Client, address: str, missing: list[FileRef], partial: Path, images: int, progress: Progress
+) -> None:
+    """A few at a time; the first error, or Ctrl-C, stops the rest."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    done, size_bytes = images - len(missing), 0
+    progress("fetching the snapshot", done, images)
+    pool, stopped = ThreadPoolExecutor(THREADS), Event()
+    try:
+        for file in pool.map(lambda file: _keep(http, address, file, partial, stopped), missing):
+            done, size_bytes = done + 1, size_bytes + file.size_bytes
+            progress("fetching the snapshot", done, images, f"{size_bytes / 1e6:.1f} MB")
+    finally:
+        stopped.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _is_there(partial: Path, file: FileRef) -> bool:
+    """Whole, by its size: it got its name when its bytes had been checked, and all are checked again when opened."""
+    try:
+        return (partial / file.path).stat().st_size == file.size_bytes
+    except FileNotFoundError:
+        return False
+
+
+def _keep(http: httpx.Client, address: str, file: FileRef, partial: Path, stopped: Event | None = None) -> FileRef:
+    target = partial / file.path
+    if not _is_there(partial, file):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Download(http, f"{address}/{file.path}", stopped or Event()).to(target, file)
+    return file
+
+
+def _check_space(folder: Path, needed_bytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed_bytes > free:
+        raise NotEnoughSpace(
+            f"{folder}: the snapshot takes {needed_bytes / 1e9:.2f} GB more, {free / 1e9:.2f} are free. Make room, or "
+            "set AMATL_CACHE to a folder on another disk."
+        )
+
+
+@contextmanager
+def _alone(lock: Path, progress: Progress) -> Iterator[None]:
+    """One process fetches a snapshot; others wait for it and then find it there."""
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            progress("waiting for another process to fetch the snapshot", 0, None)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass
+class Download:
+    """One file, however often the connection breaks. Gives up after some attempts that brought nothing."""
+
+    http: httpx.Client
+    url: str
+    stopped: Event = field(default_factory=Event)
+    """Set from outside, it ends soon, keeping what it has."""
+
+    def content(self) -> bytes:
+        """All of a small file."""
+        pieces: list[bytes] = []
+
+        def attempt() -> None:
+            pieces.clear()
+            self._read(0, lambda piece, at: pieces.append(piece))
+
+        self._insist(attempt, lambda: 0)
+        return b"".join(pieces)
+
+    def to(self, target: Path, file: FileRef) -> None:
+        """Into `target`, which appears when its bytes are those of `file`. Raises ChecksumMismatch."""
+        part = target.with_name(target.name + PART)
+        for last in (False, True):
+            self._insist(lambda: self._into(part, file.size_bytes), lambda: _size(part))
+            with part.open("rb") as opened:
+                found = hashlib.file_digest(opened, "sha256").hexdigest()
+            if found == file.sha256 and _size(part) == file.size_bytes:
+                part.replace(target)
+                return
+            part.unlink()
+            if last:
+                raise ChecksumMismatch(
+                    f"{self.url}: its SHA-256 is {found[:12]}…, the snapshot says {file.sha256[:12]}…, twice over. "
+                    "Tell whoever keeps the service; what was fetched so far is kept."
+                )
+
+    def _into(self, part: Path, size_bytes: int) -> None:
+        start = _size(part)
+        if start >= size_bytes:
+            return
+
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT, 0o666), "wb") as opened:
+
+            def keep(piece: bytes, at: int) -> None:
+                opened.seek(at)
+                opened.write(piece)
+                opened.truncate()
+
+            self._read(start, keep)
+        if _size(part) < size_bytes:
+            raise ConnectionError("the file ended early")
+
+    def _read(self, start: int, keep: Callable[[bytes, int], None]) -> None:
+        """Streams the file from byte `start`, or from 0 where the server knows no ranges."""
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+        with self.http.stream("GET", self.url, headers=headers) as answer:
+            if answer.status_code == 416:  # what is there is no beginning of this file
+                keep(b"", 0)
+                raise ConnectionError("the range isn't there")
+            if answer.status_code in (429, 502, 503, 504):
+                raise ConnectionError(f"answered {answer.status_code}")
+            if answer.status_code not in (200, 206):
+                answer.read()
+                raise refusal(self.url, answer)
+            at = start if answer.status_code == 206 else 0
+            for piece in answer.iter_bytes():  # as they come: what a break leaves is on the disk
+                keep(piece, at)
+                at += len(piece)
+                if self.stopped.is_set():
+                    raise Stopped
+
+    def _insist(self, attempt: Callable[[], None], progress: Callable[[], int]) -> None:
+        import httpx
+
+        left, pause, before = ATTEMPTS, FIRST_PAUSE_SECONDS, progress()
+        while True:
+            try:
+                attempt()
+                return
+            except httpx.InvalidURL as error:
+                raise unreachable(self.url, error) from error
+            except (httpx.TransportError, ConnectionError) as error:
+                now = progress()
+                if now > before:
+                    left, pause, before = ATTEMPTS, FIRST_PAUSE_SECONDS, now
+                left -= 1
+                if not left:
+                    raise unreachable(self.url, error) from error
+                if self.stopped.wait(pause):
+                    raise Stopped from error
+                pause *= 2
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -76,6 +76,9 @@ def test_every_image_with_the_captions_it_has_now(lab: Lab) -> None:
         ({"text": "fox"}, ["fox"]),
         ({"text": "FOX", "caption_set": "human"}, []),
         ({"text": ".*"}, ["tree"]),
+        ({"text": "fox", "caption_set": "template", "split": "validation"}, ["fox"]),
+        ({"text": "a ", "min_length": 7}, ["fox", "tree"]),
+        ({"text": "owl\n"}, []),
         ({"min_length": 7, "max_length": 8}, ["tree"]),
         ({"min_width": 10, "max_height": 30}, ["owl"]),
         ({"metadata": ("group=animals",)}, ["fox", "owl"]),
@@ -152,6 +155,7 @@ def test_many_revisions_and_few_are_put_in_alike(lab: Lab, monkeypatch: pytest.M
     assert after["caption.human"].to_list() == ["a fox", "an owl", None, None]
     assert after["caption.template"].to_list() == ["a Red FOX", None, "a tree.*", None]
     assert after["run.human"].to_list()[0] == after["run.human"].to_list()[1] == 4
+    assert after["folded"].to_list() == ["\na fox\na red fox", "\nan owl", "\na tree.*", ""]
     assert before.frame["caption.human"].to_list() == ["", None, None, None]  # others may still read it
 
 

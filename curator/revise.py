@@ -71,17 +71,15 @@ def revise(
         raise BadOption(f"{set_name}: a set's name is made of a-z, 0-9, _ and -.")
     if len(text) > LONGEST:
         raise BadOption(f"text: {len(text):,} characters; {LONGEST:,} are the most.")
-    image = catalog.image_in_dataset(dataset, image_sha256)
-    if image is None:
-        raise NotFound(f"{dataset} has no image {image_sha256[:12]}. Ingest it first.")
+    where = f"{dataset}/{set_name}, {_file_name(catalog, dataset, image_sha256)}"
     with writing:
         now = _caption(catalog, dataset, set_name, image_sha256)
-        _check_expected(now, expected, f"{dataset}/{set_name}, {image['file_name']}")
+        _check_expected(now, expected, where)
         if not (now and now["by_person"] and (now["text"], now["person"]) == (text, person)):
             _write(catalog, dataset, set_name, image_sha256, text, person, now)
             before, now = now, _caption(catalog, dataset, set_name, image_sha256)
             if now is None or (now["text"], now["person"]) != (text, person):
-                raise Overtaken(_what_is_there(f"{dataset}/{set_name}, {image['file_name']}", now))
+                raise Overtaken(_what_is_there(where, now))
         else:
             before = now
     return ReviseResult(
@@ -125,6 +123,15 @@ def on_one_line(text: str) -> str:
 def inputs_digest(strategy: str, run_id: int, image_sha256: str) -> str:
     """A person's captions depend on nothing that could change: the digest names who wrote when."""
     return sha256_json({"strategy": strategy, "run": run_id, "image": image_sha256})
+
+
+def _file_name(catalog: Catalog, dataset: str, image_sha256: str) -> str:
+    import polars as pl
+
+    names = catalog.names_of_images(dataset, pl.DataFrame({"image_sha256": [image_sha256]}))
+    if not names.height:
+        raise NotFound(f"{dataset} has no image {image_sha256[:12]}. Ingest it first.")
+    return str(names["file_name"][0])
 
 
 def _caption(catalog: Catalog, dataset: str, set_name: str, image_sha256: str) -> dict[str, Any] | None:

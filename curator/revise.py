@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +11,6 @@ from pydantic import BaseModel, Field
 
 from curator.person import user_name
 from curator.reference import check_dataset, resolve
-from schemas.digest import sha256_json
 from schemas.errors import AmatlError, BadOption, NotFound
 
 if TYPE_CHECKING:
@@ -121,8 +121,11 @@ def on_one_line(text: str) -> str:
 
 
 def inputs_digest(strategy: str, run_id: int, image_sha256: str) -> str:
-    """A person's captions depend on nothing that could change: the digest names who wrote when."""
-    return sha256_json({"strategy": strategy, "run": run_id, "image": image_sha256})
+    """A person's caption depends on nothing that could change: SHA-256 over canonical JSON of what names its writing.
+
+    Written out, since a replace makes one for each of a million captions.
+    """
+    return hashlib.sha256(f'{{"image":"{image_sha256}","run":{run_id},"strategy":"{strategy}"}}'.encode()).hexdigest()
 
 
 def _file_name(catalog: Catalog, dataset: str, image_sha256: str) -> str:

@@ -123,6 +123,9 @@ class Connection:
         self.name = url_in(path) or str(path)
         self._path = None if url_in(path) else Path(path)
         self._queries = load_queries()
+        # One change at a time: the ids that a change gives out are then committed in their order, as versions and
+        # whoever reads what is new after an id rely on.
+        self._writing = threading.Lock()
         if self._path and not self._path.is_file():
             raise NotFound(f"{path}: there is no catalog here. Make one with: curator init {path}")
         self._service: Service | None = find(path)
@@ -208,7 +211,7 @@ class Connection:
             with undisturbed():
                 self._service.change(name, tables, parameters)
             return
-        with undisturbed(), disk_errors(self.path):
+        with undisturbed(), self._writing, disk_errors(self.path):
             for attempt in range(1, ATTEMPTS_AT_A_COLLISION + 1):
                 try:
                     self._transaction(query, tables, parameters)

@@ -52,6 +52,12 @@ class GalleryFilters(BaseModel):
     )
 
     @property
+    def asks_for_text_alone(self) -> bool:
+        """Whether any caption will do that has the text."""
+        other = self.model_copy(update={"text": None})
+        return bool(self.text) and self.caption_set is None and not other.asks_of_captions
+
+    @property
     def asks_of_captions(self) -> bool:
         """Whether a single caption is asked for."""
         asked = (self.strategy, self.person, self.text, self.min_length, self.max_length)

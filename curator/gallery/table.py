@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from curator.catalog import Catalog
 
 CAPTION, CAPTION_ID, RUN = "caption.", "caption_id.", "run."
+FOLDED = "folded"
 DATASETS_KEPT = 4
 LONG_SECONDS, PAUSE = 0.25, 10  # reading all anew takes long: not before so many times as long have passed
 SEARCHES_KEPT = 32
+FEW = 1_000  # revisions that are put in one by one
+PARTS = {CAPTION: "text", CAPTION_ID: "caption_id", RUN: "run_id"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Table:
     """The working copy as of `marks`. `frame` is sorted by `number`.
 
     Columns: number, file_id, sha256, file_name, width_px, height_px, size_bytes, format, has_alpha, license,
-    source_url, near_duplicate_of, alone, split; for each set caption.SET (text), caption_id.SET, run.SET.
+    source_url, near_duplicate_of, alone, split; for each set caption.SET (text), caption_id.SET, run.SET; folded: all
+    captions in small letters, a line each.
     """
 
     dataset: str
@@ -142,22 +146,61 @@ def _appended(frame: pl.DataFrame, fresh: pl.DataFrame) -> pl.DataFrame:
 
     new = fresh.drop("known", "seen").unique("sha256", keep="first", maintain_order=True)
     new = new.join(frame.select("sha256"), on="sha256", how="anti", maintain_order="left")
-    new = new.with_columns(pl.col("sha256").alias("near_duplicate_of"), pl.lit(True).alias("alone"))
+    new = new.with_columns(
+        pl.col("sha256").alias("near_duplicate_of"), pl.lit(True).alias("alone"), pl.lit("").alias(FOLDED)
+    )
     return pl.concat([frame, new], how="diagonal") if new.height else frame
 
 
 def _with_captions(frame: pl.DataFrame, sets: list[str], captions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """The frame with newer revisions put over those it has; sets by name."""
+
+    names = sorted(captions["set_name"].unique())
+    all_sets = sorted({*sets, *names})
+    for name in names:
+        revisions = captions.filter(captions["set_name"] == name)
+        few = revisions.height <= FEW and name in sets
+        frame = _with_a_few(frame, name, revisions) if few else _with_many(frame, name, revisions)
+    if captions.height > FEW or FOLDED not in frame.columns:
+        return frame.with_columns(_folded(all_sets).alias(FOLDED)), all_sets
+    rows = _rows_of(frame, captions["sha256"])
+    new = frame[rows["row"]].select(_folded(all_sets))[FOLDED]
+    return frame.with_columns(frame[FOLDED].clone().scatter(rows["row"], new)), all_sets
+
+
+def _folded(sets: list[str]) -> pl.Expr:
+    """Every caption of an image in small letters, a line each: one column to look through instead of one a set."""
     import polars as pl
 
-    for (name,), revisions in captions.group_by("set_name"):
-        columns = [f"{CAPTION}{name}", f"{CAPTION_ID}{name}", f"{RUN}{name}"]
-        new = revisions.select("sha256", *(pl.col(old).alias(f"new {old}") for old in ("text", "caption_id", "run_id")))
-        frame = frame.join(new, on="sha256", how="left", maintain_order="left")
-        touched = pl.col("new caption_id").is_not_null()
-        olds = [pl.col(column) if column in frame.columns else pl.lit(None) for column in columns]
-        frame = frame.with_columns(
-            pl.when(touched).then(pl.col(f"new {part}")).otherwise(old).alias(column)
-            for part, old, column in zip(("text", "caption_id", "run_id"), olds, columns, strict=True)
-        ).drop("new text", "new caption_id", "new run_id")
-    return frame, sorted({*sets, *captions["set_name"]})
+    lines = [pl.col(f"{CAPTION}{name}").str.to_lowercase() for name in sets]
+    return pl.concat_str([pl.lit(""), *lines], separator="\n", ignore_nulls=True).alias(FOLDED)
+
+
+def _rows_of(frame: pl.DataFrame, images: pl.Series) -> pl.DataFrame:
+    """Where some images stand: row, sha256."""
+    import polars as pl
+
+    rows = frame.select(pl.int_range(pl.len()).alias("row"), "sha256")
+    return rows.filter(pl.col("sha256").is_in(images.implode()))
+
+
+def _with_many(frame: pl.DataFrame, name: str, revisions: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    new = revisions.select("sha256", *(pl.col(part).alias(f"new {part}") for part in PARTS.values()))
+    frame = frame.join(new, on="sha256", how="left", maintain_order="left")
+    touched = pl.col("new caption_id").is_not_null()
+    columns = {f"{prefix}{name}": f"new {part}" for prefix, part in PARTS.items()}
+    olds = {column: pl.col(column) if column in frame.columns else pl.lit(None) for column in columns}
+    return frame.with_columns(
+        pl.when(touched).then(pl.col(part)).otherwise(olds[column]).alias(column) for column, part in columns.items()
+    ).drop(*columns.values())
+
+
+def _with_a_few(frame: pl.DataFrame, name: str, revisions: pl.DataFrame) -> pl.DataFrame:
+    """The same for some rows, as after an edit: thirty times as fast, since no other row is touched."""
+    found = _rows_of(frame, revisions["sha256"]).join(revisions, on="sha256", how="inner")
+    return frame.with_columns(
+        frame[f"{prefix}{name}"].clone().scatter(found["row"], found[part]).alias(f"{prefix}{name}")
+        for prefix, part in PARTS.items()
+    )

@@ -77,12 +77,14 @@ ORDER BY run_id;
 
 -- name: captions_of_image
 -- The last revision of an image in each set of a dataset, with what made it.
+WITH own AS MATERIALIZED (  -- by the index; joined at once, the whole table would be read
+    SELECT * FROM captions WHERE image_sha256 = $image_sha256 AND dataset = $dataset
+)
 SELECT c.set_name, c.caption_id, c.text, c.parent_id, c.run_id, rfc3339(c.captioned_at) AS captioned_at, r.strategy,
     r.strategy_version, CAST(r.options AS VARCHAR) AS options, r.model, r.model_revision, r.by_person, r.person,
     r.restored_from, r.restored_by
-FROM captions AS c
+FROM own AS c
 JOIN caption_runs AS r ON r.run_id = c.run_id
-WHERE c.image_sha256 = $image_sha256 AND c.dataset = $dataset
 QUALIFY row_number() OVER (PARTITION BY c.set_name ORDER BY c.caption_id DESC) = 1
 ORDER BY c.set_name;
 
@@ -112,11 +114,16 @@ LIMIT 1;
 
 -- name: group_of_image
 -- The images of an image's near-duplicate group, the representative first, with their distance from it and split.
-SELECT n.image_sha256, n.distance, n.image_sha256 = n.representative_sha256 AS representative,
-    (SELECT if(bool_or(s.split = 'validation'), 'validation', 'train') FROM splits AS s
-        WHERE s.dataset = $dataset AND s.representative_sha256 = n.representative_sha256 HAVING count(*) > 0) AS split
-FROM near_duplicates AS n
-WHERE n.dataset = $dataset AND n.representative_sha256 = (
+WITH own AS MATERIALIZED (
     SELECT representative_sha256 FROM near_duplicates WHERE dataset = $dataset AND image_sha256 = $image_sha256
+),
+placed AS MATERIALIZED (
+    SELECT if(bool_or(split = 'validation'), 'validation', 'train') AS split FROM splits
+    WHERE dataset = $dataset AND representative_sha256 = (SELECT representative_sha256 FROM own)
+    HAVING count(*) > 0
 )
-ORDER BY representative DESC, n.distance, n.image_sha256;
+SELECT image_sha256, distance, image_sha256 = representative_sha256 AS representative,
+    (SELECT split FROM placed) AS split
+FROM near_duplicates
+WHERE dataset = $dataset AND representative_sha256 = (SELECT representative_sha256 FROM own)
+ORDER BY representative DESC, distance, image_sha256;

@@ -76,6 +76,9 @@ def test_every_image_with_the_captions_it_has_now(lab: Lab) -> None:
         ({"text": "fox"}, ["fox"]),
         ({"text": "FOX", "caption_set": "human"}, []),
         ({"text": ".*"}, ["tree"]),
+        ({"text": "fox", "caption_set": "template", "split": "validation"}, ["fox"]),
+        ({"text": "a ", "min_length": 7}, ["fox", "tree"]),
+        ({"text": "owl\n"}, []),
         ({"min_length": 7, "max_length": 8}, ["tree"]),
         ({"min_width": 10, "max_height": 30}, ["owl"]),
         ({"metadata": ("group=animals",)}, ["fox", "owl"]),
@@ -139,6 +142,21 @@ def test_it_keeps_up_with_what_is_new(lab: Lab) -> None:
     assert names(lab, caption_set="new", text="sitting") == ["badger"]
     lab.file(lab.folder / "images" / "fox.png", fox_of(lab), {}, gone=True)
     assert names(lab) == ["owl", "tree", "fox again", "badger"]
+
+
+@pytest.mark.parametrize("few", [0, 1_000])
+def test_many_revisions_and_few_are_put_in_alike(lab: Lab, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    monkeypatch.setattr(table, "FEW", few)
+    before = table.working_copy(lab.write(), "zoo")
+    fox, owl, *_ = before.frame["sha256"]
+    lab.caption("human", {fox: "a fox", owl: "an owl", sha(1): "nobody here"})
+    lab.caption("template", {owl: None})
+    after = table.working_copy(lab.write(), "zoo").frame
+    assert after["caption.human"].to_list() == ["a fox", "an owl", None, None]
+    assert after["caption.template"].to_list() == ["a Red FOX", None, "a tree.*", None]
+    assert after["run.human"].to_list()[0] == after["run.human"].to_list()[1] == 4
+    assert after["folded"].to_list() == ["\na fox\na red fox", "\nan owl", "\na tree.*", ""]
+    assert before.frame["caption.human"].to_list() == ["", None, None, None]  # others may still read it
 
 
 def test_an_image_that_comes_back_has_its_captions(lab: Lab) -> None:

@@ -1,5 +1,6 @@
-"""A batch's forward and backward pass as one CUDA graph, for models so small that launching their kernels takes longer
-than running them. The arithmetic is the same; only the launches are recorded once and replayed.
+"""A step as CUDA graphs: a batch's passes one, the update another. Where launching a kernel takes longer than running
+it (a small model, compiled blocks on a fast GPU) this decides. The arithmetic is the same; only the launches are
+recorded once and replayed.
 
 https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
@@ -17,17 +18,21 @@ from trainer_client.draws import Drawn
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SMALL_MODEL_WEIGHTS = 300_000_000  # Larger ones keep a GPU busy as they are, and need the memory a graph would hold.
+SMALL_MODEL_WEIGHTS = 300_000_000  # Larger ones keep a GPU busy unless compiled, and need the memory a graph holds.
 WARM_UPS = 3  # Lets cuDNN choose its algorithms outside the recording.
 Backward = Callable[[Drawn, "Tensor"], "Tensor"]
 
 
-def worth_it(wanted: str, denoiser: nn.Module) -> bool:
-    """Whether to record: `on`, or `auto` for a small model; never off a GPU."""
-    weights = list(denoiser.parameters())
-    if weights[0].device.type != "cuda" or wanted == "off":
+def worth_it(wanted: str, denoiser: nn.Module, compiled: bool = False) -> bool:
+    """Whether to record: `on`, or `auto` for a small model or a compiled one; never off a GPU."""
+    if next(denoiser.parameters()).device.type != "cuda" or wanted == "off":
         return False
-    return wanted == "on" or sum(weight.numel() for weight in weights) < SMALL_MODEL_WEIGHTS
+    return wanted == "on" or compiled or is_small(denoiser)
+
+
+def is_small(denoiser: nn.Module) -> bool:
+    """Whether its kernels take less time than their launches."""
+    return sum(weight.numel() for weight in denoiser.parameters()) < SMALL_MODEL_WEIGHTS
 
 
 class Graphed:
@@ -76,3 +81,26 @@ class Graphed:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
         return [weight.grad.clone() for weight in self.parameters if weight.grad is not None]
+
+
+class GraphedUpdate:
+    """What a step does after its passes, recorded and replayed. The first call runs as it is: it makes AdamW's state."""
+
+    def __init__(self, move: Callable[[Tensor], None]) -> None:
+        self.move = move
+        self.began = False
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.loss_sum = torch.empty(0)
+
+    def __call__(self, loss_sum: Tensor) -> None:
+        if not self.began:
+            self.began = True
+            self.move(loss_sum)
+            return
+        if self.graph is None:
+            self.loss_sum = loss_sum.clone()
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.move(self.loss_sum)
+        self.loss_sum.copy_(loss_sum)
+        self.graph.replay()

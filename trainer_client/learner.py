@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from trainer_client.graphed import Graphed, worth_it
+from trainer_client import graphed, working
+from trainer_client.compiled import Blocks
+from trainer_client.graphed import Graphed, GraphedUpdate
 from trainer_client.processes import Processes
 from trainer_client.schedule import Plan, ema_decay, learning_rate
 
@@ -16,34 +18,70 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from trainer_client.config import TrainConfig
+    from schemas.progress import Progress
     from trainer_client.draws import Drawn, Step, TrainingSet
     from trainer_client.methods import Method
 
 
 class Learner:
-    """The weights in training, fp32, with their optimiser. `step` counts the optimiser steps done."""
+    """The weights in training, fp32, with their optimiser. `step` counts the optimiser steps done.
 
-    def __init__(self, method: Method, config: TrainConfig, plan: Plan, processes: Processes | None = None) -> None:
+    `compiled` says that the denoiser's blocks are, or will be: their kernels are then worth recording at any size.
+    """
+
+    def __init__(
+        self, method: Method, config: TrainConfig, plan: Plan, processes: Processes | None = None, compiled: bool = False
+    ) -> None:
         self.processes = processes or Processes(config)
         self.processes.wrap(method)
         self.family, self.config, self.plan = method.family, config, plan
         self.step = 0
         self.parameters = method.parameters
+        alone = self.processes.count == 1
+        self.recorded = alone and not method.encodes_text
+        self.recorded = self.recorded and graphed.worth_it(config.cuda_graph, self.family.denoiser, compiled)
+        copied = alone and working.worth_it(config.bf16_copy, self.family)
+        self.working = working.Working(self.family, self.parameters) if copied else None
+        passed = self.family.wrapped.get("denoiser", self.family.denoiser)
+        self.blocks = Blocks(passed, open_sizes=config.buckets) if compiled else None
+        # Recorded kernels read the rate from the device.
+        rate = torch.zeros((), device=self.family.device) if self.recorded else config.learning_rate
         self.optimiser = torch.optim.AdamW(
             self.parameters.values(),
-            lr=config.learning_rate,
+            lr=rate,
             betas=(config.beta1, config.beta2),
             eps=config.epsilon,
             weight_decay=config.weight_decay,
             fused=True,
+            capturable=self.recorded,
         )
         self.average = {name: weight.detach().clone() for name, weight in self.parameters.items()} if config.ema else {}
-        weights = list(self.parameters.values())
-        recorded = worth_it(config.cuda_graph, self.family.denoiser) and not method.encodes_text
-        recorded = recorded and self.processes.count == 1
-        self.graphed = Graphed(self._backward, weights) if recorded else None
+        self.gain = torch.zeros((), device=self.family.device)  # What the average takes of the weights at this step.
         self.images_at_once = config.batch_size
         self.finite = torch.ones((), dtype=torch.bool, device=self.family.device)
+        self._record_anew()
+
+    def compile(self, data: TrainingSet, drawn: Step, progress: Progress) -> None:
+        """Has the blocks compiled, by passes over a step's images that leave no trace. Nothing to do where none are."""
+        if self.blocks is None:
+            return
+        with self.blocks.watch(progress):
+            for micro in list(drawn.split(self.images_at_once))[:1]:
+                self._backward(micro, data.embedded(self.family, micro.captions_B))
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def _record_anew(self) -> None:
+        """Forgets what was recorded, and with it the memory that it holds."""
+        weights = list(self.parameters.values())
+        self.graphed = Graphed(self._backward, weights) if self.recorded else None
+        self.moved = GraphedUpdate(self._move) if self.recorded else self._move
+
+    def release(self) -> None:
+        """Gives back the memory of a large model's recorded passes, which pictures and measures may need."""
+        if self.graphed and not graphed.is_small(self.family.denoiser):
+            self.optimiser.zero_grad(set_to_none=True)
+            self._record_anew()
+            torch.cuda.empty_cache()
 
     def learn(self, data: TrainingSet, drawn: Step) -> Tensor:
         """One step on the images drawn; returns the sum of their losses, still on the device.
@@ -74,8 +112,7 @@ class Learner:
         # Out of the handler, since the error's frames hold the tensors that took the memory.
         self.images_at_once = -(-self.images_at_once // 2)
         self.optimiser.zero_grad(set_to_none=True)
-        if self.graphed:
-            self.graphed = Graphed(self._backward, list(self.parameters.values()))
+        self._record_anew()
         if self.family.device.type == "cuda":
             torch.cuda.empty_cache()
         return None
@@ -89,24 +126,40 @@ class Learner:
         losses_B = errors_BCHW.mean(dim=(1, 2, 3)) * micro.weights_B
         summed = losses_B.sum() * self.processes.count  # The processes' gradients are averaged.
         (summed / self.plan.full_step_images).backward()  # type: ignore[no-untyped-call]
+        if self.working:
+            self.working.collect()
         return losses_B.detach()
 
     def _update(self, loss_sum: Tensor) -> None:
+        rate = learning_rate(self.config, self.plan, self.step)
+        for group in self.optimiser.param_groups:
+            if self.recorded:
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        if self.average:
+            self.gain.fill_(1 - ema_decay(self.config, self.step))
+        self.moved(loss_sum)
+        self.step += 1
+
+    def _move(self, loss_sum: Tensor) -> None:
+        """Clips, moves the weights, their average and their copy; leaves no gradient. Waits for nothing."""
         limit = self.config.clip_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit, foreach=True)
         self.finite &= norm.isfinite() & loss_sum.isfinite()
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.config, self.plan, self.step)
         self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=self.graphed is None)
+        self.optimiser.zero_grad(set_to_none=not self.recorded)
         if self.average:
             weights = [weight.detach() for weight in self.parameters.values()]
-            torch._foreach_lerp_(list(self.average.values()), weights, 1 - ema_decay(self.config, self.step))
-        self.step += 1
+            averages = list(self.average.values())
+            torch._foreach_add_(averages, torch._foreach_mul(torch._foreach_sub(weights, averages), self.gain))
+        if self.working:
+            self.working.refresh()
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """While entered, the model has the moving average's weights (where there is one)."""
+        """While entered, the model has the moving average's weights (where there is one), and memory to draw with."""
+        self.release()
         self._swap()
         try:
             yield
@@ -143,3 +196,6 @@ class Learner:
                 }
         for name, average in self.average.items():
             average.copy_(tensors[f"average/{name}"])
+        if self.working:
+            self.working.refresh()
+        self._record_anew()

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from schemas.digest import sha256_json
 from schemas.errors import BadDocument, BadOption
+from trainer_client.attention import fused
 from trainer_client.embeddings import read_words, save_words
 from trainer_client.families.conventions import CHUNK, Conventions, read_conventions
 from trainer_client.families.weights import (
@@ -297,8 +298,19 @@ class StableDiffusion:
     def predict(
         self, noisy_BCHW: Tensor, timesteps_B: Tensor, text_BTD: Tensor, sizes_B6: Tensor | None = None
     ) -> Tensor:
-        with self.autocast():
-            output: Tensor = self.called("denoiser")(noisy_BCHW, timesteps_B, text_BTD, return_dict=False)[0]
+        return self._denoised(noisy_BCHW, timesteps_B, text_BTD)
+
+    def _denoised(self, noisy_BCHW: Tensor, timesteps_B: Tensor, text_BTD: Tensor, **told: Any) -> Tensor:
+        """The denoiser's output, float32: of float32 weights under autocast, of others in their own precision."""
+        module = self.called("denoiser")
+        own = next(module.parameters()).dtype
+        if own == torch.float32:
+            with self.autocast(), fused(self.device):
+                output: Tensor = module(noisy_BCHW, timesteps_B, text_BTD, return_dict=False, **told)[0]
+            return output.float()
+        given_BCHW = noisy_BCHW.to(own, memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, enabled=False), fused(self.device):
+            output = module(given_BCHW, timesteps_B, text_BTD.to(own), return_dict=False, **told)[0]
         return output.float()
 
     def loss_weights(self, timesteps_B: Tensor, min_snr_gamma: float | None) -> Tensor:

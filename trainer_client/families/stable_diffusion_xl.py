@@ -109,11 +109,7 @@ class StableDiffusionXL(StableDiffusion):
             height, width = (side * scale for side in noisy_BCHW.shape[2:])
             sizes_B6 = torch.tensor([height, width, 0, 0, height, width], device=self.device).expand(len(noisy_BCHW), 6)
         told = {"text_embeds": text_BTD[:, -1, : self.pooled_width], "time_ids": sizes_B6.float()}
-        with self.autocast():
-            output: Tensor = self.called("denoiser")(
-                noisy_BCHW, timesteps_B, text_BTD[:, :-1], added_cond_kwargs=told, return_dict=False
-            )[0]
-        return output.float()
+        return self._denoised(noisy_BCHW, timesteps_B, text_BTD[:, :-1], added_cond_kwargs=told)
 
 
 def digest(folder: Path) -> str:

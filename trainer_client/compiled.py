@@ -11,6 +11,7 @@ https://docs.pytorch.org/tutorials/recipes/regional_compilation.html
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,16 +26,20 @@ if TYPE_CHECKING:
 COMPILING_SECONDS = 90.0  # Of Stable Diffusion 1.5 on 16 cores, with nothing kept from an earlier run.
 GAIN = 1.5  # How many times faster a compiled, recorded training step is than one that is neither.
 STAGE = "compiling"
+BACKEND = "inductor"
 WHOLE = ("ResnetBlock2D", "Upsample2D", "Downsample2D", "BasicTransformerBlock")
 FEW_LAYERS = 2  # A transformer of more is compiled layer by layer.
 ENOUGH_SHAPES = 256  # Of blocks and widths; torch gives up at 8.
 
 
-def pays(wanted: str, device: torch.device, training_seconds: float) -> bool:
-    """Whether to compile: `on`, or `auto` on a GPU where as it is training would take so long that it is earned back."""
+def pays(wanted: str, device: str, training_seconds: float) -> bool:
+    """Whether to compile: `on`, or `auto` on a GPU where training would take so long without that it is earned back.
+
+    `device` is its type: cpu, cuda.
+    """
     if wanted != "auto":
         return wanted == "on"
-    return device.type == "cuda" and training_seconds * (1 - 1 / GAIN) > 2 * COMPILING_SECONDS
+    return device == "cuda" and training_seconds * (1 - 1 / GAIN) > 2 * COMPILING_SECONDS
 
 
 def keep_in(cache: Path) -> None:
@@ -54,7 +59,7 @@ class Blocks:
         )
         self.modules = list(blocks(denoiser))
         for module in self.modules:
-            module.compile(dynamic=True if open_sizes else False)  # type: ignore[no-untyped-call]
+            module.compile(backend=BACKEND, dynamic=open_sizes)  # type: ignore[no-untyped-call]
 
     def watch(self, progress: Progress = silent) -> _Watch:
         """While entered, each block's first passes are told of."""
@@ -68,6 +73,9 @@ class _Watch:
 
     def __enter__(self) -> None:
         """Wraps the call, not the block: a hook inside would be compiled with it."""
+        self.warnings = warnings.catch_warnings()
+        self.warnings.__enter__()
+        warnings.simplefilter("ignore", UserWarning)  # Of torch about diffusers' code: nothing a user could change.
         self.progress(STAGE, 0, 2 * len(self.modules), "the denoiser's blocks, once; kept for later runs")
         for module in self.modules:
             compiled = module._compiled_call_impl
@@ -86,6 +94,7 @@ class _Watch:
     def __exit__(self, *_: object) -> None:
         for module, compiled in self.handles:
             module._compiled_call_impl = compiled
+        self.warnings.__exit__()
         self.progress(STAGE, 2 * len(self.modules), 2 * len(self.modules))
 
     def _tell(self) -> None:

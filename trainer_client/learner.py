@@ -38,12 +38,16 @@ class Learner:
         self.step = 0
         self.parameters = method.parameters
         alone = self.processes.count == 1
-        self.recorded = alone and not method.encodes_text
-        self.recorded = self.recorded and graphed.worth_it(config.cuda_graph, self.family.denoiser, compiled)
-        copied = alone and working.worth_it(config.bf16_copy, self.family)
-        self.working = working.Working(self.family, self.parameters) if copied else None
-        passed = self.family.wrapped.get("denoiser", self.family.denoiser)
-        self.blocks = Blocks(passed, open_sizes=config.buckets) if compiled else None
+        compiled = compiled and alone
+        self.blocks, self.working = None, None
+        rounded = alone and working.worth_it(config.bf16_copy, self.family)
+        if rounded or compiled:
+            self.working = working.Working(self.family, self.parameters, rounded, compiled)
+        if compiled and self.working:
+            self.blocks = Blocks(self.working.module, open_sizes=config.buckets)
+        # Of pictures in many sizes, a large model's passes would be recorded for each size and number of images.
+        recorded = graphed.worth_it(config.cuda_graph, self.family.denoiser, compiled and not config.buckets)
+        self.recorded = recorded and alone and not method.encodes_text
         # Recorded kernels read the rate from the device.
         rate = torch.zeros((), device=self.family.device) if self.recorded else config.learning_rate
         self.optimiser = torch.optim.AdamW(
@@ -66,8 +70,8 @@ class Learner:
         if self.blocks is None:
             return
         with self.blocks.watch(progress):
-            for micro in list(drawn.split(self.images_at_once))[:1]:
-                self._backward(micro, data.embedded(self.family, micro.captions_B))
+            micro = self._whole(next(drawn.split(self.images_at_once)))
+            self._backward(micro, data.embedded(self.family, micro.captions_B))
         self.optimiser.zero_grad(set_to_none=True)
 
     def _record_anew(self) -> None:
@@ -100,7 +104,8 @@ class Learner:
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.family.device)
         try:
             batches = list(self.processes.share(drawn).split(self.images_at_once))
-            for number, micro in enumerate(batches, start=1):
+            for number, part in enumerate(batches, start=1):
+                micro = self._whole(part)
                 with self.processes.adding_up(last=number == len(batches)):
                     text_BTD = data.embedded(self.family, micro.captions_B)
                     losses_B = (self.graphed or self._backward)(micro, text_BTD)
@@ -116,6 +121,10 @@ class Learner:
         if self.family.device.type == "cuda":
             torch.cuda.empty_cache()
         return None
+
+    def _whole(self, micro: Drawn) -> Drawn:
+        """A short batch filled up with images that count nothing, where another size would be compiled anew."""
+        return micro if self.blocks is None or self.config.buckets else micro.filled_up(self.images_at_once)
 
     def _backward(self, micro: Drawn, text_BTD: Tensor) -> Tensor:
         """The weighted mean squared error of each image, (B,); adds its gradient to the parameters'."""

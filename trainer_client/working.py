@@ -41,12 +41,22 @@ def worth_it(wanted: str, family: Family) -> bool:
 
 
 class Working:
-    """The copy, in channels-last layout, and which of its weights follow which of `parameters`."""
+    """The copy, and which of its weights follow which of `parameters`.
 
-    def __init__(self, family: Family, parameters: Mapping[str, nn.Parameter]) -> None:
-        self.module = copy.deepcopy(family.denoiser).to(family.dtype)
-        channels_last.keep(self.module)
-        own = {f"{COMPONENT}.{name}": weight for name, weight in self.module.named_parameters()}
+    Without `rounded` it shares the float32 weights themselves. With `compiled` its layers keep channels last: unfused
+    that would cost more than it saves.
+    """
+
+    def __init__(
+        self, family: Family, parameters: Mapping[str, nn.Parameter], rounded: bool = True, compiled: bool = False
+    ) -> None:
+        weights = family.denoiser.parameters()
+        self.module = copy.deepcopy(family.denoiser, {} if rounded else {id(weight): weight for weight in weights})
+        if rounded:
+            self.module.to(family.dtype)
+        if compiled:
+            channels_last.keep(self.module)
+        own = {f"{COMPONENT}.{name}": weight for name, weight in self.module.named_parameters() if rounded}
         pairs = [(weight, own[name]) for name, weight in parameters.items() if name in own]
         self.masters, self.copies = [master for master, _ in pairs], [weight for _, weight in pairs]
         family.wrapped[COMPONENT] = self.module

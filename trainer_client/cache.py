@@ -1,6 +1,6 @@
 """What the frozen encoders make of pictures and captions, made once and kept on disk by content.
 
-An entry's key is everything that made it: for latents the picture's sha256, in a folder named by (resolution,
+An entry's key is everything that made it: for latents the picture's sha256 (and whether it is mirrored), in a folder named by (resolution,
 background, crop, autoencoder, precision); for embeddings the token ids themselves, in a folder named by (text encoder,
 precision). So an edited caption can't meet an old embedding, nor can another tokenizer's.
 
@@ -8,7 +8,7 @@ A shard is a safetensors file named by its own bytes' SHA-256: it is written und
 processes can write side by side, and a damaged one is noticed, deleted and made again. An interrupted encoding keeps
 its finished shards. No file is ever changed; `rm -r` of the cache is always safe.
 
-Shapes: N images, 2 = (plain, flipped), C latent channels, H and W latent rows and columns, M captions, T tokens,
+Shapes: N images, 2 = (plain, flipped; plain alone where flips weren't asked for), C latent channels, H and W latent rows and columns, M captions, T tokens,
 D text features.
 """
 
@@ -17,7 +17,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,9 +39,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FORMAT = 1  # Raise it when the same key would hold other values.
+FORMAT = 2  # Raise it when the same key would hold other values.
 SHARD_PX = 1 << 24  # Pictures encoded between two writes: 64 of 512 px, 4,096 of 64 px.
-BATCH_PX = 1 << 22  # Pictures encoded at once: 16 of 512 px.
+BATCH_PX = 1 << 23  # Pictures encoded at once: 32 of 512 px.
+COMPILED_PX = 1 << 30  # Pictures for which compiling the encoder pays on a GPU: 4,096 of 512 px.
+FLIPPED = "-flipped"  # After the key of a mirror image.
 BATCH_CAPTIONS = 64
 
 
@@ -152,10 +156,12 @@ def cache_latents(
     opacity: bool = False,
     progress: Progress = silent,
     size: Size | None = None,
+    flips: bool = True,
 ) -> Latents:
-    """The latents of the rows' pictures and of their mirror images, with their opacity where it is asked for.
+    """The latents of the rows' pictures, of their mirror images too (`flips`), with their opacity where it is asked for.
 
-    Encodes what the cache doesn't have. `size` is the pictures' where they aren't square.
+    Encodes what the cache doesn't have: pictures are read on all cores while the encoder works, which is compiled where
+    there are so many that it pays. `size` is the pictures' where they aren't square.
     """
     side_px = family.resolution_px
     size = size or (side_px, side_px)
@@ -169,21 +175,27 @@ def cache_latents(
         "precision": str(family.dtype),
     }
     shelf = Shelf((folder or default_folder()) / "latents" / sha256_json(settings)[:32])
-    path_of = {row.sha256: row for row in rows}
-    at_once = batch_size or max(1, BATCH_PX // (2 * side_px**2))
+    row_of = {row.sha256 + end: row for row in rows for end in ("", FLIPPED)[: 1 + flips]}
+    at_once = batch_size or max(1, BATCH_PX // (size[0] * size[1]))
+
+    def read(keys: Sequence[str]) -> list[Tensor]:
+        """One picture, as each of the keys has it."""
+        picture_CHW = torch.from_numpy(pixels(row_of[keys[0]], size, background)).permute(2, 0, 1)
+        return [picture_CHW.flip(2) if key.endswith(FLIPPED) else picture_CHW for key in keys]
 
     def encode(keys: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
-        pictures = in_threads(lambda key: _mirrored(path_of[key], size, background), keys, "")
-        for batch in _chunks(list(zip(keys, pictures, strict=True)), at_once):
-            pixels_BCHW = torch.cat([picture for _, picture in batch]).to(family.device).float() / 127.5 - 1
-            mean, logvar = family.encode_images(pixels_BCHW)
-            both = torch.stack((mean, logvar), dim=1).to(family.dtype).cpu()  # (2 B, mean and logvar, C, H, W)
-            yield from zip([key for key, _ in batch], both.reshape(len(batch), 2, *both.shape[1:]), strict=True)
+        each = [list(alike) for _, alike in groupby(keys, lambda key: key.removesuffix(FLIPPED))]
+        pays = len(keys) * size[0] * size[1] >= COMPILED_PX
+        with family.encoding_many() if pays else nullcontext():
+            pictures = chain.from_iterable(in_threads(read, each, "", ahead=2 * at_once))
+            yield from _encoded(family, keys, pictures, at_once, whole=pays)
 
     in_shard = max(1, SHARD_PX // side_px**2)
-    found = shelf.complete([row.sha256 for row in rows], encode, in_shard, "encoding images", progress)
-    shape = (0, 2, 2, *family.latent_shape)
-    both_N22CHW = torch.stack([found[row.sha256] for row in rows]) if rows else torch.empty(shape, dtype=family.dtype)
+    found = shelf.complete(list(row_of), encode, in_shard, "encoding images", progress)
+    shape = (0, 1 + flips, 2, *family.latent_shape)
+    both_N22CHW = torch.empty(shape, dtype=family.dtype)
+    if rows:
+        both_N22CHW = torch.stack([found[key] for key in row_of]).unflatten(0, (len(rows), 1 + flips))
     device = _where(both_N22CHW, family.device)
     sizes_N6 = torch.tensor([crop_sizes(row, size) for row in rows], dtype=torch.int64).reshape(len(rows), 6)
     mean_N2CHW, logvar_N2CHW = both_N22CHW[:, :, 0].contiguous(), both_N22CHW[:, :, 1].contiguous()
@@ -199,6 +211,7 @@ def cache_buckets(
     background: str = "white",
     opacity: bool = False,
     progress: Progress = silent,
+    flips: bool = True,
 ) -> BucketLatents:
     """`cache_latents` of pictures that each have the size of their bucket, found by sha256."""
     sizes = sorted({bucket_of[row.sha256] for row in rows})
@@ -206,7 +219,11 @@ def cache_buckets(
     for number, size in enumerate(sizes):
         own = [place for place, row in enumerate(rows) if bucket_of[row.sha256] == size]
         some = [rows[place] for place in own]
-        parts.append(cache_latents(family, some, folder, background, opacity=opacity, progress=progress, size=size))
+        parts.append(
+            cache_latents(
+                family, some, folder, background, opacity=opacity, progress=progress, size=size, flips=flips
+            )
+        )
         part_N[own], within_N[own] = float(number), torch.arange(len(own), dtype=torch.float32)
     return BucketLatents(parts, part_N.long(), within_N.long())
 
@@ -268,14 +285,17 @@ class Shelf:
         distinct = list(dict.fromkeys(keys))
         found = self.read(set(distinct))
         missing = [key for key in distinct if key not in found]
-        for part in _chunks(missing, in_shard):
-            shard: dict[str, Tensor] = {}
-            for key, tensor in encode(part):
-                shard[key] = tensor.clone(memory_format=torch.contiguous_format)  # its own bytes, not a batch's
-                progress(stage, len(found) + len(shard), len(distinct))
+        shard: dict[str, Tensor] = {}
+        for key, tensor in encode(missing) if missing else ():
+            shard[key] = tensor.clone(memory_format=torch.contiguous_format)  # its own bytes, not a batch's
+            progress(stage, len(found) + len(shard), len(distinct))
+            if len(shard) == in_shard:
+                self.write(shard)
+                found |= shard
+                shard = {}
+        if shard:
             self.write(shard)
-            found |= shard
-        return found
+        return found | shard
 
     def read(self, wanted: set[str]) -> dict[str, Tensor]:
         """What there is of the wanted keys. Deletes damaged shards: what they held is made again."""
@@ -309,10 +329,29 @@ def read_shard(path: Path) -> dict[str, Tensor] | None:
     return tensors
 
 
-def _mirrored(row: Row, size: Size, background: str) -> Tensor:
-    """The picture and its mirror image, uint8 (2, 3, H, W)."""
-    plain_CHW = torch.from_numpy(pixels(row, size, background)).permute(2, 0, 1)
-    return torch.stack((plain_CHW, plain_CHW.flip(2)))
+def _encoded(
+    family: Family, keys: Sequence[str], pictures: Iterator[Tensor], at_once: int, whole: bool
+) -> Iterator[tuple[str, Tensor]]:
+    """Each key with its (mean and logvar, C, H, W), in the family's precision on the CPU.
+
+    A batch is fetched after the next one is begun, so that the device never waits for this. `whole` fills the last
+    batch up: another size would be compiled anew.
+    """
+    begun: tuple[Sequence[str], Tensor] | None = None
+    for names in _chunks(keys, at_once):
+        batch = [next(pictures) for _ in names]
+        batch += batch[-1:] * (at_once - len(batch)) if whole else []
+        pixels_BCHW = torch.stack(batch).to(family.device).float() / 127.5 - 1
+        both = torch.stack(family.encode_images(pixels_BCHW), dim=1).to(family.dtype)
+        if begun:
+            yield from _fetched(*begun)
+        begun = names, both
+    if begun:
+        yield from _fetched(*begun)
+
+
+def _fetched(names: Sequence[str], both_B2CHW: Tensor) -> Iterator[tuple[str, Tensor]]:
+    yield from zip(names, both_B2CHW.cpu(), strict=False)  # The last batch may be filled up.
 
 
 def _where(tensor: Tensor, device: torch.device) -> torch.device:

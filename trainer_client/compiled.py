@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,14 @@ def keep_in(cache: Path) -> None:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "compiled"))
 
 
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Round a compilation: torch warns of diffusers' code, where there is nothing a user could change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
 class Blocks:
     """The compiled blocks of a denoiser. They are compiled when they are first used, forward and backward."""
 
@@ -73,9 +82,8 @@ class _Watch:
 
     def __enter__(self) -> None:
         """Wraps the call, not the block: a hook inside would be compiled with it."""
-        self.warnings = warnings.catch_warnings()
-        self.warnings.__enter__()
-        warnings.simplefilter("ignore", UserWarning)  # Of torch about diffusers' code: nothing a user could change.
+        self.unwarned = unwarned()
+        self.unwarned.__enter__()
         self.progress(STAGE, 0, 2 * len(self.modules), "the denoiser's blocks, once; kept for later runs")
         for module in self.modules:
             compiled = module._compiled_call_impl
@@ -94,7 +102,7 @@ class _Watch:
     def __exit__(self, *_: object) -> None:
         for module, compiled in self.handles:
             module._compiled_call_impl = compiled
-        self.warnings.__exit__()
+        self.unwarned.__exit__(None, None, None)
         self.progress(STAGE, 2 * len(self.modules), 2 * len(self.modules))
 
     def _tell(self) -> None:

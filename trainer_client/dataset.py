@@ -34,7 +34,7 @@ Size = tuple[int, int]  # Width and height in pixels.
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-THREADS = min(8, os.cpu_count() or 1)  # Hashing and decoding release the interpreter's lock.
+THREADS = min(32, os.cpu_count() or 1)  # Hashing and decoding release the interpreter's lock.
 
 
 class BadImage(AmatlError):
@@ -199,12 +199,15 @@ def check_file(path: Path, reference: FileRef) -> None:
 
 
 def in_threads(
-    work: Callable[[Item], Result], items: Sequence[Item], stage: str, progress: Progress = silent
+    work: Callable[[Item], Result], items: Sequence[Item], stage: str, progress: Progress = silent, ahead: int = 0
 ) -> Iterator[Result]:
-    """`work` of each item in order, a few at a time; the first error stops the rest."""
+    """`work` of each item in order, a few at a time; the first error stops the rest.
+
+    At least `ahead` items are worked on before the reader wants them.
+    """
     pool = ThreadPoolExecutor(THREADS)
     try:
-        for done, result in enumerate(_windowed(pool, work, items), start=1):
+        for done, result in enumerate(_windowed(pool, work, items, max(ahead, 4 * THREADS)), start=1):
             progress(stage, done, len(items))
             yield result
     finally:
@@ -212,7 +215,7 @@ def in_threads(
 
 
 def _windowed(
-    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int = 4 * THREADS
+    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[Result]:
     """`pool.map` that runs at most `ahead` items before its reader, so that results don't pile up in memory."""
     waiting: deque[Future[Result]] = deque()

@@ -7,7 +7,8 @@ https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from trainer_client.draws import Drawn
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from trainer_client.families import Family
 
 SMALL_MODEL_WEIGHTS = 300_000_000  # Larger ones keep a GPU busy unless compiled, and need the memory a graph holds.
 WARM_UPS = 3  # Lets cuDNN choose its algorithms outside the recording.
@@ -104,3 +107,45 @@ class GraphedUpdate:
                 self.move(self.loss_sum)
         self.loss_sum.copy_(loss_sum)
         self.graph.replay()
+
+
+class GraphedPass:
+    """A pass without gradients, recorded once for each shape of its inputs and replayed."""
+
+    def __init__(self, run: Callable[..., Tensor]) -> None:
+        self.run = run
+        self.recorded: dict[tuple[torch.Size, ...], tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]] = {}
+
+    def __call__(self, *given: Tensor) -> Tensor:
+        """What the pass gives, good until the next call."""
+        shapes = tuple(tensor.shape for tensor in given)
+        if shapes not in self.recorded:
+            self.recorded[shapes] = self._record(given)
+        graph, static, found = self.recorded[shapes]
+        for to, tensor in zip(static, given, strict=True):
+            to.copy_(tensor)
+        graph.replay()
+        return found
+
+    def _record(self, given: Sequence[Tensor]) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]:
+        static = [tensor.clone() for tensor in given]
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            self.run(*static)  # Also casts the weights, where autocast keeps them: outside the recording.
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            found = self.run(*static)
+        return graph, static, found
+
+
+@contextmanager
+def replaying(family: Family) -> Iterator[None]:
+    """While entered, pictures are drawn by recorded passes, on a GPU. The weights must stay as they are."""
+    if family.device.type == "cuda":
+        family.replayed = GraphedPass(family.predict)
+    try:
+        yield
+    finally:
+        family.replayed = None

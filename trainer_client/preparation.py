@@ -278,9 +278,17 @@ def _latents(config: TrainConfig, family: Family, rows: list[Row], progress: Pro
     if config.buckets:
         bucket_of = buckets.assigned(rows, family, config)
         return cache_buckets(
-            family, rows, bucket_of, config.cache, config.background, config.masked_loss, progress=progress
+            family, rows, bucket_of, config.cache, config.background, config.masked_loss, progress, config.flip
         )
-    return cache_latents(family, rows, config.cache, config.background, opacity=config.masked_loss, progress=progress)
+    return cache_latents(
+        family,
+        rows,
+        config.cache,
+        config.background,
+        opacity=config.masked_loss,
+        progress=progress,
+        flips=config.flip,
+    )
 
 
 def _refuse_useless_masks(config: TrainConfig, train: list[Row], latents: Latents | BucketLatents) -> None:

@@ -88,7 +88,7 @@ def draw_tiles(
         for start in range(0, len(wanted), batch_size):
             batch = wanted[start : start + batch_size]
             count = len(batch)
-            if start:  # A batch of another size would be recorded anew.
+            if start and family.replayed:  # A batch of another size would be recorded anew.
                 batch += batch[-1:] * (batch_size - count)
             text_BTD = torch.stack([text[prompt] for prompt, _ in batch])
             noise_BCHW = torch.stack([noise[seed] for _, seed in batch])

@@ -180,8 +180,8 @@ def cache_latents(
 
     def read(keys: Sequence[str]) -> list[Tensor]:
         """One picture, as each of the keys has it."""
-        picture_CHW = torch.from_numpy(pixels(row_of[keys[0]], size, background)).permute(2, 0, 1)
-        return [picture_CHW.flip(2) if key.endswith(FLIPPED) else picture_CHW for key in keys]
+        picture_HWC = torch.from_numpy(pixels(row_of[keys[0]], size, background))
+        return [picture_HWC.flip(1) if key.endswith(FLIPPED) else picture_HWC for key in keys]
 
     def encode(keys: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
         each = [list(alike) for _, alike in groupby(keys, lambda key: key.removesuffix(FLIPPED))]
@@ -341,7 +341,7 @@ def _encoded(
     for names in _chunks(keys, at_once):
         batch = [next(pictures) for _ in names]
         batch += batch[-1:] * (at_once - len(batch)) if whole else []
-        pixels_BCHW = torch.stack(batch).to(family.device).float() / 127.5 - 1
+        pixels_BCHW = torch.stack(batch).to(family.device).permute(0, 3, 1, 2).float() / 127.5 - 1
         both = torch.stack(family.encode_images(pixels_BCHW), dim=1).to(family.dtype)
         if begun:
             yield from _fetched(*begun)

@@ -1,4 +1,4 @@
-"""Layers that keep a picture's channels last in memory, in place of those of a UNet or an autoencoder that don't.
+"""Layers that compile well, in place of some of a UNet or an autoencoder: they keep a picture's channels last.
 
 cuDNN's bfloat16 convolutions want channels last. On a GPU torch's group norm answers with channels first whatever it is
 given, and diffusers asks for channels first in two more places, so that every convolution begins and ends with a copy:
@@ -50,6 +50,7 @@ def keep(module: nn.Module) -> None:
 
 @cache
 def _exchanged() -> dict[type, type]:
+    from diffusers.models.activations import GEGLU
     from diffusers.models.transformers.transformer_2d import Transformer2DModel
     from diffusers.models.upsampling import Upsample2D
 
@@ -81,4 +82,18 @@ def _exchanged() -> dict[type, type]:
             convolved: Tensor = (self.conv if self.name == "conv" else self.Conv2d_0)(x_BCHW)
             return convolved
 
-    return {nn.GroupNorm: GroupNorm, Transformer2DModel: Transformer, Upsample2D: Upsample}
+    class Gated(GEGLU):  # type: ignore[misc]
+        """Computes value and gate apart: compiled, their gradients are then written where they are read."""
+
+        def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            proj, (x_BTD, width) = self.proj, (hidden_states, self.proj.out_features // 2)
+            if type(proj) is not nn.Linear:  # With a LoRA's layers round it.
+                found: Tensor = super().forward(hidden_states, *args, **kwargs)
+                return found
+            value, gate = (
+                nn.functional.linear(x_BTD, proj.weight[half], None if proj.bias is None else proj.bias[half])
+                for half in (slice(None, width), slice(width, None))
+            )
+            return value * nn.functional.gelu(gate)
+
+    return {nn.GroupNorm: GroupNorm, Transformer2DModel: Transformer, Upsample2D: Upsample, GEGLU: Gated}

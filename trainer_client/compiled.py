@@ -66,6 +66,7 @@ class Blocks:
         torch._dynamo.config.accumulated_recompile_limit = max(
             torch._dynamo.config.accumulated_recompile_limit, 4 * ENOUGH_SHAPES
         )
+        torch.backends.cudnn.benchmark = not open_sizes  # Tries its algorithms once for each shape: there are few.
         self.modules = list(blocks(denoiser))
         for module in self.modules:
             module.compile(backend=BACKEND, dynamic=open_sizes)  # type: ignore[no-untyped-call]

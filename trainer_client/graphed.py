@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SMALL_MODEL_WEIGHTS = 300_000_000  # Larger ones keep a GPU busy unless compiled, and need the memory a graph holds.
 WARM_UPS = 3  # Lets cuDNN choose its algorithms outside the recording.
-Backward = Callable[[Drawn, "Tensor"], "Tensor"]
+Backward = Callable[[Drawn, "Tensor", bool], "Tensor"]
 
 
 def worth_it(wanted: str, denoiser: nn.Module, compiled: bool = False) -> bool:
@@ -39,28 +39,31 @@ def is_small(denoiser: nn.Module) -> bool:
 
 
 class Graphed:
-    """`backward` recorded once for each shape of a batch there is (the full one and the epoch's last) and replayed.
+    """`backward` recorded once for each shape of a batch there is (the full one and the epoch's last), and for a step's
+    first and later passes, and replayed.
 
     Gradients are kept where the recording has them: set them to zero, never to None.
     """
 
     def __init__(self, backward: Backward, parameters: Sequence[nn.Parameter]) -> None:
         self.backward, self.parameters = backward, parameters
-        self.recorded: dict[torch.Size, tuple[torch.cuda.CUDAGraph, Drawn, Tensor, Tensor]] = {}
+        self.recorded: dict[tuple[torch.Size, bool], tuple[torch.cuda.CUDAGraph, Drawn, Tensor, Tensor]] = {}
 
-    def __call__(self, drawn: Drawn, text_BTD: Tensor) -> Tensor:
+    def __call__(self, drawn: Drawn, text_BTD: Tensor, first: bool) -> Tensor:
         """The losses (B,), good until the next call; their gradients are added to the parameters'."""
-        size = drawn.noisy_BCHW.shape
-        if size not in self.recorded:
-            self.recorded[size] = self._record(drawn, text_BTD)
-        graph, static, static_text_BTD, losses_B = self.recorded[size]
+        kind = drawn.noisy_BCHW.shape, first
+        if kind not in self.recorded:
+            self.recorded[kind] = self._record(drawn, text_BTD, first)
+        graph, static, static_text_BTD, losses_B = self.recorded[kind]
         for name, tensor in drawn.tensors().items():
             getattr(static, name).copy_(tensor)
         static_text_BTD.copy_(text_BTD)
         graph.replay()
         return losses_B
 
-    def _record(self, drawn: Drawn, text_BTD: Tensor) -> tuple[torch.cuda.CUDAGraph, Drawn, Tensor, Tensor]:
+    def _record(
+        self, drawn: Drawn, text_BTD: Tensor, first: bool
+    ) -> tuple[torch.cuda.CUDAGraph, Drawn, Tensor, Tensor]:
         static = replace(drawn, **{name: tensor.clone() for name, tensor in drawn.tensors().items()})
         static_text_BTD = text_BTD.clone()
         kept = self._gradients()
@@ -68,12 +71,12 @@ class Graphed:
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(WARM_UPS):
-                self.backward(static, static_text_BTD)
+                self.backward(static, static_text_BTD, first)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         pool = next((recorded[0].pool() for recorded in self.recorded.values()), None)
         with torch.cuda.graph(graph, pool=pool):
-            losses_B = self.backward(static, static_text_BTD)
+            losses_B = self.backward(static, static_text_BTD, first)
         for weight, gradient in zip(self.parameters, kept, strict=True):
             weight.grad.copy_(gradient)  # type: ignore[union-attr]  # Undoes what the warm-ups added.
         return graph, static, static_text_BTD, losses_B

@@ -71,7 +71,7 @@ class Learner:
             return
         with self.blocks.watch(progress):
             micro = self._whole(next(drawn.split(self.images_at_once)))
-            self._backward(micro, data.embedded(self.family, micro.captions_B))
+            self._backward(micro, data.embedded(self.family, micro.captions_B), True)
         self.optimiser.zero_grad(set_to_none=True)
 
     def _record_anew(self) -> None:
@@ -108,7 +108,7 @@ class Learner:
                 micro = self._whole(part)
                 with self.processes.adding_up(last=number == len(batches)):
                     text_BTD = data.embedded(self.family, micro.captions_B)
-                    losses_B = (self.graphed or self._backward)(micro, text_BTD)
+                    losses_B = (self.graphed or self._backward)(micro, text_BTD, number == 1)
                 loss_sum += losses_B.double().sum()
             return self.processes.total(loss_sum)
         except torch.OutOfMemoryError:
@@ -126,8 +126,11 @@ class Learner:
         """A short batch filled up with images that count nothing, where another size would be compiled anew."""
         return micro if self.blocks is None or self.config.buckets else micro.filled_up(self.images_at_once)
 
-    def _backward(self, micro: Drawn, text_BTD: Tensor) -> Tensor:
-        """The weighted mean squared error of each image, (B,); adds its gradient to the parameters'."""
+    def _backward(self, micro: Drawn, text_BTD: Tensor, first: bool) -> Tensor:
+        """The weighted mean squared error of each image, (B,); adds its gradient to the parameters'.
+
+        `first` are a step's first passes, which need no zeros to add to.
+        """
         predicted_BCHW = self.family.predict(micro.noisy_BCHW, micro.timesteps_B, text_BTD, micro.sizes_B6)
         errors_BCHW = (predicted_BCHW - micro.target_BCHW).square()
         if micro.mask_B1HW is not None:
@@ -136,7 +139,7 @@ class Learner:
         summed = losses_B.sum() * self.processes.count  # The processes' gradients are averaged.
         (summed / self.plan.full_step_images).backward()  # type: ignore[no-untyped-call]
         if self.working:
-            self.working.collect()
+            self.working.collect(first)
         return losses_B.detach()
 
     def _update(self, loss_sum: Tensor) -> None:
@@ -157,13 +160,21 @@ class Learner:
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit, foreach=True)
         self.finite &= norm.isfinite() & loss_sum.isfinite()
         self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=not self.recorded)
+        if not self.recorded:
+            self.optimiser.zero_grad(set_to_none=True)
+        elif added := [weight.grad for weight in self._uncopied() if weight.grad is not None]:
+            torch._foreach_zero_(added)
         if self.average:
             weights = [weight.detach() for weight in self.parameters.values()]
             averages = list(self.average.values())
             torch._foreach_add_(averages, torch._foreach_mul(torch._foreach_sub(weights, averages), self.gain))
         if self.working:
             self.working.refresh()
+
+    def _uncopied(self) -> list[Tensor]:
+        """The weights that no copy stands for."""
+        copied = {id(weight) for weight in self.working.masters} if self.working else set()
+        return [weight for weight in self.parameters.values() if id(weight) not in copied]
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

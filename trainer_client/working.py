@@ -62,12 +62,17 @@ class Working:
         family.wrapped[COMPONENT] = self.module
 
     @torch.no_grad()
-    def collect(self) -> None:
-        """Adds the copy's gradients to the float32 weights', and leaves none behind."""
+    def collect(self, first: bool = False) -> None:
+        """Adds the copy's gradients to the float32 weights', and leaves none behind. What is there before the `first`
+        passes of a step counts nothing."""
         there = [(master, weight.grad) for master, weight in self._pairs() if weight.grad is not None]
         begun = [(master.grad, gradient) for master, gradient in there if master.grad is not None]
         if begun:
-            torch._foreach_add_([total for total, _ in begun], [gradient for _, gradient in begun])
+            totals, gradients = [total for total, _ in begun], [gradient for _, gradient in begun]
+            if first:
+                torch._foreach_copy_(totals, gradients)
+            else:
+                torch._foreach_add_(totals, gradients)
         for master, gradient in there:
             if master.grad is None:
                 master.grad = torch.empty_like(master).copy_(gradient)

@@ -64,7 +64,7 @@ TOY = SD15 | {
     "norm_num_groups": 8,
 }
 VAE = {"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "latent_channels": 4}
-MINI_VAE = VAE | {"block_out_channels": [48, 96, 128], "latent_channels": 8}
+MINI_VAE = VAE | {"block_out_channels": [48, 96, 128], "latent_channels": 8, "norm_num_groups": 16}
 TOY_VAE = VAE | {"block_out_channels": [8, 16], "layers_per_block": 1, "norm_num_groups": 4}
 CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 CLIP_G = {

@@ -31,6 +31,7 @@ from trainer_client.attention import fused
 from trainer_client.cache import Latents, TextEmbeddings, cache_latents
 from trainer_client.config import TrainConfig
 from trainer_client.dataset import Row as ImageRow
+from trainer_client.dataset import in_threads, pixels
 from trainer_client.draws import TrainingSet, epoch_steps
 from trainer_client.learner import Learner
 from trainer_client.methods import begin
@@ -56,7 +57,7 @@ class Scale:
     curve_steps: int = 200
     set_images: int = 2048
     files: int = 512
-    encoded: int = 6144
+    encoded: int = 4096
     file_px: int = 1024
     pictures: tuple[int, int] = (4, 8)
     peak: int = 8192
@@ -87,11 +88,11 @@ class Measured:
     def rows(self) -> list[Row]:
         parts: list[tuple[str, Callable[[Path], None]]] = [
             ("sd15", self.sd15_full),
-            ("cache", self.encoding),
             ("mini", self.mini),
-            ("sampling", self.sampling),
-            ("lora", self.sd15_lora),
+            ("cache", self.encoding),
             ("curve", self.curve),
+            ("lora", self.sd15_lora),
+            ("sampling", self.sampling),
             ("sdxl-lora", lambda folder: self.sdxl(folder, "lora")),
             ("sdxl", lambda folder: self.sdxl(folder, "full")),
         ]
@@ -350,7 +351,15 @@ class Measured:
             ImageRow(files[number % len(files)], f"{number:064x}", {}, self.scale.file_px, self.scale.file_px)
             for number in range(self.scale.encoded)
         ]
+        read = self.seconds(lambda: list(in_threads(lambda row: pixels(row, side), rows[: len(rows) // 4], "")))
+        self.add("reading, decoding, resizing alone", len(rows) / 4 / read, f"JPEGs of {self.scale.file_px} px")
         self.watch_memory()
+        many = torch.rand(cache.BATCH_PX // side**2, 3, side, side, device=self.device) * 2 - 1
+        if self.device.type == "cuda":
+            with torch.no_grad(), family.encoding_many():
+                rate = self.rate(lambda: family.encode_images(many), len(many))
+            detail = f"batch {len(many)}, pixels on the device, {self.memory()}, {self.share(rate, ENCODER_TFLOP)}"
+            self.add("VAE encode, compiled", rate, detail, "VAE encode, eager")
         times: list[float] = []
 
         def timed(_: str, done: int, __: int | None = None, ___: str = "") -> None:
@@ -363,7 +372,7 @@ class Measured:
             cache.COMPILED_PX = kept
         steady = times[len(times) // 4 :]
         rate = (len(steady) - 1) / (steady[-1] - steady[0])
-        detail = f"JPEGs of {self.scale.file_px} px, {self.memory()}, {self.share(rate, ENCODER_TFLOP)}"
+        detail = f"JPEGs of {self.scale.file_px} px, {self.share(rate, ENCODER_TFLOP)}"
         self.add("VAE encode, cache from files", rate, f"{detail}; whole {whole:.0f} s", "VAE encode, eager")
 
     def photographs(self, folder: Path) -> list[Path]:

@@ -275,11 +275,12 @@ class StableDiffusion:
         channels_last.keep(many)
         many.compile(backend=compiled.BACKEND, dynamic=False)
         self.vae.encoder = many
+        before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
         try:
             with compiled.unwarned():
                 yield
         finally:
-            self.vae.encoder = own
+            self.vae.encoder, torch.backends.cudnn.benchmark = own, before
 
     def latents(self, mean_BCHW: Tensor, logvar_BCHW: Tensor, noise_BCHW: Tensor) -> Tensor:
         return (mean_BCHW + (0.5 * logvar_BCHW).exp() * noise_BCHW) * self.latent_scale

@@ -33,6 +33,7 @@ from schemas.document import write_atomically
 from schemas.progress import Progress, silent
 from trainer_client.dataset import Row, Size, background_colour, crop_sizes, in_threads, pixels
 from trainer_client.dataset import opacity as opacity_of
+from trainer_client.table import Table
 
 if TYPE_CHECKING:
     from trainer_client.families import Family
@@ -191,16 +192,15 @@ def cache_latents(
             yield from _encoded(family, keys, pictures, at_once, whole=pays)
 
     in_shard = max(1, SHARD_PX // side_px**2)
-    found = shelf.complete(list(row_of), encode, in_shard, "encoding images", progress)
-    shape = (0, 1 + flips, 2, *family.latent_shape)
-    both_N22CHW = torch.empty(shape, dtype=family.dtype)
-    if rows:
-        both_N22CHW = torch.stack([found[key] for key in row_of]).unflatten(0, (len(rows), 1 + flips))
-    device = _where(both_N22CHW, family.device)
+    table = shelf.fill(list(row_of), encode, in_shard, "encoding images", progress)
+    shape = (len(rows), 1 + flips, 2)
+    both_N22CHW = torch.empty(*shape, *family.latent_shape, dtype=family.dtype)
+    if rows and table.rows_N is not None:
+        both_N22CHW = table.rows_N.view(*shape, *table.rows_N.shape[2:])
     sizes_N6 = torch.tensor([crop_sizes(row, size) for row in rows], dtype=torch.int64).reshape(len(rows), 6)
-    mean_N2CHW, logvar_N2CHW = both_N22CHW[:, :, 0].contiguous(), both_N22CHW[:, :, 1].contiguous()
     found_NHW = _opacity(rows, (both_N22CHW.shape[-2], both_N22CHW.shape[-1]), folder, progress) if opacity else None
-    return Latents(mean_N2CHW.to(device), logvar_N2CHW.to(device), sizes_N6.to(device), found_NHW)
+    on_device = both_N22CHW.to(_where(both_N22CHW, family.device))
+    return Latents(on_device[:, :, 0], on_device[:, :, 1], sizes_N6.to(on_device.device), found_NHW)
 
 
 def cache_buckets(
@@ -220,9 +220,7 @@ def cache_buckets(
         own = [place for place, row in enumerate(rows) if bucket_of[row.sha256] == size]
         some = [rows[place] for place in own]
         parts.append(
-            cache_latents(
-                family, some, folder, background, opacity=opacity, progress=progress, size=size, flips=flips
-            )
+            cache_latents(family, some, folder, background, opacity=opacity, progress=progress, size=size, flips=flips)
         )
         part_N[own], within_N[own] = float(number), torch.arange(len(own), dtype=torch.float32)
     return BucketLatents(parts, part_N.long(), within_N.long())
@@ -260,8 +258,8 @@ def cache_text(
             text_BTD = family.encode_text(torch.stack([ids_of[key] for key in part]).to(family.device))
             yield from zip(part, text_BTD.to(family.dtype).cpu(), strict=True)
 
-    found = shelf.complete(keys, encode, 1024, "encoding captions", progress)
-    text_MTD = torch.stack([found[key] for key in keys])
+    text_MTD = shelf.fill(keys, encode, 1024, "encoding captions", progress).rows_N
+    assert text_MTD is not None  # There is always the empty caption.
     positions = {caption: position for position, caption in enumerate(distinct)}
     return TextEmbeddings(positions, text_MTD.to(_where(text_MTD, family.device)))
 
@@ -282,24 +280,49 @@ class Shelf:
         progress: Progress = silent,
     ) -> dict[str, Tensor]:
         """The tensor of every key: from the shards, the missing ones from `encode`, which are then kept."""
+        found: dict[str, Tensor] = {}
+        self._complete(found, keys, encode, in_shard, stage, progress)
+        return found
+
+    @torch.no_grad()
+    def fill(
+        self,
+        keys: Sequence[str],
+        encode: Callable[[Sequence[str]], Iterator[tuple[str, Tensor]]],
+        in_shard: int,
+        stage: str,
+        progress: Progress = silent,
+    ) -> Table:
+        """As `complete`, in the keys' order, all of one shape, and of any number: no shard stays in memory."""
+        table = Table(keys, self.folder)
+        self._complete(table, keys, encode, in_shard, stage, progress)
+        return table
+
+    def _complete(
+        self,
+        found: dict[str, Tensor] | Table,
+        keys: Sequence[str],
+        encode: Callable[[Sequence[str]], Iterator[tuple[str, Tensor]]],
+        in_shard: int,
+        stage: str,
+        progress: Progress,
+    ) -> None:
         distinct = list(dict.fromkeys(keys))
-        found = self.read(set(distinct))
+        self.read(set(distinct), found)
         missing = [key for key in distinct if key not in found]
         shard: dict[str, Tensor] = {}
         for key, tensor in encode(missing) if missing else ():
             shard[key] = tensor.clone(memory_format=torch.contiguous_format)  # its own bytes, not a batch's
-            progress(stage, len(found) + len(shard), len(distinct))
+            found[key] = shard[key]
+            progress(stage, len(found), len(distinct))
             if len(shard) == in_shard:
                 self.write(shard)
-                found |= shard
                 shard = {}
         if shard:
             self.write(shard)
-        return found | shard
 
-    def read(self, wanted: set[str]) -> dict[str, Tensor]:
-        """What there is of the wanted keys. Deletes damaged shards: what they held is made again."""
-        found: dict[str, Tensor] = {}
+    def read(self, wanted: set[str], found: dict[str, Tensor] | Table) -> None:
+        """Adds what there is of the wanted keys. Deletes damaged shards: what they held is made again."""
         for path in sorted(self.folder.glob("*.safetensors")):
             if len(found) == len(wanted):
                 break
@@ -307,8 +330,9 @@ class Shelf:
             if shard is None:
                 path.unlink(missing_ok=True)
                 continue
-            found |= {key: tensor for key, tensor in shard.items() if key in wanted}
-        return found
+            for key, tensor in shard.items():
+                if key in wanted:
+                    found[key] = tensor
 
     def write(self, shard: Mapping[str, Tensor]) -> None:
         """Adds a shard, named by its content."""

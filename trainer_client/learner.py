@@ -17,8 +17,8 @@ from trainer_client.schedule import Plan, ema_decay, learning_rate
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainer_client.config import TrainConfig
     from schemas.progress import Progress
+    from trainer_client.config import TrainConfig
     from trainer_client.draws import Drawn, Step, TrainingSet
     from trainer_client.methods import Method
 
@@ -30,7 +30,12 @@ class Learner:
     """
 
     def __init__(
-        self, method: Method, config: TrainConfig, plan: Plan, processes: Processes | None = None, compiled: bool = False
+        self,
+        method: Method,
+        config: TrainConfig,
+        plan: Plan,
+        processes: Processes | None = None,
+        compiled: bool = False,
     ) -> None:
         self.processes = processes or Processes(config)
         self.processes.wrap(method)
@@ -126,7 +131,7 @@ class Learner:
         """A short batch filled up with images that count nothing, where another size would be compiled anew."""
         return micro if self.blocks is None or self.config.buckets else micro.filled_up(self.images_at_once)
 
-    def _backward(self, micro: Drawn, text_BTD: Tensor, first: bool) -> Tensor:
+    def _backward(self, micro: Drawn, text_BTD: Tensor, first: bool = True) -> Tensor:
         """The weighted mean squared error of each image, (B,); adds its gradient to the parameters'.
 
         `first` are a step's first passes, which need no zeros to add to.

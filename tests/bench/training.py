@@ -26,7 +26,7 @@ import torch
 
 from tests.bench import architectures
 from tests.bench.table import Row
-from trainer_client import cache, compiled
+from trainer_client import cache
 from trainer_client.attention import fused
 from trainer_client.cache import Latents, TextEmbeddings, cache_latents
 from trainer_client.config import TrainConfig
@@ -161,7 +161,9 @@ class Measured:
 
     def settings(self, folder: Path, batch: int, **options: Any) -> TrainConfig:
         given = {"method": "full", "learning_rate": 1e-5, "epochs": 1000, "warmup_steps": 0, **options}
-        return TrainConfig(snapshot=folder, base="random", captions="text", out=folder / "run", batch_size=batch, **given)
+        return TrainConfig(
+            snapshot=folder, base="random", captions="text", out=folder / "run", batch_size=batch, **given
+        )
 
     def set_of(self, family: Any, where: torch.device) -> TrainingSet:
         """Images and captions as a cache gives them, of random content."""
@@ -333,7 +335,9 @@ class Measured:
             f"mean difference {mean(apart):+.1e}, largest {max(map(abs, apart)):.1e}, losses from {pairs[0][1]:.4f},"
             f" last tenth ours and eager {ends}; {len(pairs)} steps of {self.scale.example_batch}, 256 px"
         )
-        self.found.append(Row("loss curve, ours", "eager, fp32 weights", mean(losses[True]) / mean(losses[False]), detail))
+        self.found.append(
+            Row("loss curve, ours", "eager, fp32 weights", mean(losses[True]) / mean(losses[False]), detail)
+        )
         self.say(f"loss curve: {detail}")
 
     # -- the rest

@@ -173,3 +173,28 @@ def test_a_gpu_learns_the_same_compiled_and_recorded(
             for drawn in epoch_steps(run.family, run.data, run.config, run.plan, epoch)
         ]
     assert losses[True] == pytest.approx(losses[False], rel=3e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Of torch's tracing and of the pipeline that is measured against.
+def test_every_variant_of_the_benchmark_runs(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """At toy size, on the CPU."""
+    from tests.bench import training
+
+    monkeypatch.setattr(compiled, "BACKEND", "eager")
+    found = training.Measured(training.TOY, torch.device("cpu"), only="").rows()
+    told = capfd.readouterr().err
+    assert "failed" not in told and "Traceback" not in told
+    names = {row.name for row in found}
+    for part in (
+        "SD 1.5 full, 512 px, ours",
+        "SD 1.5 LoRA, 512 px, ours",
+        "SDXL full, 1024 px, ours",
+        "loss curve, ours",
+    ):
+        assert part in names
+    assert {"VAE encode, cache from files", "sampling a grid, ours", "mini, batch 8, whole step recorded"} <= names
+    curve = next(row for row in found if row.name == "loss curve, ours")
+    assert curve.ratio == pytest.approx(1, abs=0.02)

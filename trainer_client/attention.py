@@ -25,4 +25,4 @@ def fused(device: torch.device) -> AbstractContextManager[Any]:
         SDPBackend.EFFICIENT_ATTENTION,
         SDPBackend.MATH,
     ]
-    return sdpa_kernel(order, set_priority=True)  # type: ignore[no-untyped-call, no-any-return]
+    return sdpa_kernel(order, set_priority=True)

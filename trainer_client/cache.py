@@ -1,15 +1,15 @@
 """What the frozen encoders make of pictures and captions, made once and kept on disk by content.
 
-An entry's key is everything that made it: for latents the picture's sha256 (and whether it is mirrored), in a folder named by (resolution,
-background, crop, autoencoder, precision); for embeddings the token ids themselves, in a folder named by (text encoder,
-precision). So an edited caption can't meet an old embedding, nor can another tokenizer's.
+An entry's key is everything that made it: for latents the picture's sha256 (and whether it is mirrored), in a folder
+named by (resolution, background, crop, autoencoder, precision); for embeddings the token ids themselves, in a folder
+named by (text encoder, precision). So an edited caption can't meet an old embedding, nor can another tokenizer's.
 
 A shard is a safetensors file named by its own bytes' SHA-256: it is written under a temporary name and renamed, two
 processes can write side by side, and a damaged one is noticed, deleted and made again. An interrupted encoding keeps
 its finished shards. No file is ever changed; `rm -r` of the cache is always safe.
 
-Shapes: N images, 2 = (plain, flipped; plain alone where flips weren't asked for), C latent channels, H and W latent rows and columns, M captions, T tokens,
-D text features.
+Shapes: N images, 2 = (plain, flipped; plain alone where flips weren't asked for), C latent channels, H and W latent
+rows and columns, M captions, T tokens, D text features.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def cache_latents(
     size: Size | None = None,
     flips: bool = True,
 ) -> Latents:
-    """The latents of the rows' pictures, of their mirror images too (`flips`), with their opacity where it is asked for.
+    """The latents of the rows' pictures, of their mirror images (`flips`), with their opacity where it is asked for.
 
     Encodes what the cache doesn't have: pictures are read on all cores while the encoder works, which is compiled where
     there are so many that it pays. `size` is the pictures' where they aren't square.

@@ -69,7 +69,7 @@ class Blocks:
         torch.backends.cudnn.benchmark = not open_sizes  # Tries its algorithms once for each shape: there are few.
         self.modules = list(blocks(denoiser))
         for module in self.modules:
-            module.compile(backend=BACKEND, dynamic=open_sizes)  # type: ignore[no-untyped-call]
+            module.compile(backend=BACKEND, dynamic=open_sizes)
 
     def watch(self, progress: Progress = silent) -> _Watch:
         """While entered, each block's first passes are told of."""
@@ -94,7 +94,7 @@ class _Watch:
                 self._tell()
                 for tensor in _tensors(output):
                     if tensor.requires_grad:
-                        tensor.register_hook(lambda _: self._tell())
+                        tensor.register_hook(lambda _: self._tell())  # type: ignore[no-untyped-call]
                 return output
 
             self.handles.append((module, compiled))

@@ -90,7 +90,7 @@ class Graphed:
 
 
 class GraphedUpdate:
-    """What a step does after its passes, recorded and replayed. The first call runs as it is: it makes AdamW's state."""
+    """What a step does after its passes, recorded and replayed. The first call isn't: it makes AdamW's state."""
 
     def __init__(self, move: Callable[[Tensor], None]) -> None:
         self.move = move

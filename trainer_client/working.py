@@ -83,7 +83,7 @@ class Working:
     def refresh(self) -> None:
         """The float32 weights as they are now, rounded."""
         if self.copies:
-            torch._foreach_copy_(self.copies, self.masters)
+            torch._foreach_copy_(list[torch.Tensor](self.copies), list[torch.Tensor](self.masters))
 
     def _pairs(self) -> zip[tuple[nn.Parameter, nn.Parameter]]:
         return zip(self.masters, self.copies, strict=True)

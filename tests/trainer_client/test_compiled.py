@@ -72,7 +72,7 @@ def test_passes_through_the_copy_add_up_in_float32(base: Path, snapshot: Path, t
         if len(kept) == 2:
             learner.optimiser.zero_grad(set_to_none=True)
     first, both, alone = kept
-    assert first.keys() == both.keys() == {name for name in learner.parameters}
+    assert first.keys() == both.keys() == set(learner.parameters)
     for name, gradient in first.items():
         assert gradient.dtype == torch.float32
         torch.testing.assert_close(gradient, alone[name], rtol=0, atol=1e-3)

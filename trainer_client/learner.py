@@ -205,7 +205,8 @@ class Learner:
         for name, weight in self.parameters.items():
             moments = self.optimiser.state.get(weight, {})
             found |= {f"{moment}/{name}": moments[moment] for moment in ("exp_avg", "exp_avg_sq") if moment in moments}
-        return found | {f"average/{name}": average for name, average in self.average.items()}
+        found |= {f"average/{name}": average for name, average in self.average.items()}
+        return {name: tensor.contiguous() for name, tensor in found.items()}  # As files have them.
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
@@ -216,8 +217,8 @@ class Learner:
             if f"exp_avg/{name}" in tensors:
                 self.optimiser.state[weight] = {
                     "step": torch.tensor(float(step), dtype=torch.float32, device=weight.device),
-                    "exp_avg": tensors[f"exp_avg/{name}"],
-                    "exp_avg_sq": tensors[f"exp_avg_sq/{name}"],
+                    "exp_avg": torch.empty_like(weight).copy_(tensors[f"exp_avg/{name}"]),
+                    "exp_avg_sq": torch.empty_like(weight).copy_(tensors[f"exp_avg_sq/{name}"]),
                 }
         for name, average in self.average.items():
             average.copy_(tensors[f"average/{name}"])

@@ -128,6 +128,22 @@ def test_blocks_dont_lie_within_another(base: Path) -> None:
     assert not any(isinstance(layer, torch.nn.GroupNorm) for layer in outside)
 
 
+def test_the_state_of_channels_last_weights_is_saved_and_restored(
+    base: Path, snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    monkeypatch.setattr(compiled.Blocks, "__init__", lambda self, *_, **__: setattr(self, "modules", []))
+    run = prepared(snapshot, base, tmp_path)
+    learner = Learner(run.method, run.config, run.plan, compiled=True)
+    (images,) = draw(run.family, run.data, run.config, 1, range(5)).split(5)
+    learner.learn(run.data, images)
+    save_file(learner.tensors(), tmp_path / "state.safetensors")
+    after = float(learner.learn(run.data, images))
+    learner.restore(load_file(tmp_path / "state.safetensors"), 1)
+    assert float(learner.learn(run.data, images)) == pytest.approx(after, rel=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*.grad attribute of a Tensor:UserWarning")  # Of torch's own tracing.
 @pytest.mark.filterwarnings("ignore:Dynamo detected a call to a:UserWarning")

@@ -11,6 +11,7 @@ import torch
 from trainer_client.graphed import Graphed, worth_it
 from trainer_client.processes import Processes
 from trainer_client.schedule import Plan, ema_decay, learning_rate
+from trainer_client.sharding import gathered, like, whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,10 +26,9 @@ class Learner:
 
     def __init__(self, method: Method, config: TrainConfig, plan: Plan, processes: Processes | None = None) -> None:
         self.processes = processes or Processes(config)
-        self.processes.wrap(method)
+        self.parameters = self.processes.wrap(method)
         self.family, self.config, self.plan = method.family, config, plan
         self.step = 0
-        self.parameters = method.parameters
         self.optimiser = torch.optim.AdamW(
             self.parameters.values(),
             lr=config.learning_rate,
@@ -61,7 +61,7 @@ class Learner:
         """The step's gradients and the sum of its losses; None where memory gave out and smaller batches may fit."""
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.family.device)
         try:
-            batches = list(self.processes.share(drawn).split(self.images_at_once))
+            batches = self.processes.passes(drawn, self.images_at_once)
             for number, micro in enumerate(batches, start=1):
                 with self.processes.adding_up(last=number == len(batches)):
                     text_BTD = data.embedded(self.family, micro.captions_B)
@@ -93,7 +93,7 @@ class Learner:
 
     def _update(self, loss_sum: Tensor) -> None:
         limit = self.config.clip_norm or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit, foreach=True)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit, foreach=True))
         self.finite &= norm.isfinite() & loss_sum.isfinite()
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, self.plan, self.step)
@@ -122,24 +122,28 @@ class Learner:
             average.copy_(kept)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a resume needs beside the step: weights, both moments, the average."""
+        """What a resume needs beside the step: weights, both moments, the average; whole, in the first process.
+
+        All processes call it together.
+        """
         found = {f"weight/{name}": weight.detach() for name, weight in self.parameters.items()}
         for name, weight in self.parameters.items():
             moments = self.optimiser.state.get(weight, {})
             found |= {f"{moment}/{name}": moments[moment] for moment in ("exp_avg", "exp_avg_sq") if moment in moments}
-        return found | {f"average/{name}": average for name, average in self.average.items()}
+        found |= {f"average/{name}": average for name, average in self.average.items()}
+        return gathered(found, kept=self.processes.first)
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
         """Goes back to what `tensors` gave after `step` steps."""
         self.step = step
         for name, weight in self.parameters.items():
-            weight.copy_(tensors[f"weight/{name}"])
+            weight.copy_(like(tensors[f"weight/{name}"], weight))
             if f"exp_avg/{name}" in tensors:
                 self.optimiser.state[weight] = {
                     "step": torch.tensor(float(step), dtype=torch.float32, device=weight.device),
-                    "exp_avg": tensors[f"exp_avg/{name}"],
-                    "exp_avg_sq": tensors[f"exp_avg_sq/{name}"],
+                    "exp_avg": like(tensors[f"exp_avg/{name}"], weight),
+                    "exp_avg_sq": like(tensors[f"exp_avg_sq/{name}"], weight),
                 }
         for name, average in self.average.items():
-            average.copy_(tensors[f"average/{name}"])
+            average.copy_(like(tensors[f"average/{name}"], average))

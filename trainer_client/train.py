@@ -247,7 +247,7 @@ class Run:
 
     def _restore(self) -> None:
         """Takes position and weights from the resume state, where there is one."""
-        found = load_state(self.folder, str(self.family.device))
+        found = load_state(self.folder, "cpu" if self.processes.sharded else str(self.family.device))
         if found is None or found[0].config_digest != self.report.config_digest:
             return
         self.position, tensors = found
@@ -263,8 +263,9 @@ class Run:
             self.position = self.position.model_copy(
                 update={"epoch_seconds": clock.seconds if self.position.steps_done else 0.0, "cost": self.ledger.cost()}
             )
+            tensors = self.learner.tensors()
             if self.processes.first:
-                save_state(self.folder, self.position, self.learner.tensors())
+                save_state(self.folder, self.position, tensors)
         clock.start()
         self.saved_at = time.monotonic()
         if self.processes.any(self.stop.asked):
@@ -276,22 +277,22 @@ class Run:
         """Saves, draws and measures the model as it is; the report lists it when all of it is there."""
         if epoch:
             self._save_state(Clock())
-        if self.processes.first:
-            self._write_checkpoint(epoch)
-        else:
-            self.prepared.report = self.report.model_copy(
-                update={"checkpoints": [*self.report.checkpoints, _elsewhere(epoch)]}
-            )
-        self.processes.wait()
+        with self.learner.averaged(), self.processes.shown():
+            if self.processes.first:
+                self._write_checkpoint(epoch)
+            else:
+                self.prepared.report = self.report.model_copy(
+                    update={"checkpoints": [*self.report.checkpoints, _elsewhere(epoch)]}
+                )
+            self.processes.wait()
 
     def _write_checkpoint(self, epoch: int) -> None:
-        with self.learner.averaged():
-            with self.ledger.timed("preparing"):
-                name = self._save_model(epoch)
-            with self.ledger.timed("sampling") as sampling:
-                grid = draw(self.prepared, epoch, self.watched)
-            with self.ledger.timed("evaluating") as evaluating:
-                evaluation = evaluate(self.prepared, epoch, self.watched)
+        with self.ledger.timed("preparing"):
+            name = self._save_model(epoch)
+        with self.ledger.timed("sampling") as sampling:
+            grid = draw(self.prepared, epoch, self.watched)
+        with self.ledger.timed("evaluating") as evaluating:
+            evaluation = evaluate(self.prepared, epoch, self.watched)
         listed = Checkpoint(
             epoch=epoch,
             folder=name,

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,10 +50,13 @@ def command(processes: int, folder: Path, name: str, snapshot: Path, base: Path,
     return [*start, "trainer_client", "train", str(snapshot), *given, *options]
 
 
-def run(processes: int, folder: Path, name: str, snapshot: Path, base: Path, *options: str) -> str:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+def surroundings(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1"} | dict(environment or {})
+
+
+def run(processes: int, folder: Path, name: str, snapshot: Path, base: Path, *options: str, **more: Any) -> str:
     asked = command(processes, folder, name, snapshot, base, *options)
-    done = subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(asked, env=surroundings(**more), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -110,6 +115,23 @@ def test_a_killed_run_goes_on_with_another_number_of_processes(tmp_path: Path, s
     assert RunReport.read(tmp_path / "cut" / "run.json").status != "complete"
     run(1, tmp_path, "cut", snapshot, base)
     assert_alike(tmp_path, "one", "cut")
+
+
+FSDP = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+}
+
+
+def test_fsdp_learns_what_one_process_does(tmp_path: Path, shaped: Path, base: Path) -> None:
+    options = ("--buckets", "--clip-skip", "2", "--train-text-encoder", "--batch-size", "3", "--accumulation", "2")
+    options += ("--clip-norm", "0.5", "--ema")
+    run(1, tmp_path, "one", shaped, base, *options)
+    run(2, tmp_path, "two", shaped, base, *options, environment=FSDP)
+    assert_alike(tmp_path, "one", "two", TEXT)
+    assert_alike(tmp_path, "one", "two", UNET)
 
 
 def test_auto_batch_is_refused_with_several(tmp_path: Path, snapshot: Path, base: Path) -> None:

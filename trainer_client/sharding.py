@@ -24,7 +24,19 @@ from schemas.errors import BadOption
 if TYPE_CHECKING:
     from trainer_client.methods import Method
 
-WRAPPER = "_checkpoint_wrapped_module."  # What activation checkpointing puts into the names of weights.
+WRAPPERS = ("module.", "_checkpoint_wrapped_module.")  # What is put into the names of weights.
+
+
+class Outermost(nn.Module):
+    """Round a sharded module. `fully_shard` renames the class of what it is given, and transformers looks up by a
+    model's class which of its layers' outputs it can give."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)
 
 
 def asked_for() -> bool:
@@ -68,7 +80,7 @@ class Sharded:
                 continue
             names = {name: keys[id(weight)] for name, weight in module.named_parameters() if id(weight) in keys}
             sharded = self._sharded(module.to("cpu"), plugin)
-            own = {name.replace(WRAPPER, ""): weight for name, weight in sharded.named_parameters()}
+            own = {_plain(name): weight for name, weight in sharded.named_parameters()}
             parts |= {key: own[name] for name, key in names.items()}
             family.wrapped[component] = sharded
             self.plain.append(module)
@@ -89,7 +101,8 @@ class Sharded:
         for unit in reversed([found for found in spread.modules() if found in units]):  # Inner ones first.
             fully_shard(unit, mesh=self.mesh, reshard_after_forward=given_back)
         # The outermost keeps its weights until the way back: some are used again after its own forward pass.
-        return fully_shard(spread, mesh=self.mesh, reshard_after_forward=False)
+        outermost: nn.Module = fully_shard(Outermost(spread), mesh=self.mesh, reshard_after_forward=False)
+        return outermost
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -128,8 +141,14 @@ def _units(module: nn.Module, plugin: Any) -> list[nn.Module]:
 
 
 def _callable(part: nn.Module) -> bool:
-    """Lists of layers have no forward pass of their own that could borrow weights."""
-    return not isinstance(part, nn.ModuleList | nn.ModuleDict)
+    """Lists of layers have no forward pass of their own that could borrow weights; of models see `Outermost`."""
+    return not isinstance(part, nn.ModuleList | nn.ModuleDict) and not hasattr(part, "_can_record_outputs")
+
+
+def _plain(name: str) -> str:
+    """A weight's name without what wraps its module."""
+    outer, inner = WRAPPERS
+    return name.removeprefix(outer).replace(inner, "")
 
 
 def whole(value: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ class Processes:
         return asked if self.accelerator is None else str(self.accelerator.device)
 
     def wrap(self, method: Method) -> Mapping[str, nn.Parameter]:
-        """Makes the gradients of what is trained those of all processes' images; gives what the optimiser moves here."""
+        """Makes the gradients those of all processes' images; gives what this process's optimiser moves."""
         if self.accelerator is None:
             return method.parameters
         family = method.family

@@ -1,8 +1,8 @@
 """FSDP: each process keeps its part of the trained modules' weights, gradients and moments, and borrows the rest.
 
 What `accelerate config` says of FSDP is kept to: which layers are borrowed together (the wrapping policy), whether
-their weights are given back after the forward pass, activation checkpointing. PyTorch's `fully_shard` does the work, also
-where the configuration is of version 1: its flat parameters would have no names to save, to average or to freeze by.
+their weights are given back after the forward pass, activation checkpointing. PyTorch's `fully_shard` does the work,
+also where the configuration is of version 1: its flat parameters would have no names to save, average or freeze by.
 
 The model that is saved, drawn with and measured stays a plain one, in main memory while training goes on: at a
 checkpoint all processes gather the weights into the first one's.

@@ -2,8 +2,8 @@
 
 Full finetuning of Stable Diffusion 1.5 with random weights, 512 px latents, as `trainer train` does a step: bfloat16
 autocast, AdamW, gradients clipped. Each GPU has as many images alone as beside the other: twice the images a second
-would be a scaling of 2. Losses are compared in float32 with deterministic kernels. `AMATL_BENCH_TOY=1` runs it all on the
-CPU with two processes over gloo and a toy model, to see that it works.
+would be a scaling of 2. Losses are compared in float32 with deterministic kernels. `AMATL_BENCH_TOY=1` runs it all on
+the CPU with two processes over gloo and a toy model, to see that it works.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ class Processes:
         self.rank = int(os.environ.get("RANK", "0"))
         self.wrapped: list[Any] = []
         self.accelerator: Any = None
+        self.plugin: Any = None  # accelerate's of FSDP, where its configuration asks for that
         self.sharded: Sharded | None = None
         if self.count > 1:
             self._join(config)

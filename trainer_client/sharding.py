@@ -101,7 +101,8 @@ class Sharded:
         for unit in reversed([found for found in spread.modules() if found in units]):  # Inner ones first.
             fully_shard(unit, mesh=self.mesh, reshard_after_forward=given_back)
         # The outermost keeps its weights until the way back: some are used again after its own forward pass.
-        outermost: nn.Module = fully_shard(Outermost(spread), mesh=self.mesh, reshard_after_forward=False)
+        outermost = Outermost(spread)
+        fully_shard(outermost, mesh=self.mesh, reshard_after_forward=False)
         return outermost
 
     @contextmanager

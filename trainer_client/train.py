@@ -32,7 +32,7 @@ from trainer_client.pace import NotEnoughMemory
 from trainer_client.preparation import Prepared, encode, prepare
 from trainer_client.processes import Processes
 from trainer_client.schedule import learning_rate
-from trainer_client.state import Position, load_state, only_trainer, remove_state, save_state
+from trainer_client.state import Position, RunBusy, load_state, only_trainer, remove_state, save_state
 from trainer_client.stopping import judge, out_of_patience
 from trainer_client.trackers import Tracker
 
@@ -69,6 +69,8 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
         if isinstance(prepared, RunReport):
             return outcome(prepared, config.out, was_complete=True)
         with only_trainer(config.out) if processes.first else nullcontext():
+            if processes.first:
+                _refuse_stale(prepared)
             run = Run(prepared, processes, ledger, stop, progress, watched)
             try:
                 run.go()
@@ -82,6 +84,14 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
                     " --eval-batch-size to go on with this run; or begin another with a smaller --batch-size."
                 ) from error
         return outcome(run.report, config.out, resumed=run.resumed)
+
+
+def _refuse_stale(prepared: Prepared) -> None:
+    """Raises RunBusy where another process has trained in the folder between the first look at it and the lock."""
+    folder = prepared.config.out
+    found = record.read_report(folder)
+    if found is not None and found.updated_at != prepared.report.updated_at:
+        raise RunBusy(f"{folder}: another process has just trained there. Give the command again to go on from that.")
 
 
 class Run:

@@ -20,7 +20,7 @@ transformers = pytest.importorskip("transformers")
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "mini" / "blip"
 OPENMOJI = ROOT / "examples" / "openmoji"
-EASY = ("banana", "carrot", "watermelon", "lotus", "lady beetle", "flamingo")
+EASY = ("carrot", "strawberry", "hamburger", "cactus", "lady beetle", "flamingo")
 
 
 class Collector(logging.Handler):
@@ -124,8 +124,8 @@ def test_captions_openmoji_better_than_without_looking(recipe: ModuleType, loade
         f1([recipe.best_constant(annotations)] * len(captions)),
         f1(shuffled),
     )
-    assert f1(captions) > 0.07  # measured: 0.129, on all pictures 0.093
-    assert f1(captions) > 1.5 * max(without_looking)
+    assert f1(captions) > 0.25  # measured: 0.333, on all pictures 0.372
+    assert f1(captions) > 8 * max(without_looking)
 
 
 def test_names_what_is_easy_to_name(recipe: ModuleType, loaded: tuple[Any, Any, list[str]]) -> None:
@@ -133,12 +133,12 @@ def test_names_what_is_easy_to_name(recipe: ModuleType, loaded: tuple[Any, Any, 
     images, annotations = pictures(recipe, EASY)
     captions = recipe.greedy(model, processor, images, "cpu")
     assert len(annotations) == len(EASY)
-    assert sum(caption == annotation for caption, annotation in zip(captions, annotations, strict=True)) >= 4
+    assert sum(caption == annotation for caption, annotation in zip(captions, annotations, strict=True)) >= 5
 
 
 def test_a_prompt_is_continued(recipe: ModuleType, loaded: tuple[Any, Any, list[str]]) -> None:
     model, processor, _ = loaded
-    images, _ = pictures(recipe, ("banana",))
+    images, _ = pictures(recipe, ("carrot",))
     inputs = processor(images=images, text=["a picture of"], return_tensors="pt")
     caption = processor.decode(model.generate(**inputs, max_new_tokens=16)[0], skip_special_tokens=True)
     assert caption.startswith("a picture of ") and len(caption.split()) > 3

@@ -35,12 +35,15 @@ def recoloured(ink_BCHW: torch.Tensor) -> torch.Tensor:
     return ((grey + (ink_BCHW - grey) * saturation) * strength * tint).clamp(0, 1)
 
 
-def augmented(variants_BCHW: torch.Tensor, flippable_B: torch.Tensor) -> torch.Tensor:
-    """The mixture, (B,3,H,W), of what `variants` made; mirrored only where the (B,) mask allows it."""
+def augmented(variants_BCHW: torch.Tensor, flippable_B: torch.Tensor, vary: float = 1) -> torch.Tensor:
+    """The mixture, (B,3,H,W), of what `variants` made; mirrored only where the (B,) mask allows it.
+
+    `vary` scales how far pictures are moved, turned and made smaller.
+    """
     smooth, flat, line = variants_BCHW.split([3, 3, 1], 1)
     mirror = flippable_B & (torch.rand(len(smooth), device=smooth.device) < 0.5)
     both = torch.cat([torch.where(chance(smooth, 0.3), flat, smooth), line * chance(line, 0.5)], 1)
-    ink, line = moved(both, 0.75, 1.08, 0.08, 8, mirror).split([3, 1], 1)
+    ink, line = moved(both, 1 - 0.25 * vary, 1 + 0.08 * vary, 0.08 * vary, 8 * vary, mirror).split([3, 1], 1)
     ink = torch.where(chance(ink, 0.6), recoloured(ink), ink)
     ink = torch.where(chance(ink, 0.05), ink.mean(1, keepdim=True).expand_as(ink), ink)
     # Outlines filled with next to nothing, as OpenMoji's white things are.

@@ -1,8 +1,9 @@
 """Train the mini BLIP in a given time: picture to name and keywords, on Noto, Fluent and Twemoji.
 
-    python blip_train.py --dataset emoji.npz --processor blip --out blip --seconds 3840
+    python blip_train.py --dataset emoji.npz --processor blip --out blip --seconds 480 --device cuda --batch 512
 
 The clock rules, as in `train.py`; the averaged weights are written every few minutes, so a usable model exists early.
+On a GPU a step is one CUDA graph (`optimiser.captured`), so every batch has the same shapes there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from blip_evaluate import greedy, mean_f1
 from blip_model import Guides, build, save, seen
 from blip_tokenizer import token_table
 from data import Record, load
-from optimiser import FlatAdamW, train_for
+from optimiser import FlatAdamW, captured, train_for
 
 CLOCK = time.monotonic()
 DRAWS = 48
@@ -49,8 +50,8 @@ class Material:
     """Leading tokens that aren't learnt: `[DEC]` and a prompt."""
     concept_N: torch.Tensor
     keywords_NK: torch.Tensor
-    weight_N: torch.Tensor
-    """How often a picture is drawn, before normalising."""
+    cumulative_N: torch.Tensor
+    """How often a picture is drawn, summed up to it; the last is 1."""
 
 
 def keyword_shares(records: list[Record]) -> torch.Tensor:
@@ -80,6 +81,7 @@ def material(images: np.ndarray, records: list[Record], tokenizer: Any, options:
     device = options.device
     concepts = {code: i for i, code in enumerate(sorted({r.hexcode for r in records}))}
     members = collections.Counter(r.subgroup for r in records)
+    weight_N = torch.tensor([weight(r, members[r.subgroup], options.favour) for r in records], dtype=torch.float64)
     ink_NCHW = 1 - torch.from_numpy(images).permute(0, 3, 1, 2) / 255
     tokens_NKL, given_NK = token_table(tokenizer, records, DRAWS)
     return Material(
@@ -89,15 +91,8 @@ def material(images: np.ndarray, records: list[Record], tokenizer: Any, options:
         given_NK=given_NK.to(device),
         concept_N=torch.tensor([concepts[r.hexcode] for r in records], device=device),
         keywords_NK=keyword_shares(records).to(device),
-        weight_N=torch.tensor([weight(r, members[r.subgroup], options.favour) for r in records], device=device),
+        cumulative_N=(weight_N.cumsum(0) / weight_N.sum()).float().to(device),
     )
-
-
-def normalised(ink_BCHW: torch.Tensor, processor: Any) -> torch.Tensor:
-    """From ink to what the image processor makes of a picture."""
-    images = processor.image_processor
-    mean, std = (torch.tensor(v, device=ink_BCHW.device).view(3, 1, 1) for v in (images.image_mean, images.image_std))
-    return (1 - ink_BCHW - mean) / std
 
 
 class Trainer:
@@ -108,20 +103,34 @@ class Trainer:
         self.guides = Guides(int(data.concept_N.max()) + 1, data.keywords_NK.shape[1]).to(options.device)
         self.patches = int((model.config.vision_config.image_size // model.config.vision_config.patch_size) ** 2)
         self.optimiser = FlatAdamW(
-            [model, self.guides], torch.bfloat16, betas=(0.9, 0.98), weight_decay=0.05, ema_decay=0.998
+            [model, self.guides], torch.bfloat16, betas=(0.9, 0.98), weight_decay=0.05, ema_decay=options.average
         )
-        self.done, self.loss = 0.0, torch.zeros(2, device=options.device)
+        self.loss = torch.zeros(2, device=options.device)
+        images = processor.image_processor
+        self.mean, self.std = (
+            torch.tensor(v, device=options.device).view(3, 1, 1) for v in (images.image_mean, images.image_std)
+        )
+        # Made once: where transformers makes it, it copies from the host, which a graph can't record. Captions are
+        # padded at their end, so that no word sees the padding.
+        places = data.tokens_NKL.shape[2]
+        hidden_LL = torch.ones(places, places, device=options.device).triu(1)
+        self.mask_11LL = (hidden_LL * torch.finfo(torch.bfloat16).min).bfloat16()[None, None]
+        self.show(int(self.patches * options.kept))
 
-    def step(self) -> None:
+    def show(self, kept: int) -> None:
+        """From now on the tower sees so many patches of each picture."""
+        self.kept = kept
+        self.step = captured(self._step, self.options.device)
+
+    def _step(self) -> None:
         """One batch: forward, backward, update."""
         data = self.data
-        chosen_B = torch.multinomial(data.weight_N, self.options.batch, replacement=True)
-        ink = augmented(data.variants_NCHW[chosen_B].float() / 255, data.flippable_N[chosen_B])
+        draws_B = torch.rand(self.options.batch, device=data.cumulative_N.device)
+        chosen_B = torch.searchsorted(data.cumulative_N, draws_B).clamp(max=len(data.cumulative_N) - 1)
+        ink = augmented(data.variants_NCHW[chosen_B].float() / 255, data.flippable_N[chosen_B], self.options.vary)
         draw_B = torch.randint(DRAWS, (len(chosen_B),), device=chosen_B.device)
         tokens_BL, given_B = data.tokens_NKL[chosen_B, draw_B], data.given_NK[chosen_B, draw_B]
-        # Near the end the tower sees whole pictures, as it will in use.
-        kept = self.patches if self.done > WHOLE_FROM else int(self.patches * self.options.kept)
-        states = seen(self.model, normalised(ink, self.processor), kept)
+        states = seen(self.model, (1 - ink - self.mean) / self.std, self.kept)
         told = self.caption_loss(tokens_BL, given_B, states)
         guide = self.guides(states, data.concept_N[chosen_B], data.keywords_NK[chosen_B])
         self.optimiser.zero_grad()
@@ -132,12 +141,13 @@ class Trainer:
     def caption_loss(self, tokens_BL: torch.Tensor, given_B: torch.Tensor, states_BLC: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy of the tokens that follow the given ones."""
         pad = self.processor.tokenizer.pad_token_id
-        tokens_BL = tokens_BL[:, : int((tokens_BL != pad).sum(1).max())]
+        if tokens_BL.device.type == "cpu":
+            tokens_BL = tokens_BL[:, : int((tokens_BL != pad).sum(1).max())]
         places_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device)
         labels_BL = tokens_BL.masked_fill((tokens_BL == pad) | (places_L < given_B[:, None]), -100)
         output = self.model.text_decoder(
             input_ids=tokens_BL,
-            attention_mask=(tokens_BL != pad).long(),
+            attention_mask=self.mask_11LL[..., : tokens_BL.shape[1], : tokens_BL.shape[1]],
             encoder_hidden_states=states_BLC,
             labels=labels_BL,
         )
@@ -162,7 +172,10 @@ def arguments_from_command_line() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--kept", type=float, default=0.4, help="share of the patches shown, but for the end")
-    parser.add_argument("--favour", type=float, default=24, help="weight of animals, plants, food against the rest's 1")
+    parser.add_argument("--favour", type=float, default=4, help="weight of animals, plants, food against the rest's 1")
+    parser.add_argument("--vary", type=float, default=1, help="how far pictures are moved, turned and scaled")
+    parser.add_argument("--dropout", type=float, default=0, help="in the text decoder")
+    parser.add_argument("--average", type=float, default=0.998, help="share of the averaged weights kept at a step")
     parser.add_argument("--start", type=Path, help="a model folder to go on from, instead of random weights")
     parser.add_argument("--reports", type=int, default=16, help="how often to measure and save")
     parser.add_argument("--device", default="cpu")
@@ -186,12 +199,14 @@ def main() -> None:
     if options.start:
         model.load_state_dict(BlipForConditionalGeneration.from_pretrained(options.start).float().state_dict())
     model.text_decoder.label_smoothing = 0.1
+    for module in model.text_decoder.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = options.dropout
     trainer = Trainer(model, data, processor, options)
     log(f"{len(parts['train'])} pictures, {sum(p.numel() for p in model.parameters()):,} parameters")
 
     def report(steps: int, done: float) -> None:
         """Write the weights so far and say how good they are."""
-        trainer.done = done
         average = trainer.averaged()
         save(average, processor, options.out)
         scores = {}
@@ -200,10 +215,15 @@ def main() -> None:
             scores[split] = round(mean_f1(captions, [plain(records[i].label) for i in parts[split]]), 3)
         told, guide = trainer.loss.tolist()
         log(f"{done:5.2f} step {steps} caption {told:.3f} guides {guide:.3f} F1 of held-out {json.dumps(scores)}")
+        if done >= WHOLE_FROM and trainer.kept < trainer.patches:
+            trainer.show(trainer.patches)  # as it will see them in use
 
     every = 1 / options.reports
     rate, device = options.learning_rate, options.device
-    steps = train_for(options.seconds, trainer.optimiser, trainer.step, rate, report, device, block=5, every=every)
+    block = 5 if device == "cpu" else 25
+    steps = train_for(
+        options.seconds, trainer.optimiser, lambda: trainer.step(), rate, report, device, block=block, every=every
+    )
     report(steps, 1.0)
 
 

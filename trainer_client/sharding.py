@@ -57,10 +57,16 @@ def settings() -> Any:
     offload = plugin.cpu_offload
     if isinstance(offload, CPUOffloadPolicy) or getattr(offload, "offload_params", False):
         raise BadOption("accelerate's fsdp_offload_params: weights stay on the GPUs here. Set it to false.")
-    if plugin.reshard_after_forward in (ShardingStrategy.NO_SHARD, ShardingStrategy.HYBRID_SHARD):
-        name = plugin.reshard_after_forward.name
+    strategy = _strategy(plugin)
+    if strategy not in (True, False, ShardingStrategy.FULL_SHARD, ShardingStrategy.SHARD_GRAD_OP):
+        name = getattr(strategy, "name", strategy)
         raise BadOption(f"accelerate's fsdp_sharding_strategy {name}: give FULL_SHARD or SHARD_GRAD_OP, or use DDP.")
     return plugin
+
+
+def _strategy(plugin: Any) -> Any:
+    """Whether weights are given back after the forward pass; of version 1 a `ShardingStrategy` that says it."""
+    return plugin.reshard_after_forward if plugin.sharding_strategy is None else plugin.sharding_strategy
 
 
 class Sharded:
@@ -95,7 +101,7 @@ class Sharded:
         units = set(_units(spread, plugin))
         if plugin.activation_checkpointing:
             apply_activation_checkpointing(spread, check_fn=units.__contains__)
-        given_back = plugin.reshard_after_forward
+        given_back = _strategy(plugin)
         if isinstance(given_back, ShardingStrategy):
             given_back = given_back is ShardingStrategy.FULL_SHARD
         for unit in reversed([found for found in spread.modules() if found in units]):  # Inner ones first.

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,7 @@ def test_a_killed_run_goes_on_with_another_number_of_processes(tmp_path: Path, s
         if state is not None and state[0].epochs_done >= 1:
             break
         time.sleep(0.1)
-    os.killpg(started.pid, signal.SIGKILL)
-    started.wait()
+    kill_all(started)
     assert RunReport.read(tmp_path / "cut" / "run.json").status != "complete"
     run(1, tmp_path, "cut", snapshot, base)
     assert_alike(tmp_path, "one", "cut")
@@ -162,6 +162,16 @@ def test_a_killed_fsdp_run_goes_on_alone_and_the_other_way_round(tmp_path: Path,
         assert_alike(tmp_path, "one", name)
 
 
+def kill_all(started: subprocess.Popen[bytes]) -> None:
+    """The launcher and what it started, which are sessions of their own."""
+    children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text(encoding="ascii").split()
+    for pid in (started.pid, *map(int, children)):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    started.wait()
+    time.sleep(0.5)  # Until the system has let go of the folder's lock.
+
+
 def kill_after_an_epoch(folder: Path, processes: int, snapshot: Path, base: Path, *options: str) -> None:
     started = subprocess.Popen(
         command(processes, folder.parent, folder.name, snapshot, base, *options),
@@ -176,8 +186,7 @@ def kill_after_an_epoch(folder: Path, processes: int, snapshot: Path, base: Path
         if state is not None and state[0].epochs_done >= 1:
             break
         time.sleep(0.1)
-    os.killpg(started.pid, signal.SIGKILL)
-    started.wait()
+    kill_all(started)
     assert RunReport.read(folder / "run.json").status != "complete"
 
 

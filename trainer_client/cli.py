@@ -63,7 +63,8 @@ def train_command(as_json: bool, **values: Any) -> None:
     """Finetune a base model on one caption track of SNAPSHOT; save, draw and measure it at chosen epochs.
 
     An interrupted run goes on where it stopped when the same command is given again. On several GPUs, start it with
-    `accelerate launch -m trainer_client train ...` or torchrun: they share the images of each step.
+    `accelerate launch -m trainer_client train ...` or torchrun: they share the images of each step,
+    and with FSDP in accelerate's configuration the weights too.
 
     \b
     Example:

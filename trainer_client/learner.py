@@ -13,6 +13,7 @@ from trainer_client.compiled import Blocks
 from trainer_client.graphed import Graphed, GraphedUpdate
 from trainer_client.processes import Processes
 from trainer_client.schedule import Plan, ema_decay, learning_rate
+from trainer_client.sharding import gathered, like, whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,10 +39,9 @@ class Learner:
         compiled: bool = False,
     ) -> None:
         self.processes = processes or Processes(config)
-        self.processes.wrap(method)
+        self.parameters = self.processes.wrap(method)
         self.family, self.config, self.plan = method.family, config, plan
         self.step = 0
-        self.parameters = method.parameters
         alone = self.processes.count == 1
         compiled = compiled and alone
         self.blocks, self.working = None, None
@@ -108,7 +108,7 @@ class Learner:
         """The step's gradients and the sum of its losses; None where memory gave out and smaller batches may fit."""
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.family.device)
         try:
-            batches = list(self.processes.share(drawn).split(self.images_at_once))
+            batches = self.processes.passes(drawn, self.images_at_once)
             for number, part in enumerate(batches, start=1):
                 micro = self._whole(part)
                 with self.processes.adding_up(last=number == len(batches)):
@@ -162,7 +162,7 @@ class Learner:
     def _move(self, loss_sum: Tensor) -> None:
         """Clips, moves the weights, their average and their copy; leaves no gradient. Waits for nothing."""
         limit = self.config.clip_norm or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit, foreach=True)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit, foreach=True))
         self.finite &= norm.isfinite() & loss_sum.isfinite()
         self.optimiser.step()
         if not self.recorded:
@@ -172,7 +172,10 @@ class Learner:
         if self.average:
             weights = [weight.detach() for weight in self.parameters.values()]
             averages = list(self.average.values())
-            torch._foreach_add_(averages, torch._foreach_mul(torch._foreach_sub(weights, averages), self.gain))
+            if self.recorded:  # Recorded kernels read what they take of the weights from the device.
+                torch._foreach_add_(averages, torch._foreach_mul(torch._foreach_sub(weights, averages), self.gain))
+            else:
+                torch._foreach_lerp_(averages, weights, 1 - ema_decay(self.config, self.step))
         if self.working:
             self.working.refresh()
 
@@ -200,28 +203,32 @@ class Learner:
             average.copy_(kept)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a resume needs beside the step: weights, both moments, the average."""
+        """What a resume needs beside the step: weights, both moments, the average; whole, in the first process.
+
+        All processes call it together.
+        """
         found = {f"weight/{name}": weight.detach() for name, weight in self.parameters.items()}
         for name, weight in self.parameters.items():
             moments = self.optimiser.state.get(weight, {})
             found |= {f"{moment}/{name}": moments[moment] for moment in ("exp_avg", "exp_avg_sq") if moment in moments}
         found |= {f"average/{name}": average for name, average in self.average.items()}
-        return {name: tensor.contiguous() for name, tensor in found.items()}  # As files have them.
+        made = gathered(found, kept=self.processes.first)
+        return {name: tensor.contiguous() for name, tensor in made.items()}  # As files have them.
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
         """Goes back to what `tensors` gave after `step` steps."""
         self.step = step
         for name, weight in self.parameters.items():
-            weight.copy_(tensors[f"weight/{name}"])
+            weight.copy_(like(tensors[f"weight/{name}"], weight))
             if f"exp_avg/{name}" in tensors:
                 self.optimiser.state[weight] = {
                     "step": torch.tensor(float(step), dtype=torch.float32, device=weight.device),
-                    "exp_avg": torch.empty_like(weight).copy_(tensors[f"exp_avg/{name}"]),
-                    "exp_avg_sq": torch.empty_like(weight).copy_(tensors[f"exp_avg_sq/{name}"]),
+                    "exp_avg": torch.empty_like(weight).copy_(like(tensors[f"exp_avg/{name}"], weight)),
+                    "exp_avg_sq": torch.empty_like(weight).copy_(like(tensors[f"exp_avg_sq/{name}"], weight)),
                 }
         for name, average in self.average.items():
-            average.copy_(tensors[f"average/{name}"])
+            average.copy_(like(tensors[f"average/{name}"], average))
         if self.working:
             self.working.refresh()
         self._record_anew()

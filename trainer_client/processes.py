@@ -2,8 +2,9 @@
 
 A step's images are shared among them, so that order, noise and arithmetic are those of one process, whatever their
 number: `--batch-size` times `--accumulation` images make a step for all of them together. Gradients are averaged by
-PyTorch's DistributedDataParallel as accelerate sets it up. The first process writes everything, draws the pictures and
-measures; the others wait for it. All see the same files.
+PyTorch's DistributedDataParallel as accelerate sets it up, or weights, gradients and moments are spread over the
+processes where its configuration asks for FSDP (sharding.py). The first process writes everything, draws the pictures
+and measures; the others wait for it. All see the same files.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from typing import TYPE_CHECKING, Any
 from schemas.errors import BadOption
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from trainer_client.config import TrainConfig
-    from trainer_client.draws import Step
+    from trainer_client.draws import Drawn, Step
     from trainer_client.methods import Method
+    from trainer_client.sharding import Sharded
 
 PATIENCE = timedelta(hours=24)  # The others wait while the first draws and measures.
 
@@ -42,6 +45,8 @@ class Processes:
         self.rank = int(os.environ.get("RANK", "0"))
         self.wrapped: list[Any] = []
         self.accelerator: Any = None
+        self.plugin: Any = None  # accelerate's of FSDP, where its configuration asks for that
+        self.sharded: Sharded | None = None
         if self.count > 1:
             self._join(config)
 
@@ -54,40 +59,69 @@ class Processes:
         from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
         from accelerate.utils import DistributedType
 
+        from trainer_client import sharding
+
         if config.auto_batch:
             raise BadOption("--auto-batch works with one process; give several a --batch-size that fits.")
         handlers = [
             InitProcessGroupKwargs(timeout=PATIENCE),
-            DistributedDataParallelKwargs(find_unused_parameters=config.train_text_encoder),
+            DistributedDataParallelKwargs(
+                find_unused_parameters=config.train_text_encoder,
+                gradient_as_bucket_view=True,  # One copy of the gradients less, in memory and in time.
+            ),
         ]
-        self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision="no", kwargs_handlers=handlers)
+        self.plugin = sharding.settings() if sharding.asked_for() else None
+        on_cpu = config.device == "cpu"
+        self.accelerator = Accelerator(
+            cpu=on_cpu, mixed_precision="no", kwargs_handlers=handlers, fsdp_plugin=None if on_cpu else self.plugin
+        )
         kind = self.accelerator.distributed_type
-        if kind not in (DistributedType.MULTI_GPU, DistributedType.MULTI_CPU):
+        if kind not in (DistributedType.MULTI_GPU, DistributedType.MULTI_CPU, DistributedType.FSDP):
             raise BadOption(
-                f"accelerate is set up for {kind.value}; this program trains with DDP (multi_gpu, multi_cpu)."
+                f"accelerate is set up for {kind.value}; this program trains with DDP (multi_gpu, multi_cpu) or FSDP."
             )
 
     def device(self, asked: str) -> str:
         """The device of this process: its own GPU where there are several."""
         return asked if self.accelerator is None else str(self.accelerator.device)
 
-    def wrap(self, method: Method) -> None:
-        """Makes the gradients of what is trained those of all processes' images."""
+    def wrap(self, method: Method) -> Mapping[str, nn.Parameter]:
+        """Makes the gradients those of all processes' images; gives what this process's optimiser moves."""
         if self.accelerator is None:
-            return
+            return method.parameters
         family = method.family
+        if self.plugin is not None:
+            from trainer_client.sharding import Sharded
+
+            self.sharded = Sharded(method, self.plugin, self.accelerator.device, self.first)
+            return self.sharded.parameters
         for name, module in {"denoiser": family.denoiser, **family.text_encoders}.items():
             if any(weight.requires_grad for weight in module.parameters()):
                 family.wrapped[name] = self.accelerator.prepare(module)
         self.wrapped = list(family.wrapped.values())
+        return method.parameters
 
-    def share(self, drawn: Step) -> Step:
-        """This process's images of a step: equal parts; where there are none left, one that counts nothing."""
+    def passes(self, drawn: Step, images_at_once: int) -> list[Drawn]:
+        """This process's share of a step in batches. With FSDP a pass is everybody's: as many as anyone has."""
+        own = list(self.share(drawn, self.rank).split(images_at_once))
+        if self.sharded is None:
+            return own
+        shares = (self.share(drawn, rank) for rank in range(self.count))
+        most = max(sum(1 for _ in share.split(images_at_once)) for share in shares)
+        spare = next(own[-1].split(1)) if len(own) < most else own[-1]
+        return own + [replace(spare, weights_B=spare.weights_B * 0)] * (most - len(own))
+
+    def shown(self) -> AbstractContextManager[None]:
+        """While entered the first process's model is as trained so far. All enter it together."""
+        return nullcontext() if self.sharded is None else self.sharded.shown()
+
+    def share(self, drawn: Step, rank: int) -> Step:
+        """A process's images of a step: equal parts; where there are none left, one that counts nothing."""
         if self.count == 1:
             return drawn
         images = len(drawn)
         size = -(-images // self.count)
-        own = drawn.part(self.rank * size, min(images, (self.rank + 1) * size))
+        own = drawn.part(rank * size, min(images, (rank + 1) * size))
         if len(own):
             return own
         spare = next(drawn.split(1))
@@ -103,7 +137,7 @@ class Processes:
 
     def adding_up(self, last: bool) -> AbstractContextManager[None]:
         """Round each of a step's passes: the last one makes the gradients everybody's."""
-        return nullcontext() if last or self.count == 1 else self.alone()
+        return nullcontext() if last or not self.wrapped else self.alone()
 
     def total(self, value: Tensor) -> Tensor:
         """The sum over the processes, in each of them."""

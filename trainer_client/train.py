@@ -32,7 +32,7 @@ from trainer_client.pace import NotEnoughMemory
 from trainer_client.preparation import Prepared, encode, prepare
 from trainer_client.processes import Processes
 from trainer_client.schedule import learning_rate
-from trainer_client.state import Position, load_state, only_trainer, remove_state, save_state
+from trainer_client.state import Position, RunBusy, load_state, only_trainer, remove_state, save_state
 from trainer_client.stopping import judge, out_of_patience
 from trainer_client.trackers import Tracker
 
@@ -69,6 +69,8 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
         if isinstance(prepared, RunReport):
             return outcome(prepared, config.out, was_complete=True)
         with only_trainer(config.out) if processes.first else nullcontext():
+            if processes.first:
+                _refuse_stale(prepared)
             run = Run(prepared, processes, ledger, stop, progress, watched)
             try:
                 run.go()
@@ -82,6 +84,14 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
                     " --eval-batch-size to go on with this run; or begin another with a smaller --batch-size."
                 ) from error
         return outcome(run.report, config.out, resumed=run.resumed)
+
+
+def _refuse_stale(prepared: Prepared) -> None:
+    """Raises RunBusy where another process has trained in the folder between the first look at it and the lock."""
+    folder = prepared.config.out
+    found = record.read_report(folder)
+    if found is not None and found.updated_at != prepared.report.updated_at:
+        raise RunBusy(f"{folder}: another process has just trained there. Give the command again to go on from that.")
 
 
 class Run:
@@ -252,7 +262,7 @@ class Run:
 
     def _restore(self) -> None:
         """Takes position and weights from the resume state, where there is one."""
-        found = load_state(self.folder, str(self.family.device))
+        found = load_state(self.folder, "cpu" if self.processes.sharded else str(self.family.device))
         if found is None or found[0].config_digest != self.report.config_digest:
             return
         self.position, tensors = found
@@ -268,8 +278,9 @@ class Run:
             self.position = self.position.model_copy(
                 update={"epoch_seconds": clock.seconds if self.position.steps_done else 0.0, "cost": self.ledger.cost()}
             )
+            tensors = self.learner.tensors()
             if self.processes.first:
-                save_state(self.folder, self.position, self.learner.tensors())
+                save_state(self.folder, self.position, tensors)
         clock.start()
         self.saved_at = time.monotonic()
         if self.processes.any(self.stop.asked):
@@ -281,22 +292,22 @@ class Run:
         """Saves, draws and measures the model as it is; the report lists it when all of it is there."""
         if epoch:
             self._save_state(Clock())
-        if self.processes.first:
-            self._write_checkpoint(epoch)
-        else:
-            self.prepared.report = self.report.model_copy(
-                update={"checkpoints": [*self.report.checkpoints, _elsewhere(epoch)]}
-            )
-        self.processes.wait()
+        with self.learner.averaged(), self.processes.shown():
+            if self.processes.first:
+                self._write_checkpoint(epoch)
+            else:
+                self.prepared.report = self.report.model_copy(
+                    update={"checkpoints": [*self.report.checkpoints, _elsewhere(epoch)]}
+                )
+            self.processes.wait()
 
     def _write_checkpoint(self, epoch: int) -> None:
-        with self.learner.averaged():
-            with self.ledger.timed("preparing"):
-                name = self._save_model(epoch)
-            with self.ledger.timed("sampling") as sampling:
-                grid = draw(self.prepared, epoch, self.watched)
-            with self.ledger.timed("evaluating") as evaluating:
-                evaluation = evaluate(self.prepared, epoch, self.watched)
+        with self.ledger.timed("preparing"):
+            name = self._save_model(epoch)
+        with self.ledger.timed("sampling") as sampling:
+            grid = draw(self.prepared, epoch, self.watched)
+        with self.ledger.timed("evaluating") as evaluating:
+            evaluation = evaluate(self.prepared, epoch, self.watched)
         listed = Checkpoint(
             epoch=epoch,
             folder=name,

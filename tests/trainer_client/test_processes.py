@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from schemas.errors import BadOption
 from schemas.run import RunReport
+from tests.bench import two_gpus
+from trainer_client import sharding
 from trainer_client.checkpoint import checkpoint_name
 from trainer_client.state import load_state
 
@@ -48,10 +55,13 @@ def command(processes: int, folder: Path, name: str, snapshot: Path, base: Path,
     return [*start, "trainer_client", "train", str(snapshot), *given, *options]
 
 
-def run(processes: int, folder: Path, name: str, snapshot: Path, base: Path, *options: str) -> str:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+def surroundings(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1"} | dict(environment or {})
+
+
+def run(processes: int, folder: Path, name: str, snapshot: Path, base: Path, *options: str, **more: Any) -> str:
     asked = command(processes, folder, name, snapshot, base, *options)
-    done = subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(asked, env=surroundings(**more), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -105,11 +115,102 @@ def test_a_killed_run_goes_on_with_another_number_of_processes(tmp_path: Path, s
         if state is not None and state[0].epochs_done >= 1:
             break
         time.sleep(0.1)
-    os.killpg(started.pid, signal.SIGKILL)
-    started.wait()
+    kill_all(started)
     assert RunReport.read(tmp_path / "cut" / "run.json").status != "complete"
     run(1, tmp_path, "cut", snapshot, base)
     assert_alike(tmp_path, "one", "cut")
+
+
+FSDP = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+}
+
+
+def test_fsdp_learns_what_one_process_does(tmp_path: Path, shaped: Path, base: Path) -> None:
+    options = ("--buckets", "--clip-skip", "2", "--train-text-encoder", "--batch-size", "3", "--accumulation", "2")
+    options += ("--clip-norm", "0.5", "--ema")
+    run(1, tmp_path, "one", shaped, base, *options)
+    run(2, tmp_path, "two", shaped, base, *options, environment=FSDP)
+    assert_alike(tmp_path, "one", "two", TEXT)
+    assert_alike(tmp_path, "one", "two", UNET)
+
+
+def test_fsdp_with_lora_and_one_layout_of_layers_after_the_other(tmp_path: Path, snapshot: Path, base: Path) -> None:
+    options = ("--method", "lora", "--rank", "4", "--train-text-encoder")
+    run(1, tmp_path, "one", snapshot, base, *options)
+    by_size = {"FSDP_AUTO_WRAP_POLICY": "SIZE_BASED_WRAP", "FSDP_MIN_NUM_PARAMS": "2000"}
+    run(2, tmp_path, "two", snapshot, base, *options, environment=FSDP | by_size)
+    assert_alike(tmp_path, "one", "two", "pytorch_lora_weights.safetensors")
+
+
+def test_fsdp_with_a_word_of_one_vector(tmp_path: Path, snapshot: Path, base: Path) -> None:
+    options = ("--method", "textual-inversion", "--token", "<fox>")  # Less than there are processes.
+    run(1, tmp_path, "one", snapshot, base, *options)
+    run(2, tmp_path, "two", snapshot, base, *options, environment=FSDP)
+    assert_alike(tmp_path, "one", "two", "learned_embeds.safetensors")
+
+
+def test_a_killed_fsdp_run_goes_on_alone_and_the_other_way_round(tmp_path: Path, snapshot: Path, base: Path) -> None:
+    options = ("--ema", "--state-every-seconds", "0")
+    run(1, tmp_path, "one", snapshot, base, *options)
+    for name, before, after in (("apart", 2, 1), ("together", 1, 2)):
+        kill_after_an_epoch(tmp_path / name, before, snapshot, base, *options)
+        run(after, tmp_path, name, snapshot, base, *options, environment=FSDP)
+        assert_alike(tmp_path, "one", name)
+
+
+def kill_all(started: subprocess.Popen[bytes]) -> None:
+    """The launcher and what it started, which are sessions of their own."""
+    children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text(encoding="ascii").split()
+    for pid in (started.pid, *map(int, children)):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    started.wait()
+    time.sleep(0.5)  # Until the system has let go of the folder's lock.
+
+
+def kill_after_an_epoch(folder: Path, processes: int, snapshot: Path, base: Path, *options: str) -> None:
+    started = subprocess.Popen(
+        command(processes, folder.parent, folder.name, snapshot, base, *options),
+        env=surroundings(FSDP),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and started.poll() is None:
+        state = load_state(folder, "cpu")
+        if state is not None and state[0].epochs_done >= 1:
+            break
+        time.sleep(0.1)
+    kill_all(started)
+    assert RunReport.read(folder / "run.json").status != "complete"
+
+
+def test_what_fsdp_is_not_done_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    monkeypatch.setenv("FSDP_OFFLOAD_PARAMS", "true")
+    with pytest.raises(BadOption, match="fsdp_offload_params: weights stay on the GPUs"):
+        sharding.settings()
+    monkeypatch.setenv("FSDP_OFFLOAD_PARAMS", "false")
+    monkeypatch.setenv("FSDP_VERSION", "1")
+    monkeypatch.setenv("FSDP_SHARDING_STRATEGY", "HYBRID_SHARD")
+    with pytest.raises(BadOption, match="HYBRID_SHARD: give FULL_SHARD"):
+        sharding.settings()
+
+
+def test_the_benchmark_of_two_gpus_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(two_gpus, "TOY", True)
+    monkeypatch.setattr(two_gpus, "ROUNDS", 1)
+    monkeypatch.setenv("AMATL_BENCH_TOY", "1")
+    rows = {row.name: row for row in two_gpus.bench()}
+    assert len(rows) == 4
+    apart = [float(figure) for figure in re.findall(r"[0-9.]+e-[0-9]+", rows["losses, float32"].detail)]
+    assert len(apart) == 2
+    assert max(apart) < 1e-5
 
 
 def test_auto_batch_is_refused_with_several(tmp_path: Path, snapshot: Path, base: Path) -> None:

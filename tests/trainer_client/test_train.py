@@ -20,7 +20,8 @@ from trainer_client.checkpoint import checkpoint_name
 from trainer_client.config import TrainConfig
 from trainer_client.dataset import Snapshot
 from trainer_client.pace import NotEnoughMemory
-from trainer_client.preparation import OtherRun
+from trainer_client.preparation import OtherRun, prepare
+from trainer_client.state import RunBusy
 from trainer_client.train import NotFinite, TrainResult, train
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -349,3 +350,22 @@ def test_snapshots_without_held_out_images_train_too(folder: Path, base: Path, t
     assert (report.held_out_images, found.held_out_shuffled) == ([], {})
     assert len(found.train_subset["human"]) == 3
     assert json.loads((folder / "bare" / "run.json").read_text())["type"] == "amatl/run/v1"
+
+
+@pytest.mark.slow
+def test_a_run_that_another_process_finished_meanwhile_is_not_trained_again(
+    folder: Path, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = config(folder, snapshot, base, "overtaken", epochs=1, save_epochs=(1,))
+
+    def overtaken(*arguments: Any) -> Any:
+        found = prepare(*arguments)
+        with monkeypatch.context() as other:
+            other.setattr("trainer_client.train.prepare", prepare)
+            train(asked)
+        return found
+
+    monkeypatch.setattr("trainer_client.train.prepare", overtaken)
+    with pytest.raises(RunBusy, match="has just trained there"):
+        train(asked)
+    assert RunReport.read(asked.out / "run.json").status == "complete"

@@ -255,7 +255,9 @@ class StableDiffusion:
             output: Any = self.called("text_encoder")(ids_RT, attention_mask=mask, **layers)
             text_RTD = output[0]
             if skip > 1:
-                text_RTD = getattr(encoder, "text_model", encoder).final_layer_norm(output.hidden_states[-skip])
+                inner: Any = self.called("text_encoder")
+                inner = getattr(inner, "module", inner)
+                text_RTD = getattr(inner, "text_model", inner).final_layer_norm(output.hidden_states[-skip])
         text_BTD: Tensor = text_RTD.float().reshape(*ids_BT.shape, -1)
         return text_BTD
 

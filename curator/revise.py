@@ -115,6 +115,20 @@ def undo(catalog: Catalog, reference: str, run_id: int, person: str | None = Non
     return UndoResult(reference=str(named), run_id=run_id, restored=current.height, left=made.height - current.height)
 
 
+def undo_revision(
+    catalog: Catalog, dataset: str, set_name: str, image_sha256: str, caption_id: int, person: str | None = None
+) -> UndoResult:
+    """Undoes one edit, while its caption is still what the image has. Raises NotFound, Overtaken."""
+    check_dataset(catalog, dataset)
+    with writing:
+        now = _caption(catalog, dataset, set_name, image_sha256)
+        where = f"{dataset}/{set_name}, image {image_sha256[:12]}"
+        _check_expected(now, caption_id, where)
+        if now is None or not now["by_person"] or now["strategy"] != STRATEGY or now["restored_from"]:
+            raise NotFound(f"{where}: its caption is no edit that could be undone.")
+        return undo(catalog, f"{dataset}/{set_name}", now["run_id"], person)
+
+
 def on_one_line(text: str) -> str:
     """A caption as it is kept: no blanks round it, one line."""
     return LINE_ENDS.sub(" ", text.strip())

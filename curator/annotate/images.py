@@ -75,13 +75,13 @@ def key_id(key: bytes) -> str:
     return hashlib.sha256(b"amatl key id " + key).hexdigest()[:16]
 
 
-def make_preview(image_path: Path, image_sha256: str, folder: Path) -> Path:
-    """A JPEG of at most 1600 px a side, upright, on white, at folder/ab/<sha256>.jpg; made once, whole or not at all.
+def make_preview(image_path: Path, image_sha256: str, folder: Path, side_px: int = MAX_SIDE_PX) -> Path:
+    """A JPEG of at most `side_px` a side, upright, on white, at folder/ab/<sha256>.jpg; made once, whole or not at all.
 
     Raises PreviewFailed where the file is missing or can't be decoded, ChecksumMismatch where it is no longer the image
     of the catalog.
     """
-    target = _preview_path(folder, image_sha256)
+    target = preview_path(folder, image_sha256)
     if has_preview(folder, image_sha256):
         return target
     try:
@@ -90,7 +90,7 @@ def make_preview(image_path: Path, image_sha256: str, folder: Path) -> Path:
         raise PreviewFailed(f"{image_path}: can't be read ({error.strerror or error}). Run: curator doctor") from error
     if hashlib.sha256(data).hexdigest() != image_sha256:
         raise ChecksumMismatch(f"{image_path}: changed since it was ingested. Ingest its folder again, then push.")
-    jpeg = _jpeg(data, image_path)
+    jpeg = _jpeg(data, image_path, side_px)
     target.parent.mkdir(mode=0o700, exist_ok=True)
     temporary = target.with_name(f".{image_sha256}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
@@ -103,7 +103,7 @@ def make_preview(image_path: Path, image_sha256: str, folder: Path) -> Path:
 
 def has_preview(folder: Path, image_sha256: str) -> bool:
     """Whether it was made. An empty file is what a power cut may leave of a rename that wasn't flushed: none."""
-    path = _preview_path(folder, image_sha256)
+    path = preview_path(folder, image_sha256)
     return path.is_file() and path.stat().st_size > 0
 
 
@@ -156,7 +156,7 @@ def app(folder: Path) -> Starlette:
             return PlainTextResponse("No such preview.\n", 404, CORS)
         if refusal := _refusal(match[1], request, key):
             return PlainTextResponse(f"{refusal}\n", 403, CORS)
-        path = _preview_path(folder, match[1])
+        path = preview_path(folder, match[1])
         if not path.is_file():
             return PlainTextResponse("This preview isn't here. Ask for: curator annotate push\n", 404, CORS)
         headers = CORS | {"ETag": f'"{match[1]}"', "Cache-Control": _cache_control(request)}
@@ -178,7 +178,8 @@ def app(folder: Path) -> Starlette:
     return Starlette(routes=routes, exception_handlers={HTTPException: refuse})
 
 
-def _preview_path(folder: Path, image_sha256: str) -> Path:
+def preview_path(folder: Path, image_sha256: str) -> Path:
+    """Where the preview of an image is, or will be."""
     if not SHA256.fullmatch(image_sha256):
         raise ValueError("not a sha256")
     return folder / image_sha256[:2] / f"{image_sha256}.jpg"
@@ -207,18 +208,18 @@ def _cache_control(request: Request) -> str:
     return f"private, max-age={min(left, CACHE_SECONDS)}, immutable"
 
 
-def _jpeg(data: bytes, image_path: Path) -> bytes:
+def _jpeg(data: bytes, image_path: Path, side_px: int) -> bytes:
     from PIL import Image, ImageOps
 
     try:
         with Image.open(BytesIO(data)) as opened:
-            opened.draft("RGB", (MAX_SIDE_PX, MAX_SIDE_PX))  # a large JPEG is decoded at a fraction of its size
+            opened.draft("RGB", (side_px, side_px))  # a large JPEG is decoded at a fraction of its size
             profile = opened.info.get("icc_profile") if opened.mode in {"RGB", "RGBA", "P"} else None
             picture = _on_white(ImageOps.exif_transpose(opened))
     except Exception as error:  # decoders raise almost anything on broken input
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PreviewFailed(f"{image_path}: can't be decoded ({reason[:200]}). Run: curator doctor") from error
-    picture.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS)
+    picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
     picture.info.clear()  # comments, EXIF: places and paths of whoever took the picture
     buffer = BytesIO()
     picture.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True, **({"icc_profile": profile} if profile else {}))

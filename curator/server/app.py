@@ -75,4 +75,5 @@ def create_app(catalog: Catalog, settings: Settings) -> FastAPI:
     for name in ROUTERS:
         if find_spec(name):
             app.include_router(import_module(name).router)
+    app.state.error_page = import_module("curator.web").error_page
     return app

@@ -1,0 +1,57 @@
+"""What to do next with a dataset, by its health: the first thing that is missing on the way to a model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from curator.datasets import DatasetHealth
+from curator.versions import SetVersions
+
+Kind = Literal["caption", "fill", "commit", "snapshot", "train", "rejects", "duplicates"]
+
+
+class NextStep(BaseModel):
+    """A step, and the command that takes it where one does."""
+
+    kind: Kind
+    text: str
+    set_name: str | None = None
+    command: str | None = None
+
+
+def next_steps(health: DatasetHealth, sets: list[SetVersions], snapshots: int, runs: int) -> list[NextStep]:
+    """The steps, most pressing first. `sets`, `snapshots` and `runs` are this dataset's."""
+    name = health.dataset
+    steps = []
+    if not health.sets:
+        told = f"curator caption {name} --strategy template"
+        steps.append(NextStep(kind="caption", text="No captions yet. Make a first set by a strategy.", command=told))
+    for found in health.sets:
+        if found.missing and found.captions:
+            text = f"{found.missing:,} {_images(found.missing)} without a caption in {found.set_name}."
+            steps.append(NextStep(kind="fill", text=text, set_name=found.set_name))
+    for line in sets:
+        if line.uncommitted:
+            text = f"{line.uncommitted:,} {_captions(line.uncommitted)} of {line.set_name} in no version yet."
+            steps.append(NextStep(kind="commit", text=text, set_name=line.set_name))
+    committed = [f"{name}/{line.set_name}@{line.versions[-1].number}" for line in sets if line.versions]
+    if committed and not snapshots:
+        told = f"curator snapshot {' '.join(committed[:2])} --out snapshots/{name}"
+        steps.append(NextStep(kind="snapshot", text="Export a snapshot that a trainer can use.", command=told))
+    if snapshots and not runs:
+        text = "Train on its snapshot, then post the run here."
+        steps.append(NextStep(kind="train", text=text, command="trainer report RUN --to ADDRESS"))
+    if health.rejects:
+        text = f"{health.rejects:,} {'file' if health.rejects == 1 else 'files'} couldn't be used."
+        steps.append(NextStep(kind="rejects", text=text, command=f"curator rejects {name}"))
+    return steps
+
+
+def _images(count: int) -> str:
+    return "image" if count == 1 else "images"
+
+
+def _captions(count: int) -> str:
+    return "caption" if count == 1 else "captions"

@@ -1,0 +1,91 @@
+"""Pictures: originals and thumbnails, named by content, so that a browser keeps them for good.
+
+A thumbnail is made at the first look at it and kept in the service's data folder. Only a SHA-256 comes from a request;
+where its file lies is the catalog's word, and what lies there is sent only while it is still that image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path as File
+from threading import BoundedSemaphore
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
+from fastapi.responses import FileResponse
+
+from curator.annotate.images import has_preview, make_preview, preview_path
+from curator.catalog import Catalog
+from curator.ingest.decode import pillow_for_ingest
+from curator.ingest.formats import sniff
+from curator.server.access import Opened, allowed_picture
+from schemas.errors import ChecksumMismatch, NotFound
+
+Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
+THUMBNAIL_PX = 384
+FOR_EVER = "private, max-age=31536000, immutable"
+# A full gallery page asks for many at once; decoding more of them than there are cores makes none of them faster.
+_decoding = BoundedSemaphore(os.cpu_count() or 1)
+
+
+@asynccontextmanager
+async def _pillow(_: FastAPI) -> AsyncIterator[None]:
+    with pillow_for_ingest():
+        yield
+
+
+router = APIRouter(include_in_schema=False, dependencies=[Depends(allowed_picture)], lifespan=_pillow)
+
+
+@router.get("/thumbnails/{sha256}.jpg")
+def thumbnail(request: Request, catalog: Opened, sha256: Sha256) -> Response:
+    """A JPEG on white, its longer side 384 px at most."""
+    headers = _headers(sha256)
+    if _has_it(request, sha256):
+        return Response(status_code=304, headers=headers)
+    folder = File(request.app.state.settings.data) / "thumbnails"
+    if not has_preview(folder, sha256):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with _decoding:
+            make_preview(_file(catalog, sha256), sha256, folder, THUMBNAIL_PX)
+    return FileResponse(preview_path(folder, sha256), media_type="image/jpeg", headers=headers)
+
+
+@router.get("/images/{sha256}")
+def original(request: Request, catalog: Opened, sha256: Sha256) -> Response:
+    """The image's file, byte for byte. Raises ChecksumMismatch where it is another one by now."""
+    headers = _headers(sha256)
+    if _has_it(request, sha256):
+        return Response(status_code=304, headers=headers)
+    file = _file(catalog, sha256)
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ChecksumMismatch(f"{file.name}: changed since it was ingested. Ingest its folder again.")
+    return Response(content, headers=headers, media_type=_media_type(content))
+
+
+def _file(catalog: Catalog, sha256: str) -> File:
+    """The first of the image's files that is there."""
+    found = catalog.find_images(sha256)
+    if not found.height:
+        raise NotFound(f"There is no image {sha256[:12]}.")
+    file = next((File(path) for path in found["path"] if File(path).is_file()), None)
+    if file is None:
+        raise NotFound(f"{found['file_name'][0]}: its file isn't there any more. Run: curator doctor")
+    return file
+
+
+def _media_type(content: bytes) -> str:
+    """By its first bytes, never by its name: what a browser runs or renders otherwise isn't among them."""
+    return f"image/{sniff(content[:64])}"
+
+
+def _headers(sha256: str) -> dict[str, str]:
+    return {"ETag": f'"{sha256}"', "Cache-Control": FOR_EVER}
+
+
+def _has_it(request: Request, sha256: str) -> bool:
+    return f'"{sha256}"' in request.headers.get("if-none-match", "")

@@ -1,0 +1,82 @@
+"""Snapshots and runs: from images to models as a picture, and the runs of a snapshot side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path as Folder
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+
+from curator.runs import RunResult, run, runs
+from curator.server.access import Opened, needs
+from curator.snapshots import snapshot_line, snapshots
+from curator.web.charts import chart
+from curator.web.lineage_picture import lineage_picture
+from curator.web.render import render
+
+router = APIRouter(dependencies=[Depends(needs("read"))])
+Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
+
+
+@router.get("/snapshots")
+def every_snapshot(request: Request, catalog: Opened) -> Response:
+    """Which run came from which captions."""
+    made, trained = snapshots(catalog).snapshots, runs(catalog).runs
+    picture = lineage_picture(made, trained) if made else None
+    return render(request, "snapshots.html", snapshots=made, runs=trained, picture=picture)
+
+
+@router.get("/snapshots/{identity}")
+def one_snapshot(request: Request, catalog: Opened, identity: Sha256) -> Response:
+    """A snapshot, and its runs' pictures side by side."""
+    line = snapshot_line(catalog, identity)
+    found = [run(catalog, one.run_key, _pictures(request)) for one in runs(catalog, identity).runs]
+    title = f"{line.dataset}, snapshot {identity[:12]}"
+    return render(request, "runs.html", title=title, snapshot=line, **_side_by_side(found[::-1]))
+
+
+@router.get("/runs/{key}")
+def one_run(request: Request, catalog: Opened, key: Sha256) -> Response:
+    """One run."""
+    found = run(catalog, key, _pictures(request))
+    identity = found.report.snapshot.identity
+    line = next((one for one in snapshots(catalog).snapshots if one.identity == identity), None)
+    return render(request, "runs.html", title=found.report.name, snapshot=line, **_side_by_side([found]))
+
+
+def _side_by_side(found: list[RunResult]) -> dict[str, object]:
+    """What the page of some runs shows: every epoch any of them drew, their grids, their losses."""
+    grids = {one.run_key: _grids(one) for one in found}
+    epochs = sorted({epoch for made in grids.values() for epoch in made})
+    held_out = {one.report.name: _held_out(one) for one in found}
+    training = {one.report.name: [(epoch.epoch, epoch.train_loss) for epoch in one.report.epochs] for one in found}
+    return {
+        "runs": found,
+        "grids": grids,
+        "epochs": epochs,
+        "held_out": chart(held_out),
+        "training": chart(training),
+    }
+
+
+def _grids(one: RunResult) -> dict[int, str]:
+    """Where the grid of each checkpoint is, by epoch, of those that are here."""
+    return {
+        checkpoint.epoch: f"/api/v1/runs/{one.run_key}/pictures/{checkpoint.grid.file.sha256}"
+        for checkpoint in one.report.checkpoints
+        if checkpoint.grid is not None and checkpoint.grid.file.sha256 in one.pictures
+    }
+
+
+def _held_out(one: RunResult) -> list[tuple[int, float]]:
+    """The mean loss on held-out images under the run's own captions, where it trained on a single track."""
+    points = []
+    for checkpoint in one.report.checkpoints:
+        losses = checkpoint.evaluation.held_out.get(one.report.captions) if checkpoint.evaluation else None
+        if losses:
+            points.append((checkpoint.epoch, sum(losses) / len(losses)))
+    return points
+
+
+def _pictures(request: Request) -> Folder:
+    return Folder(request.app.state.settings.data) / "runs"

@@ -1,0 +1,92 @@
+"""Draws templates: what they all know, how numbers and moments are written, the page of an error."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from curator.web import assets
+
+# Never kept by a cache, yet a browser may go back to the page as it was left.
+UNITS = ("bytes", "KB", "MB", "GB", "TB")
+HEADERS = {"Cache-Control": "private, no-cache"}
+
+
+def render(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
+    """The page of a template: with who looks at it, and the token that its changes are sent with."""
+    context |= {
+        "path": request.url.path,
+        "caller": getattr(request.state, "caller", None),
+        "csrf_token": getattr(request.state, "csrf_token", ""),
+    }
+    return HTMLResponse(_templates().get_template(template).render(**context), status, HEADERS)
+
+
+def error_page(request: Request, document: dict[str, Any]) -> HTMLResponse:
+    """A problem as a page, with the text that the command line prints."""
+    return render(request, "error.html", document["status"], problem=document)
+
+
+def query(**parameters: Any) -> str:
+    """`?a=1&b=2` of those that say something, in the order given; empty where none does."""
+    said = {name: value for name, value in parameters.items() if value not in (None, "", (), [])}
+    return f"?{urlencode(said, doseq=True)}" if said else ""
+
+
+def number(value: float) -> str:
+    """1234567 as 1,234,567."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+
+
+def percent(share: float) -> str:
+    """0.734 as 73%; what isn't all, or nothing, never reads as such."""
+    rounded = round(share * 100)
+    if rounded == 100 and share < 1:
+        return "over 99%"
+    return "under 1%" if rounded == 0 and share > 0 else f"{rounded}%"
+
+
+def moment(stamp: str) -> str:
+    """2026-11-23T12:00:00Z as 23 Nov 2026, 12:00."""
+    from datetime import datetime
+
+    return f"{datetime.fromisoformat(stamp):%-d %b %Y, %H:%M}"
+
+
+def size(size_bytes: int) -> str:
+    """Bytes for people."""
+    if size_bytes < 1000:
+        return f"{size_bytes} bytes"
+    power = min(4, (len(str(size_bytes)) - 1) // 3)
+    value = size_bytes / 1000**power
+    return f"{value:.0f} {UNITS[power]}" if value >= 10 else f"{value:.1f} {UNITS[power]}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{minutes:.0f} min" if hours < 1 else f"{hours:.1f} h"
+
+
+@cache
+def _templates() -> Environment:
+    templates = Environment(
+        loader=PackageLoader("curator.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {
+        "number": number, "percent": percent, "moment": moment, "size": size, "duration": duration,
+        "part": lambda text: quote(text, safe=""),
+    }  # fmt: skip
+    templates.globals |= {"asset": assets.address, "query": query}
+    return templates

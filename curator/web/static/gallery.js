@@ -1,0 +1,53 @@
+// The gallery: more images as they come near, arrow keys over them.
+import { said, typing } from "./amatl.js";
+
+const page = () => document.querySelector('[data-page="gallery"]');
+
+const watch = new IntersectionObserver(
+  (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => load(entry.target)),
+  { rootMargin: "1800px" },
+);
+
+async function load(link) {
+  watch.unobserve(link);
+  try {
+    const answer = await fetch(link.dataset.tiles, { headers: { Accept: "text/html" } });
+    if (!answer.ok) throw new Error(answer.statusText);
+    const next = document.createRange().createContextualFragment(await answer.text());
+    link.replaceWith(next);
+    follow();
+  } catch {
+    said("The next images didn't come. Use the link below them to try again."); // the link stays
+  }
+}
+
+function follow() {
+  const link = document.querySelector(".more[data-tiles]");
+  if (link) watch.observe(link);
+}
+
+const columns = (tiles) => {
+  const first = tiles[0].offsetTop;
+  const second = tiles.findIndex((tile) => tile.offsetTop > first);
+  return second < 1 ? tiles.length : second;
+};
+
+document.addEventListener("keydown", (event) => {
+  if (!page() || typing(event)) return;
+  if (event.key === "/") {
+    event.preventDefault();
+    page().querySelector('input[type="search"]').select();
+    return;
+  }
+  const step = { ArrowRight: () => 1, ArrowLeft: () => -1, ArrowDown: columns, ArrowUp: (tiles) => -columns(tiles) }[event.key];
+  if (!step) return;
+  const at = document.activeElement.closest(".tile");
+  const chunk = at ? at.parentElement : page().querySelector(".chunk");
+  const tiles = [...page().querySelectorAll(".tile")];
+  if (!tiles.length || (!at && !["ArrowRight", "ArrowDown"].includes(event.key))) return;
+  event.preventDefault();
+  const place = at ? tiles.indexOf(at) + step([...chunk.children]) : 0;
+  tiles[Math.max(0, Math.min(tiles.length - 1, place))].focus();
+});
+
+if (page()) follow();

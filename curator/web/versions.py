@@ -1,0 +1,89 @@
+"""The line of versions of each set: commit, restore, and what differs between any two."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Form, Path, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from curator.diff import diff
+from curator.server.access import Caller, Opened, needs
+from curator.versions import SetVersions, commit, restore, versions
+from curator.web.render import query, render
+
+router = APIRouter(dependencies=[Depends(needs("read"))])
+Annotator = Annotated[Caller, Depends(needs("annotate"))]
+ONE = "/sets/{dataset}/{caption_set}"
+SHOWN = 50
+MOST_SHOWN = 1_000
+
+
+@router.get("/versions")
+def every_set(request: Request, catalog: Opened) -> Response:
+    """Every set, by dataset."""
+    return render(request, "versions.html", sets=versions(catalog).sets)
+
+
+@router.get(ONE)
+def one_set(request: Request, catalog: Opened, dataset: str, caption_set: str) -> Response:
+    """A set's line, newest first."""
+    lines = versions(catalog).sets
+    line = versions(catalog, f"{dataset}/{caption_set}").sets[0]
+    return render(
+        request,
+        "set.html",
+        line=line,
+        name=f"{dataset}/{caption_set}",
+        states=[state for other in lines if other.dataset == dataset for state in _states(other)],
+        said=request.query_params.get("said"),
+    )
+
+
+@router.post(f"{ONE}/versions")
+def commit_set(
+    catalog: Opened, caller: Annotator, dataset: str, caption_set: str, message: Annotated[str, Form()] = ""
+) -> Response:
+    """Commits the set as it is now."""
+    made = commit(catalog, f"{dataset}/{caption_set}", message, caller.person)
+    said = f"Nothing new: it is {made.version} already." if made.unchanged else f"Committed {made.version}."
+    return _back(dataset, caption_set, said)
+
+
+@router.post(f"{ONE}/versions/{{number}}/restore")
+def restore_set(
+    catalog: Opened, caller: Annotator, dataset: str, caption_set: str, number: Annotated[int, Path(ge=1, lt=2**31)]
+) -> Response:
+    """Puts the set back to a version."""
+    done = restore(catalog, f"{dataset}/{caption_set}@{number}", caller.person)
+    changes = done.added + done.removed + done.changed
+    return _back(dataset, caption_set, f"The set is as {done.version} again: {changes:,} captions put back.")
+
+
+@router.get("/diff")
+def differences(
+    request: Request,
+    catalog: Opened,
+    before: str,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_SHOWN)] = SHOWN,
+) -> Response:
+    """What differs between two versions, in words."""
+    found = diff(catalog, before, after or None, limit)
+    states = [state for line in versions(catalog).sets for state in _states(line)]
+    more = None
+    if found.left_off and limit < MOST_SHOWN:
+        more = query(before=found.before, after=found.after, limit=min(MOST_SHOWN, limit * 4))
+    return render(request, "diff.html", result=found, states=states, more=more)
+
+
+def _states(line: SetVersions) -> list[str]:
+    """A set as it is now, and its versions, newest first."""
+    name = f"{line.dataset}/{line.set_name}"
+    return [name, *(f"{name}@{one.number}" for one in reversed(line.versions))]
+
+
+def _back(dataset: str, caption_set: str, said: str) -> RedirectResponse:
+    address = f"/sets/{quote(dataset, safe='')}/{quote(caption_set, safe='')}"
+    return RedirectResponse(f"{address}{query(said=said)}", 303)

@@ -146,14 +146,16 @@ class Connection:
     @property
     def path(self) -> Path:
         """The catalog's file. Raises OnAnotherMachine where there is none here."""
-        if self._path is None:
-            raise OnAnotherMachine(f"{self.name}: this needs files beside the catalog. Run it on that machine.")
+        self.check_is_here("files beside the catalog")
+        assert self._path is not None
         return self._path
 
-    @property
-    def is_here(self) -> bool:
-        """Whether its file, and the images it knows, are on this machine."""
-        return self._path is not None
+    def check_is_here(self, needed: str) -> None:
+        """Raises OnAnotherMachine, saying what is `needed`, where the catalog's paths are those of another machine."""
+        if self._path is None:
+            raise OnAnotherMachine(
+                f"{self.name}: this needs {needed}, which are on that machine. Run it there, or as a job."
+            )
 
     def close(self) -> None:
         """Closes the file, so that another process may have it, or the connection."""

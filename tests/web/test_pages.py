@@ -5,9 +5,6 @@ from __future__ import annotations
 import pytest
 from fastapi.testclient import TestClient
 
-from curator.catalog import Catalog
-from tests.curator.lab import Lab
-
 HTML = {"Accept": "text/html"}
 PAGES = [
     "/", "/datasets/zoo", "/datasets/zoo/tiles", "/datasets/zoo/rejects", "/datasets/zoo/compare",

@@ -1,0 +1,275 @@
+"""Each page's main task in a real browser, by keyboard where a person would; no page breaks its content policy, and axe
+finds nothing against WCAG 2.2 AA, light, dark and on a phone. Screenshots are kept in artefacts/pages/.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from curator.image import image_caption
+from curator.server import Settings, create_app
+from curator.snapshot import Holdout, snapshot
+from tests.curator.lab import Lab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+ARTEFACTS = Path(__file__).parents[2] / "artefacts" / "pages"
+WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+IMAGES = 300
+
+
+class Service:
+    """A service over a catalog of its own, on a port of its own."""
+
+    def __init__(self, lab: Lab) -> None:
+        import uvicorn
+
+        self.lab = lab
+        app = create_app(lab.write(), Settings(lab.catalog.path))
+        self.server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="on"))
+        self.thread = threading.Thread(target=self.server.run)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+        self.address = f"http://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}"
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join()
+        self.lab.catalog.close()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    lab = Lab(tmp_path_factory.mktemp("pages"))
+    images = [
+        lab.add(f"{number:03}.png", number, {"title": f"animal {number}"}, size=(40, 30)) for number in range(IMAGES)
+    ]
+    lab.add("again.png", 999, near=images[0])
+    lab.commit("template", {image: f"a drawing of animal {number}" for number, image in enumerate(images)}, "template")
+    lab.commit(
+        "human", {image: f"an animal in the snow, {number}" for number, image in enumerate(images[:50])}, "human"
+    )
+    snapshot(lab.write(), ["human@1", "template@1"], lab.folder / "snapshot", holdout=Holdout(count=5), person="ana")
+    running = Service(lab)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert found, "the browser tests need Chromium: apt-get install chromium"
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Browser, service: Service) -> Iterator[Page]:
+    """A page that may not complain: neither of a script's error nor of what its policy forbids."""
+    context = browser.new_context(base_url=service.address, viewport=WIDE)  # type: ignore[arg-type]
+    opened = context.new_page()
+    opened.set_default_timeout(10_000)
+    complaints: list[str] = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+    yield opened
+    context.close()
+    assert complaints == []
+
+
+def image_page(service: Service, number: int) -> tuple[str, str]:
+    sha256 = service.lab.run(f"SELECT image_sha256 FROM files WHERE file_name = '{number:03}.png'")[0][0]
+    return sha256, f"/datasets/zoo/images/{sha256}"
+
+
+def caption(service: Service, sha256: str, set_name: str) -> Any:
+    return image_caption(service.lab.catalog, "zoo", sha256, set_name)
+
+
+def said(page: Page, text: str) -> None:
+    page.wait_for_function("text => document.getElementById('said').textContent.startsWith(text)", arg=text)
+
+
+def test_the_gallery_goes_on_as_it_is_scrolled_and_moves_by_arrows(page: Page) -> None:
+    page.goto("/datasets/zoo")
+    assert page.locator(".tile").count() >= 120
+    for _ in range(6):
+        page.mouse.wheel(0, 20_000)
+        page.wait_for_timeout(150)
+    page.wait_for_function("document.querySelectorAll('.tile').length === 301")
+    assert page.locator(".more").count() == 0
+    page.evaluate("scrollTo(0, 0)")
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowUp"):
+        page.keyboard.press(key)
+    assert page.evaluate("document.activeElement.title") == "001.png"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/images/*")
+
+
+def test_search_by_keyboard_alone(page: Page) -> None:
+    page.goto("/datasets/zoo")
+    page.keyboard.press("/")
+    page.keyboard.type("animal 29")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**text=animal+29**")
+    assert page.locator(".count").inner_text().startswith("11 images found")
+    assert page.locator(".tile").count() == 11
+
+
+def test_next_accept_edit_and_undo_by_keyboard(page: Page, service: Service) -> None:
+    first, address = image_page(service, 1)
+    second, _ = image_page(service, 2)
+    page.goto(f"{address}?show=human")
+    page.keyboard.press("2")  # the set `template`
+    said(page, "Keys work on template")
+    page.keyboard.press("a")
+    page.wait_for_url(f"**/{second}**")
+    said(page, "Accepted in template")
+    assert caption(service, first, "template").by_person
+    page.keyboard.press("e")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("a wolf")
+    page.keyboard.press("Enter")
+    said(page, "Saved in template")
+    assert caption(service, second, "template").text == "a wolf"
+    assert "show=human" in page.url
+    page.keyboard.press("u")
+    said(page, "Undone")
+    assert caption(service, second, "template").text == "a drawing of animal 2"
+    page.keyboard.press("u")
+    page.wait_for_url(f"**/{first}**")
+    page.wait_for_function("document.getElementById('said').textContent.startsWith('Undone')")
+    assert not caption(service, first, "template").by_person
+    page.keyboard.press("j")
+    page.wait_for_url(f"**/{second}**")
+    page.keyboard.press("k")
+    page.wait_for_url(f"**/{first}**")
+
+
+def test_shift_and_enter_go_on_editing(page: Page, service: Service) -> None:
+    third, address = image_page(service, 3)
+    fourth, _ = image_page(service, 4)
+    page.goto(address)
+    page.keyboard.press("1")
+    page.keyboard.press("e")
+    page.keyboard.type(" and more")
+    page.keyboard.press("Shift+Enter")
+    page.wait_for_url(f"**/{fourth}**")
+    assert caption(service, third, "human").text == "an animal in the snow, 3 and more"
+    page.wait_for_function("document.activeElement.id === 'text-human'")
+    page.keyboard.type("left")
+    page.keyboard.press("Escape")
+    assert page.locator("#text-human").input_value() == "an animal in the snow, 4"
+
+
+def test_what_somebody_else_changed_meanwhile_is_not_overwritten(page: Page, service: Service) -> None:
+    from curator.revise import revise
+
+    sha256, address = image_page(service, 7)
+    page.goto(address)
+    revise(service.lab.catalog, "zoo", "human", sha256, "by ben", "ben")
+    page.fill("#text-human", "mine")
+    page.keyboard.press("Enter")
+    # The browser notes a refused request as an error of its own; that one is wanted.
+    said(page, "zoo/human, 007.png: changed meanwhile by ben")
+    assert page.locator("#text-human").input_value() == "mine"
+    assert caption(service, sha256, "human").text == "by ben"
+
+
+def test_keys_are_listed(page: Page, service: Service) -> None:
+    page.goto(image_page(service, 1)[1])
+    page.keyboard.press("?")
+    assert page.locator("#keys").is_visible() and "undo your last change" in page.locator("#keys").inner_text()
+    page.keyboard.press("Escape")
+    assert not page.locator("#keys").is_visible()
+
+
+def test_commit_then_look_at_the_difference(page: Page) -> None:
+    page.goto("/sets/zoo/human")
+    page.fill("input[name=message]", "checked by Ana")
+    page.click("text=Commit")
+    page.wait_for_url("**said=**")
+    assert "Committed zoo/human@2." in page.locator("main").inner_text()
+    page.click("text=Against @1")
+    page.wait_for_url("**/diff**")
+    assert page.locator("ins").count() >= 1
+
+
+def test_replace_and_undo(page: Page) -> None:
+    page.goto("/datasets/zoo/replace")
+    page.select_option("select[name=caption_set]", "template")
+    page.fill("input[name=find]", "drawing")
+    page.fill("input[name=replacement]", "sketch")
+    page.keyboard.press("Enter")
+    page.click("text=Replace in 300")
+    page.click("text=Undo")
+    page.wait_for_url("**Undone**")
+
+
+def test_compare(page: Page) -> None:
+    page.goto("/compare")
+    page.check("input[value=human]")
+    page.check("input[value=template]")
+    page.click("button:has-text('Compare')")
+    page.wait_for_url("**sets=human**")
+    assert page.locator(".side-by-side > li").count() == 12
+
+
+def pages(service: Service) -> dict[str, str]:
+    return {
+        "datasets": "/",
+        "gallery": "/datasets/zoo",
+        "image": image_page(service, 1)[1],
+        "versions": "/versions",
+        "set": "/sets/zoo/human",
+        "diff": "/diff?before=zoo/human@1&after=zoo/template@1",
+        "compare": "/datasets/zoo/compare?sets=human&sets=template",
+        "replace": "/datasets/zoo/replace?caption_set=template&find=drawing&replacement=sketch",
+        "snapshots": "/snapshots",
+        "rejects": "/datasets/zoo/rejects",
+        "annotation": "/annotation",
+        "login": "/login",
+    }
+
+
+@pytest.mark.parametrize(("viewport", "scheme"), [(WIDE, "light"), (WIDE, "dark"), (PHONE, "light"), (PHONE, "dark")])
+def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(
+    browser: Browser, service: Service, viewport: Any, scheme: Any
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    ARTEFACTS.mkdir(parents=True, exist_ok=True)
+    context = browser.new_context(base_url=service.address, viewport=viewport, color_scheme=scheme)
+    opened = context.new_page()
+    found = {}
+    for name, address in pages(service).items():
+        opened.goto(address)
+        opened.wait_for_load_state("networkidle")
+        opened.screenshot(path=ARTEFACTS / f"{name}-{viewport['width']}-{scheme}.png")
+        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+        result = Axe().run(opened, options={"runOnly": {"type": "tag", "values": tags}})
+        violations = [
+            f"{one['id']}: {node['html'][:120]} {node['failureSummary'][:240]}"
+            for one in result.response["violations"]
+            for node in one["nodes"][:2]
+        ]
+        if opened.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            violations.append("wider than the window")
+        if violations:
+            found[name] = violations
+    context.close()
+    assert found == {}

@@ -2,8 +2,8 @@
 
     quiet     the same requests of the same service with nothing else going on
 
-One client asks for a page of images, a search, a dataset and the list of jobs in turn, as a person's browser would; then
-200 ask at once, while captions are edited. 95th percentiles, over HTTP on loopback; the ingest is a job, a process.
+One client asks for a page of images, a search, the datasets and the jobs in turn, as a person's browser would; then 200
+ask at once, while captions are written. 95th percentiles, over HTTP on loopback; the ingest is a job, a process.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LogFormat = Literal["text", "json"]
 PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 LOG = logging.getLogger("curator.server")
-QUIET = ("/static/", "/thumbnails/", "/images/", "/healthz", "/readyz")
+QUIET = ("/static/", "/thumbnails/", "/images/", "/catalog", "/healthz", "/readyz")
 
 
 class Requests:

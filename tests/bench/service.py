@@ -26,8 +26,8 @@ from curator.catalog import Catalog
 from tests.bench.table import Row
 from tests.server.serving import Serving
 
-KNOWN = 2_000
-NEW = 3_000
+KNOWN = 20_000
+NEW = 100_000
 READERS = 200
 READS_EACH = 5
 QUIET_REQUESTS = 200

@@ -92,9 +92,7 @@ class Service:
             version, spoken = str(told["version"]), told["dialect"]
         except (ValueError, KeyError, TypeError) as error:
             self.close()
-            raise ServiceFailed(
-                f"{self.name}: what answers there isn't a curator service. Look at the address."
-            ) from error
+            raise ServiceFailed(f"{self.name}: that is no curator service. Look at the address.") from error
         except BaseException:
             self.close()
             raise
@@ -109,7 +107,7 @@ class Service:
         """Asks for the rows of a query."""
         answer = self._call(query, {} if frame is None else {"rows": frame}, parameters, again=True)
         if answer.headers.get("content-type") != ARROW:
-            raise ServiceFailed(f"{self.name}: what answers there isn't a curator service. Look at the address.")
+            raise ServiceFailed(f"{self.name}: that is no curator service. Look at the address.")
         return decode_rows(answer.content)
 
     def change(self, query: str, frames: Mapping[str, pl.DataFrame], parameters: Mapping[str, Any]) -> None:

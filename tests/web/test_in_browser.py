@@ -79,7 +79,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, service: Service) -> Iterator[Page]:
-    """A page that may not complain: neither of a script's error nor of what its policy forbids."""
+    """A page that may not complain: neither of a script's error nor of what its policy forbids.
+
+    That a change was refused (412) Chromium notes as an error of its own; the test that provokes it looks for the text.
+    """
     context = browser.new_context(base_url=service.address, viewport=WIDE)  # type: ignore[arg-type]
     opened = context.new_page()
     opened.set_default_timeout(10_000)
@@ -88,7 +91,7 @@ def page(browser: Browser, service: Service) -> Iterator[Page]:
     opened.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
     yield opened
     context.close()
-    assert complaints == []
+    assert [one for one in complaints if "412" not in one] == []
 
 
 def image_page(service: Service, number: int) -> tuple[str, str]:
@@ -184,7 +187,6 @@ def test_what_somebody_else_changed_meanwhile_is_not_overwritten(page: Page, ser
     revise(service.lab.catalog, "zoo", "human", sha256, "by ben", "ben")
     page.fill("#text-human", "mine")
     page.keyboard.press("Enter")
-    # The browser notes a refused request as an error of its own; that one is wanted.
     said(page, "zoo/human, 007.png: changed meanwhile by ben")
     assert page.locator("#text-human").input_value() == "mine"
     assert caption(service, sha256, "human").text == "by ben"
@@ -201,7 +203,7 @@ def test_keys_are_listed(page: Page, service: Service) -> None:
 def test_commit_then_look_at_the_difference(page: Page) -> None:
     page.goto("/sets/zoo/human")
     page.fill("input[name=message]", "checked by Ana")
-    page.click("text=Commit")
+    page.click("button:has-text('Commit')")
     page.wait_for_url("**said=**")
     assert "Committed zoo/human@2." in page.locator("main").inner_text()
     page.click("text=Against @1")
@@ -216,7 +218,7 @@ def test_replace_and_undo(page: Page) -> None:
     page.fill("input[name=replacement]", "sketch")
     page.keyboard.press("Enter")
     page.click("text=Replace in 300")
-    page.click("text=Undo")
+    page.click("button:has-text('Undo')")
     page.wait_for_url("**Undone**")
 
 

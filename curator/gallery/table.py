@@ -82,15 +82,16 @@ def working_copy(catalog: Catalog, dataset: str) -> Table:
 def _read(catalog: Catalog, dataset: str) -> Table:
     """Everything. The marks are taken first: what comes meanwhile is met again as a difference, to no harm."""
     started = time.monotonic()
-    marks = catalog.gallery_marks()
+    marks = catalog.gallery_marks(0)
     frame = _placed(catalog, dataset, catalog.gallery_images(dataset))
     frame, sets = _with_captions(frame, [], catalog.gallery_captions(dataset, 0))
     return Table(dataset, frame.rechunk(), sets, marks, started, time.monotonic() - started)
 
 
 def _kept_up(catalog: Catalog, table: Table) -> Table:
-    marks = catalog.gallery_marks()
-    if marks == table.marks:
+    last_caption_id = table.marks["last_caption_id"]
+    marks = catalog.gallery_marks(last_caption_id)
+    if all(marks[name] == table.marks[name] for name in marks if name != "new_captions"):
         return table
     frame, fields = table.frame, table.fields
     if _images_changed(marks, table):
@@ -102,7 +103,9 @@ def _kept_up(catalog: Catalog, table: Table) -> Table:
                 return _read(catalog, table.dataset)
         elif fresh.height:
             frame, fields = _appended(frame, fresh), {}
-    captions = catalog.gallery_captions(table.dataset, table.marks["last_caption_id"])
+    if marks["captions"] - table.marks["captions"] != marks["new_captions"]:
+        last_caption_id = 0  # ids are given out before they are written: some came late, below the last one
+    captions = catalog.gallery_captions(table.dataset, last_caption_id)
     frame, sets = _with_captions(frame, table.sets, captions)
     if frame is table.frame:
         return replace(table, marks=marks)

@@ -144,6 +144,17 @@ def test_it_keeps_up_with_what_is_new(lab: Lab) -> None:
     assert names(lab) == ["owl", "tree", "fox again", "badger"]
 
 
+def test_captions_with_ids_given_out_earlier_are_not_missed(lab: Lab) -> None:
+    fox, owl, *_ = table.working_copy(lab.write(), "zoo").frame["sha256"]
+    lab.captions += 10
+    lab.caption("human", {fox: "a fox"})
+    assert names(lab, text="a fox") == ["fox"]
+    lab.captions -= 6
+    lab.caption("human", {owl: "a late owl"})
+    assert names(lab, text="late") == ["owl"]
+    assert names(lab, text="a fox") == ["fox"]
+
+
 @pytest.mark.parametrize("few", [0, 1_000])
 def test_many_revisions_and_few_are_put_in_alike(lab: Lab, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
     monkeypatch.setattr(table, "FEW", few)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CAPTION, CAPTION_ID, RUN = "caption.", "caption_id.", "run."
 FOLDED = "folded"
-DATASETS_KEPT = 4
+IMAGES_KEPT = 2_000_000  # of all datasets; about 1.5 kB each with three sets
 LONG_SECONDS, PAUSE = 0.25, 10  # reading all anew takes long: not before so many times as long have passed
 SEARCHES_KEPT = 32
 FEW = 1_000  # revisions that are put in one by one
@@ -74,7 +74,7 @@ def working_copy(catalog: Catalog, dataset: str) -> Table:
         with shelf.lock:
             shelf.tables[dataset] = table
             shelf.tables.move_to_end(dataset)
-            while len(shelf.tables) > DATASETS_KEPT:
+            while len(shelf.tables) > 1 and sum(one.frame.height for one in shelf.tables.values()) > IMAGES_KEPT:
                 shelf.tables.popitem(last=False)
     return table
 

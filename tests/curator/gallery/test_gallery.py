@@ -188,6 +188,17 @@ def test_a_large_dataset_is_not_read_again_at_once(lab: Lab, monkeypatch: pytest
     assert "fox" not in names(lab)
 
 
+def test_what_was_not_looked_at_for_long_is_let_go(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("farm", "park"):
+        add_images(lab.write(), name, [{}, {}])
+    first = [table.working_copy(lab.catalog, name) for name in ("zoo", "farm", "park")]
+    assert [table.working_copy(lab.catalog, one.dataset) is one for one in first] == [True, True, True]
+    monkeypatch.setattr(table, "IMAGES_KEPT", 4)
+    assert table.working_copy(lab.catalog, "park") is first[2]
+    assert table.working_copy(lab.catalog, "farm") is first[1]
+    assert table.working_copy(lab.catalog, "zoo") is not first[0]
+
+
 class Pages:
     """A dataset that grows between the pages of a walk."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,12 +17,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from schemas.errors import AmatlError
-from schemas.progress import Notice, Progress
+from schemas.progress import Notice, Progress, silent
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+EVENTS = "AMATL_EVENTS"
 
 
 class Program(click.Group):
@@ -83,14 +85,12 @@ def show(result: BaseModel, as_json: bool, render: Callable[[Any], str]) -> None
 
 @contextmanager
 def progress_bar(as_json: bool = False) -> Iterator[Progress]:
-    """A `Progress` that draws a bar a stage on stderr; plain lines where that is no terminal; events with `--json`.
+    """A `Progress` that draws a bar a stage on stderr; plain lines where that is no terminal; nothing with `--json`.
 
-    An event is a line of JSON: {"event": "progress", "stage", "done", "total", "detail", "per_second", "seconds_left"}
-    (null while unknown), once a second and at the end of each stage. stdout keeps its one document, the result; an
-    error is the last line, as always: {"error": ...}.
+    With `--json` and AMATL_EVENTS set, as a service sets it for its jobs, events: see `listeners`.
     """
     if as_json:
-        yield _events()
+        yield _events() if os.environ.get(EVENTS) else silent
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -122,16 +122,17 @@ def progress_bar(as_json: bool = False) -> Iterator[Progress]:
 
 @contextmanager
 def listeners(as_json: bool = False) -> Iterator[tuple[Progress, Notice]]:
-    """For work that takes long: `progress_bar`, and notices as lines on stderr; with `--json` they are events, too.
+    """For work that takes long: `progress_bar`, and notices as lines on stderr; with `--json`, events there.
 
-    {"event": "notice", "message": ...}
+    An event is a line of JSON: {"event": "notice", "message": ...}, or {"event": "progress", "stage", "done", "total",
+    "detail", "per_second", "seconds_left"} (null while unknown), once a second and at the end of each stage. stdout
+    keeps its one document, the result; an error is the last line, as always: {"error": ...}.
     """
-
-    def say(text: str) -> None:
-        click.echo(_line({"event": "notice", "message": text}) if as_json else text, err=True)
-
-    with progress_bar(as_json) as progress:
-        yield progress, say
+    if as_json:
+        yield _events(), lambda text: click.echo(_line({"event": "notice", "message": text}), err=True)
+        return
+    with progress_bar() as progress:
+        yield progress, lambda text: click.echo(text, err=True)
 
 
 def duration(seconds: float) -> str:

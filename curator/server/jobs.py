@@ -25,6 +25,7 @@ from pydantic import BaseModel, Field, ValidationError
 from curator.server.job_commands import checked, knows_person
 from curator.server.problems import Busy
 from schemas.document import now
+from schemas.edge import EVENTS
 from schemas.errors import AlreadyExists, NotFound
 
 Status = Literal["running", "done", "failed", "cancelled", "interrupted"]
@@ -129,7 +130,7 @@ class Jobs:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                env=os.environ | {EVENTS: "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
                 start_new_session=True,  # Ctrl-C at the service's terminal is for the service, which passes it on.
             )
             self._processes[job.id] = process

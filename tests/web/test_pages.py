@@ -156,8 +156,9 @@ def test_empty_states_say_what_to_do(client: TestClient, lab: Lab) -> None:
 
 def test_the_state_of_annotation(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     project = ProjectStatus(
-        target="zoo/refined", title="zoo", model_version="zoo/template@1", url="http://studio", project=7, rule="latest",
-        pushed_at="2026-11-23T12:00:00Z", pulled_at=None, tasks=6, tasks_gone=0, images_answered=4, images_rejected=1,
+        target="zoo/refined", title="zoo", model_version="zoo/template@1", url="http://studio", project=7,
+        rule="latest", pushed_at="2026-11-23T12:00:00Z", pulled_at=None, tasks=6, tasks_gone=0, images_answered=4,
+        images_rejected=1,
         annotations={"unchanged": 3, "changed": 1}, to_pull=2, drafts=None, captions=3, uncommitted=3,
         agreement=Agreement(images=2, people=2, exact=0.5, token_f1=0.8), emptied=["http://studio/tasks/1"],
         images_until=None, remarks=[Remark(level="problem", message="Label Studio can't be reached.")],

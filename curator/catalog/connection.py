@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import signal
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ATTEMPTS_AT_A_COLLISION = 5
+CLOSE_SECONDS = 10.0
 CONFIGURATION: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "python_enable_replacements": "false",
@@ -146,21 +148,23 @@ class Connection:
     @property
     def path(self) -> Path:
         """The catalog's file. Raises OnAnotherMachine where there is none here."""
-        if self._path is None:
-            raise OnAnotherMachine(f"{self.name}: this needs files beside the catalog. Run it on that machine.")
+        self.check_is_here("files beside the catalog")
+        assert self._path is not None
         return self._path
 
-    @property
-    def is_here(self) -> bool:
-        """Whether its file, and the images it knows, are on this machine."""
-        return self._path is not None
+    def check_is_here(self, needed: str) -> None:
+        """Raises OnAnotherMachine, saying what is `needed`, where the catalog's paths are those of another machine."""
+        if self._path is None:
+            raise OnAnotherMachine(
+                f"{self.name}: this needs {needed}, which are on that machine. Run it there, or as a job."
+            )
 
     def close(self) -> None:
         """Closes the file, so that another process may have it, or the connection."""
         if self._service:
             self._service.close()
         else:
-            self._connection.close()
+            _closed(self._connection)
 
     def __enter__(self) -> Self:
         return self
@@ -236,6 +240,21 @@ class Connection:
                 raise
         finally:
             cursor.close()
+
+
+def _closed(connection: duckdb.DuckDBPyConnection) -> None:
+    """Closes it once no other thread has a call in hand: DuckDB refuses rather than waits."""
+    import duckdb
+
+    ends = time.monotonic() + CLOSE_SECONDS
+    while True:
+        try:
+            connection.close()
+            return
+        except duckdb.Error:
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.01)
 
 
 def _check_parameters(query: Query, parameters: Mapping[str, Any]) -> None:

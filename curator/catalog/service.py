@@ -65,7 +65,6 @@ def find(path: Path | str) -> Service | None:
     try:
         service.greet()
     except NobodyThere:
-        service.close()
         return None
     return service
 
@@ -88,10 +87,19 @@ class Service:
         """Checks that somebody is there, knows us, and speaks the same queries."""
         from schemas import __version__
 
-        told = self._sent("GET", "/catalog").json()
-        if told.get("dialect") != dialect():
+        try:
+            told = self._sent("GET", "/catalog").json()
+            version, spoken = str(told["version"]), told["dialect"]
+        except (ValueError, KeyError, TypeError) as error:
+            self.close()
+            raise ServiceFailed(f"{self.name}: that is no curator service. Look at the address.") from error
+        except BaseException:
+            self.close()
+            raise
+        if spoken != dialect():
+            self.close()
             raise ServiceFailed(
-                f"{self.name} runs curator {told.get('version')}, this is {__version__} with other queries: they don't "
+                f"{self.name} runs curator {version}, this is {__version__} with other queries: they don't "
                 "understand each other. Update the older one."
             )
 
@@ -99,7 +107,7 @@ class Service:
         """Asks for the rows of a query."""
         answer = self._call(query, {} if frame is None else {"rows": frame}, parameters, again=True)
         if answer.headers.get("content-type") != ARROW:
-            raise ServiceFailed(f"{self.name}: what answers there isn't a curator service. Look at the address.")
+            raise ServiceFailed(f"{self.name}: that is no curator service. Look at the address.")
         return decode_rows(answer.content)
 
     def change(self, query: str, frames: Mapping[str, pl.DataFrame], parameters: Mapping[str, Any]) -> None:

@@ -63,6 +63,8 @@ def test_every_operation_is_asked(app: FastAPI, operations: list[Any]) -> None:
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 def test_it_never_fails(operations: list[Any], known: dict[str, Any], mode: GenerationMode, anything: bool) -> None:
     for operation in operations:
+        if mode is GenerationMode.NEGATIVE and not {"parameters", "requestBody"} & set(operation.definition.raw):
+            continue  # Nothing can be wrong about it.
 
         @settings(
             max_examples=EXAMPLES,

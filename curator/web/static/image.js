@@ -73,7 +73,7 @@ const remember = (changes) => sessionStorage.setItem(CHANGES, JSON.stringify(cha
 async function send(form, address, more = {}) {
   const body = new URLSearchParams(new FormData(form));
   Object.entries(more).forEach(([name, value]) => body.set(name, value));
-  put(await fetched(address, { method: "POST", body, headers: { Accept: "text/html, application/problem+json;q=0.9" } }));
+  put(await fetched(address, { method: "POST", body, headers: { Accept: "application/problem+json" } }));
 }
 
 async function save(form, what) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -58,6 +59,13 @@ def moment(stamp: str) -> str:
     return f"{datetime.fromisoformat(stamp):%-d %b %Y, %H:%M}"
 
 
+def plain(value: Any) -> str:
+    """A metadata value as it is searched by: text as it is, lists by their items, all else as JSON writes it."""
+    if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
+        return ", ".join(plain(item) for item in value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def size(size_bytes: int) -> str:
     """Bytes for people."""
     if size_bytes < 1000:
@@ -86,7 +94,7 @@ def _templates() -> Environment:
     )
     templates.filters |= {
         "number": number, "percent": percent, "moment": moment, "size": size, "duration": duration,
-        "part": lambda text: quote(text, safe=""),
+        "plain": plain, "part": lambda text: quote(text, safe=""),
     }  # fmt: skip
     templates.globals |= {"asset": assets.address, "query": query}
     return templates

@@ -56,6 +56,7 @@ class DoctorResult(BaseModel):
 
 def doctor(catalog: Catalog, progress: Progress = silent) -> DoctorResult:
     """Checks every dataset, problems first. Opens no picture: size and time tell a changed file."""
+    catalog.check_is_here("the pictures")
     names = catalog.dataset_names()
     counts = {name: catalog.dataset_counts(name) for name in names}
     findings = [finding for name in names for finding in _check(catalog, name, counts[name], progress)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
@@ -63,7 +64,7 @@ def replace(
     named = resolve(catalog, reference)
     if named.number is not None:
         raise BadOption(f"{reference}: a version never changes; name the set alone: {named.dataset}/{named.set_name}.")
-    with writing:
+    with nullcontext() if dry_run else writing:
         captions = _captions(catalog, named, where)
         after = _replaced(captions["text"], find, replacement, regex, ignore_case)
         rows = captions.with_columns(after.alias("after")).filter(pl.col("after") != pl.col("text"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +11,6 @@ from pydantic import BaseModel, Field
 
 from curator.person import user_name
 from curator.reference import check_dataset, resolve
-from schemas.digest import sha256_json
 from schemas.errors import AmatlError, BadOption, NotFound
 
 if TYPE_CHECKING:
@@ -71,17 +71,15 @@ def revise(
         raise BadOption(f"{set_name}: a set's name is made of a-z, 0-9, _ and -.")
     if len(text) > LONGEST:
         raise BadOption(f"text: {len(text):,} characters; {LONGEST:,} are the most.")
-    image = catalog.image_in_dataset(dataset, image_sha256)
-    if image is None:
-        raise NotFound(f"{dataset} has no image {image_sha256[:12]}. Ingest it first.")
+    where = f"{dataset}/{set_name}, {_file_name(catalog, dataset, image_sha256)}"
     with writing:
         now = _caption(catalog, dataset, set_name, image_sha256)
-        _check_expected(now, expected, f"{dataset}/{set_name}, {image['file_name']}")
+        _check_expected(now, expected, where)
         if not (now and now["by_person"] and (now["text"], now["person"]) == (text, person)):
             _write(catalog, dataset, set_name, image_sha256, text, person, now)
             before, now = now, _caption(catalog, dataset, set_name, image_sha256)
             if now is None or (now["text"], now["person"]) != (text, person):
-                raise Overtaken(_what_is_there(f"{dataset}/{set_name}, {image['file_name']}", now))
+                raise Overtaken(_what_is_there(where, now))
         else:
             before = now
     return ReviseResult(
@@ -137,8 +135,20 @@ def on_one_line(text: str) -> str:
 
 
 def inputs_digest(strategy: str, run_id: int, image_sha256: str) -> str:
-    """A person's captions depend on nothing that could change: the digest names who wrote when."""
-    return sha256_json({"strategy": strategy, "run": run_id, "image": image_sha256})
+    """A person's caption depends on nothing that could change: SHA-256 over canonical JSON of what names its writing.
+
+    Written out, since a replace makes one for each of a million captions.
+    """
+    return hashlib.sha256(f'{{"image":"{image_sha256}","run":{run_id},"strategy":"{strategy}"}}'.encode()).hexdigest()
+
+
+def _file_name(catalog: Catalog, dataset: str, image_sha256: str) -> str:
+    import polars as pl
+
+    names = catalog.names_of_images(dataset, pl.DataFrame({"image_sha256": [image_sha256]}))
+    if not names.height:
+        raise NotFound(f"{dataset} has no image {image_sha256[:12]}. Ingest it first.")
+    return str(names["file_name"][0])
 
 
 def _caption(catalog: Catalog, dataset: str, set_name: str, image_sha256: str) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+EVENTS = "AMATL_EVENTS"
 
 
 class Program(click.Group):
@@ -83,9 +85,12 @@ def show(result: BaseModel, as_json: bool, render: Callable[[Any], str]) -> None
 
 @contextmanager
 def progress_bar(as_json: bool = False) -> Iterator[Progress]:
-    """A `Progress` that draws a bar a stage on stderr; plain lines where that is no terminal; nothing with `--json`."""
+    """A `Progress` that draws a bar a stage on stderr; plain lines where that is no terminal; nothing with `--json`.
+
+    With `--json` and AMATL_EVENTS set, as a service sets it for its jobs, events: see `listeners`.
+    """
     if as_json:
-        yield silent
+        yield _events() if os.environ.get(EVENTS) else silent
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn

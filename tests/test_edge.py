@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from schemas.edge import Program, catch_errors, duration, json_option, listeners, progress_bar
+from schemas.edge import EVENTS, Program, catch_errors, duration, json_option, listeners, progress_bar
 from schemas.errors import AmatlError, BadOption, NotFound
 
 
@@ -87,6 +87,14 @@ def test_plain_lines_tell_the_time_left(capsys: pytest.CaptureFixture[str], monk
         "captioning: 0/300",
         "captioning: 100/300 3.3 images/s, 1 min 00 s left",
     ]
+
+
+def test_a_job_s_progress_is_events_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(EVENTS, "1")
+    with progress_bar(as_json=True) as progress:
+        progress("hashing", 3, 3)
+    (event,) = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (event["event"], event["stage"], event["done"]) == ("progress", "hashing", 3)
 
 
 def test_events_are_lines_of_json_at_most_one_a_second(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,15 +1,15 @@
 """What the frozen encoders make of pictures and captions, made once and kept on disk by content.
 
-An entry's key is everything that made it: for latents the picture's sha256, in a folder named by (resolution,
-background, crop, autoencoder, precision); for embeddings the token ids themselves, in a folder named by (text encoder,
-precision). So an edited caption can't meet an old embedding, nor can another tokenizer's.
+An entry's key is everything that made it: for latents the picture's sha256 (and whether it is mirrored), in a folder
+named by (resolution, background, crop, autoencoder, precision); for embeddings the token ids themselves, in a folder
+named by (text encoder, precision). So an edited caption can't meet an old embedding, nor can another tokenizer's.
 
 A shard is a safetensors file named by its own bytes' SHA-256: it is written under a temporary name and renamed, two
 processes can write side by side, and a damaged one is noticed, deleted and made again. An interrupted encoding keeps
 its finished shards. No file is ever changed; `rm -r` of the cache is always safe.
 
-Shapes: N images, 2 = (plain, flipped), C latent channels, H and W latent rows and columns, M captions, T tokens,
-D text features.
+Shapes: N images, 2 = (plain, flipped; plain alone where flips weren't asked for), C latent channels, H and W latent
+rows and columns, M captions, T tokens, D text features.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,15 +33,18 @@ from schemas.document import write_atomically
 from schemas.progress import Progress, silent
 from trainer_client.dataset import Row, Size, background_colour, crop_sizes, in_threads, pixels
 from trainer_client.dataset import opacity as opacity_of
+from trainer_client.table import Table
 
 if TYPE_CHECKING:
     from trainer_client.families import Family
 
 T = TypeVar("T")
 
-FORMAT = 1  # Raise it when the same key would hold other values.
+FORMAT = 2  # Raise it when the same key would hold other values.
 SHARD_PX = 1 << 24  # Pictures encoded between two writes: 64 of 512 px, 4,096 of 64 px.
-BATCH_PX = 1 << 22  # Pictures encoded at once: 16 of 512 px.
+BATCH_PX = 1 << 23  # Pictures encoded at once: 32 of 512 px.
+COMPILED_PX = 1 << 30  # Pictures for which compiling the encoder pays on a GPU: 4,096 of 512 px.
+FLIPPED = "-flipped"  # After the key of a mirror image.
 BATCH_CAPTIONS = 64
 
 
@@ -152,10 +157,12 @@ def cache_latents(
     opacity: bool = False,
     progress: Progress = silent,
     size: Size | None = None,
+    flips: bool = True,
 ) -> Latents:
-    """The latents of the rows' pictures and of their mirror images, with their opacity where it is asked for.
+    """The latents of the rows' pictures, of their mirror images (`flips`), with their opacity where it is asked for.
 
-    Encodes what the cache doesn't have. `size` is the pictures' where they aren't square.
+    Encodes what the cache doesn't have: pictures are read on all cores while the encoder works, which is compiled where
+    there are so many that it pays. `size` is the pictures' where they aren't square.
     """
     side_px = family.resolution_px
     size = size or (side_px, side_px)
@@ -169,26 +176,31 @@ def cache_latents(
         "precision": str(family.dtype),
     }
     shelf = Shelf((folder or default_folder()) / "latents" / sha256_json(settings)[:32])
-    path_of = {row.sha256: row for row in rows}
-    at_once = batch_size or max(1, BATCH_PX // (2 * side_px**2))
+    row_of = {row.sha256 + end: row for row in rows for end in ("", FLIPPED)[: 1 + flips]}
+    at_once = batch_size or max(1, BATCH_PX // (size[0] * size[1]))
+
+    def read(keys: Sequence[str]) -> list[Tensor]:
+        """One picture, as each of the keys has it."""
+        picture_HWC = torch.from_numpy(pixels(row_of[keys[0]], size, background))
+        return [picture_HWC.flip(1) if key.endswith(FLIPPED) else picture_HWC for key in keys]
 
     def encode(keys: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
-        pictures = in_threads(lambda key: _mirrored(path_of[key], size, background), keys, "")
-        for batch in _chunks(list(zip(keys, pictures, strict=True)), at_once):
-            pixels_BCHW = torch.cat([picture for _, picture in batch]).to(family.device).float() / 127.5 - 1
-            mean, logvar = family.encode_images(pixels_BCHW)
-            both = torch.stack((mean, logvar), dim=1).to(family.dtype).cpu()  # (2 B, mean and logvar, C, H, W)
-            yield from zip([key for key, _ in batch], both.reshape(len(batch), 2, *both.shape[1:]), strict=True)
+        each = [list(alike) for _, alike in groupby(keys, lambda key: key.removesuffix(FLIPPED))]
+        pays = len(keys) * size[0] * size[1] >= COMPILED_PX
+        with family.encoding_many() if pays else nullcontext():
+            pictures = chain.from_iterable(in_threads(read, each, "", ahead=2 * at_once))
+            yield from _encoded(family, keys, pictures, at_once, whole=pays)
 
     in_shard = max(1, SHARD_PX // side_px**2)
-    found = shelf.complete([row.sha256 for row in rows], encode, in_shard, "encoding images", progress)
-    shape = (0, 2, 2, *family.latent_shape)
-    both_N22CHW = torch.stack([found[row.sha256] for row in rows]) if rows else torch.empty(shape, dtype=family.dtype)
-    device = _where(both_N22CHW, family.device)
+    table = shelf.fill(list(row_of), encode, in_shard, "encoding images", progress)
+    shape = (len(rows), 1 + flips, 2)
+    both_N22CHW = torch.empty(*shape, *family.latent_shape, dtype=family.dtype)
+    if rows and table.rows_N is not None:
+        both_N22CHW = table.rows_N.view(*shape, *table.rows_N.shape[2:])
     sizes_N6 = torch.tensor([crop_sizes(row, size) for row in rows], dtype=torch.int64).reshape(len(rows), 6)
-    mean_N2CHW, logvar_N2CHW = both_N22CHW[:, :, 0].contiguous(), both_N22CHW[:, :, 1].contiguous()
     found_NHW = _opacity(rows, (both_N22CHW.shape[-2], both_N22CHW.shape[-1]), folder, progress) if opacity else None
-    return Latents(mean_N2CHW.to(device), logvar_N2CHW.to(device), sizes_N6.to(device), found_NHW)
+    on_device = both_N22CHW.to(_where(both_N22CHW, family.device))
+    return Latents(on_device[:, :, 0], on_device[:, :, 1], sizes_N6.to(on_device.device), found_NHW)
 
 
 def cache_buckets(
@@ -199,6 +211,7 @@ def cache_buckets(
     background: str = "white",
     opacity: bool = False,
     progress: Progress = silent,
+    flips: bool = True,
 ) -> BucketLatents:
     """`cache_latents` of pictures that each have the size of their bucket, found by sha256."""
     sizes = sorted({bucket_of[row.sha256] for row in rows})
@@ -206,7 +219,9 @@ def cache_buckets(
     for number, size in enumerate(sizes):
         own = [place for place, row in enumerate(rows) if bucket_of[row.sha256] == size]
         some = [rows[place] for place in own]
-        parts.append(cache_latents(family, some, folder, background, opacity=opacity, progress=progress, size=size))
+        parts.append(
+            cache_latents(family, some, folder, background, opacity=opacity, progress=progress, size=size, flips=flips)
+        )
         part_N[own], within_N[own] = float(number), torch.arange(len(own), dtype=torch.float32)
     return BucketLatents(parts, part_N.long(), within_N.long())
 
@@ -243,8 +258,8 @@ def cache_text(
             text_BTD = family.encode_text(torch.stack([ids_of[key] for key in part]).to(family.device))
             yield from zip(part, text_BTD.to(family.dtype).cpu(), strict=True)
 
-    found = shelf.complete(keys, encode, 1024, "encoding captions", progress)
-    text_MTD = torch.stack([found[key] for key in keys])
+    text_MTD = shelf.fill(keys, encode, 1024, "encoding captions", progress).rows_N
+    assert text_MTD is not None  # There is always the empty caption.
     positions = {caption: position for position, caption in enumerate(distinct)}
     return TextEmbeddings(positions, text_MTD.to(_where(text_MTD, family.device)))
 
@@ -265,21 +280,49 @@ class Shelf:
         progress: Progress = silent,
     ) -> dict[str, Tensor]:
         """The tensor of every key: from the shards, the missing ones from `encode`, which are then kept."""
-        distinct = list(dict.fromkeys(keys))
-        found = self.read(set(distinct))
-        missing = [key for key in distinct if key not in found]
-        for part in _chunks(missing, in_shard):
-            shard: dict[str, Tensor] = {}
-            for key, tensor in encode(part):
-                shard[key] = tensor.clone(memory_format=torch.contiguous_format)  # its own bytes, not a batch's
-                progress(stage, len(found) + len(shard), len(distinct))
-            self.write(shard)
-            found |= shard
+        found: dict[str, Tensor] = {}
+        self._complete(found, keys, encode, in_shard, stage, progress)
         return found
 
-    def read(self, wanted: set[str]) -> dict[str, Tensor]:
-        """What there is of the wanted keys. Deletes damaged shards: what they held is made again."""
-        found: dict[str, Tensor] = {}
+    @torch.no_grad()
+    def fill(
+        self,
+        keys: Sequence[str],
+        encode: Callable[[Sequence[str]], Iterator[tuple[str, Tensor]]],
+        in_shard: int,
+        stage: str,
+        progress: Progress = silent,
+    ) -> Table:
+        """As `complete`, in the keys' order, all of one shape, and of any number: no shard stays in memory."""
+        table = Table(keys, self.folder)
+        self._complete(table, keys, encode, in_shard, stage, progress)
+        return table
+
+    def _complete(
+        self,
+        found: dict[str, Tensor] | Table,
+        keys: Sequence[str],
+        encode: Callable[[Sequence[str]], Iterator[tuple[str, Tensor]]],
+        in_shard: int,
+        stage: str,
+        progress: Progress,
+    ) -> None:
+        distinct = list(dict.fromkeys(keys))
+        self.read(set(distinct), found)
+        missing = [key for key in distinct if key not in found]
+        shard: dict[str, Tensor] = {}
+        for key, tensor in encode(missing) if missing else ():
+            shard[key] = tensor.clone(memory_format=torch.contiguous_format)  # its own bytes, not a batch's
+            found[key] = shard[key]
+            progress(stage, len(found), len(distinct))
+            if len(shard) == in_shard:
+                self.write(shard)
+                shard = {}
+        if shard:
+            self.write(shard)
+
+    def read(self, wanted: set[str], found: dict[str, Tensor] | Table) -> None:
+        """Adds what there is of the wanted keys. Deletes damaged shards: what they held is made again."""
         for path in sorted(self.folder.glob("*.safetensors")):
             if len(found) == len(wanted):
                 break
@@ -287,8 +330,9 @@ class Shelf:
             if shard is None:
                 path.unlink(missing_ok=True)
                 continue
-            found |= {key: tensor for key, tensor in shard.items() if key in wanted}
-        return found
+            for key, tensor in shard.items():
+                if key in wanted:
+                    found[key] = tensor
 
     def write(self, shard: Mapping[str, Tensor]) -> None:
         """Adds a shard, named by its content."""
@@ -309,10 +353,29 @@ def read_shard(path: Path) -> dict[str, Tensor] | None:
     return tensors
 
 
-def _mirrored(row: Row, size: Size, background: str) -> Tensor:
-    """The picture and its mirror image, uint8 (2, 3, H, W)."""
-    plain_CHW = torch.from_numpy(pixels(row, size, background)).permute(2, 0, 1)
-    return torch.stack((plain_CHW, plain_CHW.flip(2)))
+def _encoded(
+    family: Family, keys: Sequence[str], pictures: Iterator[Tensor], at_once: int, whole: bool
+) -> Iterator[tuple[str, Tensor]]:
+    """Each key with its (mean and logvar, C, H, W), in the family's precision on the CPU.
+
+    A batch is fetched after the next one is begun, so that the device never waits for this. `whole` fills the last
+    batch up: another size would be compiled anew.
+    """
+    begun: tuple[Sequence[str], Tensor] | None = None
+    for names in _chunks(keys, at_once):
+        batch = [next(pictures) for _ in names]
+        batch += batch[-1:] * (at_once - len(batch)) if whole else []
+        pixels_BCHW = torch.stack(batch).to(family.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        both = torch.stack(family.encode_images(pixels_BCHW), dim=1).to(family.dtype)
+        if begun:
+            yield from _fetched(*begun)
+        begun = names, both
+    if begun:
+        yield from _fetched(*begun)
+
+
+def _fetched(names: Sequence[str], both_B2CHW: Tensor) -> Iterator[tuple[str, Tensor]]:
+    yield from zip(names, both_B2CHW.cpu(), strict=False)  # The last batch may be filled up.
 
 
 def _where(tensor: Tensor, device: torch.device) -> torch.device:

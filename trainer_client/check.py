@@ -18,7 +18,7 @@ from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
 from schemas.run import Truncation
 from schemas.snapshot import SPLITS
-from trainer_client import instance, methods, mix, start
+from trainer_client import compiled, instance, methods, mix, start
 from trainer_client.buckets import Place, places, table
 from trainer_client.dataset import Row, Snapshot, decode_all
 from trainer_client.device import choose_device, device_name
@@ -152,7 +152,9 @@ def examine(
             )
             break
         except NotEnoughMemory:
-            if not config.auto_batch or batch_size == 1:
+            # Compiled passes take less memory than these, so that fewer images tell of the pace, not of the fit.
+            compiling = config.compile != "off" and family.device.type == "cuda"
+            if not (config.auto_batch or compiling) or batch_size == 1:
                 raise
         batch_size = -(-batch_size // 2)
     shares = mix.parts(config.captions, snapshot)
@@ -175,7 +177,7 @@ def examine(
         pictures=prompts * len(config.seeds),
         tracks=[check_track(family, snapshot, name, rows) for name in names],
         buckets=found,
-        estimate=estimate(config, snapshot, pace, batch_size, prompts * len(config.seeds)),
+        estimate=estimate(config, snapshot, pace, batch_size, prompts * len(config.seeds), family.device.type),
         space=space,
     )
 
@@ -214,8 +216,13 @@ def _cut(caption: str, lost: str) -> str:
     return f"{opening} [{count} {'word' if count == 1 else 'words'} lost:] {ending}"
 
 
-def estimate(config: TrainConfig, snapshot: Snapshot, pace: Pace, batch_size: int, pictures: int) -> Estimate:
-    """The run's seconds by part, and money where there is a price."""
+def estimate(
+    config: TrainConfig, snapshot: Snapshot, pace: Pace, batch_size: int, pictures: int, device: str = "cpu"
+) -> Estimate:
+    """The run's seconds by part, and money where there is a price. What compiling would bring is taken as usual.
+
+    `device` is its type: cpu, cuda.
+    """
     train_images = len(snapshot.rows("train"))
     measures = choose_measures(snapshot, config.captions or snapshot.tracks[0], config.eval_images)
     measured = len(measures.held_out_pairs()) + len(measures.train_pairs())
@@ -223,9 +230,14 @@ def estimate(config: TrainConfig, snapshot: Snapshot, pace: Pace, batch_size: in
     forwards = config.sample_steps * (2 if config.guidance_scale != 1 else 1)
     of_class = (config.class_images or 0) if config.prior_weight else 0
     each = 2 if of_class else 1  # An image of the class goes with every image.
-    epoch_seconds = each * train_images / batch_size * pace.step
+    rate = batch_size / pace.step / each
+    extra = 0.0
+    if compiled.pays(config.compile, device, train_images * config.epochs / rate):
+        rate, extra = rate * compiled.GAIN, compiled.COMPILING_SECONDS
+    epoch_seconds = train_images / rate
     parts = {
-        "preparing_seconds": (train_images + len(measures.held_out) + of_class) * pace.encoding
+        "preparing_seconds": extra
+        + (train_images + len(measures.held_out) + of_class) * pace.encoding
         + of_class * (forwards * pace.forward + pace.decoding),
         "training_seconds": epoch_seconds * config.epochs,
         "sampling_seconds": checkpoints * pictures * (forwards * pace.forward + pace.decoding),
@@ -234,7 +246,7 @@ def estimate(config: TrainConfig, snapshot: Snapshot, pace: Pace, batch_size: in
     total = sum(parts.values())
     return Estimate(
         **parts,
-        images_per_second=batch_size / pace.step / each,
+        images_per_second=rate,
         epoch_seconds=epoch_seconds,
         total_seconds=total,
         price_per_hour=config.price_per_hour,

@@ -214,8 +214,14 @@ class TrainConfig(BaseModel):
     precision: Literal["auto", "bf16", "fp32"] = _option(
         "auto", RUN, "Arithmetic of the passes; weights are kept in fp32. auto: bf16 on a GPU, fp32 on the CPU."
     )
+    bf16_copy: Literal["auto", "on", "off"] = _option(
+        "auto", RUN, "Train through a bf16 copy of the fp32 weights; auto: on a GPU with room for it.", decides=False
+    )
+    compile: Literal["auto", "on", "off"] = _option(
+        "auto", RUN, "Compile the denoiser's blocks; auto: on a GPU, where the run earns it back.", decides=False
+    )
     cuda_graph: Literal["auto", "on", "off"] = _option(
-        "auto", RUN, "Replay recorded kernels on a GPU; auto: for small models.", decides=False
+        "auto", RUN, "Replay recorded kernels on a GPU; auto: of small models and of compiled ones.", decides=False
     )
     cache: Path | None = _option(
         None,

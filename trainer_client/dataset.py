@@ -35,7 +35,8 @@ Size = tuple[int, int]  # Width and height in pixels.
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-THREADS = min(8, os.cpu_count() or 1)  # Hashing and decoding release the interpreter's lock.
+ORIENTATION = 0x0112  # The EXIF tag.
+THREADS = min(32, os.cpu_count() or 1)  # Hashing and decoding release the interpreter's lock.
 
 
 class BadImage(AmatlError):
@@ -201,12 +202,15 @@ def check_file(path: Path, reference: FileRef) -> None:
 
 
 def in_threads(
-    work: Callable[[Item], Result], items: Sequence[Item], stage: str, progress: Progress = silent
+    work: Callable[[Item], Result], items: Sequence[Item], stage: str, progress: Progress = silent, ahead: int = 0
 ) -> Iterator[Result]:
-    """`work` of each item in order, a few at a time; the first error stops the rest."""
+    """`work` of each item in order, a few at a time; the first error stops the rest.
+
+    At least `ahead` items are worked on before the reader wants them.
+    """
     pool = ThreadPoolExecutor(THREADS)
     try:
-        for done, result in enumerate(_windowed(pool, work, items), start=1):
+        for done, result in enumerate(_windowed(pool, work, items, max(ahead, 4 * THREADS)), start=1):
             progress(stage, done, len(items))
             yield result
     finally:
@@ -214,7 +218,7 @@ def in_threads(
 
 
 def _windowed(
-    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int = 4 * THREADS
+    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[Result]:
     """`pool.map` that runs at most `ahead` items before its reader, so that results don't pile up in memory."""
     waiting: deque[Future[Result]] = deque()
@@ -244,7 +248,9 @@ def pixels(row: Row, size_px: int | Size, background: str = "white") -> NDArray[
     colour = background_colour(background)
     with _decoding(row.path) as image:
         image = on_background(upright(image), colour)
-        image = image.crop(_middle(image.size, size))  # `resize(box=...)` would look beyond the box
+        box = _middle(image.size, size)
+        if box != (0, 0, *image.size):
+            image = image.crop(box)  # `resize(box=...)` would look beyond the box
         if image.size != size:
             image = image.resize(size, Image.Resampling.LANCZOS)
         return np.array(image, dtype=np.uint8)
@@ -280,7 +286,8 @@ def crop_sizes(row: Row, size: Size) -> tuple[int, int, int, int, int, int]:
 
 def upright(image: Image.Image) -> Image.Image:
     """The picture as its EXIF orientation says it should be seen."""
-    return ImageOps.exif_transpose(image)
+    turned = image.getexif().get(ORIENTATION, 1) != 1
+    return ImageOps.exif_transpose(image) if turned else image  # Which would copy it.
 
 
 def on_background(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
@@ -288,7 +295,7 @@ def on_background(image: Image.Image, colour: tuple[int, int, int]) -> Image.Ima
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray((np.clip(np.asarray(image, np.float64) / 65535, 0, 1) * 255).round().astype(np.uint8))
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     image = image.convert("RGBA")
     canvas = Image.new("RGBA", image.size, (*colour, 255))
     return Image.alpha_composite(canvas, image).convert("RGB")

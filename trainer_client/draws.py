@@ -94,6 +94,16 @@ class Drawn:
         theirs = other.tensors()
         return type(self)(**{name: torch.cat((tensor, theirs[name])) for name, tensor in self.tensors().items()})
 
+    def filled_up(self, size: int) -> Self:
+        """These images, and up to `size` more that count nothing in the loss."""
+        missing = size - len(self)
+        if missing <= 0:
+            return self
+        spare = self.part(len(self) - 1, len(self))
+        spare = replace(spare, weights_B=spare.weights_B * 0)
+        more = {name: tensor.expand(missing, *tensor.shape[1:]) for name, tensor in spare.tensors().items()}
+        return self.with_more(type(self)(**more))
+
     def split(self, size: int) -> Iterator[Self]:
         """Batches of `size` images, the last may be smaller."""
         for start in range(0, len(self.timesteps_B), size):

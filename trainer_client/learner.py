@@ -8,42 +8,89 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from trainer_client.graphed import Graphed, worth_it
+from trainer_client import graphed, working
+from trainer_client.compiled import Blocks
+from trainer_client.graphed import Graphed, GraphedUpdate
 from trainer_client.processes import Processes
 from trainer_client.schedule import Plan, ema_decay, learning_rate
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from schemas.progress import Progress
     from trainer_client.config import TrainConfig
     from trainer_client.draws import Drawn, Step, TrainingSet
     from trainer_client.methods import Method
 
 
 class Learner:
-    """The weights in training, fp32, with their optimiser. `step` counts the optimiser steps done."""
+    """The weights in training, fp32, with their optimiser. `step` counts the optimiser steps done.
 
-    def __init__(self, method: Method, config: TrainConfig, plan: Plan, processes: Processes | None = None) -> None:
+    `compiled` says that the denoiser's blocks are, or will be: their kernels are then worth recording at any size.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        config: TrainConfig,
+        plan: Plan,
+        processes: Processes | None = None,
+        compiled: bool = False,
+    ) -> None:
         self.processes = processes or Processes(config)
         self.processes.wrap(method)
         self.family, self.config, self.plan = method.family, config, plan
         self.step = 0
         self.parameters = method.parameters
+        alone = self.processes.count == 1
+        compiled = compiled and alone
+        self.blocks, self.working = None, None
+        rounded = alone and working.worth_it(config.bf16_copy, self.family)
+        if rounded or compiled:
+            self.working = working.Working(self.family, self.parameters, rounded, compiled)
+        if compiled and self.working:
+            self.blocks = Blocks(self.working.module, open_sizes=config.buckets)
+        # Of pictures in many sizes, a large model's passes would be recorded for each size and number of images.
+        recorded = graphed.worth_it(config.cuda_graph, self.family.denoiser, compiled and not config.buckets)
+        self.recorded = recorded and alone and not method.encodes_text
+        # Recorded kernels read the rate from the device.
+        rate = torch.zeros((), device=self.family.device) if self.recorded else config.learning_rate
         self.optimiser = torch.optim.AdamW(
             self.parameters.values(),
-            lr=config.learning_rate,
+            lr=rate,
             betas=(config.beta1, config.beta2),
             eps=config.epsilon,
             weight_decay=config.weight_decay,
             fused=True,
+            capturable=self.recorded,
         )
         self.average = {name: weight.detach().clone() for name, weight in self.parameters.items()} if config.ema else {}
-        weights = list(self.parameters.values())
-        recorded = worth_it(config.cuda_graph, self.family.denoiser) and not method.encodes_text
-        recorded = recorded and self.processes.count == 1
-        self.graphed = Graphed(self._backward, weights) if recorded else None
+        self.gain = torch.zeros((), device=self.family.device)  # What the average takes of the weights at this step.
         self.images_at_once = config.batch_size
         self.finite = torch.ones((), dtype=torch.bool, device=self.family.device)
+        self._record_anew()
+
+    def compile(self, data: TrainingSet, drawn: Step, progress: Progress) -> None:
+        """Has the blocks compiled, by passes over a step's images that leave no trace. Nothing to do where none are."""
+        if self.blocks is None:
+            return
+        with self.blocks.watch(progress):
+            micro = self._whole(next(drawn.split(self.images_at_once)))
+            self._backward(micro, data.embedded(self.family, micro.captions_B), True)
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def _record_anew(self) -> None:
+        """Forgets what was recorded, and with it the memory that it holds."""
+        weights = list(self.parameters.values())
+        self.graphed = Graphed(self._backward, weights) if self.recorded else None
+        self.moved = GraphedUpdate(self._move) if self.recorded else self._move
+
+    def release(self) -> None:
+        """Gives back the memory of a large model's recorded passes, which pictures and measures may need."""
+        if self.graphed and not graphed.is_small(self.family.denoiser):
+            self.optimiser.zero_grad(set_to_none=True)
+            self._record_anew()
+            torch.cuda.empty_cache()
 
     def learn(self, data: TrainingSet, drawn: Step) -> Tensor:
         """One step on the images drawn; returns the sum of their losses, still on the device.
@@ -62,10 +109,11 @@ class Learner:
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.family.device)
         try:
             batches = list(self.processes.share(drawn).split(self.images_at_once))
-            for number, micro in enumerate(batches, start=1):
+            for number, part in enumerate(batches, start=1):
+                micro = self._whole(part)
                 with self.processes.adding_up(last=number == len(batches)):
                     text_BTD = data.embedded(self.family, micro.captions_B)
-                    losses_B = (self.graphed or self._backward)(micro, text_BTD)
+                    losses_B = (self.graphed or self._backward)(micro, text_BTD, number == 1)
                 loss_sum += losses_B.double().sum()
             return self.processes.total(loss_sum)
         except torch.OutOfMemoryError:
@@ -74,14 +122,20 @@ class Learner:
         # Out of the handler, since the error's frames hold the tensors that took the memory.
         self.images_at_once = -(-self.images_at_once // 2)
         self.optimiser.zero_grad(set_to_none=True)
-        if self.graphed:
-            self.graphed = Graphed(self._backward, list(self.parameters.values()))
+        self._record_anew()
         if self.family.device.type == "cuda":
             torch.cuda.empty_cache()
         return None
 
-    def _backward(self, micro: Drawn, text_BTD: Tensor) -> Tensor:
-        """The weighted mean squared error of each image, (B,); adds its gradient to the parameters'."""
+    def _whole(self, micro: Drawn) -> Drawn:
+        """A short batch filled up with images that count nothing, where another size would be compiled anew."""
+        return micro if self.blocks is None or self.config.buckets else micro.filled_up(self.images_at_once)
+
+    def _backward(self, micro: Drawn, text_BTD: Tensor, first: bool = True) -> Tensor:
+        """The weighted mean squared error of each image, (B,); adds its gradient to the parameters'.
+
+        `first` are a step's first passes, which need no zeros to add to.
+        """
         predicted_BCHW = self.family.predict(micro.noisy_BCHW, micro.timesteps_B, text_BTD, micro.sizes_B6)
         errors_BCHW = (predicted_BCHW - micro.target_BCHW).square()
         if micro.mask_B1HW is not None:
@@ -89,24 +143,48 @@ class Learner:
         losses_B = errors_BCHW.mean(dim=(1, 2, 3)) * micro.weights_B
         summed = losses_B.sum() * self.processes.count  # The processes' gradients are averaged.
         (summed / self.plan.full_step_images).backward()  # type: ignore[no-untyped-call]
+        if self.working:
+            self.working.collect(first)
         return losses_B.detach()
 
     def _update(self, loss_sum: Tensor) -> None:
+        rate = learning_rate(self.config, self.plan, self.step)
+        for group in self.optimiser.param_groups:
+            if self.recorded:
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        if self.average:
+            self.gain.fill_(1 - ema_decay(self.config, self.step))
+        self.moved(loss_sum)
+        self.step += 1
+
+    def _move(self, loss_sum: Tensor) -> None:
+        """Clips, moves the weights, their average and their copy; leaves no gradient. Waits for nothing."""
         limit = self.config.clip_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit, foreach=True)
         self.finite &= norm.isfinite() & loss_sum.isfinite()
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.config, self.plan, self.step)
         self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=self.graphed is None)
+        if not self.recorded:
+            self.optimiser.zero_grad(set_to_none=True)
+        elif added := [weight.grad for weight in self._uncopied() if weight.grad is not None]:
+            torch._foreach_zero_(added)
         if self.average:
             weights = [weight.detach() for weight in self.parameters.values()]
-            torch._foreach_lerp_(list(self.average.values()), weights, 1 - ema_decay(self.config, self.step))
-        self.step += 1
+            averages = list(self.average.values())
+            torch._foreach_add_(averages, torch._foreach_mul(torch._foreach_sub(weights, averages), self.gain))
+        if self.working:
+            self.working.refresh()
+
+    def _uncopied(self) -> list[Tensor]:
+        """The weights that no copy stands for."""
+        copied = {id(weight) for weight in self.working.masters} if self.working else set()
+        return [weight for weight in self.parameters.values() if id(weight) not in copied]
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """While entered, the model has the moving average's weights (where there is one)."""
+        """While entered, the model has the moving average's weights (where there is one), and memory to draw with."""
+        self.release()
         self._swap()
         try:
             yield
@@ -127,7 +205,8 @@ class Learner:
         for name, weight in self.parameters.items():
             moments = self.optimiser.state.get(weight, {})
             found |= {f"{moment}/{name}": moments[moment] for moment in ("exp_avg", "exp_avg_sq") if moment in moments}
-        return found | {f"average/{name}": average for name, average in self.average.items()}
+        found |= {f"average/{name}": average for name, average in self.average.items()}
+        return {name: tensor.contiguous() for name, tensor in found.items()}  # As files have them.
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
@@ -138,8 +217,11 @@ class Learner:
             if f"exp_avg/{name}" in tensors:
                 self.optimiser.state[weight] = {
                     "step": torch.tensor(float(step), dtype=torch.float32, device=weight.device),
-                    "exp_avg": tensors[f"exp_avg/{name}"],
-                    "exp_avg_sq": tensors[f"exp_avg_sq/{name}"],
+                    "exp_avg": torch.empty_like(weight).copy_(tensors[f"exp_avg/{name}"]),
+                    "exp_avg_sq": torch.empty_like(weight).copy_(tensors[f"exp_avg_sq/{name}"]),
                 }
         for name, average in self.average.items():
             average.copy_(tensors[f"average/{name}"])
+        if self.working:
+            self.working.refresh()
+        self._record_anew()

@@ -122,12 +122,12 @@ class TrainingStep:
 
     def __call__(self) -> None:
         text_BTD = self.family.encode_text(self.ids) if self.text is None else self.text
-        (self.graphed or self._backward)(self.batch, text_BTD)
+        (self.graphed or self._backward)(self.batch, text_BTD, True)
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0, foreach=True)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=self.graphed is None)
 
-    def _backward(self, drawn: Drawn, text_BTD: torch.Tensor) -> torch.Tensor:
+    def _backward(self, drawn: Drawn, text_BTD: torch.Tensor, first: bool) -> torch.Tensor:
         predicted_BCHW = self.family.predict(drawn.noisy_BCHW, drawn.timesteps_B, text_BTD, drawn.sizes_B6)
         losses_B = (predicted_BCHW - drawn.target_BCHW).square().mean(dim=(1, 2, 3)) * drawn.weights_B
         losses_B.mean().backward()  # type: ignore[no-untyped-call]

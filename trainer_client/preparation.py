@@ -13,7 +13,7 @@ from schemas.errors import AmatlError, BadOption
 from schemas.progress import Progress
 from schemas.run import Cost, Prompt, RunReport
 from schemas.snapshot import SPLITS
-from trainer_client import buckets, instance, lineage, methods, mix, record, start
+from trainer_client import buckets, compiled, instance, lineage, methods, mix, record, start
 from trainer_client.baseline import Baseline
 from trainer_client.bootstrap import LEAST
 from trainer_client.cache import (
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from trainer_client.methods import Method
 
 TEXT_BATCH = 64
+MANY_STEPS = 1000  # A run of more, of which no pace is known, is worth compiling for.
 LEFT_OPEN = ("precision", "resolution", "zero_terminal_snr", "clip_skip", "max_tokens")
 
 
@@ -62,6 +63,7 @@ class Prepared:
     own_track: str
     example_rows: list[Row]
     baseline: Baseline
+    compiled: bool = False  # Whether training is so long that compiling the denoiser pays.
     measures: Measures = field(init=False)
     data: TrainingSet = field(init=False)
     latents: Latents | BucketLatents = field(init=False)
@@ -106,14 +108,25 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
     report, rows = _report(config, snapshot, family, prompts, own)
     if before is not None:
         report = _go_on(before, report)
+    cache = config.cache or default_folder()
+    compiled.keep_in(cache)
+    seconds = _training_left(report, plan)
     if not report.checkpoints:  # What goes on was examined when it began.
         found = examine(config, snapshot, method, len(prompts), progress, SHORT_BUDGET_SECONDS).estimate
+        seconds = found.epoch_seconds * plan.epochs
         money = "" if found.cost is None else f", cost {found.cost:.2f}"
         progress("estimating", 1, 1, f"about {duration(found.total_seconds)}{money}")
-    cache = config.cache or default_folder()
     measured = {"buckets": [list(size) for size in buckets.sizes(family, config)]} if config.buckets else {}
     baseline = Baseline(cache, method, config.background, measured)
-    return Prepared(config, snapshot, family, method, plan, report, own, rows, baseline)
+    pays = compiled.pays(config.compile, family.device.type, seconds)
+    return Prepared(config, snapshot, family, method, plan, report, own, rows, baseline, pays)
+
+
+def _training_left(report: RunReport, plan: Plan) -> float:
+    """Seconds of training to go at the pace of a run's last epoch; inf where none is done."""
+    if not report.epochs:
+        return float("inf") if plan.steps > MANY_STEPS else 0.0
+    return (plan.epochs - len(report.epochs)) * report.epochs[-1].seconds
 
 
 def _prompts(config: TrainConfig, snapshot: Snapshot) -> list[Prompt]:
@@ -265,9 +278,17 @@ def _latents(config: TrainConfig, family: Family, rows: list[Row], progress: Pro
     if config.buckets:
         bucket_of = buckets.assigned(rows, family, config)
         return cache_buckets(
-            family, rows, bucket_of, config.cache, config.background, config.masked_loss, progress=progress
+            family, rows, bucket_of, config.cache, config.background, config.masked_loss, progress, config.flip
         )
-    return cache_latents(family, rows, config.cache, config.background, opacity=config.masked_loss, progress=progress)
+    return cache_latents(
+        family,
+        rows,
+        config.cache,
+        config.background,
+        opacity=config.masked_loss,
+        progress=progress,
+        flips=config.flip,
+    )
 
 
 def _refuse_useless_masks(config: TrainConfig, train: list[Row], latents: Latents | BucketLatents) -> None:

@@ -25,6 +25,7 @@ from schemas.progress import Progress, silent
 from schemas.run import Checkpoint, Grid, RunReport
 from trainer_client import start
 from trainer_client.device import choose_device
+from trainer_client.graphed import replaying
 from trainer_client.randomness import key, normal
 from trainer_client.sheet import contact_sheet
 
@@ -77,7 +78,7 @@ def draw_tiles(
     """Every prompt with every seed: uint8 (P, S, H, W, 3) on the CPU. Raises BadOption where steps are too many."""
     if not 1 <= steps <= family.train_timesteps:
         raise BadOption(f"--steps {steps}: this model takes 1 to {family.train_timesteps}.")
-    with family.autocast():  # Round all batches: the weights are cast to the precision of the passes once.
+    with family.autocast(), replaying(family):  # Round all batches: weights are cast, and kernels recorded, once.
         distinct = list(dict.fromkeys(["", *prompts]))
         parts = [family.encode_text(family.tokenise(distinct[i : i + 64])) for i in range(0, len(distinct), 64)]
         text = dict(zip(distinct, torch.cat(parts), strict=True))
@@ -86,10 +87,13 @@ def draw_tiles(
         drawn: list[Tensor] = []
         for start in range(0, len(wanted), batch_size):
             batch = wanted[start : start + batch_size]
+            count = len(batch)
+            if start and family.replayed:  # A batch of another size would be recorded anew.
+                batch += batch[-1:] * (batch_size - count)
             text_BTD = torch.stack([text[prompt] for prompt, _ in batch])
             noise_BCHW = torch.stack([noise[seed] for _, seed in batch])
-            drawn.append(family.sample(text_BTD, text[""][None], noise_BCHW, steps, guidance_scale).cpu())
-            progress("drawing pictures", start + len(batch), len(wanted))
+            drawn.append(family.sample(text_BTD, text[""][None], noise_BCHW, steps, guidance_scale)[:count].cpu())
+            progress("drawing pictures", start + count, len(wanted))
     tiles_BHWC = torch.cat(drawn)
     return tiles_BHWC.view(len(prompts), len(seeds), *tiles_BHWC.shape[1:])
 

@@ -121,8 +121,13 @@ class Run:
             with self.ledger.timed("preparing"):
                 with self.processes.first_goes_first():
                     encode(self.prepared, self.watched)
-                self.learner = Learner(self.prepared.method, self.config, self.plan, self.processes)
+                self.learner = Learner(
+                    self.prepared.method, self.config, self.plan, self.processes, self.prepared.compiled
+                )
                 self._restore()
+                if self.learner.blocks is not None:
+                    some = next(epoch_steps(self.family, self.prepared.data, self.config, self.plan, 1))
+                    self.learner.compile(self.prepared.data, some, self.watched)
                 if self.processes.first:
                     self._begin_files()
             self.ledger.carry_over(before, self.position.cost)

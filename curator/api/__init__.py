@@ -6,10 +6,10 @@ whichever `Accept` asks for; errors are problem details (RFC 9457) with the comm
 
 from fastapi import APIRouter
 
-from curator.api import captions, datasets, images, runs, sets, snapshots
+from curator.api import captions, datasets, images, jobs, runs, sets, snapshots
 from curator.api.answers import PROBLEMS
 
 router = APIRouter()
-for part in (datasets, images, captions, sets, snapshots, runs):
+for part in (datasets, images, captions, sets, snapshots, runs, jobs):
     router.include_router(part.router, prefix="/api/v1", responses=PROBLEMS)
 router.include_router(snapshots.downloads, responses=PROBLEMS)

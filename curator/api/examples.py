@@ -159,3 +159,18 @@ RUN: dict[str, Any] = {
     "person": "ben",
     "posted_at": MOMENT,
 }
+JOB: dict[str, Any] = {
+    "id": "20261126T120000Z-5d1f8c4a",
+    "command": ["caption", "openmoji", "--strategy", "template", "--set", "template", "-o", "template=${title}"],
+    "person": "ana",
+    "status": "running",
+    "started_at": MOMENT,
+    "ended_at": None,
+    "stage": "captioning",
+    "done": 120,
+    "total": 277,
+    "detail": "",
+    "notices": [],
+    "error": None,
+    "result": None,
+}

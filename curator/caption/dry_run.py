@@ -85,6 +85,7 @@ def dry_run(
     and what `caption` raises.
     """
     asked = Request(dataset, strategy, set_name, options, by=by, only=only, where=where, limit=limit)
+    catalog.check_is_here("the pictures")
     plan = planned(catalog, asked)
     out = out or Path(re.sub(r"[^\w.-]+", "-", f"{dataset}-{set_name}-dry-run.html"))
     refuse_other_file(out, GENERATOR)

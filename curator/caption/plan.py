@@ -75,6 +75,8 @@ def plan(catalog: Catalog, asked: Request) -> Plan:
     captioner = captioners.load(asked.strategy)
     options = captioners.parse_options(captioner, asked.options)
     _check(catalog, captioner, asked)
+    if captioner.machine is not None or captioner.read is not None:
+        catalog.check_is_here("the pictures, or files beside them")
     in_metadata = catalog.metadata_fields(asked.dataset)
     fields = chosen_fields(captioner, options, available_fields(in_metadata, _other_sets(catalog, asked)))
     captions = sources(catalog, asked.dataset, asked.set_name, fields, in_metadata)

@@ -123,6 +123,9 @@ class Connection:
         self.name = url_in(path) or str(path)
         self._path = None if url_in(path) else Path(path)
         self._queries = load_queries()
+        # One change at a time: the ids that a change gives out are then committed in their order, as versions and
+        # whoever reads what is new after an id rely on.
+        self._writing = threading.Lock()
         if self._path and not self._path.is_file():
             raise NotFound(f"{path}: there is no catalog here. Make one with: curator init {path}")
         self._service: Service | None = find(path)
@@ -143,14 +146,16 @@ class Connection:
     @property
     def path(self) -> Path:
         """The catalog's file. Raises OnAnotherMachine where there is none here."""
-        if self._path is None:
-            raise OnAnotherMachine(f"{self.name}: this needs files beside the catalog. Run it on that machine.")
+        self.check_is_here("files beside the catalog")
+        assert self._path is not None
         return self._path
 
-    @property
-    def is_here(self) -> bool:
-        """Whether its file, and the images it knows, are on this machine."""
-        return self._path is not None
+    def check_is_here(self, needed: str) -> None:
+        """Raises OnAnotherMachine, saying what is `needed`, where the catalog's paths are those of another machine."""
+        if self._path is None:
+            raise OnAnotherMachine(
+                f"{self.name}: this needs {needed}, which are on that machine. Run it there, or as a job."
+            )
 
     def close(self) -> None:
         """Closes the file, so that another process may have it, or the connection."""
@@ -208,7 +213,7 @@ class Connection:
             with undisturbed():
                 self._service.change(name, tables, parameters)
             return
-        with undisturbed(), disk_errors(self.path):
+        with undisturbed(), self._writing, disk_errors(self.path):
             for attempt in range(1, ATTEMPTS_AT_A_COLLISION + 1):
                 try:
                     self._transaction(query, tables, parameters)

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 class Gallery(Connection):
     """Queries for browsing."""
 
-    def gallery_marks(self) -> dict[str, int]:
-        """How far the tables of a gallery have grown: last_file_id, last_caption_id, near_duplicates, splits."""
-        return self._read("gallery_marks").to_dicts()[0]
+    def gallery_marks(self, last_caption_id: int) -> dict[str, int]:
+        """How far the tables of a gallery have grown, and how many captions there are after one.
+
+        last_file_id, last_caption_id, captions, new_captions, near_duplicates, splits.
+        """
+        return self._read("gallery_marks", last_caption_id=last_caption_id).to_dicts()[0]
 
     def gallery_images(self, dataset: str) -> pl.DataFrame:
         """Each image of a dataset once, in the order it was first seen.

@@ -65,7 +65,6 @@ def find(path: Path | str) -> Service | None:
     try:
         service.greet()
     except NobodyThere:
-        service.close()
         return None
     return service
 
@@ -88,10 +87,21 @@ class Service:
         """Checks that somebody is there, knows us, and speaks the same queries."""
         from schemas import __version__
 
-        told = self._sent("GET", "/catalog").json()
-        if told.get("dialect") != dialect():
+        try:
+            told = self._sent("GET", "/catalog").json()
+            version, spoken = str(told["version"]), told["dialect"]
+        except (ValueError, KeyError, TypeError) as error:
+            self.close()
             raise ServiceFailed(
-                f"{self.name} runs curator {told.get('version')}, this is {__version__} with other queries: they don't "
+                f"{self.name}: what answers there isn't a curator service. Look at the address."
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+        if spoken != dialect():
+            self.close()
+            raise ServiceFailed(
+                f"{self.name} runs curator {version}, this is {__version__} with other queries: they don't "
                 "understand each other. Update the older one."
             )
 

@@ -46,6 +46,8 @@ def compare(
     NotFound, AlreadyExists.
     """
     check_dataset(catalog, dataset)
+    if page is not None or clip is not None:
+        catalog.check_is_here("the pictures")
     if page is not None:
         refuse_other_file(page, GENERATOR)
     named = _sets(catalog, dataset, sets)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CAPTION, CAPTION_ID, RUN = "caption.", "caption_id.", "run."
 FOLDED = "folded"
-DATASETS_KEPT = 4
+IMAGES_KEPT = 2_000_000  # of all datasets; about 1.5 kB each with three sets
 LONG_SECONDS, PAUSE = 0.25, 10  # reading all anew takes long: not before so many times as long have passed
 SEARCHES_KEPT = 32
 FEW = 1_000  # revisions that are put in one by one
@@ -74,7 +74,7 @@ def working_copy(catalog: Catalog, dataset: str) -> Table:
         with shelf.lock:
             shelf.tables[dataset] = table
             shelf.tables.move_to_end(dataset)
-            while len(shelf.tables) > DATASETS_KEPT:
+            while len(shelf.tables) > 1 and sum(one.frame.height for one in shelf.tables.values()) > IMAGES_KEPT:
                 shelf.tables.popitem(last=False)
     return table
 
@@ -82,15 +82,16 @@ def working_copy(catalog: Catalog, dataset: str) -> Table:
 def _read(catalog: Catalog, dataset: str) -> Table:
     """Everything. The marks are taken first: what comes meanwhile is met again as a difference, to no harm."""
     started = time.monotonic()
-    marks = catalog.gallery_marks()
+    marks = catalog.gallery_marks(0)
     frame = _placed(catalog, dataset, catalog.gallery_images(dataset))
     frame, sets = _with_captions(frame, [], catalog.gallery_captions(dataset, 0))
     return Table(dataset, frame.rechunk(), sets, marks, started, time.monotonic() - started)
 
 
 def _kept_up(catalog: Catalog, table: Table) -> Table:
-    marks = catalog.gallery_marks()
-    if marks == table.marks:
+    last_caption_id = table.marks["last_caption_id"]
+    marks = catalog.gallery_marks(last_caption_id)
+    if all(marks[name] == table.marks[name] for name in marks if name != "new_captions"):
         return table
     frame, fields = table.frame, table.fields
     if _images_changed(marks, table):
@@ -102,7 +103,9 @@ def _kept_up(catalog: Catalog, table: Table) -> Table:
                 return _read(catalog, table.dataset)
         elif fresh.height:
             frame, fields = _appended(frame, fresh), {}
-    captions = catalog.gallery_captions(table.dataset, table.marks["last_caption_id"])
+    if marks["captions"] - table.marks["captions"] != marks["new_captions"]:
+        last_caption_id = 0  # ids are given out before they are written: some came late, below the last one
+    captions = catalog.gallery_captions(table.dataset, last_caption_id)
     frame, sets = _with_captions(frame, table.sets, captions)
     if frame is table.frame:
         return replace(table, marks=marks)

@@ -75,6 +75,7 @@ def ingest(
     from curator.ingest.walk import walk
 
     started = time.monotonic()
+    catalog.check_is_here("the pictures, by paths that hold there,")
     root, table = _check(folder, dataset, metadata, join_on, max_pixels)
     options = {"metadata": table and str(table), "join_on": join_on or "file_name", "max_pixels": max_pixels}
     known = Known.load(catalog, dataset, root)

@@ -26,6 +26,7 @@ from curator.machines.batch_size import BatchSize
 from schemas.errors import AmatlError
 
 CHUNK = 16  # items a thread takes at once, at most: a future for each would cost more than a no-op machine
+MANY_CORES, SPARED = 8, 2  # A machine that waits for its turn on a core keeps a GPU waiting: see the benchmarks' log.
 ODD_AT_FIRST = 32  # so many unexpected errors and not one picture prepared: it isn't the pictures
 
 
@@ -53,9 +54,11 @@ class Conveyor:
     def __init__(
         self, machine: Machine, *, threads: int | None = None, notice: Callable[[str], None] = lambda text: None
     ) -> None:
-        """`threads` prepare (None: one a core); `notice` is told what a person should hear, such as a smaller batch."""
+        """`threads` prepare (None: one a core, less two for the machine where there are many cores); `notice` is told
+        what a person should hear, such as a smaller batch.
+        """
         self.machine, self.notice = machine, notice
-        self.threads = threads or cores()
+        self.threads = threads or (cores() - SPARED if cores() >= MANY_CORES else cores())
         self.batch_size = BatchSize(machine.batch_size)
 
     def run(self, items: Iterable[Item]) -> Generator[Batch]:

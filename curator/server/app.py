@@ -14,6 +14,7 @@ from curator.catalog import Catalog
 from curator.catalog.service import service_folder
 from curator.server import problems
 from curator.server.guards import Guards
+from curator.server.jobs import Jobs
 from curator.server.signing import load_key
 from schemas import __version__
 
@@ -21,7 +22,6 @@ DEFAULT_PORT = 8400
 ROUTERS = (
     "curator.server.login",
     "curator.server.remote",
-    "curator.server.jobs",
     "curator.server.pictures",
     "curator.server.health",
     "curator.api",
@@ -69,6 +69,7 @@ def create_app(catalog: Catalog, settings: Settings) -> FastAPI:
     )
     app.state.catalog, app.state.settings = catalog, settings
     app.state.key = load_key(settings.data)
+    app.state.jobs = Jobs(settings.data / "jobs", settings.catalog_path, settings.allowed_folders)
     app.add_middleware(Guards, settings=settings)
     problems.install(app)
     for name in ROUTERS:

@@ -65,6 +65,7 @@ def snapshot(
     there; BadExpression, CannotHoldOut, NothingToExport; ChecksumMismatch for an image file that changed.
     """
     holdout = holdout or Holdout()
+    catalog.check_is_here("the pictures")
     progress("choosing images", 0, None)
     dataset, sources = tracks_of(catalog, references)
     samples = select(catalog, dataset, sources, where, holdout, keep_missing, keep_rejected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path as Folder
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
@@ -44,7 +44,7 @@ def one_run(request: Request, catalog: Opened, key: Sha256) -> Response:
     return render(request, "runs.html", title=found.report.name, snapshot=line, **_side_by_side([found]))
 
 
-def _side_by_side(found: list[RunResult]) -> dict[str, object]:
+def _side_by_side(found: list[RunResult]) -> dict[str, Any]:
     """What the page of some runs shows: every epoch any of them drew, their grids, their losses."""
     grids = {one.run_key: _grids(one) for one in found}
     epochs = sorted({epoch for made in grids.values() for epoch in made})

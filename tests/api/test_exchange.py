@@ -85,7 +85,9 @@ def test_the_command(service: str, run: Path) -> None:
     assert answer.exit_code == 0, answer.output
     assert "the report is posted; 2 pictures sent." in answer.output
     told = CliRunner().invoke(main, ["report", str(run), "--to", service, "--json"])
-    assert json.loads(told.output)["already_there"] == 2
+    assert json.loads(told.stdout)["already_there"] == 2
+    again = CliRunner().invoke(main, ["report", str(run), "--to", service])
+    assert "the service has it already, with every picture." in again.output
     wrong = CliRunner().invoke(main, ["report", str(run), "--to", "nowhere"])
     assert (wrong.exit_code, "--to nowhere: not an address" in wrong.output) == (2, True)
 

@@ -12,7 +12,9 @@ from rich.table import Table
 import tests.bench
 
 NAMES = sorted(
-    module.name for module in pkgutil.iter_modules(tests.bench.__path__) if module.name not in ("__main__", "table")
+    module.name
+    for module in pkgutil.iter_modules(tests.bench.__path__)
+    if module.name not in ("__main__", "table", "architectures")
 )
 
 

@@ -17,7 +17,8 @@ from curator.catalog import Catalog
 from curator.cli import main
 from curator.history import history
 from curator.replace import replace, undo_replace
-from curator.revise import Overtaken, revise, undo
+from curator.revise import Overtaken, inputs_digest, revise, undo
+from schemas.digest import sha256_json
 from schemas.errors import BadOption, NotFound
 from tests.curator.fill import add_images, sha
 from tests.curator.lab import empty_catalog
@@ -101,6 +102,11 @@ def test_what_cannot_be_revised(
 ) -> None:
     with pytest.raises(error, match=problem):
         revise(catalog, *arguments)
+
+
+def test_the_digest_is_that_of_canonical_json() -> None:
+    told = {"strategy": "replace", "run": 12, "image": FOX}
+    assert inputs_digest("replace", 12, FOX) == sha256_json(told)
 
 
 def test_replace_shows_first_then_changes_and_can_be_undone(catalog: Catalog) -> None:

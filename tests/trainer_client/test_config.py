@@ -26,6 +26,7 @@ FROZEN_FLAGS = [
     "--batch-size",
     "--beta1",
     "--beta2",
+    "--bf16-copy",
     "--buckets",
     "--cache",
     "--caption-dropout",
@@ -34,6 +35,7 @@ FROZEN_FLAGS = [
     "--class-prompt",
     "--clip-norm",
     "--clip-skip",
+    "--compile",
     "--cuda-graph",
     "--device",
     "--ema",
@@ -182,6 +184,8 @@ def test_the_digest_covers_what_decides_and_not_where_or_how_fast() -> None:
         "device",
         "cache",
         "cuda_graph",
+        "bf16_copy",
+        "compile",
         "price_per_hour",
     }
 

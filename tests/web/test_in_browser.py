@@ -4,19 +4,23 @@ finds nothing against WCAG 2.2 AA, light, dark and on a phone. Screenshots are k
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import time
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from curator.image import image_caption
+from curator.runs import receive_picture, receive_report
 from curator.server import Settings, create_app
 from curator.snapshot import Holdout, snapshot
-from tests.curator.lab import Lab
+from tests.curator.lab import Lab, picture
+from tests.schemas.test_spec import example
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -59,10 +63,31 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     lab.commit(
         "human", {image: f"an animal in the snow, {number}" for number, image in enumerate(images[:50])}, "human"
     )
-    snapshot(lab.write(), ["human@1", "template@1"], lab.folder / "snapshot", holdout=Holdout(count=5), person="ana")
+    made = snapshot(lab.write(), ["human@1", "template@1"], lab.folder / "snapshot", holdout=Holdout(count=5))
     running = Service(lab)
+    for name in ("human", "template"):
+        report_run(running, made.identity, name)
     yield running
     running.stop()
+
+
+def report_run(service: Service, identity: str, name: str) -> None:
+    """A run with a grid before training and one after an epoch, two prompts by one seed."""
+    document = example("run")
+    document["name"] = document["captions"] = name
+    document["snapshot"]["identity"] = identity
+    document["references"] = None
+    document["checkpoints"] = document["checkpoints"][:2]
+    contents = []
+    for place, checkpoint in enumerate(document["checkpoints"]):
+        contents.append(picture(100 + place, size=(64, 128)))
+        file = {"path": f"grids/{place}.png", "sha256": sha256(contents[-1]).hexdigest()}
+        file["size_bytes"] = len(contents[-1])
+        checkpoint["epoch"], checkpoint["grid"] = place, {"file": file, "rows": 2, "columns": 1, "tile_px": 64}
+    pictures = service.lab.catalog.path.with_name("lab.duckdb.service") / "runs"
+    receipt = receive_report(service.lab.catalog, json.dumps(document).encode(), "ana", pictures)
+    for content in contents:
+        receive_picture(service.lab.catalog, receipt.digest, sha256(content).hexdigest(), content, pictures)
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +120,12 @@ def page(browser: Browser, service: Service) -> Iterator[Page]:
 
 
 def image_page(service: Service, number: int) -> tuple[str, str]:
-    sha256 = service.lab.run(f"SELECT image_sha256 FROM files WHERE file_name = '{number:03}.png'")[0][0]
-    return sha256, f"/datasets/zoo/images/{sha256}"
+    image = service.lab.run(f"SELECT image_sha256 FROM files WHERE file_name = '{number:03}.png'")[0][0]
+    return image, f"/datasets/zoo/images/{image}"
 
 
-def caption(service: Service, sha256: str, set_name: str) -> Any:
-    return image_caption(service.lab.catalog, "zoo", sha256, set_name)
+def caption(service: Service, image: str, set_name: str) -> Any:
+    return image_caption(service.lab.catalog, "zoo", image, set_name)
 
 
 def said(page: Page, text: str) -> None:
@@ -182,14 +207,14 @@ def test_shift_and_enter_go_on_editing(page: Page, service: Service) -> None:
 def test_what_somebody_else_changed_meanwhile_is_not_overwritten(page: Page, service: Service) -> None:
     from curator.revise import revise
 
-    sha256, address = image_page(service, 7)
+    seventh, address = image_page(service, 7)
     page.goto(address)
-    revise(service.lab.catalog, "zoo", "human", sha256, "by ben", "ben")
+    revise(service.lab.catalog, "zoo", "human", seventh, "by ben", "ben")
     page.fill("#text-human", "mine")
     page.keyboard.press("Enter")
     said(page, "zoo/human, 007.png: changed meanwhile by ben")
     assert page.locator("#text-human").input_value() == "mine"
-    assert caption(service, sha256, "human").text == "by ben"
+    assert caption(service, seventh, "human").text == "by ben"
 
 
 def test_keys_are_listed(page: Page, service: Service) -> None:
@@ -231,6 +256,24 @@ def test_compare(page: Page) -> None:
     assert page.locator(".side-by-side > li").count() == 12
 
 
+def test_one_slider_moves_all_grids_through_the_epochs(page: Page, service: Service) -> None:
+    page.goto("/snapshots")
+    assert page.locator(".lineage a").count() == 1 + 2 + 1 + 2
+    page.locator("table a").first.click()
+    page.wait_for_url("**/snapshots/*")
+    grids = page.locator(".frame img")
+    last = [grids.nth(place).get_attribute("src") for place in (0, 1)]
+    assert page.locator("output").inner_text() == "epoch 1"
+    page.focus("input[type=range]")
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("output").inner_text() == "before training"
+    assert all(grids.nth(place).get_attribute("src") != last[place] for place in (0, 1))
+    page.select_option(".epochs select", "1")
+    frame = page.locator(".frame").first.bounding_box()
+    assert frame is not None and abs(frame["width"] - frame["height"]) < 2  # one tile of the two
+    assert page.locator(".chart").count() >= 1
+
+
 def pages(service: Service) -> dict[str, str]:
     return {
         "datasets": "/",
@@ -242,6 +285,7 @@ def pages(service: Service) -> dict[str, str]:
         "compare": "/datasets/zoo/compare?sets=human&sets=template",
         "replace": "/datasets/zoo/replace?caption_set=template&find=drawing&replacement=sketch",
         "snapshots": "/snapshots",
+        "runs": f"/snapshots/{service.lab.catalog.snapshots()['identity'][0]}",
         "rejects": "/datasets/zoo/rejects",
         "annotation": "/annotation",
         "login": "/login",

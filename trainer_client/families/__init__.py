@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -42,6 +42,7 @@ class Family(Protocol):
     revision: str | None
     denoiser: nn.Module
     wrapped: dict[str, nn.Module]  # Components by name, as passes with gradients call them in one of several processes.
+    replayed: Callable[..., Tensor] | None  # `predict` as `sample` calls it while its kernels are recorded.
     text_encoders: dict[str, nn.Module]  # by component: "text_encoder", SDXL's also "text_encoder_2"
     device: torch.device
     dtype: torch.dtype
@@ -91,6 +92,10 @@ class Family(Protocol):
 
     def encode_images(self, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latents, unscaled, of float pictures in [-1, 1]."""
+
+    def encoding_many(self) -> AbstractContextManager[None]:
+        """While entered `encode_images` goes through a compiled encoder: for thousands of pictures of one size, in
+        batches of one size."""
 
     def latents(self, mean_BCHW: Tensor, logvar_BCHW: Tensor, noise_BCHW: Tensor) -> Tensor:
         """A draw from the encoder's distribution, scaled as the denoiser expects it."""

@@ -10,11 +10,12 @@ Shapes: B images, C latent channels, H and W latent rows and columns, T tokens, 
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,6 +25,8 @@ from torch import Tensor, nn
 
 from schemas.digest import sha256_json
 from schemas.errors import BadDocument, BadOption
+from trainer_client import channels_last, compiled
+from trainer_client.attention import fused
 from trainer_client.embeddings import read_words, save_words
 from trainer_client.families.conventions import CHUNK, Conventions, read_conventions
 from trainer_client.families.weights import (
@@ -74,6 +77,7 @@ class StableDiffusion:
         self.denoiser: nn.Module = self._load(UNet2DConditionModel, "unet", torch_dtype=torch.float32)
         self.vae = self._load(AutoencoderKL, "vae", torch_dtype=torch.float32).requires_grad_(False)
         self.wrapped: dict[str, nn.Module] = {}
+        self.replayed: Callable[..., Tensor] | None = None
         self.text_encoders: dict[str, nn.Module] = {
             name: self._load(getattr(transformers, kind), name, dtype=torch.float32).requires_grad_(False)
             for name, kind in self.encoder_classes.items()
@@ -258,9 +262,25 @@ class StableDiffusion:
     # Pictures
 
     def encode_images(self, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        with self.picture_precision():
+        with self.picture_precision(), fused(self.device):
             posterior = self.vae.encode(pixels_BCHW.to(self.device)).latent_dist
         return posterior.mean.float(), posterior.logvar.float()
+
+    @contextmanager
+    def encoding_many(self) -> Iterator[None]:
+        own, device = self.vae.encoder, self.device.type
+        with self.picture_precision():
+            dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        many = copy.deepcopy(own).to(dtype)
+        channels_last.keep(many)
+        many.compile(backend=compiled.BACKEND, dynamic=False)
+        self.vae.encoder = many
+        before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
+        try:
+            with compiled.unwarned():
+                yield
+        finally:
+            self.vae.encoder, torch.backends.cudnn.benchmark = own, before
 
     def latents(self, mean_BCHW: Tensor, logvar_BCHW: Tensor, noise_BCHW: Tensor) -> Tensor:
         return (mean_BCHW + (0.5 * logvar_BCHW).exp() * noise_BCHW) * self.latent_scale
@@ -297,8 +317,19 @@ class StableDiffusion:
     def predict(
         self, noisy_BCHW: Tensor, timesteps_B: Tensor, text_BTD: Tensor, sizes_B6: Tensor | None = None
     ) -> Tensor:
-        with self.autocast():
-            output: Tensor = self.called("denoiser")(noisy_BCHW, timesteps_B, text_BTD, return_dict=False)[0]
+        return self._denoised(noisy_BCHW, timesteps_B, text_BTD)
+
+    def _denoised(self, noisy_BCHW: Tensor, timesteps_B: Tensor, text_BTD: Tensor, **told: Any) -> Tensor:
+        """The denoiser's output, float32: of float32 weights under autocast, of others in their own precision."""
+        module = self.called("denoiser")
+        own = next(module.parameters()).dtype
+        if own == torch.float32:
+            with self.autocast(), fused(self.device):
+                output: Tensor = module(noisy_BCHW, timesteps_B, text_BTD, return_dict=False, **told)[0]
+            return output.float()
+        given_BCHW = noisy_BCHW.to(own, memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, enabled=False), fused(self.device):
+            output = module(given_BCHW, timesteps_B, text_BTD.to(own), return_dict=False, **told)[0]
         return output.float()
 
     def loss_weights(self, timesteps_B: Tensor, min_snr_gamma: float | None) -> Tensor:
@@ -326,7 +357,7 @@ class StableDiffusion:
                 # Both halves in one batch. (DPM-Solver scales no model input.)
                 twice_BCHW = torch.cat((latents_BCHW, latents_BCHW)) if guided else latents_BCHW
                 timesteps_B = timestep.to(self.device).expand(len(twice_BCHW))
-                output = self.predict(twice_BCHW, timesteps_B, text_BTD)
+                output = (self.replayed or self.predict)(twice_BCHW, timesteps_B, text_BTD)
                 if guided:
                     without, with_text = output.chunk(2)
                     output = without + guidance_scale * (with_text - without)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -101,19 +101,20 @@ class StableDiffusionXL(StableDiffusion):
 
     # Diffusion
 
+    @cache  # noqa: B019  # A few sizes, as long as the family lives; recorded kernels read where they lie.
+    def _uncropped(self, rows: int, columns: int) -> Tensor:
+        """What a picture of so many latent rows and columns is said to be, (6,)."""
+        scale = self.resolution_px // self.latent_shape[1]
+        height, width = rows * scale, columns * scale
+        return torch.tensor([height, width, 0, 0, height, width], device=self.device)
+
     def predict(
         self, noisy_BCHW: Tensor, timesteps_B: Tensor, text_BTD: Tensor, sizes_B6: Tensor | None = None
     ) -> Tensor:
         if sizes_B6 is None:
-            scale = self.resolution_px // self.latent_shape[1]
-            height, width = (side * scale for side in noisy_BCHW.shape[2:])
-            sizes_B6 = torch.tensor([height, width, 0, 0, height, width], device=self.device).expand(len(noisy_BCHW), 6)
+            sizes_B6 = self._uncropped(*noisy_BCHW.shape[2:]).expand(len(noisy_BCHW), 6)
         told = {"text_embeds": text_BTD[:, -1, : self.pooled_width], "time_ids": sizes_B6.float()}
-        with self.autocast():
-            output: Tensor = self.called("denoiser")(
-                noisy_BCHW, timesteps_B, text_BTD[:, :-1], added_cond_kwargs=told, return_dict=False
-            )[0]
-        return output.float()
+        return self._denoised(noisy_BCHW, timesteps_B, text_BTD[:, :-1], added_cond_kwargs=told)
 
 
 def digest(folder: Path) -> str:

@@ -60,7 +60,8 @@ def post(run: Path, to: str, progress: Progress = silent) -> ReportResult:
             progress("posting pictures", done, len(missing))
             address = f"{base}/api/v1/runs/{receipt.digest}/pictures/{picture.sha256}"
             _sent(http, "PUT", address, _bytes(run, picture), "application/octet-stream")
-        progress("posting pictures", len(missing), len(missing))
+        if missing:
+            progress("posting pictures", len(missing), len(missing))
     return ReportResult(
         run=run,
         address=f"{base}/api/v1/runs/{receipt.run}",
@@ -72,10 +73,14 @@ def post(run: Path, to: str, progress: Progress = silent) -> ReportResult:
 
 
 def render(result: ReportResult) -> str:
-    """A line for the report, a line for the pictures."""
-    what = "was there already, unchanged" if result.unchanged else "is posted"
-    had = f", {plural(result.already_there, 'picture')} were there" if result.already_there else ""
-    return f"{result.run}: the report {what}; {plural(result.sent, 'picture')} sent{had}.\n{result.address}"
+    """A line for what was sent, and where the run is now."""
+    if result.unchanged and not result.sent:
+        said = "the service has it already, with every picture."
+    else:
+        what = "was there already" if result.unchanged else "is posted"
+        had = f", {result.already_there} were there" if result.already_there else ""
+        said = f"the report {what}; {plural(result.sent, 'picture')} sent{had}."
+    return f"{result.run}: {said}\n{result.address}"
 
 
 def _receipt(base: str, answer: httpx.Response, content: bytes) -> RunReceipt:

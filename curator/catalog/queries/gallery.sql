@@ -1,10 +1,12 @@
 --! Queries for browsing a dataset: what the gallery's working copy is made of and kept up with; methods in ../gallery.py.
 
 -- name: gallery_marks
--- How far the tables that a gallery shows have grown: equal marks, equal rows.
+-- How far the tables that a gallery shows have grown: equal marks, equal rows. `new_captions`: those after a caption id.
 SELECT
     coalesce((SELECT max(file_id) FROM files), 0) AS last_file_id,
     coalesce((SELECT max(caption_id) FROM captions), 0) AS last_caption_id,
+    (SELECT count(*) FROM captions) AS captions,
+    (SELECT count(*) FROM captions WHERE caption_id > $last_caption_id) AS new_captions,
     (SELECT count(*) FROM near_duplicates) AS near_duplicates,
     (SELECT count(*) FROM splits) AS splits;
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from curator.machines.blip.network import Network
     from curator.machines.blip.rules import Rules
 
+Made = TypeVar("Made")
 CPU_PICTURES = 32
 CPU_BYTES = 400_000_000  # for what a lane keeps; no more pictures than fit in it, but one
 GPU_PICTURES = 256  # So many share a reading of the decoder's weights; what the image's keys cost grows with them.
@@ -76,10 +77,19 @@ class Engine:
 
         `pictures` are uint8 (3, side, side); `numbers` the draws for sampling, (pictures, steps).
         """
+        return self.write_as(lambda captions: captions, pictures, numbers)
+
+    def write_as(
+        self,
+        made_of: Callable[[list[NDArray[np.int64]]], Sequence[Made]],
+        pictures: Sequence[NDArray[np.uint8]],
+        numbers: NDArray[np.float32] | None = None,
+    ) -> list[Made]:
+        """As `write`, with what `made_of` makes of the tokens, some pictures at a time, while the device goes on."""
         while True:
             try:
                 with torch.inference_mode(), self._device():
-                    return self._write(pictures, numbers)
+                    return self._write(made_of, pictures, numbers)
             except torch.OutOfMemoryError:
                 if self.size == 1:
                     raise
@@ -101,13 +111,20 @@ class Engine:
             self._copying.shutdown(cancel_futures=True)
 
     def _write(
-        self, pictures: Sequence[NDArray[np.uint8]], numbers: NDArray[np.float32] | None
-    ) -> list[NDArray[np.int64]]:
+        self,
+        made_of: Callable[[list[NDArray[np.int64]]], Sequence[Made]],
+        pictures: Sequence[NDArray[np.uint8]],
+        numbers: NDArray[np.float32] | None,
+    ) -> list[Made]:
         batches = [slice(first, first + self.size) for first in range(0, len(pictures), self.size)]
-        captions: list[NDArray[np.int64]] = [None] * len(pictures)  # type: ignore[list-item]
+        captions: list[Made] = [None] * len(pictures)  # type: ignore[list-item]
+
+        def keep(batch: slice, tokens_BL: NDArray[np.int64]) -> None:
+            captions[batch] = made_of([self._cut(tokens_L) for tokens_L in tokens_BL])
+
         self._open_lanes(len(batches))
         runs = [
-            self._run(lane, batches[place :: self.lane_count], pictures, numbers, captions)
+            self._run(lane, batches[place :: self.lane_count], pictures, numbers, keep)
             for place, lane in enumerate(self.lanes[: len(batches)])
         ]
         while runs := [run for run in runs if next(run, False)]:
@@ -121,19 +138,24 @@ class Engine:
         batches: Sequence[slice],
         pictures: Sequence[NDArray[np.uint8]],
         numbers: NDArray[np.float32] | None,
-        captions: list[NDArray[np.int64]],
+        keep: Callable[[slice, NDArray[np.int64]], None],
     ) -> Iterator[bool]:
-        """A lane's batches, one after another; yields True where it would have to wait."""
+        """A lane's batches, one after another; yields True where it would have to wait.
+
+        A batch's tokens are kept when the next one is on its way: the device has work meanwhile.
+        """
 
         def put(batch: slice) -> None:
             lane.put(pictures[batch], None if numbers is None else numbers[batch])
 
-        copy = _Copy(self._copying, put, batches[0])
-        for place, batch in enumerate(batches):
+        copy, taken = _Copy(self._copying, put, batches[0]), None
+        for place in range(len(batches)):
             while not copy.over():
                 yield True
             copy.check()
             lane.send()
+            if taken is not None:
+                keep(batches[place - 1], taken)
             while not lane.sent():
                 yield True
             if place + 1 < len(batches):
@@ -143,7 +165,9 @@ class Engine:
                 while not lane.ready():
                     yield True
                 working = lane.advance()
-            captions[batch] = [self._cut(tokens) for tokens in lane.take()]
+            taken = lane.take()
+        if taken is not None:
+            keep(batches[-1], taken)
 
     def _cut(self, tokens_L: NDArray[np.int64]) -> NDArray[np.int64]:
         """Up to the end token, which the prompt can't hold."""

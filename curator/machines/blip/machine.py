@@ -46,17 +46,19 @@ class BlipMachine:
 
     def write(self, items: Sequence[Item], prepared: Sequence[Any]) -> list[Written]:
         try:
-            captions = self.engine.write(prepared, self._numbers(items))
+            return self.engine.write_as(self._written, prepared, self._numbers(items))
         except torch.OutOfMemoryError as error:
             raise DoesNotFit from error
+
+    def close(self) -> None:
+        self.engine.close()
+
+    def _written(self, captions: Sequence[NDArray[np.int64]]) -> list[Written]:
         prompt = len(self.rules.prompt)
         return [
             Written(text, input_tokens=prompt, output_tokens=len(tokens) - prompt)
             for text, tokens in zip(self._texts(captions), captions, strict=True)
         ]
-
-    def close(self) -> None:
-        self.engine.close()
 
     def _texts(self, captions: Sequence[NDArray[np.int64]]) -> list[str]:
         """Words of tokens, the prompt's taken off where they aren't wanted."""

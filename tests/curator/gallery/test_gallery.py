@@ -144,6 +144,17 @@ def test_it_keeps_up_with_what_is_new(lab: Lab) -> None:
     assert names(lab) == ["owl", "tree", "fox again", "badger"]
 
 
+def test_captions_with_ids_given_out_earlier_are_not_missed(lab: Lab) -> None:
+    fox, owl, *_ = table.working_copy(lab.write(), "zoo").frame["sha256"]
+    lab.captions += 10
+    lab.caption("human", {fox: "a fox"})
+    assert names(lab, text="a fox") == ["fox"]
+    lab.captions -= 6
+    lab.caption("human", {owl: "a late owl"})
+    assert names(lab, text="late") == ["owl"]
+    assert names(lab, text="a fox") == ["fox"]
+
+
 @pytest.mark.parametrize("few", [0, 1_000])
 def test_many_revisions_and_few_are_put_in_alike(lab: Lab, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
     monkeypatch.setattr(table, "FEW", few)
@@ -175,6 +186,17 @@ def test_a_large_dataset_is_not_read_again_at_once(lab: Lab, monkeypatch: pytest
     assert "fox" in names(lab)
     monkeypatch.setattr(table, "PAUSE", 0)
     assert "fox" not in names(lab)
+
+
+def test_what_was_not_looked_at_for_long_is_let_go(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("farm", "park"):
+        add_images(lab.write(), name, [{}, {}])
+    first = [table.working_copy(lab.catalog, name) for name in ("zoo", "farm", "park")]
+    assert [table.working_copy(lab.catalog, one.dataset) is one for one in first] == [True, True, True]
+    monkeypatch.setattr(table, "IMAGES_KEPT", 4)
+    assert table.working_copy(lab.catalog, "park") is first[2]
+    assert table.working_copy(lab.catalog, "farm") is first[1]
+    assert table.working_copy(lab.catalog, "zoo") is not first[0]
 
 
 class Pages:

@@ -1,0 +1,435 @@
+"""Training at the speed of the hardware: every variant side by side, `python -m tests.bench training`.
+
+On a GPU: random weights of Stable Diffusion 1.5 and SDXL, from cached latents and embeddings or from JPEG files made
+here; against the loop of the usual example script, which encodes pixels and words in every step. On a CPU: the mini
+model's step against that loop (training_step.py). `AMATL_BENCH_ONLY=sd15,cache` measures parts of it.
+
+Each variant is guarded: one that fails is told on stderr and costs the others nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import torch
+
+from tests.bench import architectures
+from tests.bench.table import Row
+from trainer_client import cache
+from trainer_client.attention import fused
+from trainer_client.cache import Latents, TextEmbeddings, cache_latents
+from trainer_client.config import TrainConfig
+from trainer_client.dataset import Row as ImageRow
+from trainer_client.dataset import in_threads, pixels
+from trainer_client.draws import TrainingSet, epoch_steps
+from trainer_client.learner import Learner
+from trainer_client.methods import begin
+from trainer_client.sample import draw_tiles
+from trainer_client.schedule import Plan
+
+TIME_S = 560.0  # After so long no further variant is begun: a GPU is dear.
+SD15_TFLOP, SDXL_TFLOP = 2.41, 3 * 5.98  # An image's forward and backward pass, attention counted.
+ENCODER_TFLOP = 1.08  # A picture of 512 px through the encoder.
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large it is; `TOY` shows on a CPU that it works."""
+
+    sd15: str = "sd15"
+    sdxl: str = "sdxl"
+    mini: str = "mini"
+    example_batch: int = 32
+    batch: int = 64
+    xl_batch: int = 8
+    steps: int = 8
+    curve_steps: int = 200
+    set_images: int = 2048
+    files: int = 512
+    encoded: int = 4096
+    file_px: int = 1024
+    pictures: tuple[int, int] = (4, 8)
+    peak: int = 8192
+
+
+TOY = Scale("toy", "toy", "toy", 2, 4, 2, 2, 4, 130, 4, 9, 64, (1, 3), 64)
+
+
+def bench() -> list[Row]:
+    if torch.cuda.is_available():
+        return Measured(Scale(), torch.device("cuda")).rows()
+    from tests.bench import training_step
+
+    return [replace(row, name=f"{row.name}, CPU") for row in training_step.bench()]
+
+
+class Measured:
+    """The measurements, each added to `found` and told as it is made."""
+
+    def __init__(self, scale: Scale, device: torch.device, only: str = os.environ.get("AMATL_BENCH_ONLY", "")) -> None:
+        self.scale, self.device, self.dtype = scale, device, torch.bfloat16
+        self.only = [name for name in only.split(",") if name]
+        self.found: list[Row] = []
+        self.began = time.perf_counter()
+        self.rates: dict[str, float] = {}
+        self.peak_tflops = 0.0
+
+    def rows(self) -> list[Row]:
+        parts: list[tuple[str, Callable[[Path], None]]] = [
+            ("sd15", self.sd15_full),
+            ("mini", self.mini),
+            ("cache", self.encoding),
+            ("curve", self.curve),
+            ("lora", self.sd15_lora),
+            ("sampling", self.sampling),
+            ("sdxl-lora", lambda folder: self.sdxl(folder, "lora")),
+            ("sdxl", lambda folder: self.sdxl(folder, "full")),
+        ]
+        with tempfile.TemporaryDirectory() as place:
+            self.peak()
+            for name, part in parts:
+                if not self.only or name in self.only:
+                    self.attempt(name, lambda part=part, name=name: part(Path(place) / name))
+        return self.found
+
+    def attempt(self, name: str, work: Callable[[], None]) -> None:
+        """One failure, or a machine that is slow, must not cost the other figures."""
+        if time.perf_counter() - self.began > TIME_S:
+            self.say(f"no time for {name}")
+            return
+        try:
+            work()
+        except Exception:
+            self.say(f"{name} failed")
+            traceback.print_exc()
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def say(self, text: str) -> None:
+        print(f"[{time.perf_counter() - self.began:5.0f} s] {text}", file=sys.stderr, flush=True)
+
+    def add(self, name: str, rate: float, detail: str, baseline: str = "") -> None:
+        """A rate in images/s, against the rate of that name."""
+        self.rates[name] = rate
+        ratio = rate / self.rates[baseline] if baseline in self.rates else 1.0
+        self.found.append(Row(name, baseline or "itself", ratio, f"{rate:,.4g} images/s; {detail}"))
+        self.say(f"{name}: {rate:,.4g} images/s; {detail} ({ratio:.2f} times {baseline or 'itself'})")
+
+    def synchronise(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def seconds(self, work: Callable[[], Any]) -> float:
+        self.synchronise()
+        began = time.perf_counter()
+        work()
+        self.synchronise()
+        return time.perf_counter() - began
+
+    def watch_memory(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+
+    def memory(self) -> str:
+        return f"{torch.cuda.max_memory_allocated() / 1e9:.1f} GB at most" if self.device.type == "cuda" else "no GPU"
+
+    def share(self, rate: float, tflop: float) -> str:
+        return f"{rate * tflop / self.peak_tflops:.2f} of peak" if self.peak_tflops else "peak unknown"
+
+    def peak(self) -> None:
+        side = self.scale.peak
+        left = torch.randn(side, side, device=self.device, dtype=self.dtype)
+        taken = min(self.seconds(lambda: left @ left) for _ in range(5))
+        self.peak_tflops = 2 * side**3 / taken / 1e12
+        name = torch.cuda.get_device_name() if self.device.type == "cuda" else "CPU"
+        self.say(f"{name}, torch {torch.__version__}: {self.peak_tflops:.0f} TFLOP/s in a product of {side} cubed")
+
+    # -- a training step
+
+    def settings(self, folder: Path, batch: int, **options: Any) -> TrainConfig:
+        given = {"method": "full", "learning_rate": 1e-5, "epochs": 1000, "warmup_steps": 0, **options}
+        return TrainConfig(
+            snapshot=folder, base="random", captions="text", out=folder / "run", batch_size=batch, **given
+        )
+
+    def set_of(self, family: Any, where: torch.device) -> TrainingSet:
+        """Images and captions as a cache gives them, of random content."""
+        images, shape = self.scale.set_images, family.latent_shape
+        draw = torch.Generator(self.device).manual_seed(0)
+
+        def normal(*size: int) -> torch.Tensor:
+            return torch.randn(size, device=self.device, dtype=self.dtype, generator=draw)
+
+        side = torch.full((images,), family.resolution_px, device=where)
+        sizes_N6 = torch.stack((side, side, side * 0, side * 0, side, side), dim=1)
+        text_BTD = family.encode_text(family.tokenise(["a red fox in the snow"]))
+        captions = {f"caption {number}": number for number in range(256)}
+        text = TextEmbeddings(captions, normal(len(captions), *text_BTD.shape[1:]).to(where))
+        mean_N2CHW = normal(images, 1, *shape).to(where)
+        latents = Latents(mean_N2CHW, (normal(images, 1, *shape) - 8).to(where), sizes_N6)
+        names = [f"{number:064x}" for number in range(images)]
+        return TrainingSet(names, latents, torch.arange(images, device=self.device) % len(captions), text)
+
+    def stepping(
+        self, family: Any, data: TrainingSet, config: TrainConfig, compiling: bool
+    ) -> tuple[Learner, Callable[[], torch.Tensor]]:
+        """The learner, and a function that does its next step and gives the step's mean loss."""
+        plan = Plan(len(data.sha256s), config.batch_size * config.accumulation, config.epochs)
+        learner = Learner(begin(family, config), config, plan, compiled=compiling)
+
+        def steps() -> Iterator[torch.Tensor]:
+            for epoch in range(1, config.epochs + 1):
+                for drawn in epoch_steps(family, data, config, plan, epoch):
+                    if len(drawn) == plan.images_per_step:
+                        yield learner.learn(data, drawn) / len(drawn)
+
+        going = steps()
+        if compiling:
+            first = next(epoch_steps(family, data, config, plan, 1))
+            taken = self.seconds(lambda: learner.compile(data, first, lambda *_: None))
+            self.say(f"compiled {len(learner.blocks.modules) if learner.blocks else 0} blocks in {taken:.0f} s")
+        return learner, lambda: next(going)
+
+    def rate(self, step: Callable[[], Any], images: int, warm: int = 3) -> float:
+        """The median of single steps in images/s."""
+        for _ in range(warm):
+            step()
+        return images / median(self.seconds(step) for _ in range(self.scale.steps))
+
+    def example_style(self, family: Any, config: TrainConfig, batch: int) -> Callable[[], Any]:
+        """The usual example script's step: pixels and words encoded each time, autocast, fused AdamW, no file read."""
+        method = begin(family, config)
+        weights = list(method.parameters.values())
+        optimiser = torch.optim.AdamW(weights, lr=1e-5, fused=True)
+        side = family.resolution_px
+        pixels_BCHW = torch.randint(0, 256, (batch, 3, side, side), device=self.device, dtype=torch.uint8)
+
+        def step() -> None:
+            with torch.no_grad():
+                parts = [family.encode_images(part.float() / 127.5 - 1) for part in pixels_BCHW.split(8)]
+                mean_BCHW, logvar_BCHW = (torch.cat(each) for each in zip(*parts, strict=True))
+                text_BTD = family.encode_text(family.tokenise(["a red fox in the snow"] * batch))
+            latents_BCHW = family.latents(mean_BCHW, logvar_BCHW, torch.randn_like(mean_BCHW))
+            noise_BCHW = torch.randn_like(latents_BCHW)
+            timesteps_B = torch.randint(family.train_timesteps, (batch,), device=self.device)
+            noisy_BCHW = family.add_noise(latents_BCHW, noise_BCHW, timesteps_B)
+            predicted_BCHW = family.predict(noisy_BCHW, timesteps_B, text_BTD)
+            (predicted_BCHW - noise_BCHW).square().mean().backward()
+            torch.nn.utils.clip_grad_norm_(weights, 1.0, foreach=True)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+
+        return step
+
+    def compare(
+        self, folder: Path, name: str, size: str, tflop: float, batches: tuple[int, int], **options: Any
+    ) -> None:
+        """The example-style loop, then ours."""
+        example, batch = batches
+
+        def theirs() -> None:
+            family = architectures.build(size, folder, self.device, self.dtype)
+            self.watch_memory()
+            step = self.example_style(family, self.settings(folder, example, **options), example)
+            with self.plain_attention():
+                rate = self.rate(step, example, warm=2)
+            detail = f"batch {example}, {self.memory()}, {self.share(rate, tflop)}"
+            self.add(f"{name}, example-style loop", rate, detail)
+
+        def ours() -> None:
+            family = architectures.build(size, folder, self.device, self.dtype)
+            self.watch_memory()
+            data = self.set_of(family, self.device)
+            _, step = self.stepping(family, data, self.settings(folder, batch, **options), compiling=True)
+            rate = self.rate(step, batch)
+            detail = f"batch {batch}, {self.memory()}, {self.share(rate, tflop)}"
+            self.add(f"{name}, ours", rate, detail, f"{name}, example-style loop")
+
+        self.attempt(f"{name}, example-style loop", theirs)
+        self.attempt(f"{name}, ours", ours)
+
+    def plain_attention(self) -> Any:
+        """The attention that torch would take: the example script knows no other."""
+        if self.device.type != "cuda":
+            return fused(self.device)
+        import trainer_client.families.stable_diffusion as module
+
+        class Plain:
+            def __enter__(self) -> None:
+                self.kept, module.fused = module.fused, lambda _: fused(torch.device("cpu"))
+
+            def __exit__(self, *_: object) -> None:
+                module.fused = self.kept
+
+        return Plain()
+
+    def sd15_full(self, folder: Path) -> None:
+        name, scale = "SD 1.5 full, 512 px", self.scale
+
+        def eager() -> None:
+            family = architectures.build(scale.sd15, folder, self.device, self.dtype)
+            self.watch_memory()
+            off = {"compile": "off", "bf16_copy": "off", "cuda_graph": "off"}
+            config = self.settings(folder, scale.example_batch, **off)
+            _, step = self.stepping(family, self.set_of(family, self.device), config, compiling=False)
+            with self.plain_attention():
+                rate = self.rate(step, scale.example_batch, warm=2)
+            detail = f"batch {scale.example_batch}, {self.memory()}, {self.share(rate, SD15_TFLOP)}"
+            self.add(f"{name}, cached, eager", rate, detail, f"{name}, example-style loop")
+
+        self.compare(folder, name, scale.sd15, SD15_TFLOP, (scale.example_batch, scale.batch))
+        self.attempt("eager", eager)
+        self.attempt("streaming", lambda: self.streaming(folder, name))
+
+    def streaming(self, folder: Path, name: str) -> None:
+        """The same step with latents and embeddings in the host's memory."""
+        family = architectures.build(self.scale.sd15, folder, self.device, self.dtype)
+        data = self.set_of(family, torch.device("cpu"))
+        _, step = self.stepping(family, data, self.settings(folder, self.scale.batch), compiling=True)
+        for _ in range(3):
+            step()
+        count = max(2, self.scale.set_images // self.scale.batch)  # Steps across blocks of draws.
+        taken = self.seconds(lambda: [step() for _ in range(count)])
+        self.add(f"{name}, streamed", count * self.scale.batch / taken, "from the host's memory", f"{name}, ours")
+
+    def sd15_lora(self, folder: Path) -> None:
+        batches = (self.scale.example_batch, self.scale.batch)
+        self.compare(folder, "SD 1.5 LoRA, 512 px", self.scale.sd15, SD15_TFLOP * 2 / 3, batches, method="lora")
+
+    def sdxl(self, folder: Path, method: str) -> None:
+        tflop = SDXL_TFLOP if method == "full" else SDXL_TFLOP * 2 / 3
+        batch = self.scale.xl_batch // (2 if method == "full" else 1)
+        name = f"SDXL {'LoRA' if method == 'lora' else 'full'}, 1024 px"
+        self.compare(folder, name, self.scale.sdxl, tflop, (max(1, batch // 2), batch), method=method)
+
+    def curve(self, folder: Path) -> None:
+        """The losses of the same steps, eager with float32 weights under autocast and ours, at half the size."""
+        losses: dict[bool, list[float]] = {}
+        for compiling in (True, False):
+            family = architectures.build(self.scale.sd15, folder, self.device, self.dtype)
+            family._set_size(family.resolution_px // 2)
+            off = {} if compiling else {"bf16_copy": "off", "cuda_graph": "off"}
+            config = self.settings(folder, self.scale.example_batch, **off)
+            _, step = self.stepping(family, self.set_of(family, self.device), config, compiling)
+            losses[compiling] = torch.stack([step() for _ in range(self.scale.curve_steps)]).tolist()
+            del family, step
+            gc.collect()
+        pairs = list(zip(losses[True], losses[False], strict=True))
+        apart = [one - other for one, other in pairs]
+        tenth = max(1, len(pairs) // 10)
+        ends = ", ".join(f"{mean(values[-tenth:]):.5f}" for values in (losses[True], losses[False]))
+        detail = (
+            f"mean difference {mean(apart):+.1e}, largest {max(map(abs, apart)):.1e}, losses from {pairs[0][1]:.4f},"
+            f" last tenth ours and eager {ends}; {len(pairs)} steps of {self.scale.example_batch}, 256 px"
+        )
+        self.found.append(
+            Row("loss curve, ours", "eager, fp32 weights", mean(losses[True]) / mean(losses[False]), detail)
+        )
+        self.say(f"loss curve: {detail}")
+
+    # -- the rest
+
+    def encoding(self, folder: Path) -> None:
+        """Latents of JPEG files."""
+        family = architectures.build(self.scale.sd15, folder, self.device, self.dtype)
+        side = family.resolution_px
+        pixels_BCHW = torch.rand(16, 3, side, side, device=self.device) * 2 - 1
+        with torch.no_grad(), self.plain_attention():
+            rate = self.rate(lambda: family.encode_images(pixels_BCHW), len(pixels_BCHW))
+        self.add("VAE encode, eager", rate, f"batch 16, pixels on the device, {self.share(rate, ENCODER_TFLOP)}")
+        files = self.photographs(folder / "files")
+        rows = [
+            ImageRow(files[number % len(files)], f"{number:064x}", {}, self.scale.file_px, self.scale.file_px)
+            for number in range(self.scale.encoded)
+        ]
+        read = self.seconds(lambda: list(in_threads(lambda row: pixels(row, side), rows[: len(rows) // 4], "")))
+        self.add("reading, decoding, resizing alone", len(rows) / 4 / read, f"JPEGs of {self.scale.file_px} px")
+        self.watch_memory()
+        many = torch.rand(cache.BATCH_PX // side**2, 3, side, side, device=self.device) * 2 - 1
+        if self.device.type == "cuda":
+            with torch.no_grad(), family.encoding_many():
+                rate = self.rate(lambda: family.encode_images(many), len(many))
+            detail = f"batch {len(many)}, pixels on the device, {self.memory()}, {self.share(rate, ENCODER_TFLOP)}"
+            self.add("VAE encode, compiled", rate, detail, "VAE encode, eager")
+        times: list[float] = []
+
+        def timed(_: str, done: int, __: int | None = None, ___: str = "") -> None:
+            times.append(time.perf_counter())
+
+        kept, cache.COMPILED_PX = cache.COMPILED_PX, 1 if self.device.type == "cuda" else cache.COMPILED_PX
+        try:
+            whole = self.seconds(lambda: cache_latents(family, rows, folder / "cache", flips=False, progress=timed))
+        finally:
+            cache.COMPILED_PX = kept
+        steady = times[len(times) // 4 :]
+        rate = (len(steady) - 1) / (steady[-1] - steady[0])
+        detail = f"JPEGs of {self.scale.file_px} px, {self.share(rate, ENCODER_TFLOP)}"
+        self.add("VAE encode, cache from files", rate, f"{detail}; whole {whole:.0f} s", "VAE encode, eager")
+
+    def photographs(self, folder: Path) -> list[Path]:
+        from tests.bench.captioning import photograph
+
+        folder.mkdir(parents=True)
+
+        def write(number: int) -> Path:
+            path = folder / f"{number:05}.jpg"
+            path.write_bytes(photograph(self.scale.file_px, number))
+            return path
+
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(write, range(self.scale.files)))
+
+    def mini(self, folder: Path) -> None:
+        for batch in (8, 64):
+            for graph in ("off", "on"):
+                family = architectures.build(self.scale.mini, folder, self.device, self.dtype)
+                config = self.settings(folder, batch, cuda_graph=graph, bf16_copy="auto" if graph == "on" else "off")
+                _, step = self.stepping(family, self.set_of(family, self.device), config, compiling=False)
+                name = f"mini, batch {batch}, {'eager' if graph == 'off' else 'whole step recorded'}"
+                self.add(name, self.rate(step, batch, warm=4), "64 px", f"mini, batch {batch}, eager")
+
+    def sampling(self, folder: Path) -> None:
+        from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+
+        family = architectures.build(self.scale.sd15, folder, self.device, self.dtype)
+        prompts = [f"a red fox in the snow {number}" for number in range(self.scale.pictures[0])]
+        seeds = list(range(self.scale.pictures[1]))
+        steps = 20 if self.device.type == "cuda" else 2
+        count = len(prompts) * len(seeds)
+        draw_tiles(family, prompts[:1], seeds[:1], steps)
+        self.watch_memory()
+        taken = min(self.seconds(lambda: draw_tiles(family, prompts, seeds, steps)) for _ in range(2))
+        memory = self.memory()
+        family.denoiser, family.vae = family.denoiser.to(self.dtype), family.vae.to(self.dtype)
+        pipeline = StableDiffusionPipeline(
+            vae=family.vae,
+            text_encoder=family.text_encoders["text_encoder"].to(self.dtype),
+            tokenizer=family.tokenizer,
+            unet=family.denoiser,
+            scheduler=DPMSolverMultistepScheduler(beta_schedule="scaled_linear", steps_offset=1),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        side = family.resolution_px
+        one = median(
+            self.seconds(lambda: pipeline(prompts[0], num_inference_steps=steps, height=side, width=side))
+            for _ in range(3)
+        )
+        self.add("sampling, pipeline calls one by one", 1 / one, f"{steps} steps, bf16")
+        detail = f"{count} pictures, 16 at once, {steps} steps, {memory}"
+        self.add("sampling a grid, ours", count / taken, detail, "sampling, pipeline calls one by one")

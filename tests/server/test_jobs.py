@@ -1,0 +1,106 @@
+"""Jobs of a real service: done, failed, cancelled, cut off and resumed, with their progress as it comes."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.curator.lab import Lab
+from tests.curator.machines.fake_endpoint import says, serving
+from tests.server.serving import Serving
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    lab = Lab(tmp_path)
+    for number in range(40):
+        lab.add(f"{number}.png", number, {"title": f"thing {number}"})
+    lab.write()
+    lab.close()
+    yield lab
+
+
+@pytest.fixture
+def slowly(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A command that captions some pictures a second, by a model on loopback."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    with serving(lambda asked: replace(says("a thing"), after_s=0.3)) as endpoint:
+        options = ["model=m", f"base_url={endpoint.url}", "prompt=Describe it", "concurrency=2"]
+        command = ["caption", "zoo", "--strategy", "openai", "--set", "seen"]
+        yield [*command, *(word for option in options for word in ("-o", option))]
+
+
+@pytest.fixture
+def service(lab: Lab, slowly: list[str]) -> Iterator[Serving]:
+    serving = Serving(lab.catalog.path)
+    yield serving
+    if serving.process.poll() is None:
+        assert serving.stop() == 0
+
+
+CAPTION = ("caption", "zoo", "--strategy", "template", "--set", "template", "-o", "template=a ${title}")
+
+
+def test_a_job_is_done_and_tells_of_it(service: Serving) -> None:
+    job = service.start_job(*CAPTION)
+    assert (job["status"], job["command"]) == ("running", list(CAPTION))
+    with service.client.stream("GET", f"/api/v1/jobs/{job['id']}/events") as stream:
+        told = [json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line.startswith("data: ")]
+    assert told[-1]["status"] == "done", told[-1]
+    assert told[-1]["result"]["new"] == 40
+    ended = service.client.get(f"/api/v1/jobs/{job['id']}").json()
+    assert ended == told[-1]
+    assert service.client.get("/api/v1/jobs").json()["jobs"] == [ended]
+    captions = service.client.get("/api/v1/datasets/zoo").json()["sets"]
+    assert captions == [{"set_name": "template", "captions": 40, "missing": 0}]
+
+
+def test_a_job_that_fails_says_why_as_the_command_does(service: Serving) -> None:
+    job = service.start_job("caption", "farm", *CAPTION[2:])
+    ended = service.job_ended(job["id"])
+    assert (ended["status"], ended["result"]) == ("failed", None)
+    assert "farm" in ended["error"] and "Traceback" not in ended["error"]
+
+
+def test_what_is_no_job_is_refused_and_begins_nothing(service: Serving) -> None:
+    answer = service.client.post("/api/v1/jobs", json={"command": ["serve"]})
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:amatl:error:BadOption")
+    assert service.client.get("/api/v1/jobs/nowhere").status_code == 404
+    assert service.client.get("/api/v1/jobs").json() == {"jobs": []}
+
+
+def test_cancelled_and_resumed_it_does_what_is_missing(service: Serving, slowly: list[str]) -> None:
+    job = service.start_job(*slowly)
+    service.job_when(job["id"], lambda job: job["done"] >= 4)
+    assert service.client.post(f"/api/v1/jobs/{job['id']}/cancel").status_code == 202
+    ended = service.job_ended(job["id"])
+    assert ended["status"] == "cancelled"
+    kept = service.client.get("/api/v1/datasets/zoo").json()["sets"][0]["captions"]
+    assert 4 <= kept < 40
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_cut_off_by_a_restart_it_is_interrupted_and_can_be_resumed(
+    lab: Lab, service: Serving, slowly: list[str], number: int
+) -> None:
+    job = service.start_job(*slowly)
+    service.job_when(job["id"], lambda job: job["done"] >= 4)
+    service.stop(number)
+    again = Serving(lab.catalog.path)
+    try:
+        (found,) = again.client.get("/api/v1/jobs").json()["jobs"]
+        assert (found["id"], found["status"]) == (job["id"], "interrupted")
+        before = again.client.get("/api/v1/datasets/zoo").json()["sets"][0]["captions"]
+        assert 4 <= before < 40
+        assert again.client.post(f"/api/v1/jobs/{job['id']}/resume").status_code == 202
+        ended = again.job_ended(job["id"])
+        assert (ended["status"], ended["result"]["new"]) == ("done", 40 - before)
+    finally:
+        assert again.stop() == 0

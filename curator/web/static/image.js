@@ -14,7 +14,7 @@ const fetched = async (address, options) => {
   if (answer.status === 401) throw new Error(LOGGED_OUT);
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({ detail: answer.statusText }));
-    throw new Error(problem.detail);
+    throw Object.assign(new Error(problem.detail), { status: answer.status });
   }
   const next = new DOMParser().parseFromString(await answer.text(), "text/html");
   if (!next.querySelector('[data-page="image"]')) {
@@ -112,9 +112,25 @@ const remembered = () => JSON.parse(sessionStorage.getItem(CHANGES) ?? "[]");
 const remember = (changes) => sessionStorage.setItem(CHANGES, JSON.stringify(changes.slice(-200)));
 
 async function send(form, address, more = {}, sent = form) {
-  const body = new URLSearchParams(new FormData(form));
-  Object.entries(more).forEach(([name, value]) => body.set(name, value));
-  put(await fetched(address, { method: "POST", body, headers: { Accept: "application/problem+json" } }), sent);
+  const ask = () => {
+    const body = new URLSearchParams(new FormData(form));
+    Object.entries(more).forEach(([name, value]) => body.set(name, value));
+    return fetched(address, { method: "POST", body, headers: { Accept: "application/problem+json" } });
+  };
+  const answer = await ask().catch(async (error) => {
+    if (error.status !== 403 || !(await renewed())) throw error;
+    return ask();
+  });
+  put(answer, sent);
+}
+
+/** Whether whoever looks at it has logged in anew meanwhile: the forms then have the new login's token. */
+async function renewed() {
+  const { next } = await fetched(location.href);
+  const fresh = next.querySelector('[name="csrf_token"]')?.value;
+  const tokens = [...page().querySelectorAll('[name="csrf_token"]')].filter((one) => fresh && one.value !== fresh);
+  tokens.forEach((one) => (one.value = fresh));
+  return tokens.length > 0;
 }
 
 async function save(form, what) {

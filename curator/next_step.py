@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from curator.datasets import DatasetHealth
 from curator.versions import SetVersions
 
-Kind = Literal["caption", "fill", "commit", "snapshot", "train", "rejects", "duplicates"]
+Kind = Literal["caption", "fill", "commit", "snapshot", "train", "rejects"]
 
 
 class NextStep(BaseModel):

@@ -12,6 +12,7 @@ from schemas.edge import Program, catch_errors, json_option, show
 
 if TYPE_CHECKING:
     from curator.access_tokens import Scope
+    from curator.server.logs import LogFormat
 
 
 @click.command()
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Jobs may read and write here; repeatable.  [default: anywhere without tokens, nowhere with]",
 )
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @catalog_option
 @json_option
 @catch_errors
@@ -36,6 +38,7 @@ def serve(
     public_url: str | None,
     require_token: bool,
     allowed: tuple[Path, ...],
+    log_format: LogFormat,
     catalog: Path,
     as_json: bool,
 ) -> None:
@@ -52,7 +55,7 @@ def serve(
     """
     from curator.server import serve as stage
 
-    wish = stage.Wish(host, port, public_url, allowed, require_token)
+    wish = stage.Wish(host, port, public_url, allowed, require_token, log_format)
     stage.serve(catalog, wish, lambda result: show(result, as_json, stage.account))
     if not as_json:
         click.echo("Stopped. The catalog is closed; the same command starts it again.")

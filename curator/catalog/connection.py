@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import signal
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ATTEMPTS_AT_A_COLLISION = 5
+CLOSE_SECONDS = 10.0
 CONFIGURATION: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "python_enable_replacements": "false",
@@ -162,7 +164,7 @@ class Connection:
         if self._service:
             self._service.close()
         else:
-            self._connection.close()
+            _closed(self._connection)
 
     def __enter__(self) -> Self:
         return self
@@ -238,6 +240,21 @@ class Connection:
                 raise
         finally:
             cursor.close()
+
+
+def _closed(connection: duckdb.DuckDBPyConnection) -> None:
+    """Closes it once no other thread has a call in hand: DuckDB refuses rather than waits."""
+    import duckdb
+
+    ends = time.monotonic() + CLOSE_SECONDS
+    while True:
+        try:
+            connection.close()
+            return
+        except duckdb.Error:
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.01)
 
 
 def _check_parameters(query: Query, parameters: Mapping[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -15,6 +14,7 @@ from curator.catalog.service import service_folder
 from curator.server import problems
 from curator.server.guards import Guards
 from curator.server.jobs import Jobs
+from curator.server.logs import Requests
 from curator.server.signing import load_key
 from schemas import __version__
 
@@ -71,9 +71,9 @@ def create_app(catalog: Catalog, settings: Settings) -> FastAPI:
     app.state.key = load_key(settings.data)
     app.state.jobs = Jobs(settings.data / "jobs", settings.catalog_path, settings.allowed_folders)
     app.add_middleware(Guards, settings=settings)
+    app.add_middleware(Requests)
     problems.install(app)
     for name in ROUTERS:
-        if find_spec(name):
-            app.include_router(import_module(name).router)
+        app.include_router(import_module(name).router)
     app.state.error_page = import_module("curator.web").error_page
     return app

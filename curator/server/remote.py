@@ -48,14 +48,11 @@ async def call(name: str, request: Request, catalog: Opened) -> Response:
     caller = await needs(query.scope)(request)
     if query.noun == "access" and caller.how not in {"socket", "local"}:
         raise Refused("Tokens are made and revoked on the service's own machine.")
-    form = await request.form()
-    parts = {key: part for key, part in form.multi_items() if isinstance(part, UploadFile)}
-    if PARAMETERS not in parts:
-        raise BadDocument(f"{PARAMETERS}: missing from the form.")
-    try:
+    async with request.form() as form:
+        parts = {key: part for key, part in form.multi_items() if isinstance(part, UploadFile)}
+        if PARAMETERS not in parts:
+            raise BadDocument(f"{PARAMETERS}: missing from the form.")
         return await run_in_threadpool(_perform, catalog, query, parts, caller)
-    finally:
-        await form.close()
 
 
 def _perform(catalog: Catalog, query: Query, parts: Mapping[str, UploadFile], caller: Caller) -> Response:

@@ -29,6 +29,7 @@ from curator.catalog.service import address_file, url_in
 from curator.person import user_name
 from curator.secret_files import write_secret
 from curator.server.app import DEFAULT_PORT, Settings, create_app
+from curator.server.logs import LogFormat, configure
 from schemas.errors import AlreadyExists, AmatlError, BadOption, NotFound
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Wish:
     public_url: str | None = None
     allowed_folders: tuple[Path, ...] = ()
     require_token: bool = False
+    log_format: LogFormat = "text"
 
 
 def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None]) -> None:
@@ -78,6 +80,7 @@ def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None
     if url_in(catalog_path) or not catalog_path.is_file():
         raise NotFound(f"{catalog_path}: there is no catalog here. Make one with: curator init {catalog_path}")
     settings = settings_of(catalog_path, wish)
+    configure(wish.log_format)
     with _only_one(settings), Catalog(catalog_path) as catalog:
         if settings.require_token:
             _check_tokens(catalog, settings)

@@ -2,8 +2,8 @@
 
     quiet     the same requests of the same service with nothing else going on
 
-One client asks for a page of images, a search, a dataset and the list of jobs in turn, as a person's browser would; then
-200 ask at once, while captions are edited. 95th percentiles, over HTTP on loopback; the ingest is a job, a process.
+One client asks for a page of images, a search, the datasets and the jobs in turn, as a person's browser would; then 200
+ask at once, while captions are written. 95th percentiles, over HTTP on loopback; the ingest is a job, a process.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from curator.catalog import Catalog
 from tests.bench.table import Row
 from tests.server.serving import Serving
 
-KNOWN = 2_000
-NEW = 3_000
+KNOWN = 20_000
+NEW = 100_000
 READERS = 200
 READS_EACH = 5
 QUIET_REQUESTS = 200

@@ -7,9 +7,12 @@ import re
 import pytest
 from fastapi.testclient import TestClient
 
+from curator.annotate.acceptance import Agreement
+from curator.annotate.status import ProjectStatus, Remark, StatusResult
 from curator.catalog import Catalog
 from curator.image import image_caption
 from curator.versions import versions
+from curator.web import annotation
 from curator.web.render import duration, percent, query, size
 from tests.curator.lab import Lab
 from tests.server.conftest import MakeClient
@@ -149,6 +152,21 @@ def test_empty_states_say_what_to_do(client: TestClient, lab: Lab) -> None:
     assert "curator snapshot DATASET/SET@1" in client.get("/snapshots", headers=HTML).text
     assert "curator annotate push" in client.get("/annotation", headers=HTML).text
     assert "Take a filter away" in client.get("/datasets/zoo?text=unicorn", headers=HTML).text
+
+
+def test_the_state_of_annotation(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = ProjectStatus(
+        target="zoo/refined", title="zoo", model_version="zoo/template@1", url="http://studio", project=7,
+        rule="latest", pushed_at="2026-11-23T12:00:00Z", pulled_at=None, tasks=6, tasks_gone=0, images_answered=4,
+        images_rejected=1,
+        annotations={"unchanged": 3, "changed": 1}, to_pull=2, drafts=None, captions=3, uncommitted=3,
+        agreement=Agreement(images=2, people=2, exact=0.5, token_f1=0.8), emptied=["http://studio/tasks/1"],
+        images_until=None, remarks=[Remark(level="problem", message="Label Studio can't be reached.")],
+    )  # fmt: skip
+    monkeypatch.setattr(annotation, "status", lambda _: StatusResult(projects=[project], healthy=False))
+    page = client.get("/annotation", headers=HTML).text
+    assert 'href="http://studio/projects/7"' in page and "Label Studio can&#39;t be reached." in page
+    assert "<b>4</b> of 6 answered" in page and "50% of 2" in page and "<b>2</b> to bring back" in page
 
 
 def test_assets_are_kept_for_good_under_the_address_of_their_content(client: TestClient) -> None:

@@ -3,8 +3,14 @@ import "./gallery.js";
 import "./image.js";
 import "./runs.js";
 
+const SHOWN_MS = 6000;
+let fading;
+
 export const said = (text) => {
-  document.getElementById("said").textContent = text;
+  const line = document.getElementById("said");
+  line.textContent = text;
+  clearTimeout(fading);
+  fading = setTimeout(() => (line.textContent = ""), SHOWN_MS);
 };
 
 export const typing = (event) =>

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 from functools import cache
 from typing import Any
@@ -11,6 +12,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from curator.server.signing import signature
 from curator.web import assets
 
 # Never kept by a cache, yet a browser may go back to the page as it was left.
@@ -37,6 +39,24 @@ def query(**parameters: Any) -> str:
     """`?a=1&b=2` of those that say something, in the order given; empty where none does."""
     said = {name: value for name, value in parameters.items() if value not in (None, "", (), [])}
     return f"?{urlencode(said, doseq=True)}" if said else ""
+
+
+def telling(request: Request, said: str, run: int | None = None) -> dict[str, Any]:
+    """Parameters by which the next page says what was done; signed, so that no link can make a page say anything."""
+    return {"said": said, "run": run, "sign": _sign(request, said, str(run or ""))}
+
+
+def told(request: Request) -> tuple[str | None, str | None]:
+    """What the page before did, and the run that can be undone; nothing where `telling` didn't write it."""
+    given = request.query_params
+    said, run = given.get("said", ""), given.get("run", "")
+    if not said or not hmac.compare_digest(given.get("sign", "").encode(), _sign(request, said, run).encode()):
+        return None, None
+    return said, run or None
+
+
+def _sign(request: Request, said: str, run: str) -> str:
+    return signature(request.app.state.key, "said", run, said)
 
 
 def number(value: float) -> str:

@@ -11,7 +11,6 @@ from fastapi.responses import RedirectResponse
 from curator.reference import check_dataset
 from curator.replace import replace, undo_replace
 from curator.server.access import Caller, Opened, needs
-from curator.versions import versions
 from curator.web.render import query, render, telling, told
 from schemas.errors import AmatlError
 
@@ -34,7 +33,8 @@ def ask(
 ) -> Response:
     """What would change."""
     check_dataset(catalog, dataset)
-    sets = [line.set_name for line in versions(catalog).sets if line.dataset == dataset]
+    known = catalog.caption_sets()
+    sets = known.filter(known["dataset"] == dataset)["set_name"].to_list()
     asked: dict[str, Any] = {
         "caption_set": caption_set, "find": find, "replacement": replacement, "where": where, "regex": regex,
         "ignore_case": ignore_case,

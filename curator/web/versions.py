@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Form, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from curator.diff import diff
+from curator.reference import resolve
 from curator.server.access import Caller, Opened, needs
 from curator.versions import SetVersions, commit, restore, versions
 from curator.web.render import query, render, telling, told
@@ -29,13 +30,14 @@ def every_set(request: Request, catalog: Opened) -> Response:
 @router.get(ONE)
 def one_set(request: Request, catalog: Opened, dataset: str, caption_set: str) -> Response:
     """A set's line, newest first."""
+    named = resolve(catalog, f"{dataset}/{caption_set}")
     lines = versions(catalog).sets
-    line = versions(catalog, f"{dataset}/{caption_set}").sets[0]
+    line = next(one for one in lines if (one.dataset, one.set_name) == (named.dataset, named.set_name))
     return render(
         request,
         "set.html",
         line=line,
-        name=f"{dataset}/{caption_set}",
+        name=f"{line.dataset}/{line.set_name}",
         states=[state for other in lines if other.dataset == dataset for state in _states(other)],
         said=told(request)[0],
     )

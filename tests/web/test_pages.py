@@ -69,6 +69,11 @@ def test_a_dataset_there_isnt_is_a_page_with_the_command_lines_text(client: Test
     assert answer.status_code == 404 and "<h1>Not found</h1>" in answer.text and "zoo" in answer.text
 
 
+def test_a_set_by_a_name_that_isnt_one(client: TestClient) -> None:
+    assert client.get("/sets/zoo/nix", headers=HTML).status_code == 404
+    assert "<h1>human</h1>" in client.get("/sets/zoo/human@1", headers=HTML).text
+
+
 def test_text_of_captions_is_never_markup(client: TestClient, lab: Lab) -> None:
     lab.caption("human", {fox(lab): '<img src=x onerror="1">'}, "human")
     lab.write()

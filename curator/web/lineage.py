@@ -48,8 +48,12 @@ def _side_by_side(found: list[RunResult]) -> dict[str, Any]:
     """What the page of some runs shows: every epoch any of them drew, their grids, their losses."""
     grids = {one.run_key: _grids(one) for one in found}
     epochs = sorted({epoch for made in grids.values() for epoch in made})
-    held_out = {one.report.name: _held_out(one) for one in found}
-    training = {one.report.name: [(epoch.epoch, epoch.train_loss) for epoch in one.report.epochs] for one in found}
+    names = _names(found)
+    held_out = {name: _held_out(one) for name, one in zip(names, found, strict=True)}
+    training = {
+        name: [(epoch.epoch, epoch.train_loss) for epoch in one.report.epochs]
+        for name, one in zip(names, found, strict=True)
+    }
     return {
         "runs": found,
         "grids": grids,
@@ -57,6 +61,14 @@ def _side_by_side(found: list[RunResult]) -> dict[str, Any]:
         "held_out": chart(held_out),
         "training": chart(training),
     }
+
+
+def _names(found: list[RunResult]) -> list[str]:
+    """What each is called: two runs of one name, by their keys too."""
+    names = [one.report.name for one in found]
+    return [
+        f"{name} {one.run_key[:8]}" if names.count(name) > 1 else name for name, one in zip(names, found, strict=True)
+    ]
 
 
 def _grids(one: RunResult) -> dict[int, str]:

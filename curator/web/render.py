@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import json
 from functools import cache
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -10,6 +12,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from curator.server.signing import signature
 from curator.web import assets
 
 # Never kept by a cache, yet a browser may go back to the page as it was left.
@@ -38,6 +41,24 @@ def query(**parameters: Any) -> str:
     return f"?{urlencode(said, doseq=True)}" if said else ""
 
 
+def telling(request: Request, said: str, run: int | None = None) -> dict[str, Any]:
+    """Parameters by which the next page says what was done; signed, so that no link can make a page say anything."""
+    return {"said": said, "run": run, "sign": _sign(request, said, str(run or ""))}
+
+
+def told(request: Request) -> tuple[str | None, str | None]:
+    """What the page before did, and the run that can be undone; nothing where `telling` didn't write it."""
+    given = request.query_params
+    said, run = given.get("said", ""), given.get("run", "")
+    if not said or not hmac.compare_digest(given.get("sign", "").encode(), _sign(request, said, run).encode()):
+        return None, None
+    return said, run or None
+
+
+def _sign(request: Request, said: str, run: str) -> str:
+    return signature(request.app.state.key, "said", run, said)
+
+
 def number(value: float) -> str:
     """1234567 as 1,234,567."""
     return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
@@ -56,6 +77,13 @@ def moment(stamp: str) -> str:
     from datetime import datetime
 
     return f"{datetime.fromisoformat(stamp):%-d %b %Y, %H:%M}"
+
+
+def plain(value: Any) -> str:
+    """A metadata value as it is searched by: text as it is, lists by their items, all else as JSON writes it."""
+    if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
+        return ", ".join(plain(item) for item in value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def size(size_bytes: int) -> str:
@@ -86,7 +114,7 @@ def _templates() -> Environment:
     )
     templates.filters |= {
         "number": number, "percent": percent, "moment": moment, "size": size, "duration": duration,
-        "part": lambda text: quote(text, safe=""),
+        "plain": plain, "part": lambda text: quote(text, safe=""),
     }  # fmt: skip
     templates.globals |= {"asset": assets.address, "query": query}
     return templates

@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from curator.reference import check_dataset
 from curator.replace import replace, undo_replace
 from curator.server.access import Caller, Opened, needs
-from curator.web.render import query, render
+from curator.web.render import query, render, telling, told
 from schemas.errors import AmatlError
 
 router = APIRouter(prefix="/datasets/{dataset}/replace", dependencies=[Depends(needs("read"))])
@@ -45,7 +45,7 @@ def ask(
             result = _replace(catalog, dataset, **asked, dry_run=True)
         except AmatlError as error:
             problem = str(error)
-    given = request.query_params
+    said, run = told(request)
     return render(
         request,
         "replace.html",
@@ -55,13 +55,14 @@ def ask(
         asked=asked,
         result=result,
         problem=problem,
-        said=given.get("said"),
-        run=given.get("run"),
+        said=said,
+        run=run,
     )
 
 
 @router.post("")
 def apply(
+    request: Request,
     catalog: Opened,
     caller: Annotator,
     dataset: str,
@@ -76,11 +77,12 @@ def apply(
     done = _replace(catalog, dataset, caption_set, find, replacement, where, regex, ignore_case, caller.person)
     changed = f"{done.changed:,} {'caption' if done.changed == 1 else 'captions'} changed"
     overtaken = f"; {done.overtaken:,} changed meanwhile by somebody else stay as they are" if done.overtaken else ""
-    return _back(dataset, caption_set, f"{changed}{overtaken}.", done.run_id)
+    return _back(request, dataset, caption_set, f"{changed}{overtaken}.", done.run_id)
 
 
 @router.post("/undo")
 def undo(
+    request: Request,
     catalog: Opened,
     caller: Annotator,
     dataset: str,
@@ -90,7 +92,7 @@ def undo(
     """Puts back what a replace changed."""
     done = undo_replace(catalog, f"{dataset}/{caption_set}", run, caller.person)
     left = f" {done.left:,} changed since then stay as they are." if done.left else ""
-    return _back(dataset, caption_set, f"Undone: {done.restored:,} captions are what they were.{left}", None)
+    return _back(request, dataset, caption_set, f"Undone: {done.restored:,} captions are what they were.{left}", None)
 
 
 def _replace(
@@ -111,6 +113,6 @@ def _replace(
     )
 
 
-def _back(dataset: str, caption_set: str, said: str, run: int | None) -> RedirectResponse:
+def _back(request: Request, dataset: str, caption_set: str, said: str, run: int | None) -> RedirectResponse:
     address = f"/datasets/{quote(dataset, safe='')}/replace"
-    return RedirectResponse(f"{address}{query(caption_set=caption_set, said=said, run=run)}", 303)
+    return RedirectResponse(f"{address}{query(caption_set=caption_set, **telling(request, said, run))}", 303)

@@ -12,7 +12,7 @@ from curator.diff import diff
 from curator.reference import resolve
 from curator.server.access import Caller, Opened, needs
 from curator.versions import SetVersions, commit, restore, versions
-from curator.web.render import query, render
+from curator.web.render import query, render, telling, told
 
 router = APIRouter(dependencies=[Depends(needs("read"))])
 Annotator = Annotated[Caller, Depends(needs("annotate"))]
@@ -39,28 +39,38 @@ def one_set(request: Request, catalog: Opened, dataset: str, caption_set: str) -
         line=line,
         name=f"{line.dataset}/{line.set_name}",
         states=[state for other in lines if other.dataset == dataset for state in _states(other)],
-        said=request.query_params.get("said"),
+        said=told(request)[0],
     )
 
 
 @router.post(f"{ONE}/versions")
 def commit_set(
-    catalog: Opened, caller: Annotator, dataset: str, caption_set: str, message: Annotated[str, Form()] = ""
+    request: Request,
+    catalog: Opened,
+    caller: Annotator,
+    dataset: str,
+    caption_set: str,
+    message: Annotated[str, Form()] = "",
 ) -> Response:
     """Commits the set as it is now."""
     made = commit(catalog, f"{dataset}/{caption_set}", message, caller.person)
     said = f"Nothing new: it is {made.version} already." if made.unchanged else f"Committed {made.version}."
-    return _back(dataset, caption_set, said)
+    return _back(request, dataset, caption_set, said)
 
 
 @router.post(f"{ONE}/versions/{{number}}/restore")
 def restore_set(
-    catalog: Opened, caller: Annotator, dataset: str, caption_set: str, number: Annotated[int, Path(ge=1, lt=2**31)]
+    request: Request,
+    catalog: Opened,
+    caller: Annotator,
+    dataset: str,
+    caption_set: str,
+    number: Annotated[int, Path(ge=1, lt=2**31)],
 ) -> Response:
     """Puts the set back to a version."""
     done = restore(catalog, f"{dataset}/{caption_set}@{number}", caller.person)
     changes = done.added + done.removed + done.changed
-    return _back(dataset, caption_set, f"The set is as {done.version} again: {changes:,} captions put back.")
+    return _back(request, dataset, caption_set, f"The set is as {done.version} again: {changes:,} captions put back.")
 
 
 @router.get("/diff")
@@ -86,6 +96,6 @@ def _states(line: SetVersions) -> list[str]:
     return [name, *(f"{name}@{one.number}" for one in reversed(line.versions))]
 
 
-def _back(dataset: str, caption_set: str, said: str) -> RedirectResponse:
+def _back(request: Request, dataset: str, caption_set: str, said: str) -> RedirectResponse:
     address = f"/sets/{quote(dataset, safe='')}/{quote(caption_set, safe='')}"
-    return RedirectResponse(f"{address}{query(said=said)}", 303)
+    return RedirectResponse(f"{address}{query(**telling(request, said))}", 303)

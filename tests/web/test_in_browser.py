@@ -204,6 +204,49 @@ def test_shift_and_enter_go_on_editing(page: Page, service: Service) -> None:
     assert page.locator("#text-human").input_value() == "an animal in the snow, 4"
 
 
+def test_nothing_typed_is_lost_by_walking_or_by_saving_another_set(page: Page, service: Service) -> None:
+    sha256, address = image_page(service, 9)
+    page.goto(address)
+    page.fill("#text-human", "half a thou")
+    page.click('[data-go="next"]')
+    said(page, "Not saved yet: human")
+    assert sha256 in page.url
+    page.fill("#text-template", "a whole drawing")
+    page.click('form[data-set="template"] [data-do="save"]')
+    said(page, "Saved in template")
+    assert page.locator("#text-human").input_value() == "half a thou"
+    assert page.evaluate("document.activeElement.dataset.do") == "save"
+    page.focus("#text-human")
+    page.keyboard.press("Escape")
+    page.keyboard.press("J")  # Caps Lock
+    page.wait_for_url(f"**/{image_page(service, 10)[0]}**")
+    assert caption(service, sha256, "human").text == "an animal in the snow, 9"
+
+
+def test_the_focus_stays_on_next_and_the_image_is_told(page: Page, service: Service) -> None:
+    page.goto(image_page(service, 20)[1])
+    page.focus('[data-go="next"]')
+    for number in (21, 22):
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**/{image_page(service, number)[0]}**")
+        page.wait_for_function("() => document.activeElement.dataset.go === 'next'")
+        assert page.locator("#told").text_content() == f"{number:03}.png, {number + 1} of 301"
+
+
+def test_arrows_start_at_the_image_in_sight_and_rows_have_no_gaps(page: Page) -> None:
+    for width in (1300, 1100, 900, 700, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.goto("/datasets/zoo")
+        columns = page.evaluate(
+            "getComputedStyle(document.querySelector('.chunk')).gridTemplateColumns.split(' ').length"
+        )
+        assert 120 % columns == 0
+    page.mouse.wheel(0, 1500)
+    page.wait_for_function("() => scrollY > 1000")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("scrollY") > 1000
+
+
 def test_what_somebody_else_changed_meanwhile_is_not_overwritten(page: Page, service: Service) -> None:
     from curator.revise import revise
 

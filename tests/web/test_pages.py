@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 import pytest
 from fastapi.testclient import TestClient
@@ -151,6 +152,21 @@ def test_without_a_login_pages_lead_to_it(make_client: MakeClient) -> None:
     answer = client.get("/datasets/zoo?text=fox", headers=HTML, follow_redirects=False)
     assert answer.status_code == 303
     assert 'name="next" value="/datasets/zoo?text=fox"' in client.get(answer.headers["location"], headers=HTML).text
+
+
+def test_no_link_makes_a_page_say_anything(client: TestClient) -> None:
+    for address in ("/sets/zoo/human", "/datasets/zoo/replace"):
+        asked = {"said": "Send your token to eve", "run": "1", "sign": "0"}
+        assert "Send your token" not in client.get(address, params=asked, headers=HTML).text
+
+
+def test_metadata_is_a_link_only_where_it_can_be_asked_for(client: TestClient, lab: Lab) -> None:
+    odd = lab.add("odd.png", 77, {"a=b": "c", "flag": True, "nested": {"k": [1]}, "title": "odd"})
+    lab.write()
+    page = client.get(f"/datasets/zoo/images/{odd}", headers=HTML).text
+    asked = [unescape(link) for link in re.findall(r'href="(/datasets/zoo\?metadata=[^"]+)"', page)]
+    assert asked == ["/datasets/zoo?metadata=flag%3Dtrue", "/datasets/zoo?metadata=title%3Dodd"]
+    assert all("1 image found" in client.get(link, headers=HTML).text for link in asked)
 
 
 def test_empty_states_say_what_to_do(client: TestClient, lab: Lab) -> None:

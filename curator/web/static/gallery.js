@@ -46,7 +46,8 @@ document.addEventListener("keydown", (event) => {
   const tiles = [...page().querySelectorAll(".tile")];
   if (!tiles.length || (!at && !["ArrowRight", "ArrowDown"].includes(event.key))) return;
   event.preventDefault();
-  const place = at ? tiles.indexOf(at) + step([...chunk.children]) : 0;
+  // Without a place yet: the first image in sight, however far down.
+  const place = at ? tiles.indexOf(at) + step([...chunk.children]) : tiles.findIndex((tile) => tile.getBoundingClientRect().top >= 0);
   tiles[Math.max(0, Math.min(tiles.length - 1, place))].focus();
 });
 

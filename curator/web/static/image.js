@@ -4,26 +4,51 @@ import { said, typing } from "./amatl.js";
 
 const CHOSEN = "amatl chosen set";
 const CHANGES = "amatl changes";
+const LOGGED_OUT = "You aren't logged in any more. Log in in another tab, then do this once more.";
 const page = () => document.querySelector('[data-page="image"]');
 const ahead = new Map(); // address -> promise of a page
 let busy = false;
 
 const fetched = async (address, options) => {
   const answer = await fetch(address, options);
+  if (answer.status === 401) throw new Error(LOGGED_OUT);
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({ detail: answer.statusText }));
-    throw new Error(problem.detail);
+    throw Object.assign(new Error(problem.detail), { status: answer.status });
   }
-  return { address: answer.url, text: await answer.text() };
+  const next = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (!next.querySelector('[data-page="image"]')) {
+    throw new Error(LOGGED_OUT); // it led to the page to log in at
+  }
+  return { address: answer.url, next };
 };
 
-function put({ address, text }) {
-  const next = new DOMParser().parseFromString(text, "text/html");
+const unsaved = (form) => form.elements.text.value !== form.elements.text.defaultValue;
+
+/** Puts a page in place; the focus stays where it was, and so does what was typed for this image's other sets. */
+function put({ address, next }, sent) {
+  const same = new URL(address).pathname === location.pathname;
+  const typed = same ? forms().filter((form) => form !== sent && unsaved(form)) : [];
+  const at = page().contains(document.activeElement) ? document.activeElement : null;
   page().replaceChildren(...next.querySelector("main").childNodes);
   document.title = next.title;
   if (address !== location.href) history.pushState({}, "", address);
+  for (const old of typed) {
+    const form = forms().find((one) => one.dataset.set === old.dataset.set);
+    if (form) form.elements.text.value = old.elements.text.value;
+  }
   ahead.clear();
   arrive();
+  if (at) refocus(at);
+}
+
+function refocus(at) {
+  const form = forms().find((one) => one.dataset.set === at.form?.dataset.set);
+  const same = at.dataset.go
+    ? page().querySelector(`[data-go="${at.dataset.go}"]`)
+    : form?.querySelector(at.dataset.do ? `[data-do="${at.dataset.do}"]:enabled` : "textarea");
+  // After a save by key, keys walk on: the text has the focus no more.
+  (at.matches("textarea") ? page() : same ?? form?.querySelector("button:enabled") ?? page()).focus({ preventScroll: true });
 }
 
 function arrive() {
@@ -47,13 +72,27 @@ function choose(name) {
 async function alone(action) {
   if (busy) return;
   busy = true;
+  // What would be typed into a page that is about to be replaced would be lost.
+  const held = forms().map((form) => form.elements.text).filter((text) => !text.readOnly);
+  held.forEach((text) => (text.readOnly = true));
   try {
-    await action();
+    return await action();
   } catch (error) {
     said(error.message);
   } finally {
     busy = false;
+    held.forEach((text) => (text.readOnly = false));
   }
+}
+
+/** Whether nothing typed would be lost by leaving; else says so, and goes there. */
+function saved() {
+  const form = forms().find(unsaved);
+  if (!form) return true;
+  choose(form.dataset.set);
+  form.elements.text.focus();
+  said(`Not saved yet: ${form.dataset.set}. Enter saves it, Esc leaves it as it was.`);
+  return false;
 }
 
 async function go(where) {
@@ -62,18 +101,36 @@ async function go(where) {
     said(where === "next" ? "This is the last one." : "This is the first one.");
     return false;
   }
+  if (!saved()) return false;
   put(await (ahead.get(link.href) ?? fetched(link.href)));
   said("");
+  document.getElementById("told").textContent = `${page().querySelector("h1").textContent}, ${page().querySelector(".place").textContent}`;
   return true;
 }
 
 const remembered = () => JSON.parse(sessionStorage.getItem(CHANGES) ?? "[]");
 const remember = (changes) => sessionStorage.setItem(CHANGES, JSON.stringify(changes.slice(-200)));
 
-async function send(form, address, more = {}) {
-  const body = new URLSearchParams(new FormData(form));
-  Object.entries(more).forEach(([name, value]) => body.set(name, value));
-  put(await fetched(address, { method: "POST", body, headers: { Accept: "application/problem+json" } }));
+async function send(form, address, more = {}, sent = form) {
+  const ask = () => {
+    const body = new URLSearchParams(new FormData(form));
+    Object.entries(more).forEach(([name, value]) => body.set(name, value));
+    return fetched(address, { method: "POST", body, headers: { Accept: "application/problem+json" } });
+  };
+  const answer = await ask().catch(async (error) => {
+    if (error.status !== 403 || !(await renewed())) throw error;
+    return ask();
+  });
+  put(answer, sent);
+}
+
+/** Whether whoever looks at it has logged in anew meanwhile: the forms then have the new login's token. */
+async function renewed() {
+  const { next } = await fetched(location.href);
+  const fresh = next.querySelector('[name="csrf_token"]')?.value;
+  const tokens = [...page().querySelectorAll('[name="csrf_token"]')].filter((one) => fresh && one.value !== fresh);
+  tokens.forEach((one) => (one.value = fresh));
+  return tokens.length > 0;
 }
 
 async function save(form, what) {
@@ -94,6 +151,7 @@ async function undo() {
     said("Nothing of yours to undo since this tab was opened.");
     return;
   }
+  if (!saved()) return;
   remember(changes); // also where it can't be undone any more: the one before can
   await send(chosen() ?? forms()[0], last.undo, { caption_id: last.id });
   choose(last.name);
@@ -106,6 +164,7 @@ async function accept() {
     said("There is no caption to accept. E writes one.");
     return;
   }
+  if (!saved()) return;
   form.elements.text.value = form.elements.text.dataset.asItWas;
   await save(form, "Accepted");
   const told = document.getElementById("said").textContent;
@@ -113,7 +172,7 @@ async function accept() {
 }
 
 const edit = () => {
-  const text = chosen()?.elements.text;
+  const text = busy ? null : chosen()?.elements.text;
   text?.focus();
   text?.setSelectionRange(text.value.length, text.value.length);
 };
@@ -138,8 +197,8 @@ function editing(event) {
     event.preventDefault();
     alone(async () => {
       await save(text.form, "Saved");
-      if (event.shiftKey && (await go("next"))) edit();
-    });
+      return event.shiftKey && (await go("next"));
+    }).then((onward) => onward && edit());
   }
 }
 
@@ -155,9 +214,12 @@ document.addEventListener("keydown", (event) => {
     localStorage.setItem(CHOSEN, name);
     choose(name);
     said(`Keys work on ${name}.`);
-  } else if (KEYS[event.key] && !(event.target.closest("button, summary") && event.key === "Enter")) {
+    return;
+  }
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // also with Caps Lock
+  if (KEYS[key]) {
     event.preventDefault();
-    KEYS[event.key]();
+    KEYS[key]();
   }
 });
 
@@ -180,7 +242,10 @@ document.addEventListener("submit", (event) => {
       said(`Undone in ${name}.`);
       return;
     }
-    if (dataset.do === "accept") form.elements.text.value = form.elements.text.dataset.asItWas;
+    if (dataset.do === "accept") {
+      if (unsaved(form) && !saved()) return;
+      form.elements.text.value = form.elements.text.dataset.asItWas;
+    }
     await save(form, dataset.do === "accept" ? "Accepted" : "Saved");
   });
 });
@@ -190,6 +255,10 @@ document.addEventListener("click", (event) => {
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
   event.preventDefault();
   alone(() => go(link.dataset.go));
+});
+
+addEventListener("beforeunload", (event) => {
+  if (page() && forms().some(unsaved)) event.preventDefault();
 });
 
 addEventListener("popstate", () => {

@@ -42,13 +42,18 @@ def empty_catalog() -> bytes:
         return path.read_bytes()
 
 
+def new_catalog(path: Path) -> Catalog:
+    """What `Catalog.create` gives, without its migrations each time."""
+    path.write_bytes(empty_catalog())
+    return Catalog(path)
+
+
 class Lab:
     """A catalog and the folder its pictures lie in. Rows are kept back and written in bulk, when one is needed."""
 
     def __init__(self, folder: Path, dataset: str = "zoo") -> None:
-        (folder / "lab.duckdb").write_bytes(empty_catalog())
         self.folder, self.dataset = folder, dataset
-        self.catalog = Catalog(folder / "lab.duckdb")
+        self.catalog = new_catalog(folder / "lab.duckdb")
         self.pending: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         self.files = self.captions = self.runs = 0
         self.versions: Counter[tuple[str, str]] = Counter()

@@ -17,6 +17,7 @@ from curator.captioners import BadCaptioner
 from curator.catalog import Catalog
 from schemas.errors import BadOption, NotFound
 from tests.curator.fill import add_images, sha
+from tests.curator.lab import new_catalog
 
 ZOO: list[dict[str, Any]] = [
     {"name": "fox", "tags": ["red", "quick"], "text": "x"},
@@ -28,7 +29,7 @@ ZOO: list[dict[str, Any]] = [
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    with Catalog.create(tmp_path / "lab.duckdb") as opened:
+    with new_catalog(tmp_path / "lab.duckdb") as opened:
         add_images(opened, "zoo", ZOO)
         yield opened
 

@@ -15,13 +15,14 @@ from curator.catalog import Catalog
 from curator.cli import main
 from curator.diff import diff
 from tests.curator.fill import add_images, sha
+from tests.curator.lab import new_catalog
 from tests.curator.tiny_clip import write_tiny_clip
 
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "lab.duckdb"
-    with Catalog.create(path) as catalog:
+    with new_catalog(path) as catalog:
         add_images(catalog, "zoo", [{"name": "fox"}, {"name": "owl"}, {}])
     monkeypatch.setenv("CURATOR_CATALOG", str(path))
     return path

@@ -15,12 +15,13 @@ from curator.diff import diff, word_operations
 from curator.versions import commit
 from schemas.errors import BadOption
 from tests.curator.fill import add_images
+from tests.curator.lab import new_catalog
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
     """Version 1 has fox, owl and bat, version 2 fox, red owl and elk, and the set is version 2 with a changed fox."""
-    with Catalog.create(tmp_path / "lab.duckdb") as opened:
+    with new_catalog(tmp_path / "lab.duckdb") as opened:
         for message, names in [("one", ["fox", "owl", "bat", ""]), ("two", ["fox", "red owl", "", "elk"])]:
             add_images(opened, "zoo", [{"name": name} for name in names])
             caption(opened, "zoo", "template", "t", {"template": "a ${name}"})

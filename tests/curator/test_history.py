@@ -14,11 +14,12 @@ from curator.history_show import account
 from curator.versions import commit, restore
 from schemas.errors import BadOption, NotFound
 from tests.curator.fill import add_images, sha
+from tests.curator.lab import new_catalog
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    with Catalog.create(tmp_path / "lab.duckdb") as opened:
+    with new_catalog(tmp_path / "lab.duckdb") as opened:
         add_images(opened, "zoo", [{"name": "fox"}, {"name": "owl"}], folder=str(tmp_path))
         yield opened
 

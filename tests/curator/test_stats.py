@@ -14,6 +14,7 @@ from curator.stats import stats
 from curator.versions import commit
 from schemas.errors import NotFound
 from tests.curator.fill import add_images, sha
+from tests.curator.lab import new_catalog
 from tests.curator.tiny_clip import write_tiny_clip
 
 CAPTIONS = ["a red fox, quick", "A red Fox, quick", "an owl's nest", "an owl's nest", "an owl's nest", "an owl, quick"]
@@ -21,7 +22,7 @@ CAPTIONS = ["a red fox, quick", "A red Fox, quick", "an owl's nest", "an owl's n
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    with Catalog.create(tmp_path / "lab.duckdb") as opened:
+    with new_catalog(tmp_path / "lab.duckdb") as opened:
         add_images(opened, "zoo", [{"c": text} for text in CAPTIONS])
         caption(opened, "zoo", "column", "c", {"column": "c"})
         yield opened

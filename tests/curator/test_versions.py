@@ -17,11 +17,12 @@ from curator.versions import captions_digest, commit, restore, versions
 from schemas.digest import sha256_json
 from schemas.errors import BadOption, NotFound
 from tests.curator.fill import add_images, sha
+from tests.curator.lab import new_catalog
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    with Catalog.create(tmp_path / "lab.duckdb") as opened:
+    with new_catalog(tmp_path / "lab.duckdb") as opened:
         add_images(opened, "zoo", [{"name": "fox"}, {"name": "owl"}, {}])
         yield opened
 
@@ -86,7 +87,7 @@ def test_a_version_never_changes(catalog: Catalog) -> None:
 def test_the_same_captions_have_the_same_digest_in_another_catalog(catalog: Catalog, tmp_path: Path) -> None:
     template(catalog, "a ${name}")
     first = commit(catalog, "t", "here")
-    with Catalog.create(tmp_path / "other.duckdb") as other:
+    with new_catalog(tmp_path / "other.duckdb") as other:
         add_images(other, "farm", [{"n": "owl"}], first=1)
         add_images(other, "farm", [{"n": "fox"}], first=0)
         caption(other, "farm", "template", "x", {"template": "a ${n}"})

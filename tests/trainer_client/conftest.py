@@ -26,6 +26,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def hardly_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run times each kind of work once: the figures mean nothing here, and took a third of all time."""
+    monkeypatch.setattr("trainer_client.pace.MOST_CALLS", 1)
+
+
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An epsilon base: 16 px pictures, 4x8x8 latents, random weights, in diffusers layout."""

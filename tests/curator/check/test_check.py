@@ -19,6 +19,7 @@ from curator.cli import main
 from curator.versions import commit
 from schemas.errors import BadOption, NotFound
 from tests.curator.fill import add_images, sha
+from tests.curator.lab import new_catalog
 from tests.curator.tiny_clip import write_tiny_clip
 
 NAMES = ["fox", "owl", "cat", "dog", "hen", "ant", "bee", "cow", "eel", "elk", "gnu", "hog"]
@@ -32,7 +33,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    with Catalog.create(tmp_path / "lab.duckdb") as opened:
+    with new_catalog(tmp_path / "lab.duckdb") as opened:
         yield opened
 
 

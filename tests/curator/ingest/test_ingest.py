@@ -16,10 +16,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from curator.catalog import Catalog
 from curator.ingest import IngestResult, ingest, read, store
 from schemas.errors import AmatlError, BadOption, NotFound
 from tests.curator.ingest.pictures import encoded, picture, put
+from tests.curator.lab import new_catalog
 
 opened: list[str] | None = None
 
@@ -50,7 +50,7 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self.pictures = folder / "pictures"
         self.pictures.mkdir()
-        self.catalog = Catalog.create(folder / "lab.duckdb")
+        self.catalog = new_catalog(folder / "lab.duckdb")
 
     def ingest(self, **options: Any) -> IngestResult:
         return ingest(self.catalog, self.pictures, "zoo", person="ana", **options)

@@ -1,0 +1,36 @@
+"""What makes the tests quick and alike on every machine."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import importlib.metadata
+import os
+
+import pytest
+
+# Tensors, frames and queries this small are slower on several threads, very much so where tests run side by side.
+for variable in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+
+def pytest_collection() -> None:
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What all modules made stays until the end: the collector needn't walk through torch in every test."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def entry_points_once() -> None:
+    """Looking through every installed package takes longer than most tests; those that want others patch this."""
+    importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_disks() -> None:
+    """Nobody pulls the plug during a test; a test of that looks at the calls."""
+    os.fsync = lambda descriptor: None

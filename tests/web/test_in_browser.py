@@ -268,7 +268,10 @@ def test_keys_are_listed(page: Page, service: Service) -> None:
     assert not page.locator("#keys").is_visible()
 
 
-def test_commit_then_look_at_the_difference(page: Page) -> None:
+def test_commit_then_look_at_the_difference(page: Page, service: Service) -> None:
+    from curator.revise import revise
+
+    revise(service.lab.catalog, "zoo", "human", image_page(service, 30)[0], "a hare in the snow", "ana")
     page.goto("/sets/zoo/human")
     page.fill("input[name=message]", "checked by Ana")
     page.click("button:has-text('Commit')")

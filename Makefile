@@ -21,7 +21,7 @@ demo: setup  ## Images to report.html, live on CPU, in minutes.
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
 test: setup  ## The default tier: three minutes on two cores, no network, no GPU.
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto
 
 test-slow: setup  ## What `test` leaves out: slow tests and those in a browser.
 	@$(BIN)/python -m pytest -q -m '(slow or browser) and not gpu and not label_studio'

@@ -166,7 +166,7 @@ def test_processes_share_a_step_of_several_sizes(shaped: Path, base: Path, tmp_p
     for rank in range(4):
         processes = Processes(run.config)
         processes.count, processes.rank = 4, rank
-        shared.append(processes.share(step))
+        shared.append(processes.share(step, rank))
     counted = [one for part in shared for one in part.split(1) if float(one.weights_B) > 0]
     assert sorted(images(one) for one in counted) == sorted(images(one) for one in step.split(1))
     assert [len(part) for part in shared] == [2, 2, 1, 1]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,17 @@ def test_cut_off_by_a_restart_it_is_interrupted_and_can_be_resumed(
         assert (ended["status"], ended["result"]["new"]) == ("done", 40 - before)
     finally:
         assert again.stop() == 0
+
+
+def test_the_page_begins_a_job_and_says_how_it_ended(service: Serving) -> None:
+    page = service.client.get("/jobs", headers={"Accept": "text/html"}).text
+    token = re.search(r'name="csrf_token" value="([0-9a-f]+)"', page)
+    assert token
+    typed = "curator caption zoo --strategy template --set template -o 'template=a ${title}'"
+    answer = service.client.post("/jobs", data={"command": typed, "csrf_token": token[1]})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/jobs")
+    (job,) = service.client.get("/api/v1/jobs").json()["jobs"]
+    service.job_ended(job["id"])
+    page = service.client.get("/jobs", headers={"Accept": "text/html"}).text
+    assert 'data-status="done"' in page
+    assert typed in unescape(page)

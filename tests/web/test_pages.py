@@ -8,6 +8,7 @@ from html import unescape
 import pytest
 from fastapi.testclient import TestClient
 
+from curator.access_tokens import add
 from curator.annotate.acceptance import Agreement
 from curator.annotate.status import ProjectStatus, Remark, StatusResult
 from curator.catalog import Catalog
@@ -22,7 +23,8 @@ HTML = {"Accept": "text/html"}
 PAGES = [
     "/", "/datasets/zoo", "/datasets/zoo/tiles", "/datasets/zoo/rejects", "/datasets/zoo/compare",
     "/datasets/zoo/compare?sets=human&sets=template@1", "/datasets/zoo/replace", "/versions", "/sets/zoo/human",
-    "/diff?before=zoo/human@1", "/diff?before=zoo/human&after=zoo/template@1", "/snapshots", "/annotation", "/login",
+    "/diff?before=zoo/human@1", "/diff?before=zoo/human&after=zoo/template@1", "/snapshots", "/annotation", "/jobs",
+    "/login",
 ]  # fmt: skip
 
 
@@ -207,3 +209,32 @@ def test_assets_are_kept_for_good_under_the_address_of_their_content(client: Tes
 )  # fmt: skip
 def test_numbers_for_people(written: str, wanted: str) -> None:
     assert written == wanted
+
+
+def test_a_job_that_is_none_is_said_beside_what_was_typed(client: TestClient) -> None:
+    assert "Nothing was done here yet." in client.get("/jobs", headers=HTML).text
+    typed = "curator serve --host '0.0.0.0'"
+    answer = client.post("/jobs", data={"command": typed, "csrf_token": csrf(client, "/jobs")}, headers=HTML)
+    assert answer.status_code == 422
+    assert "serve --host: not a job. There are: ingest," in answer.text
+    assert typed in unescape(answer.text)
+    unclosed = client.post("/jobs", data={"command": "caption 'zoo", "csrf_token": csrf(client, "/jobs")}, headers=HTML)
+    assert "a quote isn't closed" in unescape(unclosed.text)
+
+
+def test_a_version_is_exported_by_a_job_that_stands_ready(client: TestClient) -> None:
+    page = unescape(client.get("/sets/zoo/human", headers=HTML).text)
+    found = re.search(r'href="(/jobs[^"]+)"', page)
+    assert found
+    ready = unescape(client.get(found[1], headers=HTML).text)
+    assert 'value="snapshot zoo/human@1 --out snapshots/zoo-human-1"' in ready
+
+
+def test_who_may_not_write_begins_no_job(make_client: MakeClient, catalog: Catalog) -> None:
+    token = add(catalog, "ana", "annotate", None, "boss").token
+    reader = make_client(require_token=True)
+    reader.post("/login", data={"token": token})
+    page = reader.get("/jobs", headers=HTML).text
+    assert 'name="command"' not in page
+    answer = reader.post("/jobs", data={"command": "check zoo/human", "csrf_token": csrf(reader, "/")}, headers=HTML)
+    assert answer.status_code == 403

@@ -1,6 +1,7 @@
 // What every page shares: the list of keys, and a line that says what happened. Pages work without any of it.
 import "./gallery.js";
 import "./image.js";
+import "./jobs.js";
 import "./runs.js";
 
 const SHOWN_MS = 6000;

@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from schemas.errors import AmatlError
+
+KEY_BYTES = 32
+
 
 def write_secret(path: Path, content: bytes) -> None:
     """Writes or replaces a secret."""
@@ -25,6 +29,23 @@ def make_secret(path: Path, content: bytes) -> None:
         except OSError:  # a file system without hard links
             if not path.exists():
                 temporary.replace(path)
+
+
+def load_key(folder: Path) -> bytes:
+    """The folder's key, 32 bytes that sign its addresses. Made at the first call, whole or not at all.
+
+    Raises AmatlError where the file isn't a key.
+    """
+    path = folder / "key"
+    if not path.exists():
+        make_secret(path, secrets.token_bytes(KEY_BYTES))
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise AmatlError(
+            f"{path}: not a key of {KEY_BYTES} bytes. Remove it, then do that again: what it signed, addresses and "
+            "logins, is renewed."
+        )
+    return key
 
 
 @contextmanager

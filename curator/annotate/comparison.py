@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from curator.annotate import prefer_page
 from curator.annotate.client import LabelStudio, NotThere
-from curator.annotate.images import load_key, signed_url
+from curator.annotate.images import signed_url
+from curator.secret_files import load_key
 
 if TYPE_CHECKING:
     from curator.catalog import Catalog

@@ -20,7 +20,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curator.secret_files import make_secret
+from curator.secret_files import load_key
 from schemas.errors import AmatlError, ChecksumMismatch
 from schemas.progress import Progress, silent
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 MAX_SIDE_PX = 1600
 JPEG_QUALITY = 88
-KEY_BYTES = 32
 CACHE_SECONDS = 7 * 24 * 3600
 SHA256 = re.compile(r"[0-9a-f]{64}")
 CORS = {
@@ -54,20 +53,6 @@ def preview_folder(catalog_path: Path) -> Path:
     folder = catalog_path.with_name(f"{catalog_path.name}.previews")
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
-
-
-def load_key(folder: Path) -> bytes:
-    """The folder's secret: 32 bytes that sign its URLs. Made at the first call, file mode 0600, whole or not at all.
-
-    Raises AmatlError where the file isn't a key.
-    """
-    path = folder / "key"
-    if not path.exists():
-        make_secret(path, secrets.token_bytes(KEY_BYTES))
-    key = path.read_bytes()
-    if len(key) != KEY_BYTES:
-        raise AmatlError(f"{path}: not a key of {KEY_BYTES} bytes. Remove it, then push again: every URL is renewed.")
-    return key
 
 
 def key_id(key: bytes) -> str:

@@ -16,13 +16,14 @@ from pydantic import BaseModel, Field
 
 from curator.annotate import project as projects
 from curator.annotate.client import LabelStudio
-from curator.annotate.images import load_key, preview_folder
+from curator.annotate.images import preview_folder
 from curator.annotate.page import labeling_config, task_data
 from curator.annotate.plan import Material, Plan, choose
 from curator.annotate.send import Sender, Stock, signing
 from curator.annotate.tasks import Ledger, reconcile
 from curator.catalog.annotations import PushRecord
 from curator.reference import Reference, committed, resolve, set_versions
+from curator.secret_files import load_key
 from schemas.document import rfc3339
 from schemas.errors import BadOption
 from schemas.progress import Progress, silent

@@ -17,10 +17,11 @@ from curator.annotate import project as projects
 from curator.annotate.acceptance import Agreement, agreement
 from curator.annotate.client import LabelStudio
 from curator.annotate.connect import connect
-from curator.annotate.images import key_id, load_key, preview_folder
+from curator.annotate.images import key_id, preview_folder
 from curator.annotate.page import labeling_config
 from curator.annotate.pull import standing_of
 from curator.annotate.round import chosen
+from curator.secret_files import load_key
 from schemas.errors import AmatlError
 
 if TYPE_CHECKING:

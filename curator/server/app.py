@@ -11,11 +11,11 @@ from fastapi import FastAPI
 
 from curator.catalog import Catalog
 from curator.catalog.service import service_folder
+from curator.secret_files import load_key
 from curator.server import problems
 from curator.server.guards import Guards
 from curator.server.jobs import Jobs
 from curator.server.logs import Requests
-from curator.server.signing import load_key
 from schemas import __version__
 
 DEFAULT_PORT = 8400

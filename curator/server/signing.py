@@ -8,31 +8,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-import secrets
 import time
-from pathlib import Path
 from urllib.parse import urlencode
 
-from curator.secret_files import make_secret
-from schemas.errors import AmatlError
-
-KEY_BYTES = 32
 # Addresses made within the same hour are equal, so that caches hit.
 ROUNDED_TO_SECONDS = 3600
-
-
-def load_key(folder: Path) -> bytes:
-    """The secret of a data folder: 32 bytes. Made at the first call, file mode 0600, whole or not at all.
-
-    Raises AmatlError where the file isn't a key.
-    """
-    path = folder / "key"
-    if not path.exists():
-        make_secret(path, secrets.token_bytes(KEY_BYTES))
-    key = path.read_bytes()
-    if len(key) != KEY_BYTES:
-        raise AmatlError(f"{path}: not a key of {KEY_BYTES} bytes. Remove it and start again: everyone logs in anew.")
-    return key
 
 
 def signature(key: bytes, purpose: str, *parts: str | int) -> str:

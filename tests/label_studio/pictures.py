@@ -13,8 +13,9 @@ from typing import Any
 import uvicorn
 from PIL import Image, ImageDraw
 
-from curator.annotate.images import app, load_key, make_preview, preview_folder, signed_url
+from curator.annotate.images import app, make_preview, preview_folder, signed_url
 from curator.annotate.page import prediction, task_data
+from curator.secret_files import load_key
 
 COLOURS = ("firebrick", "seagreen", "royalblue", "goldenrod", "purple", "teal", "chocolate", "slategray")
 

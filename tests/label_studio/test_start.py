@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 
-from curator.annotate.images import key_id, load_key, preview_folder
+from curator.annotate.images import key_id, preview_folder
 from curator.annotate.state import LocalServer, read_local_server, state_folder, write_local_server
 from curator.catalog import Catalog
+from curator.secret_files import load_key
 from tests.label_studio.browser import CHROMIUM, QUIET, Annotator
 from tests.label_studio.conftest import MakeServer
 from tests.label_studio.server import OWNER, Server, free_port, template

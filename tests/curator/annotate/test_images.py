@@ -13,6 +13,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from curator.annotate import images
+from curator.secret_files import load_key
 from schemas.errors import AmatlError, ChecksumMismatch
 
 SOON = datetime.now(UTC) + timedelta(days=90)
@@ -52,7 +53,7 @@ def served(folder: Path, tmp_path: Path) -> tuple[str, str]:
     """A preview made, and its URL."""
     sha256 = put(tmp_path / "fox.png", halves())
     images.make_preview(tmp_path / "fox.png", sha256, folder)
-    return sha256, images.signed_url("http://127.0.0.1/", sha256, SOON, images.load_key(folder))
+    return sha256, images.signed_url("http://127.0.0.1/", sha256, SOON, load_key(folder))
 
 
 def test_preview_is_small_and_stands_where_the_contract_says(folder: Path, tmp_path: Path) -> None:
@@ -120,13 +121,13 @@ def test_what_cannot_be_made_is_said_and_leaves_nothing(folder: Path, tmp_path: 
 
 
 def test_the_key_is_made_once_for_its_owner_alone(folder: Path) -> None:
-    key = images.load_key(folder)
-    assert len(key) == 32 and images.load_key(folder) == key
+    key = load_key(folder)
+    assert len(key) == 32 and load_key(folder) == key
     assert stat.S_IMODE((folder / "key").stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     (folder / "key").write_bytes(b"short")
     with pytest.raises(AmatlError, match="not a key of 32 bytes"):
-        images.load_key(folder)
+        load_key(folder)
 
 
 def test_a_signed_url_is_served_with_cors_and_cached(folder: Path, tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def test_a_signed_url_is_served_with_cors_and_cached(folder: Path, tmp_path: Pat
 
 def test_nothing_caches_longer_than_the_address_lives(folder: Path, tmp_path: Path) -> None:
     sha256, _ = served(folder, tmp_path)
-    url = images.signed_url("", sha256, datetime.now(UTC) + timedelta(seconds=60), images.load_key(folder))
+    url = images.signed_url("", sha256, datetime.now(UTC) + timedelta(seconds=60), load_key(folder))
     age = client(folder).get(url).headers["cache-control"].split("max-age=")[1].split(",")[0]
     assert 50 <= int(age) <= 60
 
@@ -162,7 +163,7 @@ def test_what_is_not_signed_is_refused(folder: Path, tmp_path: Path) -> None:
         f"{path}?expires=%D9%A1&{signature}",
         f"{path.replace(sha256, '1' * 64)}?{query}",
         images.signed_url("", sha256, SOON, b"another key"),
-        images.signed_url("", sha256, datetime.now(UTC) - timedelta(seconds=1), images.load_key(folder)),
+        images.signed_url("", sha256, datetime.now(UTC) - timedelta(seconds=1), load_key(folder)),
     ]
     answers = [client(folder).get(address) for address in wrong]
     assert [answer.status_code for answer in answers] == [403] * len(wrong)
@@ -185,7 +186,7 @@ def test_no_path_reaches_the_disk_and_no_answer_names_one(folder: Path, tmp_path
         answer = client(folder).get(f"/previews/{name}?{query}")
         assert answer.status_code == 404, name
         assert str(tmp_path) not in answer.text and answer.headers["access-control-allow-origin"] == "*"
-    absent = client(folder).get(images.signed_url("", "2" * 64, SOON, images.load_key(folder)))
+    absent = client(folder).get(images.signed_url("", "2" * 64, SOON, load_key(folder)))
     assert absent.status_code == 404 and str(tmp_path) not in absent.text and "curator annotate push" in absent.text
 
 
@@ -199,6 +200,6 @@ def test_other_methods(folder: Path, tmp_path: Path) -> None:
 
 def test_healthz_tells_whose_previews_these_are(folder: Path, tmp_path: Path) -> None:
     answer = client(folder).get("/healthz").json()
-    assert answer == {"status": "ok", "key_id": images.key_id(images.load_key(folder))}
+    assert answer == {"status": "ok", "key_id": images.key_id(load_key(folder))}
     other = images.preview_folder(tmp_path / "other.duckdb")
     assert client(other).get("/healthz").json()["key_id"] != answer["key_id"]

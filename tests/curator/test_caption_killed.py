@@ -58,6 +58,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_killed_it_loses_a_batch_at_most_and_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     process = started(path)
     process.kill()
@@ -75,6 +76,7 @@ def test_killed_it_loses_a_batch_at_most_and_goes_on(path: Path, monkeypatch: py
     assert len(kept(path)) == IMAGES
 
 
+@pytest.mark.slow
 def test_interrupted_it_ends_at_once_with_what_was_finished(path: Path) -> None:
     process = started(path)
     os.kill(process.pid, signal.SIGINT)

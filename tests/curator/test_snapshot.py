@@ -377,6 +377,7 @@ def test_what_a_killed_snapshot_left_is_removed_by_the_next_one(lab: Lab, zoo: d
     assert (tmp_path / ".snapper.999.partial").exists()
 
 
+@pytest.mark.slow
 def test_killed_on_the_way_it_leaves_nothing_that_looks_like_a_snapshot(
     lab: Lab, zoo: dict[str, str], tmp_path: Path
 ) -> None:

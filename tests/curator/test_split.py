@@ -61,6 +61,7 @@ def test_fill_is_the_nearest_sum_and_of_those_the_earliest(sizes: list[int], tar
     assert fill(sizes, target) == list(min(every, key=order))
 
 
+@pytest.mark.slow
 def test_fill_a_million_single_pictures() -> None:
     sizes = [1] * 1_000_000
     sizes[::1000] = [7] * 1000

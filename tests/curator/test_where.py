@@ -235,7 +235,7 @@ def only_amatl_errors(images: pl.DataFrame, text: str) -> None:
         assert mask.dtype == pl.Boolean and len(mask) == len(images) and mask.null_count() == 0
 
 
-FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @FUZZ

@@ -159,6 +159,7 @@ def denoising_loss(pipeline: Any, latents: Any, captions: list[str]) -> float:
     return float(torch.stack(losses).mean())
 
 
+@pytest.mark.slow
 def test_true_captions_explain_pictures_better_than_shuffled_ones(pipeline: Any) -> None:
     pixels, captions = openmoji_pixels()
     with torch.no_grad():

@@ -143,6 +143,7 @@ def test_the_average_is_swapped_in_and_out(snapshot: Path, base: Path, tmp_path:
     assert torch.equal(learner.average[name], average)
 
 
+@pytest.mark.slow
 def test_the_text_encoder_learns_only_when_asked_to(snapshot: Path, base: Path, tmp_path: Path) -> None:
     for asked in (False, True):
         run = prepared(snapshot, base, tmp_path, train_text_encoder=asked)
@@ -154,6 +155,7 @@ def test_the_text_encoder_learns_only_when_asked_to(snapshot: Path, base: Path, 
         assert (run.text is None) is asked
 
 
+@pytest.mark.slow
 def test_a_v_prediction_base_and_min_snr_learn(snapshot: Path, v_base: Path, tmp_path: Path) -> None:
     run = prepared(snapshot, v_base, tmp_path, min_snr_gamma=5.0)
     drawn = draw(run.family, run.data, run.config, 1, range(12))

@@ -105,6 +105,7 @@ def test_masks_without_effect_are_refused(base: Path, snapshot: Path, tmp_path: 
         prepared(snapshot, base, tmp_path, keep_tags=1)
 
 
+@pytest.mark.slow
 def test_a_schedule_that_ends_in_noise(snapshot: Path, v_base: Path, tmp_path: Path) -> None:
     from diffusers import DDIMScheduler, StableDiffusionPipeline
 

@@ -42,6 +42,7 @@ def events(folder: Path) -> Any:
     return found
 
 
+@pytest.mark.slow
 def test_tensorboard_has_every_epoch_once_though_the_run_was_cut(
     tmp_path: Path, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

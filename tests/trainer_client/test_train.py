@@ -208,11 +208,11 @@ def stop_when(stage: str, mark: str, error: type[BaseException] = Stop) -> Progr
     ("stage", "mark"),
     [
         ("training", "17/36"),  # In the middle of an epoch, after its first step.
-        ("training", "24/36"),  # At the end of an epoch without a checkpoint.
+        pytest.param("training", "24/36", marks=pytest.mark.slow),  # At the end of an epoch without a checkpoint.
         ("saving", "1/3 epoch 1"),  # With the state of epoch 1, but not its checkpoint.
-        ("sampling", "16/24 epoch 1"),
-        ("evaluating", "epoch 3"),
-        ("sampling", "epoch 0"),  # Before there is any state.
+        pytest.param("sampling", "16/24 epoch 1", marks=pytest.mark.slow),
+        pytest.param("evaluating", "epoch 3", marks=pytest.mark.slow),
+        pytest.param("sampling", "epoch 0", marks=pytest.mark.slow),  # Before there is any state.
     ],
 )
 def test_a_run_that_broke_off_anywhere_ends_like_one_that_did_not(
@@ -229,6 +229,7 @@ def test_a_run_that_broke_off_anywhere_ends_like_one_that_did_not(
     assert_same_run(whole, asked.out)
 
 
+@pytest.mark.slow
 def test_a_moving_average_and_a_text_encoder_resume_too(
     folder: Path, snapshot: Path, base: Path, tmp_path: Path
 ) -> None:
@@ -311,6 +312,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(
     assert all(torch.isfinite(tensor).all() for tensor in weights(folder / "wild", 0).values())
 
 
+@pytest.mark.slow
 def test_too_little_memory_is_said_and_the_run_goes_on_with_smaller_batches(
     whole: Path, folder: Path, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,7 +82,7 @@ def test_captions_are_those_of_transformers(prompt: str | None, folder: Path, it
         assert without == [caption.removeprefix(prompt).strip() for caption in captions]
 
 
-@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("beams", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_trained_models_captions_are_those_of_generate(beams: int) -> None:
     """The miniature over OpenMoji, in float32; both are given the same pixels (transparent parts are white)."""
     from transformers import BlipForConditionalGeneration
@@ -183,6 +183,7 @@ def test_knowing_the_model_loads_no_torch(folder: Path) -> None:
     assert run(code) == "[]"
 
 
+@pytest.mark.slow
 def test_captioning_needs_neither_polars_nor_duckdb(folder: Path, items: list[Item]) -> None:
     code = f"""
 import sys

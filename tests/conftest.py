@@ -24,6 +24,12 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    """Else what is frozen outlives the interpreter, and libraries complain of it at exit."""
+    gc.unfreeze()
+    gc.collect()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def entry_points_once() -> None:
     """Looking through every installed package takes longer than most tests; those that want others patch this."""

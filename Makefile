@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-slow test-all test-label-studio lint bench schemas clean
+.PHONY: help setup demo test test-slow test-all test-label-studio lint bench schemas secrets clean
 
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -44,6 +44,9 @@ bench: setup  ## Benchmarks, one table. One of them: make bench BENCH=ingest
 
 schemas: setup  ## Write schemas/json from the models.
 	@$(BIN)/python -m schemas
+
+secrets:  ## Make the passwords of docker/compose.yaml, once.
+	@docker/make-secrets.sh
 
 clean:  ## Remove what make made.
 	rm -rf .venv demo artefacts build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage

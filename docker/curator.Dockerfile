@@ -1,6 +1,6 @@
 # The curator, as a service or for one command. Build: docker build -f docker/curator.Dockerfile -t amatl-curator .
 # One command: docker run --rm -v "$PWD:/data" --user "$(id -u)" amatl-curator ingest /data/pictures --dataset mine
-FROM python:3.11-slim
+FROM python:3.11.13-slim-bookworm
 WORKDIR /amatl
 COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 COPY schemas schemas
@@ -13,5 +13,7 @@ USER 10001
 WORKDIR /data
 ENV CURATOR_CATALOG=/data/lab.duckdb
 EXPOSE 8400
+HEALTHCHECK --interval=30s --timeout=10s --start-period=20s \
+ CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8400/readyz', timeout=5)"]
 ENTRYPOINT ["curator"]
 CMD ["serve", "--host", "0.0.0.0", "--allow", "/data"]

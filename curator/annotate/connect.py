@@ -12,6 +12,7 @@ from schemas.errors import BadOption
 
 TOKEN_VARIABLE = "LABEL_STUDIO_API_KEY"
 URL_VARIABLE = "LABEL_STUDIO_URL"
+IMAGES_VARIABLE = "CURATOR_IMAGES_URL"
 LOGIN = re.compile(r"(?:\w+://)?[^/?#]*@")
 
 
@@ -37,12 +38,14 @@ def address(local: LocalServer | None, url: str | None, last_url: str | None) ->
 
 
 def images_address(catalog_path: Path, images_url: str | None, last: str | None) -> str:
-    """Where the previews are served: the option, else what `start` says, else where they were at the last push."""
+    """Where the previews are: the option, else $CURATOR_IMAGES_URL, else what `start` says, else those of last push."""
     local = read_local_server(catalog_path)
+    images_url = images_url or os.environ.get(IMAGES_VARIABLE)
     if found := images_url or (local.images_url if local else None) or last:
         return _whole("--images-url", found, "http://localhost:8081")
     raise BadOption(
-        "--images-url: name the address under which annotators reach the previews of `curator annotate start`."
+        "--images-url: name the address under which annotators reach the previews: that of `curator annotate start`, or "
+        "a service's, such as https://lab.example.org/annotators"
     )
 
 

@@ -18,7 +18,9 @@ url_option = click.option(
 )
 
 images_url_option = click.option(
-    "--images-url", metavar="URL", help="Where the previews are served.  [default: by `annotate start`]"
+    "--images-url",
+    metavar="URL",
+    help="Where the previews are served.  [default: $CURATOR_IMAGES_URL, else by `annotate start`]",
 )
 days_option = click.option(
     "--days", type=click.IntRange(1), default=90, show_default=True, metavar="N", help="How long images can be seen."

@@ -13,6 +13,7 @@ from curator.catalog import Catalog
 from curator.catalog.service import service_folder
 from curator.secret_files import load_key
 from curator.server import problems
+from curator.server.annotators import AnnotationPictures
 from curator.server.guards import Guards
 from curator.server.jobs import Jobs
 from curator.server.logs import Requests
@@ -75,5 +76,6 @@ def create_app(catalog: Catalog, settings: Settings) -> FastAPI:
     problems.install(app)
     for name in ROUTERS:
         app.include_router(import_module(name).router)
+    app.mount("/annotators", AnnotationPictures(settings.catalog_path))
     app.state.error_page = import_module("curator.web").error_page
     return app

@@ -1,7 +1,7 @@
 """What the service logs, on stderr: a line a request, and a traceback where a request met a bug.
 
 Each request has an id, the client's `X-Request-ID` where that is plain, told back in the answer. A line names method,
-path, status and time, never a query, a header or a body: signatures, tokens and captions stay out.
+path, person, status and time, never a query, a header or a body: signatures, tokens and captions stay out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LogFormat = Literal["text", "json"]
 PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 LOG = logging.getLogger("curator.server")
-QUIET = ("/static/", "/thumbnails/", "/images/", "/catalog", "/healthz", "/readyz")
+QUIET = ("/static/", "/thumbnails/", "/images/", "/annotators/", "/catalog", "/healthz", "/readyz")
 
 
 class Requests:
@@ -54,6 +54,8 @@ class Requests:
         except Exception:
             LOG.exception("a request failed", extra={"facts": facts | {"status": 500}})
             raise
+        if caller := scope["state"].get("caller"):
+            facts["person"] = caller.person
         took = {"status": status, "ms": round((time.perf_counter() - begun) * 1000, 1)}
         LOG.log(_level(scope["path"], status), "request", extra={"facts": facts | took})
 

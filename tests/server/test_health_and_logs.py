@@ -8,7 +8,9 @@ import logging
 import pytest
 from fastapi import FastAPI
 
+from curator.access_tokens import add
 from curator.server.logs import JsonLines, Lines
+from tests.curator.lab import Lab
 from tests.server.conftest import MakeClient
 
 BASE = "https://lab.example"
@@ -42,6 +44,15 @@ def test_a_request_has_an_id_and_its_line_no_secret(make_client: MakeClient, cap
     }
     text = "".join(map(str, lines)) + "".join(Lines().format(record) for record in caplog.records)
     assert "secret" not in text and "hidden" not in text
+
+
+def test_a_line_names_the_person(make_client: MakeClient, lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    token = add(lab.catalog, "bo", "read", None, "ana").token
+    client = make_client(BASE, host="0.0.0.0", require_token=True)
+    with caplog.at_level(logging.INFO, "curator.server"):
+        assert client.get("/api/v1/datasets", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    (line,) = [JsonLines().format(record) for record in caplog.records if record.name == "curator.server"]
+    assert json.loads(line)["person"] == "bo" and token not in line
 
 
 def test_a_bug_is_a_problem_without_details_and_a_traceback_in_the_log(

@@ -235,6 +235,10 @@ def test_the_token_of_start_goes_to_its_own_label_studio_only(tmp_path: Path, mo
         assert client._token == "mine"
     assert images_address(catalog, None, "http://last") == "http://localhost:8081"
     assert images_address(tmp_path / "other", None, "http://last") == "http://last"
+    with monkeypatch.context() as patch:
+        patch.setenv("CURATOR_IMAGES_URL", "https://lab.example/annotators/")
+        assert images_address(catalog, None, "http://last") == "https://lab.example/annotators"
+        assert images_address(catalog, "http://asked", "http://last") == "http://asked"
     with pytest.raises(BadOption, match="--images-url"):
         images_address(tmp_path / "other", None, None)
 

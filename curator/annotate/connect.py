@@ -44,8 +44,8 @@ def images_address(catalog_path: Path, images_url: str | None, last: str | None)
     if found := images_url or (local.images_url if local else None) or last:
         return _whole("--images-url", found, "http://localhost:8081")
     raise BadOption(
-        "--images-url: name the address under which annotators reach the previews: that of `curator annotate start`, or "
-        "a service's, such as https://lab.example.org/annotators"
+        "--images-url: name the address under which annotators reach the previews: that of `curator annotate start`, "
+        "or a service's, such as https://lab.example.org/annotators"
     )
 
 

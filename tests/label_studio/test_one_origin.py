@@ -111,8 +111,8 @@ def test_a_round_of_annotation_behind_one_origin(origin: Origin) -> None:
         assert person.picture_is_shown()
         person.screenshot("one-origin")
         person.write(", looking back")
-        person.press("Shift+Enter", "Control+Enter")
-        person.page.wait_for_timeout(2000)
+        with person.page.expect_response(lambda answer: "/annotations" in answer.url and answer.status == 201):
+            person.press("Tab", "2", "Control+Enter")
         assert set(wrong) <= {f"{origin.url}/sw.js"}  # of a worker that it does without
         assert {url for url in asked if url.startswith("http") and not url.startswith(f"{origin.url}/")} == set()
 

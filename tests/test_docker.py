@@ -180,3 +180,32 @@ def test_what_readers_and_containers_are_told_to_run_is_understood() -> None:
     name, *rest = [ROOT.as_posix() if word == "/data" else word for word in parsed["services"]["curator"]["command"]]
     main.commands[name].make_context(name, rest)
     assert "make secrets" in text and "\nsecrets:" in (ROOT / "Makefile").read_text("utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_what_an_image_installs_starts(file: Path, tmp_path: Path) -> None:
+    """The copied files in a folder of their own, the RUN line's pip in an environment of its own, the entry point.
+
+    All of its packages are resolved from the pins; what is installed is what the command line itself needs, since
+    the rest takes gigabytes and minutes, and `make setup` installs the same pins.
+    """
+    found = commands(file)
+    for words in (rest.split() for word, rest in found if word == "COPY"):
+        for source in words[:-1]:
+            copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+            copy(ROOT / source, tmp_path / source)
+    (run,) = [rest for word, rest in found if word == "RUN"]
+    steps = [step.strip() for step in run.split("&&") if not step.strip().startswith(("useradd", "install"))]
+    for step in [step for step in steps if not step.startswith("pip")]:
+        subprocess.run(["sh", "-ec", step], cwd=tmp_path, check=True)
+    (pip,) = [shlex.split(step) for step in steps if step.startswith("pip")]
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    plan = [python, "-m", *pip, "--dry-run", "--quiet", "--ignore-installed"]
+    subprocess.run(plan, cwd=tmp_path, check=True, timeout=600)
+    few = [re.sub(r"\[.*\]", "", word) for word in pip]
+    subprocess.run([python, "-m", *few, "--quiet"], cwd=tmp_path, check=True, timeout=600)
+    (entry,) = [json.loads(rest) for word, rest in found if word == "ENTRYPOINT"]
+    told = subprocess.run([python.with_name(entry[0]), "--help"], capture_output=True, text=True, cwd="/", check=True)
+    assert f"Usage: {entry[0]}" in told.stdout

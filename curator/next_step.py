@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from curator.datasets import DatasetHealth
 from curator.versions import SetVersions
+from schemas.edge import plural
 
 Kind = Literal["caption", "fill", "commit", "snapshot", "train", "rejects"]
 
@@ -30,11 +31,11 @@ def next_steps(health: DatasetHealth, sets: list[SetVersions], snapshots: int, r
         steps.append(NextStep(kind="caption", text="No captions yet. Make a first set by a strategy.", command=told))
     for found in health.sets:
         if found.missing and found.captions:
-            text = f"{found.missing:,} {_images(found.missing)} without a caption in {found.set_name}."
+            text = f"{plural(found.missing, 'image')} without a caption in {found.set_name}."
             steps.append(NextStep(kind="fill", text=text, set_name=found.set_name))
     for line in sets:
         if line.uncommitted:
-            text = f"{line.uncommitted:,} {_captions(line.uncommitted)} of {line.set_name} in no version yet."
+            text = f"{plural(line.uncommitted, 'caption')} of {line.set_name} in no version yet."
             steps.append(NextStep(kind="commit", text=text, set_name=line.set_name))
     committed = [f"{name}/{line.set_name}@{line.versions[-1].number}" for line in sets if line.versions]
     if committed and not snapshots:
@@ -44,14 +45,6 @@ def next_steps(health: DatasetHealth, sets: list[SetVersions], snapshots: int, r
         text = "Train on its snapshot, then post the run here."
         steps.append(NextStep(kind="train", text=text, command="trainer report RUN --to ADDRESS"))
     if health.rejects:
-        text = f"{health.rejects:,} {'file' if health.rejects == 1 else 'files'} couldn't be used."
+        text = f"{plural(health.rejects, 'file')} couldn't be used."
         steps.append(NextStep(kind="rejects", text=text, command=f"curator rejects {name}"))
     return steps
-
-
-def _images(count: int) -> str:
-    return "image" if count == 1 else "images"
-
-
-def _captions(count: int) -> str:
-    return "caption" if count == 1 else "captions"

@@ -65,7 +65,7 @@ class Learner:
             capturable=self.recorded,
         )
         self.average = {name: weight.detach().clone() for name, weight in self.parameters.items()} if config.ema else {}
-        self.gain = torch.zeros((), device=self.family.device)  # What the average takes of the weights at this step.
+        self.gain = torch.zeros((), device=self.family.device)  # What it takes of the weights at a recorded step.
         self.images_at_once = config.batch_size
         self.finite = torch.ones((), dtype=torch.bool, device=self.family.device)
         self._record_anew()
@@ -154,7 +154,7 @@ class Learner:
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
-        if self.average:
+        if self.recorded and self.average:
             self.gain.fill_(1 - ema_decay(self.config, self.step))
         self.moved(loss_sum)
         self.step += 1

@@ -149,8 +149,7 @@ async def _run(app: FastAPI, sockets: list[socket.socket], started: Callable[[],
     waiting = asyncio.ensure_future(stop.wait())
     await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
-    if (jobs := getattr(app.state, "jobs", None)) is not None:
-        await asyncio.to_thread(jobs.stop, GRACE_SECONDS)
+    await asyncio.to_thread(app.state.jobs.stop, GRACE_SECONDS)
     server.should_exit = True
     await serving
 

@@ -12,6 +12,7 @@ from curator.reference import check_dataset
 from curator.replace import replace, undo_replace
 from curator.server.access import Caller, Opened, needs
 from curator.web.render import query, render, telling, told
+from schemas.edge import plural
 from schemas.errors import AmatlError
 
 router = APIRouter(prefix="/datasets/{dataset}/replace", dependencies=[Depends(needs("read"))])
@@ -75,7 +76,7 @@ def apply(
 ) -> Response:
     """Replaces, as the caller's."""
     done = _replace(catalog, dataset, caption_set, find, replacement, where, regex, ignore_case, caller.person)
-    changed = f"{done.changed:,} {'caption' if done.changed == 1 else 'captions'} changed"
+    changed = f"{plural(done.changed, 'caption')} changed"
     overtaken = f"; {done.overtaken:,} changed meanwhile by somebody else stay as they are" if done.overtaken else ""
     return _back(request, dataset, caption_set, f"{changed}{overtaken}.", done.run_id)
 

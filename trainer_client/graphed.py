@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -36,6 +36,11 @@ def worth_it(wanted: str, denoiser: nn.Module, compiled: bool = False) -> bool:
 def is_small(denoiser: nn.Module) -> bool:
     """Whether its kernels take less time than their launches."""
     return sum(weight.numel() for weight in denoiser.parameters()) < SMALL_MODEL_WEIGHTS
+
+
+def recording(graph: torch.cuda.CUDAGraph, pool: Any = None) -> torch.cuda.graph:
+    """While entered, this thread's kernels are recorded; what other threads ask the device is theirs (NCCL's does)."""
+    return torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local")
 
 
 class Graphed:
@@ -75,7 +80,7 @@ class Graphed:
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         pool = next((recorded[0].pool() for recorded in self.recorded.values()), None)
-        with torch.cuda.graph(graph, pool=pool):
+        with recording(graph, pool):
             losses_B = self.backward(static, static_text_BTD, first)
         for weight, gradient in zip(self.parameters, kept, strict=True):
             weight.grad.copy_(gradient)  # type: ignore[union-attr]  # Undoes what the warm-ups added.
@@ -106,7 +111,7 @@ class GraphedUpdate:
         if self.graph is None:
             self.loss_sum = loss_sum.clone()
             self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph):
+            with recording(self.graph):
                 self.move(self.loss_sum)
         self.loss_sum.copy_(loss_sum)
         self.graph.replay()
@@ -138,7 +143,7 @@ class GraphedPass:
             self.run(*static)  # Also casts the weights, where autocast keeps them: outside the recording.
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with recording(graph):
             found = self.run(*static)
         return graph, static, found
 

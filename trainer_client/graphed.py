@@ -13,11 +13,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from trainer_client.draws import Drawn
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from trainer_client.families import Family
 
@@ -146,6 +147,20 @@ class GraphedPass:
         with recording(graph):
             found = self.run(*static)
         return graph, static, found
+
+
+class Replayed(nn.Module):
+    """A module whose passes without gradients are recorded and replayed: no launch waits for Python, whose lock may be
+    in other threads' hands. It answers as `GraphedPass` does."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.recorded = GraphedPass(module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One tensor for one."""
+        return self.recorded(x)
 
 
 @contextmanager

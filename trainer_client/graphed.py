@@ -72,7 +72,7 @@ class Graphed:
     ) -> tuple[torch.cuda.CUDAGraph, Drawn, Tensor, Tensor]:
         static = replace(drawn, **{name: tensor.clone() for name, tensor in drawn.tensors().items()})
         static_text_BTD = text_BTD.clone()
-        kept = self._gradients()
+        kept = self._gradients(first)
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
@@ -83,16 +83,21 @@ class Graphed:
         pool = next((recorded[0].pool() for recorded in self.recorded.values()), None)
         with recording(graph, pool):
             losses_B = self.backward(static, static_text_BTD, first)
-        for weight, gradient in zip(self.parameters, kept, strict=True):
-            weight.grad.copy_(gradient)  # type: ignore[union-attr]  # Undoes what the warm-ups added.
+        with torch.no_grad():  # Undoes what the warm-ups added.
+            for weight, gradient in zip(self.parameters, kept, strict=True):
+                assert weight.grad is not None
+                if gradient is None:
+                    weight.grad.zero_()
+                else:
+                    weight.grad.copy_(gradient)
         return graph, static, static_text_BTD, losses_B
 
-    def _gradients(self) -> list[Tensor]:
-        """A copy of the present gradients; makes those that aren't there yet."""
+    def _gradients(self, first: bool) -> list[Tensor | None]:
+        """A copy of the present gradients, which before a step's first passes are zeros; makes those not yet there."""
         for weight in self.parameters:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
-        return [weight.grad.clone() for weight in self.parameters if weight.grad is not None]
+        return [None if first or weight.grad is None else weight.grad.clone() for weight in self.parameters]
 
 
 class GraphedUpdate:

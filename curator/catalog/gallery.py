@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 class Gallery(Connection):
     """Queries for browsing."""
 
-    def gallery_marks(self, last_caption_id: int) -> dict[str, int]:
-        """How far the tables of a gallery have grown, and how many captions there are after one.
+    def gallery_marks(self, dataset: str, last_caption_id: int) -> dict[str, int]:
+        """How far what a gallery shows of a dataset has grown, and how many captions there are after one.
 
         last_file_id, last_caption_id, captions, new_captions, near_duplicates, splits.
         """
-        return self._read("gallery_marks", last_caption_id=last_caption_id).to_dicts()[0]
+        return self._read("gallery_marks", dataset=dataset, last_caption_id=last_caption_id).to_dicts()[0]
 
     def gallery_images(self, dataset: str) -> pl.DataFrame:
         """Each image of a dataset once, in the order it was first seen.
 
         Columns: number, file_id, sha256, file_name, width_px, height_px (upright), size_bytes, format, has_alpha,
-        license, source_url.
+        license, source_url, paths (how many it has).
         """
         return self._read("gallery_images", dataset=dataset)
 
     def gallery_new_files(self, dataset: str, last_file_id: int) -> pl.DataFrame:
-        """The rows of paths after one, with the columns of `gallery_images`, known and seen (yes/no).
+        """The rows of paths after one, with the columns of `gallery_images` but paths, known and seen (yes/no).
 
         `known`: the path had a row before, is gone, or has several of these; `seen`: the image had a row before.
         """
@@ -65,7 +65,7 @@ class Gallery(Connection):
     def image_in_dataset(self, dataset: str, image_sha256: str) -> dict[str, Any] | None:
         """An image as its first path has it now, None where it has none.
 
-        The columns of `gallery_images` but file_id; path, metadata (JSON text), file_names (list).
+        The columns of `gallery_images` but file_id and paths; path, metadata (JSON text), file_names (list).
         """
         rows = self._read("image_in_dataset", dataset=dataset, image_sha256=image_sha256).to_dicts()
         return rows[0] if rows else None

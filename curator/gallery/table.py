@@ -39,6 +39,7 @@ class Table:
 
     dataset: str
     frame: pl.DataFrame
+    paths: int  # of all images
     sets: list[str]
     marks: Mapping[str, int]
     read_at: float  # when all was read, and how long that took
@@ -82,18 +83,19 @@ def working_copy(catalog: Catalog, dataset: str) -> Table:
 def _read(catalog: Catalog, dataset: str) -> Table:
     """Everything. The marks are taken first: what comes meanwhile is met again as a difference, to no harm."""
     started = time.monotonic()
-    marks = catalog.gallery_marks(0)
-    frame = _placed(catalog, dataset, catalog.gallery_images(dataset))
+    marks = catalog.gallery_marks(dataset, 0)
+    images = catalog.gallery_images(dataset)
+    frame = _placed(catalog, dataset, images.drop("paths"))
     frame, sets = _with_captions(frame, [], catalog.gallery_captions(dataset, 0))
-    return Table(dataset, frame.rechunk(), sets, marks, started, time.monotonic() - started)
+    return Table(dataset, frame.rechunk(), int(images["paths"].sum()), sets, marks, started, time.monotonic() - started)
 
 
 def _kept_up(catalog: Catalog, table: Table) -> Table:
     last_caption_id = table.marks["last_caption_id"]
-    marks = catalog.gallery_marks(last_caption_id)
+    marks = catalog.gallery_marks(table.dataset, last_caption_id)
     if all(marks[name] == table.marks[name] for name in marks if name != "new_captions"):
         return table
-    frame, fields = table.frame, table.fields
+    frame, paths, fields = table.frame, table.paths, table.fields
     if _images_changed(marks, table):
         fresh = catalog.gallery_new_files(table.dataset, table.marks["last_file_id"])
         if _must_read_again(marks, table, fresh):
@@ -102,14 +104,14 @@ def _kept_up(catalog: Catalog, table: Table) -> Table:
             else:
                 return _read(catalog, table.dataset)
         elif fresh.height:
-            frame, fields = _appended(frame, fresh), {}
+            frame, paths, fields = _appended(frame, fresh), paths + fresh.height, {}
     if marks["captions"] - table.marks["captions"] != marks["new_captions"]:
         last_caption_id = 0  # ids are given out before they are written: some came late, below the last one
     captions = catalog.gallery_captions(table.dataset, last_caption_id)
     frame, sets = _with_captions(frame, table.sets, captions)
     if frame is table.frame:
-        return replace(table, marks=marks)
-    return replace(table, frame=frame, sets=sets, marks=marks, fields=fields, searches=OrderedDict())
+        return replace(table, marks=marks, paths=paths)
+    return replace(table, frame=frame, paths=paths, sets=sets, marks=marks, fields=fields, searches=OrderedDict())
 
 
 def _images_changed(marks: Mapping[str, int], table: Table) -> bool:

@@ -1,23 +1,28 @@
 --! Queries for browsing a dataset: what the gallery's working copy is made of and kept up with; methods in ../gallery.py.
 
--- name: gallery_marks
--- How far the tables that a gallery shows have grown: equal marks, equal rows. `new_captions`: those after a caption id.
+-- name: gallery_marks (kept)
+-- How far what a gallery shows of a dataset has grown: equal marks, equal rows. `new_captions`: those after a caption id.
 SELECT
-    coalesce((SELECT max(file_id) FROM files), 0) AS last_file_id,
-    coalesce((SELECT max(caption_id) FROM captions), 0) AS last_caption_id,
-    (SELECT count(*) FROM captions) AS captions,
-    (SELECT count(*) FROM captions WHERE caption_id > $last_caption_id) AS new_captions,
-    (SELECT count(*) FROM near_duplicates) AS near_duplicates,
-    (SELECT count(*) FROM splits) AS splits;
+    coalesce((SELECT max(file_id) FROM files WHERE dataset = $dataset), 0) AS last_file_id,
+    last_caption_id, captions, new_captions,
+    (SELECT count(*) FROM near_duplicates WHERE dataset = $dataset) AS near_duplicates,
+    (SELECT count(*) FROM splits WHERE dataset = $dataset) AS splits
+FROM (
+    SELECT coalesce(max(caption_id), 0) AS last_caption_id, count(*) AS captions,
+        count(*) FILTER (caption_id > $last_caption_id) AS new_captions
+    FROM captions WHERE dataset = $dataset
+);
 
 -- name: gallery_images
 -- Each image of a dataset once, by the number of the row that first showed it; file_id is its path's row of now.
 SELECT f.first_file_id AS number, f.file_id, f.image_sha256 AS sha256, f.file_name,
     if(i.exif_orientation >= 5, i.height_px, i.width_px) AS width_px,
     if(i.exif_orientation >= 5, i.width_px, i.height_px) AS height_px,
-    i.size_bytes, i.format, i.has_alpha, f.license, f.source_url
+    i.size_bytes, i.format, i.has_alpha, f.license, f.source_url, f.paths
 FROM (
-    SELECT first_file_id, file_id, image_sha256, file_name, license, source_url FROM current_files
+    SELECT first_file_id, file_id, image_sha256, file_name, license, source_url,
+        count(*) OVER (PARTITION BY image_sha256) AS paths
+    FROM current_files
     WHERE dataset = $dataset
     QUALIFY row_number() OVER (PARTITION BY image_sha256 ORDER BY first_file_id) = 1
 ) AS f
@@ -70,7 +75,7 @@ FROM files AS f
 WHERE f.dataset = $dataset AND json_extract(f.metadata, $pointer) IS NOT NULL
     AND f.file_id IN (SELECT file_id FROM rows);
 
--- name: caption_runs_of_dataset
+-- name: caption_runs_of_dataset (kept)
 -- What made the captions of a dataset, by run.
 SELECT run_id, set_name, strategy, by_person, person
 FROM caption_runs

@@ -58,7 +58,7 @@ def dataset_health(catalog: Catalog, dataset: str) -> DatasetHealth:
     return DatasetHealth(
         dataset=dataset,
         images=images,
-        paths=table.paths,
+        paths=int(frame["paths"].sum()),
         near_duplicate_groups=in_groups.n_unique(),
         near_duplicate_images=in_groups.len(),
         rejects=rejected.rejects,

@@ -38,6 +38,13 @@ class Gallery(Connection):
         """
         return self._read("gallery_new_files", dataset=dataset, last_file_id=last_file_id)
 
+    def gallery_changes(self, dataset: str, last_file_id: int) -> pl.DataFrame:
+        """The images that the rows of paths after one are about: those of the paths now, and those of them before.
+
+        The columns of `gallery_images`, as they are now (number null: no path shows it any more), and seen (yes/no).
+        """
+        return self._read("gallery_changes", dataset=dataset, last_file_id=last_file_id)
+
     def gallery_captions(self, dataset: str, last_caption_id: int) -> pl.DataFrame:
         """The last revision by set and image, of those after one: set_name, sha256, caption_id, text, run_id."""
         return self._read("gallery_captions", dataset=dataset, last_caption_id=last_caption_id)

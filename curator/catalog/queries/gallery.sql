@@ -50,6 +50,35 @@ FROM fresh AS f
 JOIN images AS i ON i.sha256 = f.image_sha256
 ORDER BY number;
 
+-- name: gallery_changes
+-- The images that rows of paths after a file_id are about, before or after, as `gallery_images` has them; number null: gone.
+WITH touched AS (
+    SELECT DISTINCT image_sha256 FROM files
+    WHERE dataset = $dataset AND path IN (SELECT path FROM files WHERE dataset = $dataset AND file_id > $last_file_id)
+),
+own AS (
+    SELECT * FROM files
+    WHERE dataset = $dataset AND path IN (
+        SELECT path FROM files WHERE dataset = $dataset AND image_sha256 IN (SELECT image_sha256 FROM touched)
+    )
+),
+current AS (
+    SELECT *, count(*) OVER (PARTITION BY image_sha256) AS paths FROM (
+        SELECT *, min(file_id) OVER (PARTITION BY path) AS first_file_id FROM own
+        QUALIFY row_number() OVER (PARTITION BY path ORDER BY file_id DESC) = 1
+    )
+    WHERE NOT gone
+    QUALIFY row_number() OVER (PARTITION BY image_sha256 ORDER BY first_file_id) = 1
+)
+SELECT f.first_file_id AS number, f.file_id, t.image_sha256 AS sha256, f.file_name,
+    if(i.exif_orientation >= 5, i.height_px, i.width_px) AS width_px,
+    if(i.exif_orientation >= 5, i.width_px, i.height_px) AS height_px,
+    i.size_bytes, i.format, i.has_alpha, f.license, f.source_url, f.paths,
+    t.image_sha256 IN (SELECT image_sha256 FROM files WHERE dataset = $dataset AND file_id <= $last_file_id) AS seen
+FROM touched AS t
+JOIN images AS i ON i.sha256 = t.image_sha256
+LEFT JOIN current AS f ON f.image_sha256 = t.image_sha256;
+
 -- name: gallery_captions
 -- The last revision of each image in each set, of those after a caption id.
 SELECT c.set_name, c.image_sha256 AS sha256, c.caption_id, c.text, c.run_id

@@ -5,7 +5,7 @@ One method a query of queries/gallery.sql.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from curator.catalog.connection import Connection
 
@@ -69,14 +69,14 @@ class Gallery(Connection):
         """
         return self._read("captions_of_image", dataset=dataset, image_sha256=image_sha256)
 
-    def image_in_dataset(self, dataset: str, image_sha256: str) -> dict[str, Any] | None:
-        """An image as its first path has it now, None where it has none.
+    def file_row(self, file_id: int) -> dict[str, str]:
+        """A row of a path: path, metadata (JSON text)."""
+        return self._read("file_row", file_id=file_id).to_dicts()[0]
 
-        The columns of `gallery_images` but file_id and paths; path, metadata (JSON text), file_names (list).
-        """
-        rows = self._read("image_in_dataset", dataset=dataset, image_sha256=image_sha256).to_dicts()
-        return rows[0] if rows else None
+    def names_of_image(self, dataset: str, image_sha256: str) -> list[str]:
+        """Every file name an image has in a dataset now, the first first."""
+        return self._read("names_of_image", dataset=dataset, image_sha256=image_sha256)["file_name"].to_list()
 
     def group_of_image(self, dataset: str, image_sha256: str) -> pl.DataFrame:
-        """Its near-duplicate group, the representative first: image_sha256, distance, representative, split."""
+        """Its near-duplicate group, the representative first: image_sha256, distance, representative."""
         return self._read("group_of_image", dataset=dataset, image_sha256=image_sha256)

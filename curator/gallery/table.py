@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
@@ -73,6 +73,22 @@ def working_copy(catalog: Catalog, dataset: str) -> Table:
             while len(shelf.tables) > 1 and sum(one.frame.height for one in shelf.tables.values()) > IMAGES_KEPT:
                 shelf.tables.popitem(last=False)
     return table
+
+
+def row_of_image(table: Table, image_sha256: str) -> dict[str, Any] | None:
+    """An image's row; None where it isn't there."""
+    place = table.frame["sha256"].index_of(image_sha256)
+    return None if place is None else table.frame.row(place, named=True)
+
+
+def file_id_of_image(catalog: Catalog, image_sha256: str) -> int | None:
+    """The row of a path of an image, by the working copies that there are, as they are; None where none has it."""
+    with _shelves_lock:
+        shelf = _shelves.setdefault(catalog, _Shelf())
+    with shelf.lock:
+        tables = list(shelf.tables.values())
+    rows = (row_of_image(table, image_sha256) for table in tables)
+    return next((int(row["file_id"]) for row in rows if row), None)
 
 
 def _read(catalog: Catalog, dataset: str) -> Table:

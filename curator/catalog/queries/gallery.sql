@@ -124,42 +124,29 @@ JOIN caption_runs AS r ON r.run_id = c.run_id
 QUALIFY row_number() OVER (PARTITION BY c.set_name ORDER BY c.caption_id DESC) = 1
 ORDER BY c.set_name;
 
--- name: image_in_dataset
--- One image of a dataset as its first path has it; no row where it has no path there now.
-WITH own AS (
-    SELECT * FROM files
+-- name: file_row
+-- A row of a path by its id, which has an index.
+SELECT path, CAST(metadata AS VARCHAR) AS metadata FROM files WHERE file_id = $file_id;
+
+-- name: names_of_image
+-- Every file name that an image has in a dataset now, in the order its paths were first seen.
+SELECT file_name
+FROM (
+    SELECT file_name, image_sha256, gone, min(file_id) OVER (PARTITION BY path) AS first_file_id
+    FROM files
     WHERE dataset = $dataset AND path IN (
         SELECT path FROM files WHERE dataset = $dataset AND image_sha256 = $image_sha256
     )
-),
-current AS (
-    SELECT *, min(file_id) OVER (PARTITION BY path) AS first_file_id FROM own
     QUALIFY row_number() OVER (PARTITION BY path ORDER BY file_id DESC) = 1
 )
-SELECT i.sha256, f.file_name, f.path, f.first_file_id AS number, CAST(f.metadata AS VARCHAR) AS metadata,
-    if(i.exif_orientation >= 5, i.height_px, i.width_px) AS width_px,
-    if(i.exif_orientation >= 5, i.width_px, i.height_px) AS height_px,
-    i.size_bytes, i.format, i.has_alpha, f.license, f.source_url,
-    (SELECT list(file_name ORDER BY first_file_id) FROM current WHERE NOT gone AND image_sha256 = $image_sha256)
-        AS file_names
-FROM current AS f
-JOIN images AS i ON i.sha256 = f.image_sha256
-WHERE f.image_sha256 = $image_sha256 AND NOT f.gone
-ORDER BY number
-LIMIT 1;
+WHERE NOT gone AND image_sha256 = $image_sha256
+ORDER BY first_file_id;
 
 -- name: group_of_image
--- The images of an image's near-duplicate group, the representative first, with their distance from it and split.
-WITH own AS MATERIALIZED (
-    SELECT representative_sha256 FROM near_duplicates WHERE dataset = $dataset AND image_sha256 = $image_sha256
-),
-placed AS MATERIALIZED (
-    SELECT if(bool_or(split = 'validation'), 'validation', 'train') AS split FROM splits
-    WHERE dataset = $dataset AND representative_sha256 = (SELECT representative_sha256 FROM own)
-    HAVING count(*) > 0
-)
-SELECT image_sha256, distance, image_sha256 = representative_sha256 AS representative,
-    (SELECT split FROM placed) AS split
+-- The images of an image's near-duplicate group, the representative first, with their distance from it.
+SELECT image_sha256, distance, image_sha256 = representative_sha256 AS representative
 FROM near_duplicates
-WHERE dataset = $dataset AND representative_sha256 = (SELECT representative_sha256 FROM own)
+WHERE dataset = $dataset AND representative_sha256 = (
+    SELECT representative_sha256 FROM near_duplicates WHERE dataset = $dataset AND image_sha256 = $image_sha256
+)
 ORDER BY representative DESC, distance, image_sha256;

@@ -252,7 +252,7 @@ class Connection:
                 cursor.rollback()
                 raise
         finally:  # also where it isn't known whether it was committed
-            self._kept.changed(changed, parameters.get("dataset"))
+            self._kept.changed(changed, parameters)
             cursor.close()
 
 

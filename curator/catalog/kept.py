@@ -2,8 +2,9 @@
 
 Whoever has the file open makes every change to it, and so knows of each: a table's count goes up once a change that
 added rows to it is committed, before whoever asked for the change hears of it. An answer holds while the counts of the
-tables that its query names are what they were before it was read. Changes to one dataset leave the answers about
-another as they are. Which queries are kept stands in their .sql files.
+tables that its query names are what they were before it was read. Changes to one dataset, or one caption set, leave the
+answers about another as they are: a change or a question with the parameter `dataset`, and `set_name`, is of rows with
+those alone. Which queries are kept stands in their .sql files.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ LARGEST_BYTES = 1_000_000
 SOURCE = re.compile(r"\b(?:FROM|JOIN)\b[\s(]*(\w+)", re.I)
 TARGET = re.compile(r"\s*(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM)\s+(\w+)", re.I)
 TABLES = """
-SELECT table_name AS name, '' AS sql, bool_or(column_name = 'dataset') AS by_dataset
+SELECT table_name AS name, '' AS sql, list(column_name) AS columns
 FROM duckdb_columns() WHERE NOT internal GROUP BY table_name
-UNION ALL BY NAME SELECT view_name AS name, sql, false AS by_dataset FROM duckdb_views() WHERE NOT internal
+UNION ALL BY NAME SELECT view_name AS name, sql, [] AS columns FROM duckdb_views() WHERE NOT internal
 """
 Stamp = tuple[int, ...]
 Key = tuple[str, str]
+SCOPE = ("dataset", "set_name")
 
 
 class Kept:
@@ -41,17 +43,16 @@ class Kept:
         rows = connection.cursor().execute(TABLES).fetchall()
         self._views = {name: frozenset(SOURCE.findall(sql)) for name, sql, _ in rows if sql}
         self._tables = {name for name, sql, _ in rows} - self._views.keys()
-        self._by_dataset = {name for name, _, by_dataset in rows if by_dataset} & self._tables
+        self._columns = {name: frozenset(columns) for name, _, columns in rows}
         self._read_from: dict[str, tuple[str, ...]] = {}
-        self._changes: Counter[tuple[str, str | None]] = Counter()
+        self._changes: Counter[tuple[str | None, ...]] = Counter()
         self._answers: OrderedDict[Key, tuple[Stamp, pa.Table]] = OrderedDict()
         self._lock = threading.Lock()
 
     def answer(self, query: Query, parameters: Mapping[str, Any]) -> tuple[Stamp, pa.Table | None]:
         """What is kept, None where nothing is or it holds no more; and the stamp for `keep`, taken before reading."""
-        dataset = parameters.get("dataset")
         with self._lock:
-            stamp = tuple(self._count(table, dataset) for table in self._tables_of(query))
+            stamp = tuple(self._count(table, parameters) for table in self._tables_of(query))
             key = _key(query, parameters)
             known = self._answers.get(key)
             if known is None or known[0] != stamp:
@@ -68,22 +69,34 @@ class Kept:
             while len(self._answers) > KEPT:
                 self._answers.popitem(last=False)
 
-    def changed(self, tables: Iterable[str], dataset: str | None) -> None:
-        """Rows were added to these: of one dataset, or of any where None."""
+    def changed(self, tables: Iterable[str], parameters: Mapping[str, Any]) -> None:
+        """A change with these parameters added rows to these tables."""
         with self._lock:
-            self._changes.update((table, name) for table in tables for name in {dataset, None})
-            if dataset is None:
-                self._changes.update((table, "") for table in tables)  # no dataset's name: whatever the dataset
+            for table in tables:
+                named = self._named(table, parameters)
+                self._changes.update([(table, *named[:depth]) for depth in range(len(named) + 1)])
+                self._changes[table, *named, None] += 1  # of whatever dataset, or set
 
     def forget(self) -> None:
         """Everything: for tests, which write rows past the catalog."""
         with self._lock:
             self._answers.clear()
 
-    def _count(self, table: str, dataset: str | None) -> int:
-        if dataset is None or table not in self._by_dataset:
-            return self._changes[table, None]
-        return self._changes[table, dataset] + self._changes[table, ""]
+    def _count(self, table: str, parameters: Mapping[str, Any]) -> int:
+        """How many changes the rows asked for may have seen: those of this scope, and those of a wider one."""
+        named = self._named(table, parameters)
+        wider = sum(self._changes[table, *named[:depth], None] for depth in range(len(named)))
+        return self._changes[table, *named] + wider
+
+    def _named(self, table: str, parameters: Mapping[str, Any]) -> list[str]:
+        """Dataset and set that the parameters name, as far as the table's rows have them."""
+        named: list[str] = []
+        for column in SCOPE:
+            value = parameters.get(column)
+            if not isinstance(value, str) or column not in self._columns[table]:
+                break  # also where another process sent what is no name
+            named.append(value)
+        return named
 
     def _tables_of(self, query: Query) -> tuple[str, ...]:
         """The tables that a query reads, itself or by a view."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -73,6 +74,13 @@ def working_copy(catalog: Catalog, dataset: str) -> Table:
             while len(shelf.tables) > 1 and sum(one.frame.height for one in shelf.tables.values()) > IMAGES_KEPT:
                 shelf.tables.popitem(last=False)
     return table
+
+
+def warm(catalog: Catalog) -> None:
+    """Makes the working copies before anyone asks for them."""
+    with suppress(Exception):  # whatever it is, the first page says it; or the catalog was closed meanwhile
+        for name in catalog.dataset_names():
+            working_copy(catalog, name)
 
 
 def row_of_image(table: Table, image_sha256: str) -> dict[str, Any] | None:

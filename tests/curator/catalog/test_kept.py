@@ -39,7 +39,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
         yield opened
 
 
-def asked(query: str, dataset: str | None) -> dict[str, Any]:
+def question(query: str, dataset: str) -> dict[str, Any]:
     return {name: dataset if name == "dataset" else ASKED[name] for name in QUERIES[query].parameters}
 
 
@@ -81,7 +81,7 @@ def test_a_kept_answer_is_what_would_be_read_now(catalog: Catalog) -> None:
     commit(catalog, "zoo/t", "first", "ana")
     revise(catalog, "zoo", "t", sha(2), "an owl", "ana")
     kept = [query for query in QUERIES.values() if query.kept]
-    questions = [(query, asked(query.name, dataset)) for query in kept for dataset in ("zoo", "farm")]
+    questions = [(query, question(query.name, dataset)) for query in kept for dataset in ("zoo", "farm")]
     for name, change in CHANGES.items():
         for query, parameters in questions:
             catalog._rows(query.name, None, parameters)
@@ -114,16 +114,28 @@ def test_what_was_read_before_a_change_isnt_kept_after_it(catalog: Catalog) -> N
     assert catalog.dataset_counts("zoo")["rejects"] == 1
 
 
-def test_a_change_of_no_dataset_is_one_of_all() -> None:
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, [True] * 6),
+        ({"dataset": "zoo"}, [False, False, True, True, True, True]),
+        ({"dataset": "zoo", "set_name": "t"}, [False, False, False, True, True, True]),
+        ({"dataset": None, "set_name": "t"}, [True] * 6),
+    ],
+)
+def test_a_change_of_a_wider_scope_is_one_of_each_in_it(asked: dict[str, Any], expected: list[bool]) -> None:
     connection = duckdb.connect()
-    connection.execute("CREATE TABLE files (dataset VARCHAR); CREATE VIEW shown AS SELECT * FROM files")
+    connection.execute("CREATE TABLE captions (dataset VARCHAR, set_name VARCHAR)")
+    connection.execute("CREATE VIEW shown AS SELECT * FROM captions")
     kept = Kept(connection)
-    (query,) = parse("-- name: q (kept)\n-- Some.\nSELECT * FROM shown WHERE dataset = $dataset;", "images")
-    stamps = [kept.answer(query, {"dataset": "zoo"})[0]]
-    for dataset in ("farm", None, "zoo"):
-        kept.changed(["files"], dataset)
-        stamps.append(kept.answer(query, {"dataset": "zoo"})[0])
-    assert [stamps.index(stamp) for stamp in stamps] == [0, 0, 2, 3]
+    (query,) = parse("-- name: q (kept)\n-- Some.\nSELECT * FROM shown;", "captions")
+    changes = [("farm", None), ("farm", "t"), ("zoo", "u"), ("zoo", "t"), ("zoo", None), (None, None)]
+    found = []
+    for dataset, set_name in changes:
+        before = kept.answer(query, asked)[0]
+        kept.changed(["captions"], {"dataset": dataset, "set_name": set_name, "person": "ana"})
+        found.append(kept.answer(query, asked)[0] != before)
+    assert found == expected
 
 
 def test_the_tables_of_a_kept_query_are_those_that_duckdb_finds(catalog: Catalog) -> None:

@@ -51,16 +51,19 @@ def dataset_health(catalog: Catalog, dataset: str) -> DatasetHealth:
     """One dataset. Raises NotFound listing those there are."""
     check_dataset(catalog, dataset)
     table = working_copy(catalog, dataset)
-    rejected = rejects(catalog, dataset)
-    missing = {name: table.frame[f"{CAPTION}{name}"].null_count() for name in table.sets}
-    images = table.frame.height
+    frame, rejected = table.frame, rejects(catalog, dataset)
+    missing = {name: frame[f"{CAPTION}{name}"].null_count() for name in table.sets}
+    in_groups = frame["near_duplicate_of"].filter(~frame["alone"])
+    images = frame.height
     return DatasetHealth(
         dataset=dataset,
-        **{name: count for name, count in catalog.dataset_counts(dataset).items() if name not in ("images", "rejects")},
         images=images,
+        paths=int(frame["paths"].sum()),
+        near_duplicate_groups=in_groups.n_unique(),
+        near_duplicate_images=in_groups.len(),
         rejects=rejected.rejects,
         rejects_by_reason=rejected.by_reason,
-        without_split=table.frame["split"].null_count(),
+        without_split=frame["split"].null_count(),
         sets=[
             SetHealth(set_name=name, captions=images - lacking, missing=lacking) for name, lacking in missing.items()
         ],

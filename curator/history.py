@@ -78,9 +78,15 @@ def history(catalog: Catalog, image: str) -> HistoryResult:
         raise NotFound(f"No image {image!r}: name one by 6 or more digits of its sha256, its file name or its path.")
     if len(images) > 1:
         raise BadOption(f"{image}: {len(images)} images may be meant: {_candidates(found.rows(named=True))}.")
-    rows = catalog.image_history(images[0]).rows(named=True)
+    files = [ImageFile.model_validate(row) for row in found.rows(named=True)]
+    return HistoryResult(image_sha256=images[0], files=files, revisions=revisions(catalog, images[0]))
+
+
+def revisions(catalog: Catalog, image_sha256: str) -> list[Revision]:
+    """Every caption an image ever had, by dataset and set, oldest first."""
+    rows = catalog.image_history(image_sha256).rows(named=True)
     last = {(row["dataset"], row["set_name"]): row["caption_id"] for row in rows}
-    revisions = [
+    return [
         Revision.model_validate(
             row
             | {
@@ -92,8 +98,6 @@ def history(catalog: Catalog, image: str) -> HistoryResult:
         )
         for row in rows
     ]
-    files = [ImageFile.model_validate(row) for row in found.rows(named=True)]
-    return HistoryResult(image_sha256=images[0], files=files, revisions=revisions)
 
 
 def _source(rows: list[dict[str, Any]], dataset: str, source: dict[str, Any]) -> Source:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
+from curator.gallery.table import row_of_image, working_copy
 from curator.reference import check_dataset
 from schemas.errors import NotFound
 
@@ -65,20 +66,30 @@ class ImageResult(BaseModel):
 
 def image(catalog: Catalog, dataset: str, sha256: str) -> ImageResult:
     """The image with this SHA-256. Raises NotFound."""
+    facts = _facts(catalog, dataset, sha256)
+    several = facts["paths"] > 1
+    return ImageResult(
+        **{name: facts[name] for name in facts.keys() & ImageResult.model_fields},
+        dataset=dataset,
+        file_names=catalog.names_of_image(dataset, sha256) if several else [facts["file_name"]],
+        metadata=json.loads(catalog.file_row(facts["file_id"])["metadata"] or "{}"),
+        captions=image_captions(catalog, dataset, sha256),
+        near_duplicates=[] if facts["alone"] else _near_duplicates(catalog, dataset, sha256),
+    )
+
+
+def _facts(catalog: Catalog, dataset: str, sha256: str) -> dict[str, Any]:
+    """Its row of the working copy, since the catalog's tables have no order or index by image."""
     check_dataset(catalog, dataset)
-    facts = catalog.image_in_dataset(dataset, sha256)
+    facts = row_of_image(working_copy(catalog, dataset), sha256)
     if facts is None:
         raise NotFound(f"{dataset} has no image {sha256[:12]}.")
+    return facts
+
+
+def _near_duplicates(catalog: Catalog, dataset: str, sha256: str) -> list[NearDuplicate]:
     group = catalog.group_of_image(dataset, sha256)
-    others = group.filter(group["image_sha256"] != sha256)
-    return ImageResult(
-        dataset=dataset,
-        **{name: value for name, value in facts.items() if name not in ("path", "metadata")},
-        metadata=json.loads(facts["metadata"] or "{}"),
-        split=group["split"][0] if group.height else None,
-        captions=image_captions(catalog, dataset, sha256),
-        near_duplicates=[NearDuplicate.model_validate(row) for row in others.drop("split").iter_rows(named=True)],
-    )
+    return [NearDuplicate.model_validate(row) for row in group.iter_rows(named=True) if row["image_sha256"] != sha256]
 
 
 def image_captions(catalog: Catalog, dataset: str, sha256: str) -> list[ImageCaption]:
@@ -93,8 +104,8 @@ def image_captions(catalog: Catalog, dataset: str, sha256: str) -> list[ImageCap
 
 def image_caption(catalog: Catalog, dataset: str, sha256: str, set_name: str) -> ImageCaption:
     """Its caption of now in one set. Raises NotFound."""
-    facts = image(catalog, dataset, sha256)
-    for caption in facts.captions:
+    facts = _facts(catalog, dataset, sha256)
+    for caption in image_captions(catalog, dataset, sha256):
         if caption.set_name == set_name:
             return caption
-    raise NotFound(f"{facts.file_name} has no caption in {dataset}/{set_name}.")
+    raise NotFound(f"{facts['file_name']} has no caption in {dataset}/{set_name}.")

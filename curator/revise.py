@@ -145,6 +145,10 @@ def inputs_digest(strategy: str, run_id: int, image_sha256: str) -> str:
 def _file_name(catalog: Catalog, dataset: str, image_sha256: str) -> str:
     import polars as pl
 
+    from curator.gallery.table import row_of_image, working_copy
+
+    if row := row_of_image(working_copy(catalog, dataset), image_sha256):
+        return str(row["file_name"])
     names = catalog.names_of_images(dataset, pl.DataFrame({"image_sha256": [image_sha256]}))
     if not names.height:
         raise NotFound(f"{dataset} has no image {image_sha256[:12]}. Ingest it first.")

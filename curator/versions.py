@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
@@ -103,7 +103,7 @@ def commit(catalog: Catalog, reference: str, message: str, person: str | None = 
         return _commit_result(f"{_set(named)}@{latest['number']}", digest, texts.height, latest["message"], None)
     changes = {"added": texts.height, "removed": 0, "changed": 0}
     if latest:
-        changes = counts(_differences(catalog, named, latest["last_caption_id"], named.last_caption_id))
+        changes = _changes_since(catalog, named, latest["last_caption_id"], named.last_caption_id)
     catalog.add_version(
         named.dataset, named.set_name, named.last_caption_id, texts.height, digest, message, person or user_name()
     )
@@ -120,13 +120,13 @@ def versions(catalog: Catalog, reference: str | None = None) -> VersionsResult:
         if only and _set(only) != _set(named):
             continue
         found = set_versions(catalog, named.dataset, named.set_name)
-        since = found[-1]["last_caption_id"] if found else 0
+        captions, uncommitted = _counts_of_now(catalog, named, found)
         sets.append(
             SetVersions(
                 dataset=named.dataset,
                 set_name=named.set_name,
-                captions=catalog.caption_count(named.dataset, named.set_name, named.last_caption_id),
-                uncommitted=_differences(catalog, named, since, named.last_caption_id).height,
+                captions=captions,
+                uncommitted=uncommitted,
                 versions=[Version.model_validate(version) for version in found],
             )
         )
@@ -136,7 +136,7 @@ def versions(catalog: Catalog, reference: str | None = None) -> VersionsResult:
 def is_committed(catalog: Catalog, named: Reference) -> bool:
     """Whether a set has a version, and nothing in it differs from the latest."""
     found = set_versions(catalog, named.dataset, named.set_name)
-    return bool(found) and _differences(catalog, named, found[-1]["last_caption_id"], named.last_caption_id).is_empty()
+    return bool(found) and not _counts_of_now(catalog, named, found)[1]
 
 
 def restore(catalog: Catalog, reference: str, person: str | None = None) -> RestoreResult:
@@ -149,7 +149,7 @@ def restore(catalog: Catalog, reference: str, person: str | None = None) -> Rest
         raise BadOption(f"{reference}: name the version to restore, for example {_set(named)}@1.")
     now = resolve(catalog, _set(named)).last_caption_id
     since = set_versions(catalog, named.dataset, named.set_name)[-1]["last_caption_id"]
-    uncommitted = _differences(catalog, named, since, now).height
+    uncommitted = sum(_changes_since(catalog, named, since, now).values())
     differences = _differences(catalog, named, now, named.last_caption_id)
     if differences.height:
         rows = _revisions(catalog, named, differences)
@@ -169,6 +169,21 @@ def counts(differences: pl.DataFrame) -> dict[str, int]:
 
 def _set(reference: Reference) -> str:
     return f"{reference.dataset}/{reference.set_name}"
+
+
+def _counts_of_now(catalog: Catalog, named: Reference, versions: list[dict[str, Any]]) -> tuple[int, int]:
+    """Captions of a set, and those that differ from its latest version: only what came since has to be looked at."""
+    if not versions:
+        captions = catalog.caption_count(named.dataset, named.set_name, named.last_caption_id)
+        return captions, captions
+    latest = versions[-1]
+    changes = _changes_since(catalog, named, latest["last_caption_id"], named.last_caption_id)
+    return latest["captions"] + changes["added"] - changes["removed"], sum(changes.values())
+
+
+def _changes_since(catalog: Catalog, named: Reference, before: int, after: int) -> dict[str, int]:
+    """How many captions of the set were added, removed and changed from a caption id to a later one."""
+    return catalog.revision_counts(named.dataset, named.set_name, before, after)
 
 
 def _differences(catalog: Catalog, named: Reference, before: int, after: int) -> pl.DataFrame:

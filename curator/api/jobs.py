@@ -40,7 +40,7 @@ class JobRequest(BaseModel):
     )
 
 
-def jobs_of(request: Request) -> Jobs:
+async def jobs_of(request: Request) -> Jobs:
     """The service's jobs; a dependency."""
     jobs: Jobs = request.app.state.jobs
     return jobs

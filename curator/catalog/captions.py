@@ -92,6 +92,18 @@ class Captions(Connection):
             after_caption_id=after_caption_id,
         )
 
+    def revision_counts(
+        self, dataset: str, set_name: str, before_caption_id: int, after_caption_id: int
+    ) -> dict[str, int]:
+        """How many captions of a set one caption id and a later one differ by: added, removed, changed."""
+        return self._read(
+            "revision_counts",
+            dataset=dataset,
+            set_name=set_name,
+            before_caption_id=before_caption_id,
+            after_caption_id=after_caption_id,
+        ).to_dicts()[0]
+
     def caption_sets(self) -> pl.DataFrame:
         """Every caption set. Columns: dataset, set_name, last_caption_id."""
         return self._read("caption_sets")

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
+from curator.catalog.kept import Kept, table_changed
 from curator.catalog.queries import Query, load_queries
 from curator.catalog.service import Service, find, url_in
 from schemas.errors import AmatlError, NotFound
@@ -141,6 +142,7 @@ class Connection:
         try:
             with disk_errors(path):
                 migrate(self._connection, path)
+                self._kept = Kept(self._connection)
         except BaseException:
             self.close()
             raise
@@ -185,6 +187,15 @@ class Connection:
         _check_parameters(query, parameters)
         if self._service:
             return self._service.rows(name, rows, parameters)
+        if not query.kept or rows is not None:
+            return self._read_rows(query, rows, parameters)
+        stamp, answer = self._kept.answer(query, parameters)
+        if answer is None:
+            answer = self._read_rows(query, None, parameters)
+            self._kept.keep(query, parameters, stamp, answer)
+        return answer
+
+    def _read_rows(self, query: Query, rows: pl.DataFrame | None, parameters: Mapping[str, Any]) -> pa.Table:
         cursor = self._connection.cursor()
         try:
             with disk_errors(self.path):
@@ -225,7 +236,7 @@ class Connection:
                         raise
 
     def _transaction(self, query: Query, tables: Mapping[str, pl.DataFrame], parameters: Mapping[str, Any]) -> None:
-        cursor = self._connection.cursor()
+        cursor, changed = self._connection.cursor(), set[str]()
         try:
             for table, frame in tables.items():
                 cursor.register(table, frame)
@@ -234,11 +245,14 @@ class Connection:
                 for statement in cursor.extract_statements(query.sql):
                     used = {name: parameters[name] for name in statement.named_parameters}
                     cursor.execute(statement, used) if used else cursor.execute(statement)
+                    if (cursor.fetchone() or (1,))[0]:  # how many rows
+                        changed.add(table_changed(statement.query))
                 cursor.commit()
             except BaseException:
                 cursor.rollback()
                 raise
-        finally:
+        finally:  # also where it isn't known whether it was committed
+            self._kept.changed(changed, parameters)
             cursor.close()
 
 

@@ -5,7 +5,7 @@ One method a query of queries/gallery.sql.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from curator.catalog.connection import Connection
 
@@ -16,27 +16,34 @@ if TYPE_CHECKING:
 class Gallery(Connection):
     """Queries for browsing."""
 
-    def gallery_marks(self, last_caption_id: int) -> dict[str, int]:
-        """How far the tables of a gallery have grown, and how many captions there are after one.
+    def gallery_marks(self, dataset: str, last_caption_id: int) -> dict[str, int]:
+        """How far what a gallery shows of a dataset has grown, and how many captions there are after one.
 
         last_file_id, last_caption_id, captions, new_captions, near_duplicates, splits.
         """
-        return self._read("gallery_marks", last_caption_id=last_caption_id).to_dicts()[0]
+        return self._read("gallery_marks", dataset=dataset, last_caption_id=last_caption_id).to_dicts()[0]
 
     def gallery_images(self, dataset: str) -> pl.DataFrame:
         """Each image of a dataset once, in the order it was first seen.
 
         Columns: number, file_id, sha256, file_name, width_px, height_px (upright), size_bytes, format, has_alpha,
-        license, source_url.
+        license, source_url, paths (how many it has).
         """
         return self._read("gallery_images", dataset=dataset)
 
     def gallery_new_files(self, dataset: str, last_file_id: int) -> pl.DataFrame:
-        """The rows of paths after one, with the columns of `gallery_images`, known and seen (yes/no).
+        """The rows of paths after one, with the columns of `gallery_images` but paths, known and seen (yes/no).
 
         `known`: the path had a row before, is gone, or has several of these; `seen`: the image had a row before.
         """
         return self._read("gallery_new_files", dataset=dataset, last_file_id=last_file_id)
+
+    def gallery_changes(self, dataset: str, last_file_id: int) -> pl.DataFrame:
+        """The images that the rows of paths after one are about: those of the paths now, and those of them before.
+
+        The columns of `gallery_images`, as they are now (number null: no path shows it any more), and seen (yes/no).
+        """
+        return self._read("gallery_changes", dataset=dataset, last_file_id=last_file_id)
 
     def gallery_captions(self, dataset: str, last_caption_id: int) -> pl.DataFrame:
         """The last revision by set and image, of those after one: set_name, sha256, caption_id, text, run_id."""
@@ -62,14 +69,14 @@ class Gallery(Connection):
         """
         return self._read("captions_of_image", dataset=dataset, image_sha256=image_sha256)
 
-    def image_in_dataset(self, dataset: str, image_sha256: str) -> dict[str, Any] | None:
-        """An image as its first path has it now, None where it has none.
+    def file_row(self, file_id: int) -> dict[str, str]:
+        """A row of a path: path, metadata (JSON text)."""
+        return self._read("file_row", file_id=file_id).to_dicts()[0]
 
-        The columns of `gallery_images` but file_id; path, metadata (JSON text), file_names (list).
-        """
-        rows = self._read("image_in_dataset", dataset=dataset, image_sha256=image_sha256).to_dicts()
-        return rows[0] if rows else None
+    def names_of_image(self, dataset: str, image_sha256: str) -> list[str]:
+        """Every file name an image has in a dataset now, the first first."""
+        return self._read("names_of_image", dataset=dataset, image_sha256=image_sha256)["file_name"].to_list()
 
     def group_of_image(self, dataset: str, image_sha256: str) -> pl.DataFrame:
-        """Its near-duplicate group, the representative first: image_sha256, distance, representative, split."""
+        """Its near-duplicate group, the representative first: image_sha256, distance, representative."""
         return self._read("group_of_image", dataset=dataset, image_sha256=image_sha256)

@@ -122,9 +122,10 @@ def _own_columns() -> list[str]:
 
 
 def _images(page: pl.DataFrame, sets: list[str]) -> list[GalleryImage]:
+    own = _own_columns()
     return [
         GalleryImage(
-            **{name: row[name] for name in _own_columns()},
+            **{name: row[name] for name in own},
             captions={
                 name: GalleryCaption(caption_id=row[f"{CAPTION_ID}{name}"], text=row[f"{CAPTION}{name}"])
                 for name in sets

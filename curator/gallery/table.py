@@ -1,17 +1,17 @@
 """A dataset's working copy: one row an image, a column a caption set, kept up with the catalog by what is new there.
 
-Captions and new images come as differences. A path that changed or is gone, new near-duplicate groups or splits make
-the images' own columns be read again. Frames never change once made, so that readers need no lock.
+All that is new comes as differences: captions, images, paths that changed or are gone; new near-duplicate groups or
+splits make those columns be read again. Frames never change once made, so that readers need no lock.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 CAPTION, CAPTION_ID, RUN = "caption.", "caption_id.", "run."
 FOLDED = "folded"
 IMAGES_KEPT = 2_000_000  # of all datasets; about 1.5 kB each with three sets
-LONG_SECONDS, PAUSE = 0.25, 10  # reading all anew takes long: not before so many times as long have passed
 SEARCHES_KEPT = 32
 FEW = 1_000  # revisions that are put in one by one
 PARTS = {CAPTION: "text", CAPTION_ID: "caption_id", RUN: "run_id"}
@@ -33,16 +32,14 @@ class Table:
     """The working copy as of `marks`. `frame` is sorted by `number`.
 
     Columns: number, file_id, sha256, file_name, width_px, height_px, size_bytes, format, has_alpha, license,
-    source_url, near_duplicate_of, alone, split; for each set caption.SET (text), caption_id.SET, run.SET; folded: all
-    captions in small letters, a line each.
+    source_url, paths (how many it has), near_duplicate_of, alone, split; for each set caption.SET (text),
+    caption_id.SET, run.SET; folded: all captions in small letters, a line each.
     """
 
     dataset: str
     frame: pl.DataFrame
     sets: list[str]
     marks: Mapping[str, int]
-    read_at: float  # when all was read, and how long that took
-    reading_seconds: float
     fields: dict[str, pl.Series] = field(default_factory=dict)
     """Metadata fields that were asked for, row by row."""
     searches: OrderedDict[object, pl.DataFrame] = field(default_factory=OrderedDict)
@@ -79,54 +76,52 @@ def working_copy(catalog: Catalog, dataset: str) -> Table:
     return table
 
 
+def warm(catalog: Catalog) -> None:
+    """Makes the working copies before anyone asks for them."""
+    with suppress(Exception):  # whatever it is, the first page says it; or the catalog was closed meanwhile
+        for name in catalog.dataset_names():
+            working_copy(catalog, name)
+
+
+def row_of_image(table: Table, image_sha256: str) -> dict[str, Any] | None:
+    """An image's row; None where it isn't there."""
+    place = table.frame["sha256"].index_of(image_sha256)
+    return None if place is None else table.frame.row(place, named=True)
+
+
+def file_id_of_image(catalog: Catalog, image_sha256: str) -> int | None:
+    """The row of a path of an image, by the working copies that there are, as they are; None where none has it."""
+    with _shelves_lock:
+        shelf = _shelves.setdefault(catalog, _Shelf())
+    with shelf.lock:
+        tables = list(shelf.tables.values())
+    rows = (row_of_image(table, image_sha256) for table in tables)
+    return next((int(row["file_id"]) for row in rows if row), None)
+
+
 def _read(catalog: Catalog, dataset: str) -> Table:
     """Everything. The marks are taken first: what comes meanwhile is met again as a difference, to no harm."""
-    started = time.monotonic()
-    marks = catalog.gallery_marks(0)
+    marks = catalog.gallery_marks(dataset, 0)
     frame = _placed(catalog, dataset, catalog.gallery_images(dataset))
     frame, sets = _with_captions(frame, [], catalog.gallery_captions(dataset, 0))
-    return Table(dataset, frame.rechunk(), sets, marks, started, time.monotonic() - started)
+    return Table(dataset, frame.rechunk(), sets, marks)
 
 
 def _kept_up(catalog: Catalog, table: Table) -> Table:
     last_caption_id = table.marks["last_caption_id"]
-    marks = catalog.gallery_marks(last_caption_id)
+    marks = catalog.gallery_marks(table.dataset, last_caption_id)
     if all(marks[name] == table.marks[name] for name in marks if name != "new_captions"):
         return table
     frame, fields = table.frame, table.fields
-    if _images_changed(marks, table):
-        fresh = catalog.gallery_new_files(table.dataset, table.marks["last_file_id"])
-        if _must_read_again(marks, table, fresh):
-            if time.monotonic() - table.read_at < _pause(table):
-                marks = marks | {name: table.marks[name] for name in ("last_file_id", "near_duplicates", "splits")}
-            else:
-                return _read(catalog, table.dataset)
-        elif fresh.height:
-            frame, fields = _appended(frame, fresh), {}
+    if marks["last_file_id"] != table.marks["last_file_id"]:
+        frame, fields = _with_new_files(catalog, table), {}
+    if any(marks[name] != table.marks[name] for name in ("near_duplicates", "splits")):
+        frame = _placed(catalog, table.dataset, frame)
     if marks["captions"] - table.marks["captions"] != marks["new_captions"]:
         last_caption_id = 0  # ids are given out before they are written: some came late, below the last one
     captions = catalog.gallery_captions(table.dataset, last_caption_id)
     frame, sets = _with_captions(frame, table.sets, captions)
-    if frame is table.frame:
-        return replace(table, marks=marks)
     return replace(table, frame=frame, sets=sets, marks=marks, fields=fields, searches=OrderedDict())
-
-
-def _images_changed(marks: Mapping[str, int], table: Table) -> bool:
-    return any(marks[name] != table.marks[name] for name in ("last_file_id", "near_duplicates", "splits"))
-
-
-def _must_read_again(marks: Mapping[str, int], table: Table, fresh: pl.DataFrame) -> bool:
-    same = all(marks[name] == table.marks[name] for name in ("near_duplicates", "splits"))
-    if not same or fresh["known"].any():
-        return True
-    returned = fresh.filter(fresh["seen"]).join(table.frame.select("sha256"), on="sha256", how="anti")
-    return returned.height > 0  # with captions that are older than the marks
-
-
-def _pause(table: Table) -> float:
-    """Seconds between two readings of everything: none where it is quick."""
-    return PAUSE * table.reading_seconds if table.reading_seconds > LONG_SECONDS else 0
 
 
 def _placed(catalog: Catalog, dataset: str, images: pl.DataFrame) -> pl.DataFrame:
@@ -134,25 +129,65 @@ def _placed(catalog: Catalog, dataset: str, images: pl.DataFrame) -> pl.DataFram
     import polars as pl
 
     groups, splits = catalog.gallery_groups(dataset), catalog.stored_splits(dataset)
+    images = images.drop("near_duplicate_of", "alone", "split", strict=False)
     joined = images.join(groups, on="sha256", how="left", maintain_order="left").with_columns(
         pl.coalesce("near_duplicate_of", "sha256").alias("near_duplicate_of")
     )
     joined = joined.join(
         splits, left_on="near_duplicate_of", right_on="representative_sha256", how="left", maintain_order="left"
     )
-    return joined.with_columns((pl.len().over("near_duplicate_of") == 1).alias("alone"))
+    return joined.with_columns(_alone())
 
 
-def _appended(frame: pl.DataFrame, fresh: pl.DataFrame) -> pl.DataFrame:
-    """With the images that no path showed before; their groups and splits come later."""
+def _alone() -> pl.Expr:
     import polars as pl
 
-    new = fresh.drop("known", "seen").unique("sha256", keep="first", maintain_order=True)
-    new = new.join(frame.select("sha256"), on="sha256", how="anti", maintain_order="left")
-    new = new.with_columns(
+    return (pl.len().over("near_duplicate_of") == 1).alias("alone")
+
+
+def _with_new_files(catalog: Catalog, table: Table) -> pl.DataFrame:
+    """With the rows of paths since: mostly images that no path showed before, whose groups and splits come later."""
+    import polars as pl
+
+    frame, last_file_id = table.frame, table.marks["last_file_id"]
+    fresh = catalog.gallery_new_files(table.dataset, last_file_id)
+    met = fresh["known"].any() or fresh["seen"].any() or not _rows_of(frame, fresh["sha256"]).is_empty()
+    if met:
+        return _with_changed_images(catalog, table.dataset, frame, catalog.gallery_changes(table.dataset, last_file_id))
+    paths = pl.len().over("sha256").cast(pl.Int64).alias("paths")
+    new = fresh.drop("known", "seen").with_columns(paths).unique("sha256", keep="first", maintain_order=True)
+    return pl.concat([frame, _alone_so_far(new)], how="diagonal") if new.height else frame
+
+
+def _with_changed_images(catalog: Catalog, dataset: str, frame: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
+    """With these images as their paths have them now, or without them; their captions stay, or come back."""
+    import polars as pl
+
+    here = changes.filter(pl.col("number").is_not_null())
+    new = here.join(frame, on="sha256", how="anti")
+    facts = [name for name in here.columns if name != "seen"]
+    rest = frame.select("sha256", pl.exclude(facts))
+    known = here.select(facts).join(rest, on="sha256", how="inner")
+    others = frame.join(changes, on="sha256", how="anti", maintain_order="left")
+    frame = pl.concat([others, known, _alone_so_far(new.select(facts))], how="diagonal").sort("number")
+    returned = new.filter("seen")
+    if returned.is_empty():
+        return frame.with_columns(_alone())
+    captions = catalog.gallery_captions(dataset, 0).join(returned, on="sha256", how="semi")
+    return _with_captions(_placed(catalog, dataset, frame), _sets_of(frame), captions)[0]
+
+
+def _alone_so_far(images: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    return images.with_columns(
         pl.col("sha256").alias("near_duplicate_of"), pl.lit(True).alias("alone"), pl.lit("").alias(FOLDED)
     )
-    return pl.concat([frame, new], how="diagonal") if new.height else frame
+
+
+def _sets_of(frame: pl.DataFrame) -> list[str]:
+    """The caption sets that a frame has columns of, by name."""
+    return sorted(name.removeprefix(CAPTION) for name in frame.columns if name.startswith(CAPTION))
 
 
 def _with_captions(frame: pl.DataFrame, sets: list[str], captions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:

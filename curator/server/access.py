@@ -58,7 +58,7 @@ def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     """
 
     async def caller_with_scope(request: Request, _: Annotated[object, Depends(BEARER)] = None) -> Caller:
-        caller = await run_in_threadpool(identify, request)
+        caller = await _identified(request)
         if caller is None:
             raise Unauthorised
         request.state.caller = caller
@@ -73,7 +73,7 @@ def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     return caller_with_scope
 
 
-def allowed_picture(request: Request) -> None:
+async def allowed_picture(request: Request) -> None:
     """The dependency of pictures: a signed, unexpired address, or a caller. Raises Unauthorised, Refused."""
     given = request.query_params
     if "signature" in given:
@@ -81,8 +81,15 @@ def allowed_picture(request: Request) -> None:
         if why:
             raise Refused(why)
         return
-    if identify(request) is None:
+    if await _identified(request) is None:
         raise Unauthorised
+
+
+async def _identified(request: Request) -> Caller | None:
+    """`identify`; on a thread of its own only where the catalog is asked, since going to one takes longer than most."""
+    if "authorization" in request.headers or COOKIE in request.cookies:
+        return await run_in_threadpool(identify, request)
+    return identify(request)
 
 
 def identify(request: Request) -> Caller | None:
@@ -161,7 +168,7 @@ async def _check_csrf(request: Request) -> None:
         raise Refused("This page is out of date: load it again, then do that once more.")
 
 
-def _opened(request: Request) -> Catalog:
+async def _opened(request: Request) -> Catalog:
     catalog: Catalog = request.app.state.catalog
     return catalog
 

@@ -19,6 +19,7 @@ from fastapi.responses import FileResponse
 
 from curator.annotate.images import has_preview, make_preview, preview_path
 from curator.catalog import Catalog
+from curator.gallery.table import file_id_of_image
 from curator.ingest.decode import pillow_for_ingest
 from curator.ingest.formats import sniff
 from curator.server.access import Opened, allowed_picture
@@ -68,7 +69,10 @@ def original(request: Request, catalog: Opened, sha256: Sha256) -> Response:
 
 
 def _file(catalog: Catalog, sha256: str) -> File:
-    """The first of the image's files that is there."""
+    """One of the image's files, the first that is there."""
+    file_id = file_id_of_image(catalog, sha256)
+    if file_id is not None and (known := File(catalog.file_row(file_id)["path"])).is_file():
+        return known
     found = catalog.find_images(sha256)
     if not found.height:
         raise NotFound(f"There is no image {sha256[:12]}.")

@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from pydantic import BaseModel, Field
 from curator.access_tokens import tokens
 from curator.catalog import Catalog
 from curator.catalog.service import address_file, url_in
+from curator.gallery.table import warm
 from curator.person import user_name
 from curator.secret_files import write_secret
 from curator.server.app import DEFAULT_PORT, Settings, create_app
@@ -89,7 +91,7 @@ def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None
             settings = replace(settings, port=port, socket_path=socket_path)
             app = create_app(catalog, settings)
             with _address_noted(settings):
-                asyncio.run(_run(app, [tcp, unix], lambda: announce(_result(settings))))
+                asyncio.run(_run(app, [tcp, unix], lambda: _started(catalog, settings, announce)))
 
 
 def settings_of(catalog_path: Path, wish: Wish) -> Settings:
@@ -121,6 +123,12 @@ def account(result: ServeResult) -> str:
         f"  data    {result.data_folder}\n"
         "Commands on this machine go through it by themselves. Ctrl-C stops it."
     )
+
+
+def _started(catalog: Catalog, settings: Settings, announce: Callable[[ServeResult], None]) -> None:
+    """Says so; and has the first page of a large dataset not be the one that waits."""
+    announce(_result(settings))
+    threading.Thread(target=warm, args=(catalog,), name="warm", daemon=True).start()
 
 
 def _result(settings: Settings) -> ServeResult:

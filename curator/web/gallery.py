@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from curator.catalog import Catalog
 from curator.gallery import GalleryFilters, GalleryResult, gallery
-from curator.history import history
+from curator.history import revisions
 from curator.image import image
 from curator.reference import check_dataset
 from curator.revise import LONGEST, revise, undo_revision
@@ -69,7 +69,7 @@ def one(request: Request, catalog: Opened, dataset: str, sha256: Sha256) -> Resp
     after = gallery(catalog, dataset, filters, after=facts.number, limit=1)
     before = gallery(catalog, dataset, filters, before=facts.number, limit=1)
     captions = {caption.set_name: caption for caption in facts.captions}
-    revisions = [one for one in history(catalog, sha256).revisions if one.dataset == dataset]
+    lines = [one for one in revisions(catalog, sha256) if one.dataset == dataset]
     return render(
         request,
         "image.html",
@@ -77,7 +77,7 @@ def one(request: Request, catalog: Opened, dataset: str, sha256: Sha256) -> Resp
         image=facts,
         captions=captions,
         sets=after.sets,
-        revisions=revisions[::-1],
+        revisions=lines[::-1],
         before=before.images[-1] if before.images else None,
         after=after.images[0] if after.images else None,
         position=after.position,

@@ -1,4 +1,6 @@
-"""Pages and searches of 680,000 images with three caption sets, by the API; the baselines: what DuckDB alone takes.
+"""Pages and searches of 680,000 images with three caption sets, by the API and as people see them, after edits too.
+
+The baselines are what DuckDB alone takes:
 
     offset    a page of the view of a dataset's images, by OFFSET
     ilike     the images with a text in their captions of now, by ILIKE over the last revision of each
@@ -21,10 +23,12 @@ from fastapi.testclient import TestClient
 
 from curator.catalog import Catalog
 from curator.server import Settings, create_app
+from curator.versions import commit
 from tests.bench.table import Row
 
 IMAGES = 680_000
 REQUESTS = 120
+VIEWS = 20  # of each page that people see
 BASELINE = 8
 WORDS = [
     "a",
@@ -116,6 +120,10 @@ def fill(path: Path) -> None:
         run("CHECKPOINT")
 
 
+def _both(seen: list[float], after: list[float]) -> str:
+    return f"p95 {p95(seen):.0f} ms; just after an edit {p95(after):.0f} ms"
+
+
 def milliseconds(work: Callable[[], Any]) -> float:
     start = time.perf_counter()
     work()
@@ -138,6 +146,12 @@ class Client:
             raise AssertionError(answer.text)
         found: dict[str, Any] = answer.json()
         return found
+
+    def see(self, path: str) -> None:
+        """A page as a browser gets it."""
+        answer = self.client.get(path)
+        if answer.status_code != 200:
+            raise AssertionError(answer.text)
 
     def edit(self, sha256: str, text: str) -> None:
         address = f"/api/v1/datasets/large/images/{sha256}/captions/human"
@@ -196,7 +210,29 @@ def measured(client: Client, catalog: Catalog, draw: random.Random) -> list[Row]
     for image in images:
         client.edit(image["sha256"], "a red fox")
         after_edit.append(milliseconds(lambda: client.page(text="red fox")))
+    commit(catalog, "large/human", "so far", "ana")
+    views = [
+        "/", "/datasets/large", "/datasets/large?text=fox", f"/datasets/large/images/{images[0]['sha256']}", "/versions",
+        "/sets/large/human", "/datasets/large/compare", "/diff?before=large/human%401",
+    ]  # fmt: skip
+    seen: dict[str, list[float]] = {path: [] for path in views}
+    after: dict[str, list[float]] = {path: [] for path in views}
+    for path in views:
+        client.see(path)
+        seen[path] = [milliseconds(lambda path=path: client.see(path)) for _ in range(VIEWS)]
+        for image in images[:VIEWS]:
+            client.edit(image["sha256"], f"seen from {path}")
+            after[path].append(milliseconds(lambda path=path: client.see(path)))
     return [
+        *(
+            Row(
+                f"page {path.partition('?')[0][:22]}",
+                "OFFSET",
+                offset / p95(seen[path]),
+                _both(seen[path], after[path]),
+            )
+            for path in views
+        ),
         Row("gallery page", "OFFSET", offset / p95(pages), f"p95 {p95(pages):.0f} ms; OFFSET {offset:.0f} ms"),
         Row("search", "ILIKE", ilike / p95(searches), f"p95 {p95(searches):.0f} ms; ILIKE {ilike:.0f} ms"),
         Row("filters and expressions", "OFFSET", offset / p95(filtered), f"p95 {p95(filtered):.0f} ms"),

@@ -76,6 +76,7 @@ class Lab:
                 cursor.execute(f"SELECT max(nextval('{sequence}')) FROM range({len(rows)})").fetchall()
         cursor.close()
         self.pending.clear()
+        self.catalog._kept.forget()
         return self.catalog
 
     def run(self, sql: str) -> list[tuple[Any, ...]]:
@@ -83,6 +84,7 @@ class Lab:
         cursor = self.write()._connection.cursor()
         rows = cursor.execute(sql).fetchall()
         cursor.close()
+        self.catalog._kept.forget()
         return rows
 
     def add(

@@ -5,20 +5,22 @@
     SELECT name FROM datasets ORDER BY name;
 
 A `Catalog` method of the same name runs each; a test holds the two sets equal. Parameters are written `$name`. A
-block that writes may hold several statements: they are one transaction.
+block that writes may hold several statements: they are one transaction. The answers of a query `(kept)` are, see
+`curator.catalog.kept`: what every page asks again, small, and the same as long as no row is added.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
 FOLDER = Path(__file__).parent
 BLOCK = re.compile(
-    r"^-- name: *(?P<name>[a-z0-9_]+) *\n-- (?P<summary>[^\n]+)\n(?P<sql>.*?)(?=^-- name:|\Z)", re.M | re.S
+    r"^-- name: *(?P<name>[a-z0-9_]+) *(?P<kept>\(kept\))? *\n-- (?P<summary>[^\n]+)\n(?P<sql>.*?)(?=^-- name:|\Z)",
+    re.M | re.S,
 )
 # A quoted string, a comment, or a parameter: only the last is one.
 TOKEN = re.compile(r"'(?:[^']|'')*'|--[^\n]*|\$(?P<parameter>[a-z_][a-z0-9_]*)")
@@ -34,13 +36,14 @@ class Query:
     summary: str
     sql: str
     parameters: frozenset[str]
+    kept: bool = False
 
-    @property
+    @cached_property
     def changes(self) -> bool:
         """Whether it writes rows, rather than returns some."""
         return bool(CHANGE.match(_bare(self.sql)))
 
-    @property
+    @cached_property
     def scope(self) -> Literal["read", "write"]:
         """What a caller from elsewhere needs for it; an id that is given out is gone."""
         return "write" if self.changes or "nextval(" in _bare(self.sql) else "read"
@@ -77,4 +80,4 @@ def _query(match: re.Match[str], noun: str) -> Query:
     if not sql:
         raise ValueError(f"{noun}.sql: {match['name']} has no SQL")
     parameters = frozenset(token["parameter"] for token in TOKEN.finditer(sql) if token["parameter"])
-    return Query(match["name"], noun, match["summary"].strip(), sql, parameters)
+    return Query(match["name"], noun, match["summary"].strip(), sql, parameters, bool(match["kept"]))

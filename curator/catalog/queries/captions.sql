@@ -108,22 +108,44 @@ FULL JOIN (
 WHERE before.text IS DISTINCT FROM after.text
 ORDER BY greatest(before.caption_id, after.caption_id);
 
--- name: caption_sets
+-- name: revision_counts (kept)
+-- How many images' captions were added, removed and changed in a set from one caption id to a later one.
+WITH after AS (
+    SELECT image_sha256, arg_max_null(text, caption_id) AS text
+    FROM captions
+    WHERE dataset = $dataset AND set_name = $set_name AND caption_id > $before_caption_id AND caption_id <= $after_caption_id
+    GROUP BY image_sha256
+),
+before AS (
+    SELECT image_sha256, arg_max_null(text, caption_id) AS text
+    FROM captions
+    WHERE dataset = $dataset AND set_name = $set_name AND caption_id <= $before_caption_id
+        AND image_sha256 IN (SELECT image_sha256 FROM after)
+    GROUP BY image_sha256
+)
+SELECT count(*) FILTER (b.text IS NULL AND a.text IS NOT NULL) AS added,
+    count(*) FILTER (b.text IS NOT NULL AND a.text IS NULL) AS removed,
+    count(*) FILTER (b.text <> a.text) AS changed
+FROM after AS a
+LEFT JOIN before AS b USING (image_sha256);
+
+-- name: caption_sets (kept)
 -- Every caption set and the id of its last revision.
 SELECT dataset, set_name, max(caption_id) AS last_caption_id
 FROM captions
 GROUP BY dataset, set_name
 ORDER BY dataset, set_name;
 
--- name: caption_count
+-- name: caption_count (kept)
 -- How many images have a caption in a set as of a caption id.
-SELECT count(text) AS captions
+SELECT count(*) AS captions
 FROM (
-    SELECT arg_max_null(text, caption_id) AS text
+    SELECT arg_max(text IS NOT NULL, caption_id) AS has_one
     FROM captions
     WHERE dataset = $dataset AND set_name = $set_name AND caption_id <= $last_caption_id
     GROUP BY image_sha256
-);
+)
+WHERE has_one;
 
 -- name: reserve_caption_run
 -- The id of the next caption run.

@@ -1,23 +1,28 @@
 --! Queries for browsing a dataset: what the gallery's working copy is made of and kept up with; methods in ../gallery.py.
 
--- name: gallery_marks
--- How far the tables that a gallery shows have grown: equal marks, equal rows. `new_captions`: those after a caption id.
+-- name: gallery_marks (kept)
+-- How far what a gallery shows of a dataset has grown: equal marks, equal rows. `new_captions`: those after a caption id.
 SELECT
-    coalesce((SELECT max(file_id) FROM files), 0) AS last_file_id,
-    coalesce((SELECT max(caption_id) FROM captions), 0) AS last_caption_id,
-    (SELECT count(*) FROM captions) AS captions,
-    (SELECT count(*) FROM captions WHERE caption_id > $last_caption_id) AS new_captions,
-    (SELECT count(*) FROM near_duplicates) AS near_duplicates,
-    (SELECT count(*) FROM splits) AS splits;
+    coalesce((SELECT max(file_id) FROM files WHERE dataset = $dataset), 0) AS last_file_id,
+    last_caption_id, captions, new_captions,
+    (SELECT count(*) FROM near_duplicates WHERE dataset = $dataset) AS near_duplicates,
+    (SELECT count(*) FROM splits WHERE dataset = $dataset) AS splits
+FROM (
+    SELECT coalesce(max(caption_id), 0) AS last_caption_id, count(*) AS captions,
+        count(*) FILTER (caption_id > $last_caption_id) AS new_captions
+    FROM captions WHERE dataset = $dataset
+);
 
 -- name: gallery_images
 -- Each image of a dataset once, by the number of the row that first showed it; file_id is its path's row of now.
 SELECT f.first_file_id AS number, f.file_id, f.image_sha256 AS sha256, f.file_name,
     if(i.exif_orientation >= 5, i.height_px, i.width_px) AS width_px,
     if(i.exif_orientation >= 5, i.width_px, i.height_px) AS height_px,
-    i.size_bytes, i.format, i.has_alpha, f.license, f.source_url
+    i.size_bytes, i.format, i.has_alpha, f.license, f.source_url, f.paths
 FROM (
-    SELECT first_file_id, file_id, image_sha256, file_name, license, source_url FROM current_files
+    SELECT first_file_id, file_id, image_sha256, file_name, license, source_url,
+        count(*) OVER (PARTITION BY image_sha256) AS paths
+    FROM current_files
     WHERE dataset = $dataset
     QUALIFY row_number() OVER (PARTITION BY image_sha256 ORDER BY first_file_id) = 1
 ) AS f
@@ -45,6 +50,35 @@ FROM fresh AS f
 JOIN images AS i ON i.sha256 = f.image_sha256
 ORDER BY number;
 
+-- name: gallery_changes
+-- The images that rows of paths after a file_id are about, before or after, as `gallery_images` has them; number null: gone.
+WITH touched AS (
+    SELECT DISTINCT image_sha256 FROM files
+    WHERE dataset = $dataset AND path IN (SELECT path FROM files WHERE dataset = $dataset AND file_id > $last_file_id)
+),
+own AS (
+    SELECT * FROM files
+    WHERE dataset = $dataset AND path IN (
+        SELECT path FROM files WHERE dataset = $dataset AND image_sha256 IN (SELECT image_sha256 FROM touched)
+    )
+),
+current AS (
+    SELECT *, count(*) OVER (PARTITION BY image_sha256) AS paths FROM (
+        SELECT *, min(file_id) OVER (PARTITION BY path) AS first_file_id FROM own
+        QUALIFY row_number() OVER (PARTITION BY path ORDER BY file_id DESC) = 1
+    )
+    WHERE NOT gone
+    QUALIFY row_number() OVER (PARTITION BY image_sha256 ORDER BY first_file_id) = 1
+)
+SELECT f.first_file_id AS number, f.file_id, t.image_sha256 AS sha256, f.file_name,
+    if(i.exif_orientation >= 5, i.height_px, i.width_px) AS width_px,
+    if(i.exif_orientation >= 5, i.width_px, i.height_px) AS height_px,
+    i.size_bytes, i.format, i.has_alpha, f.license, f.source_url, f.paths,
+    t.image_sha256 IN (SELECT image_sha256 FROM files WHERE dataset = $dataset AND file_id <= $last_file_id) AS seen
+FROM touched AS t
+JOIN images AS i ON i.sha256 = t.image_sha256
+LEFT JOIN current AS f ON f.image_sha256 = t.image_sha256;
+
 -- name: gallery_captions
 -- The last revision of each image in each set, of those after a caption id.
 SELECT c.set_name, c.image_sha256 AS sha256, c.caption_id, c.text, c.run_id
@@ -70,7 +104,7 @@ FROM files AS f
 WHERE f.dataset = $dataset AND json_extract(f.metadata, $pointer) IS NOT NULL
     AND f.file_id IN (SELECT file_id FROM rows);
 
--- name: caption_runs_of_dataset
+-- name: caption_runs_of_dataset (kept)
 -- What made the captions of a dataset, by run.
 SELECT run_id, set_name, strategy, by_person, person
 FROM caption_runs
@@ -90,42 +124,29 @@ JOIN caption_runs AS r ON r.run_id = c.run_id
 QUALIFY row_number() OVER (PARTITION BY c.set_name ORDER BY c.caption_id DESC) = 1
 ORDER BY c.set_name;
 
--- name: image_in_dataset
--- One image of a dataset as its first path has it; no row where it has no path there now.
-WITH own AS (
-    SELECT * FROM files
+-- name: file_row
+-- A row of a path by its id, which has an index.
+SELECT path, CAST(metadata AS VARCHAR) AS metadata FROM files WHERE file_id = $file_id;
+
+-- name: names_of_image
+-- Every file name that an image has in a dataset now, in the order its paths were first seen.
+SELECT file_name
+FROM (
+    SELECT file_name, image_sha256, gone, min(file_id) OVER (PARTITION BY path) AS first_file_id
+    FROM files
     WHERE dataset = $dataset AND path IN (
         SELECT path FROM files WHERE dataset = $dataset AND image_sha256 = $image_sha256
     )
-),
-current AS (
-    SELECT *, min(file_id) OVER (PARTITION BY path) AS first_file_id FROM own
     QUALIFY row_number() OVER (PARTITION BY path ORDER BY file_id DESC) = 1
 )
-SELECT i.sha256, f.file_name, f.path, f.first_file_id AS number, CAST(f.metadata AS VARCHAR) AS metadata,
-    if(i.exif_orientation >= 5, i.height_px, i.width_px) AS width_px,
-    if(i.exif_orientation >= 5, i.width_px, i.height_px) AS height_px,
-    i.size_bytes, i.format, i.has_alpha, f.license, f.source_url,
-    (SELECT list(file_name ORDER BY first_file_id) FROM current WHERE NOT gone AND image_sha256 = $image_sha256)
-        AS file_names
-FROM current AS f
-JOIN images AS i ON i.sha256 = f.image_sha256
-WHERE f.image_sha256 = $image_sha256 AND NOT f.gone
-ORDER BY number
-LIMIT 1;
+WHERE NOT gone AND image_sha256 = $image_sha256
+ORDER BY first_file_id;
 
 -- name: group_of_image
--- The images of an image's near-duplicate group, the representative first, with their distance from it and split.
-WITH own AS MATERIALIZED (
-    SELECT representative_sha256 FROM near_duplicates WHERE dataset = $dataset AND image_sha256 = $image_sha256
-),
-placed AS MATERIALIZED (
-    SELECT if(bool_or(split = 'validation'), 'validation', 'train') AS split FROM splits
-    WHERE dataset = $dataset AND representative_sha256 = (SELECT representative_sha256 FROM own)
-    HAVING count(*) > 0
-)
-SELECT image_sha256, distance, image_sha256 = representative_sha256 AS representative,
-    (SELECT split FROM placed) AS split
+-- The images of an image's near-duplicate group, the representative first, with their distance from it.
+SELECT image_sha256, distance, image_sha256 = representative_sha256 AS representative
 FROM near_duplicates
-WHERE dataset = $dataset AND representative_sha256 = (SELECT representative_sha256 FROM own)
+WHERE dataset = $dataset AND representative_sha256 = (
+    SELECT representative_sha256 FROM near_duplicates WHERE dataset = $dataset AND image_sha256 = $image_sha256
+)
 ORDER BY representative DESC, distance, image_sha256;

@@ -1,6 +1,6 @@
 --! Queries on datasets, files, images, near-duplicates and rejects; methods in ../images.py.
 
--- name: dataset_names
+-- name: dataset_names (kept)
 -- Every dataset, by name.
 SELECT name FROM datasets ORDER BY name;
 
@@ -84,7 +84,7 @@ ORDER BY n.rowid;
 -- Puts images in near-duplicate groups, for good.
 INSERT INTO near_duplicates SELECT $dataset, image_sha256, representative_sha256, distance FROM rows;
 
--- name: dataset_counts
+-- name: dataset_counts (kept)
 -- How many paths, images, further paths of the same image, near-duplicate groups of several, images in those, rejects.
 WITH paths AS (SELECT path, image_sha256 FROM current_files WHERE dataset = $dataset),
 members AS (
@@ -103,7 +103,7 @@ SELECT
     (SELECT coalesce(sum(images), 0)::BIGINT FROM members) AS near_duplicate_images,
     (SELECT count(*) FROM standing WHERE NOT resolved) AS rejects;
 
--- name: standing_rejects
+-- name: standing_rejects (kept)
 -- The rejects of a dataset, or of all where it is null, that a later ingest hasn't put right.
 SELECT dataset, path, reason, detail, root FROM (
     SELECT * FROM rejects

@@ -1,6 +1,6 @@
 --! Queries on snapshots and the runs on them; methods in ../lineage.py.
 
--- name: snapshots
+-- name: snapshots (kept)
 -- Every snapshot that is known, by content and folder, newest first.
 SELECT identity, images_identity, dataset, folder, CAST(manifest AS VARCHAR) AS manifest, size_bytes, person,
     rfc3339(made_at) AS made_at
@@ -17,7 +17,7 @@ WHERE NOT EXISTS (
     WHERE identity = $identity AND folder = $folder AND CAST(manifest AS VARCHAR) = $manifest
 );
 
--- name: runs
+-- name: runs (kept)
 -- Every run as it stands, the one that reported last first; of one snapshot, or of all where null.
 SELECT digest, run_key, name, snapshot_identity, captions, status, json_extract_string(report, '$.snapshot.dataset') AS dataset,
     json_extract_string(report, '$.started_at') AS started_at, json_extract_string(report, '$.updated_at') AS updated_at,

@@ -1,6 +1,6 @@
 --! Queries on versions; methods in ../versions.py.
 
--- name: versions
+-- name: versions (kept)
 -- Every committed version of every set, oldest first.
 SELECT dataset, set_name, number, last_caption_id, captions, digest, message, person, rfc3339(committed_at) AS committed_at
 FROM versions

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from curator.catalog import Catalog
 from curator.gallery import GalleryFilters, gallery, gallery_frame, table
@@ -179,13 +181,45 @@ def test_an_image_that_comes_back_has_its_captions(lab: Lab) -> None:
     assert page.images[-1].captions["template"].text == "a Red FOX"
 
 
-def test_a_large_dataset_is_not_read_again_at_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "LONG_SECONDS", -1.0)
-    monkeypatch.setattr(table, "PAUSE", 1e9)
-    lab.file(lab.folder / "images" / "fox.png", fox_of(lab), {}, gone=True)
-    assert "fox" in names(lab)
-    monkeypatch.setattr(table, "PAUSE", 0)
-    assert "fox" not in names(lab)
+def changed(lab: Lab, name: str, image: str, gone: bool = False) -> None:
+    lab.file(lab.folder / "images" / f"{name}.png", image, {"group": name}, gone=gone)
+
+
+def test_it_is_what_would_be_read_anew_whatever_changes(lab: Lab) -> None:
+    fox, owl, tree, *_ = table.working_copy(lab.write(), "zoo").frame["sha256"]
+    badger = lab.add("badger.png", 9)
+    stray = {"image_sha256": [sha(20)], "representative_sha256": [badger], "distance": [2]}
+    steps: list[Callable[[], object]] = [
+        lambda: changed(lab, "fox", owl),  # another picture at its path, which has two now
+        lambda: changed(lab, "copy", tree),
+        lambda: changed(lab, "copy", tree, gone=True),
+        lambda: changed(lab, "fox", fox),
+        lambda: changed(lab, "owl", owl, gone=True),
+        lambda: (changed(lab, "owl", owl), changed(lab, "owl", badger), changed(lab, "elsewhere", owl)),
+        lambda: (lab.add("new.png", 10), lab.caption("template", {badger: "a badger", owl: "an owl"})),
+        lambda: (add_images(lab.write(), "zoo", [{}], first=20), setattr(lab, "files", lab.files + 1)),
+        lambda: lab.write().add_near_duplicates("zoo", pl.DataFrame(stray)),
+        lambda: changed(lab, "fox", badger),
+        lambda: lab.write().store_splits(
+            "zoo", pl.DataFrame({"representative_sha256": [fox], "split": ["train"]}), "2026-11-26T12:00:00Z"
+        ),
+    ]
+    for step in steps:
+        step()
+        kept_up, anew = table.working_copy(lab.write(), "zoo"), table._read(lab.write(), "zoo")
+        assert kept_up.sets == anew.sets
+        assert_frame_equal(kept_up.frame.select(anew.frame.columns), anew.frame)
+
+
+def test_files_that_came_while_it_was_read_are_counted_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog, marks = lab.catalog, lab.write().gallery_marks("zoo", 0)
+    lab.add("badger.png", 9)
+    lab.write()
+    with monkeypatch.context() as patch:
+        patch.setattr(catalog, "gallery_marks", lambda *_: marks)
+        made = table._read(catalog, "zoo")
+    kept_up = table._kept_up(catalog, made)
+    assert kept_up.frame["paths"].sum() == made.frame["paths"].sum() == catalog.dataset_counts("zoo")["paths"]
 
 
 def test_what_was_not_looked_at_for_long_is_let_go(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

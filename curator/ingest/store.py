@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from curator.catalog import Catalog
+    from curator.elsewhere import Names
+    from curator.ingest.sending import Sending
 
 FILES_A_CHUNK = 2_000
 SECONDS_A_CHUNK = 10.0
@@ -23,12 +25,18 @@ SECONDS_A_CHUNK = 10.0
 
 @dataclass
 class Store:
-    """Collects rows and writes them when there are enough; an interrupt loses what wasn't flushed, never half a row."""
+    """Collects rows and writes them when there are enough; an interrupt loses what wasn't flushed, never half a row.
+
+    `root` and paths are those of this machine; `names` says how they stand in the catalog. `sending`, where the catalog
+    is elsewhere: the bytes of a chunk's pictures are there before its rows.
+    """
 
     catalog: Catalog
     dataset: str
     root: str
     ingest_id: int
+    names: Names
+    sending: Sending | None = None
     rejects_written: set[tuple[str, str]] = field(default_factory=set)  # (path, reason)
     _images: dict[str, Measured] = field(default_factory=dict)
     _files: list[dict[str, Any]] = field(default_factory=list)
@@ -38,6 +46,8 @@ class Store:
     def add_picture(self, entry: Entry, measured: Measured, metadata: Metadata) -> None:
         """A path that was read, with its picture."""
         self._images.setdefault(measured.sha256, measured)
+        if self.sending:
+            self.sending.add(measured.sha256, entry.path)
         self._add_file(entry.path, entry.file_name, measured.sha256, entry.size_bytes, entry.mtime_ns, metadata)
 
     def add_correction(self, entry: Entry, known: KnownFile, metadata: Metadata) -> None:
@@ -53,16 +63,19 @@ class Store:
     def add_reject(self, reject: Reject, resolved: bool = False) -> None:
         """A reject, or that one no longer stands."""
         self.rejects_written.add((reject.path, reject.reason.value))
-        self._rejects.append(asdict(reject) | {"reason": reject.reason.value, "resolved": resolved})
+        named = {"path": self.names.stored(reject.path), "reason": reject.reason.value, "resolved": resolved}
+        self._rejects.append(asdict(reject) | named)
         self._flush_when_due()
 
     def flush(self) -> None:
         """Writes what was collected."""
+        if self.sending:
+            self.sending.finish()
         if self._files or self._rejects:
             images = [asdict(image) for image in self._images.values()]
             self.catalog.add_files(
                 self.dataset,
-                self.root,
+                self.names.stored(self.root),
                 self.ingest_id,
                 images=_frame(images, _image_columns()),
                 files=_frame(self._files, _file_columns()),
@@ -77,7 +90,7 @@ class Store:
         self._files.append(
             {
                 "position": len(self._files) + 1,
-                "path": path,
+                "path": self.names.stored(path),
                 "file_name": name,
                 "image_sha256": sha256,
                 "size_bytes": size_bytes,
@@ -96,12 +109,14 @@ class Store:
             self.flush()
 
 
-def metadata_files_frame(seen: dict[str, tuple[int, int]], gone: dict[str, tuple[int, int]]) -> pl.DataFrame:
+def metadata_files_frame(
+    seen: dict[str, tuple[int, int]], gone: dict[str, tuple[int, int]], names: Names
+) -> pl.DataFrame:
     """The metadata files of a finished ingest that are new or changed, and those that are gone."""
     import polars as pl
 
     rows = [
-        {"path": path, "size_bytes": size, "mtime_ns": mtime, "gone": files is gone}
+        {"path": names.stored(path), "size_bytes": size, "mtime_ns": mtime, "gone": files is gone}
         for files in (seen, gone)
         for path, (size, mtime) in files.items()
     ]

@@ -21,6 +21,7 @@ from curator.annotate.images import has_preview, make_preview, preview_path
 from curator.catalog import Catalog
 from curator.ingest.decode import pillow_for_ingest
 from curator.ingest.formats import sniff
+from curator.originals import Originals
 from curator.server.access import Opened, allowed_picture
 from schemas.errors import ChecksumMismatch, NotFound
 
@@ -70,9 +71,10 @@ def original(request: Request, catalog: Opened, sha256: Sha256) -> Response:
 def _file(catalog: Catalog, sha256: str) -> File:
     """The first of the image's files that is there."""
     found = catalog.find_images(sha256)
+    found = found.filter(found["image_sha256"] == sha256)
     if not found.height:
         raise NotFound(f"There is no image {sha256[:12]}.")
-    file = next((File(path) for path in found["path"] if File(path).is_file()), None)
+    file = Originals(catalog).file(sha256, found["path"].to_list())
     if file is None:
         raise NotFound(f"{found['file_name'][0]}: its file isn't there any more. Run: curator doctor")
     return file

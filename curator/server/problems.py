@@ -30,7 +30,7 @@ STATUSES: tuple[tuple[type[AmatlError], int], ...] = (
     (ChecksumMismatch, 409),
 )
 HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
-PROGRAMS = ("/api/", "/catalog", "/openapi.json", "/healthz", "/readyz")
+PROGRAMS = ("/api/", "/catalog", "/uploads", "/disk/", "/openapi.json", "/healthz", "/readyz")
 ErrorPage = Callable[["Request", dict[str, Any]], "Response"]
 
 
@@ -50,6 +50,18 @@ class TooLarge(Refused):
     """The request's body is larger than the service takes."""
 
     status = 413
+
+
+class TooSlow(Refused):
+    """The request's body came too slowly, or stopped coming."""
+
+    status = 408
+
+
+class StorageFull(Refused):
+    """The service's disk is full: nothing was kept of this. Make room there, then the same command goes on."""
+
+    status = 507
 
 
 class PreconditionRequired(Refused):

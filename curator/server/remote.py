@@ -25,11 +25,14 @@ from curator.catalog.wire import (
     encode_rows,
     perform,
 )
+from curator.elsewhere import uploads_folder
+from curator.server import whose_paths
 from curator.server.access import Caller, Opened, needs
 from curator.server.problems import Refused
 from schemas import __version__
 from schemas.errors import BadDocument, NotFound
 
+FROM_ELSEWHERE = frozenset({"token", "cookie"})
 router = APIRouter(include_in_schema=False)
 
 
@@ -58,6 +61,8 @@ async def call(name: str, request: Request, catalog: Opened) -> Response:
 def _perform(catalog: Catalog, query: Query, parts: Mapping[str, UploadFile], caller: Caller) -> Response:
     parameters = _signed_by(caller, decode_parameters(parts[PARAMETERS].file.read()))
     frames = {name: decode_frame(name, part.file) for name, part in parts.items() if name != PARAMETERS}
+    if caller.how in FROM_ELSEWHERE:
+        whose_paths.check(query.name, parameters, frames, uploads_folder(catalog.path))
     rows = perform(catalog, query, parameters, frames)
     if rows is None:
         return Response(status_code=204)
@@ -66,6 +71,6 @@ def _perform(catalog: Catalog, query: Query, parts: Mapping[str, UploadFile], ca
 
 def _signed_by(caller: Caller, parameters: dict[str, Any]) -> dict[str, Any]:
     """Who did it is who has the token, whatever the other machine says."""
-    if caller.how not in {"token", "cookie"}:
+    if caller.how not in FROM_ELSEWHERE:
         return parameters
     return {name: caller.person if name in PEOPLE else value for name, value in parameters.items()}

@@ -39,7 +39,7 @@ def address(local: LocalServer | None, url: str | None, last_url: str | None) ->
 
 
 def images_address(catalog_path: Path, images_url: str | None, last: str | None) -> str:
-    """Where the previews are: the option, else $CURATOR_IMAGES_URL, else what `start` says, else those of the last push.
+    """Where the previews are: the option, else $CURATOR_IMAGES_URL, else what `start` says, else those of last push.
 
     By URL the service itself serves them, at /annotators.
     """

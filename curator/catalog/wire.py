@@ -48,7 +48,7 @@ def encode_frame(frame: pl.DataFrame) -> bytes:
 
 
 def decode_frame(name: str, stream: IO[bytes]) -> pl.DataFrame:
-    """The table of an Arrow IPC stream from elsewhere; every offset in it is checked, none unfolds. Raises BadDocument."""
+    """The table of an Arrow IPC stream from elsewhere; checked, every offset in it too. Raises BadDocument."""
     import polars as pl
     import pyarrow as pa
 

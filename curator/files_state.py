@@ -18,10 +18,11 @@ REPORT_EVERY = 1_000
 
 @dataclass
 class FilesState:
-    """Paths that aren't there, and those that are of another size or time."""
+    """Paths that aren't there, and those that are of another size or time; of so many files."""
 
     missing: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
+    files: int = 0
 
 
 def files_state(catalog: Catalog, dataset: str, progress: Progress = silent) -> FilesState:
@@ -30,9 +31,11 @@ def files_state(catalog: Catalog, dataset: str, progress: Progress = silent) -> 
     What was uploaded is named by its content and never changes: only its size is looked at.
     """
     if catalog.distant:
-        return FilesState(**catalog.distant.files_state(dataset))
-    state = FilesState()
+        told = catalog.distant.files_state(dataset)
+        progress(f"checking {dataset}", told["files"], told["files"])
+        return FilesState(told["missing"], told["changed"], told["files"])
     rows = catalog.files_on_record(dataset)
+    state = FilesState(files=rows.height)
     folder = uploads_folder(catalog.path)
     for done, row in enumerate(rows.iter_rows(), start=1):
         _look(row, folder, state)

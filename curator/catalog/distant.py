@@ -44,9 +44,9 @@ class Distant:
         headers = {"Content-Type": "application/octet-stream"}
         self._sent("PUT", f"/uploads/{sha256}", content=content, headers=headers)
 
-    def files_state(self, dataset: str) -> dict[str, list[str]]:
-        """What became of a dataset's files since the ingest, by path: `missing`, `changed`."""
-        found: dict[str, list[str]] = self._sent("GET", "/disk/files", params={"dataset": dataset}).json()
+    def files_state(self, dataset: str) -> dict[str, Any]:
+        """What became of a dataset's `files` (how many) since the ingest: `missing`, `changed`, lists of paths."""
+        found: dict[str, Any] = self._sent("GET", "/disk/files", params={"dataset": dataset}).json()
         return found
 
     def previews_key(self) -> str:

@@ -5,6 +5,7 @@ Nothing of a request is a path: datasets and images are named, and where they li
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -48,11 +49,10 @@ class Addresses(BaseModel):
 
 
 @router.get("/disk/files", dependencies=[Depends(needs("read"))])
-def files(catalog: Opened, dataset: str) -> dict[str, list[str]]:
+def files(catalog: Opened, dataset: str) -> dict[str, object]:
     """What became of a dataset's files since the ingest."""
     check_dataset(catalog, dataset)
-    state = files_state(catalog, dataset)
-    return {"missing": state.missing, "changed": state.changed}
+    return asdict(files_state(catalog, dataset))
 
 
 @router.get("/disk/previews", dependencies=[Depends(needs("read"))])

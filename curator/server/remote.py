@@ -70,7 +70,8 @@ def _perform(catalog: Catalog, query: Query, parts: Mapping[str, UploadFile], ca
 
 
 def _signed_by(caller: Caller, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Who did it is who has the token, whatever the other machine says."""
+    """Who did it is who has the token, whatever the other machine says; nobody restored what wasn't restored."""
     if caller.how not in FROM_ELSEWHERE:
         return parameters
-    return {name: caller.person if name in PEOPLE else value for name, value in parameters.items()}
+    nobody = {"restored_by"} if parameters.get("restored_from") is None else set()
+    return {name: caller.person if name in PEOPLE - nobody else value for name, value in parameters.items()}

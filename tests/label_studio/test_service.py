@@ -81,7 +81,7 @@ def test_pushed_answered_and_pulled(through: Through) -> None:
     texts = [round_.captions().get(image) for image in round_.images]
     assert texts == ["a beast, asleep", "a beast, number 1", "a beast, number 2", None]
     assert len(round_.catalog.rejected_images("zoo")) == 1
-    assert through.run(*pull)["pulled"][0]["changed"] is False
+    assert through.run(*pull)["pulled"][0]["new"] == 0
     round_.edit(taken["id"], "a beast, after all")
     through.run(*pull)
     assert round_.captions()[round_.images[1]] == "a beast, after all"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import shutil
@@ -154,6 +155,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY", "CURATOR_IMAGES_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LOGNAME", "cyd")
+    monkeypatch.setenv("COLUMNS", "1000")
     assert user_name() == "cyd"
     install(monkeypatch, Looking())
 
@@ -173,6 +175,7 @@ def test_all_commands_with_and_without_a_service(
 ) -> None:
     by_file, held = folders
     monkeypatch.setenv("AMATL_CACHE", str(by_file / "cache"))
+    new_token(by_file / "lab.duckdb")
     expected = by_path(by_file).told(as_json)
     monkeypatch.setenv("AMATL_CACHE", str(held / "cache"))
     monkeypatch.setenv("CURATOR_TOKEN", new_token(held / "lab.duckdb"))
@@ -186,7 +189,14 @@ def test_all_commands_with_and_without_a_service(
         refused = [told for told in found if told[0] in NOT_BY_URL]
         assert all(code == 1 and "own machine" in said for _, code, _, said in refused)
         expected, found = ([told for told in both if told[0] not in NOT_BY_URL] for both in (expected, found))
-    assert [(one, other) for one, other in zip(expected, found, strict=True) if one != other] == []
+    assert "\n".join(difference(expected, found)) == ""
+
+
+def difference(expected: Sequence[tuple[object, ...]], found: Sequence[tuple[object, ...]]) -> Iterator[str]:
+    for one, other in zip(expected, found, strict=True):
+        if one != other:
+            lines = ("\n".join(map(str, told)).splitlines() for told in (one, other))
+            yield from difflib.unified_diff(*lines, str(one[0]), lineterm="", n=1)
 
 
 def by_path(folder: Path) -> Way:

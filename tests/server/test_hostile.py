@@ -182,6 +182,7 @@ def test_previews_and_files_are_asked_of_the_service_by_name_alone(
     (tmp_path / gone[0]).unlink()
     assert abroad.get("/disk/files?dataset=zoo", headers=reads).json() == {
         "missing": [gone[0]],
+        "files": 6,
         "changed": images_changed(lab, gone[0]),
     }
     assert abroad.get("/disk/files?dataset=..%2F..%2Fetc", headers=reads).status_code == 404

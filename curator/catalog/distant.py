@@ -9,14 +9,14 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from curator.catalog.service import ServiceBusy
+from curator.catalog.service import ConnectionBroke, ServiceBusy
 
 if TYPE_CHECKING:
     import httpx
 
     from curator.catalog.service import Service
 
-# Between tries while the service has as many requests in hand as it takes.
+# Between tries while the service has as many requests in hand as it takes, or the network fails.
 WAITS_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -68,6 +68,6 @@ class Distant:
         for seconds in WAITS_SECONDS:
             try:
                 return self._service.sent(method, path, **content)
-            except ServiceBusy:
+            except (ConnectionBroke, ServiceBusy):
                 time.sleep(seconds)
         return self._service.sent(method, path, **content)

@@ -73,6 +73,10 @@ class ServiceBusy(ServiceFailed):
     """The service has as many requests in hand as it takes. Try again in a moment."""
 
 
+class ConnectionBroke(ServiceFailed):
+    """The connection to the service broke. Try again."""
+
+
 class NobodyThere(ServiceFailed):
     """No service answers there. Start one with: curator serve"""
 
@@ -139,7 +143,7 @@ class Service:
                 if not again or attempt == 2:
                     made = "" if again else " Whether the last change was made isn't known: the same command goes on."
                     reason = str(error) or type(error).__name__
-                    raise ServiceFailed(f"{self.name}: the connection broke ({reason}).{made}") from error
+                    raise ConnectionBroke(f"{self.name}: the connection broke ({reason}).{made}") from error
         if answer.is_success:
             return answer
         raise raised(self.name, answer)

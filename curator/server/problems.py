@@ -113,6 +113,7 @@ def install(app: FastAPI) -> None:
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import RedirectResponse
     from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect
 
     def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, AmatlError)
@@ -133,6 +134,9 @@ def install(app: FastAPI) -> None:
         said = "; ".join(f"{one['field']}: {one['message']}" for one in found)
         return answer(request, problem(422, said, "BadOption", errors=found))
 
+    def cut_off(request: Request, _: Exception) -> Response:
+        return answer(request, problem(400, "The connection ended before the request did."))
+
     def of_us(request: Request, _: Exception) -> Response:
         said = "The service failed at this; its log says why, under the request's id."
         return answer(request, problem(500, said))
@@ -140,6 +144,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(AmatlError, ours)
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(RequestValidationError, of_validation)
+    app.add_exception_handler(ClientDisconnect, cut_off)
     app.add_exception_handler(Exception, of_us)
 
 

@@ -20,7 +20,6 @@ from typing import IO, Annotated
 from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
-from starlette.requests import ClientDisconnect
 
 from curator.elsewhere import uploaded, uploads_folder
 from curator.ingest.formats import HEAD_BYTES, sniff
@@ -98,8 +97,6 @@ async def _taken(request: Request, sha256: str, target: File) -> None:
                 raise ChecksumMismatch(f"{sha256[:12]}: other bytes came than that name says. Send the file again.")
             await run_in_threadpool(os.fsync, file.fileno())
         temporary.replace(target)
-    except ClientDisconnect as error:
-        raise Refused(f"{sha256[:12]}: the connection ended before its bytes did.") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import escape
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -74,6 +76,17 @@ class Busy(Refused):
     """The service has as many requests in hand as it takes. Try again in a moment."""
 
     status = 503
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Turns what a full disk refuses into StorageFull."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull from error
+        raise
 
 
 def status_of(error: AmatlError) -> int:

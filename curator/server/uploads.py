@@ -6,14 +6,13 @@ connection left half-sent is removed, what a killed service left at the next sta
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path as File
 from typing import IO, Annotated
 
@@ -25,7 +24,7 @@ from curator.elsewhere import uploaded, uploads_folder
 from curator.ingest.formats import HEAD_BYTES, sniff
 from curator.ingest.rejects import Unusable
 from curator.server.access import Opened, needs
-from curator.server.problems import Refused, StorageFull
+from curator.server.problems import Refused, StorageFull, full_disk
 from schemas.errors import ChecksumMismatch
 
 Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
@@ -77,7 +76,7 @@ def lacking(catalog: Opened, asked: Asked) -> dict[str, list[str]]:
 async def upload(request: Request, catalog: Opened, sha256: Sha256) -> Response:
     """Takes a picture's bytes. Raises ChecksumMismatch, NotAPicture, StorageFull, TooLarge."""
     target = uploaded(uploads_folder(catalog.path), sha256)
-    with _full_disk():
+    with full_disk():
         await run_in_threadpool(target.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
         if not await run_in_threadpool(target.is_file):
             _check_space(target.parent, request.headers.get("content-length", "0"))
@@ -131,13 +130,3 @@ def _check_space(folder: File, length: str) -> None:
     coming = int(length) if length.isascii() and length.isdigit() else 0
     if shutil.disk_usage(folder).free - coming < RESERVE_BYTES:
         raise StorageFull
-
-
-@contextmanager
-def _full_disk() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull from error
-        raise

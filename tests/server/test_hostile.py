@@ -18,6 +18,7 @@ from curator.catalog.queries import load_queries
 from curator.catalog.wire import ARROW, decode_frame, encode_frame
 from curator.elsewhere import uploaded, uploads_folder
 from curator.ingest.store import _file_columns, _image_columns, _reject_columns
+from curator.server import remote
 from schemas.errors import BadDocument
 from tests.curator.lab import Lab, picture
 from tests.server.conftest import MakeClient
@@ -203,3 +204,16 @@ def test_previews_and_files_are_asked_of_the_service_by_name_alone(
 def images_changed(lab: Lab, but: str) -> list[str]:
     """The lab says 1 byte of every file, so all that are there have changed."""
     return sorted(path for (path,) in lab.run("SELECT path FROM files") if path != but)
+
+
+def test_a_question_has_a_length_and_few_parts(
+    abroad: TestClient, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = bearer(token(catalog, "read"))
+    rows = pl.DataFrame({"image_sha256": ["a" * 64]})
+    assert call(abroad, "names_of_images", {"dataset": "zoo"}, headers, rows=rows)[0] == 200
+    assert call(abroad, "dataset_names", {}, headers, **{f"t{n}": rows for n in range(20)})[0] == 400
+    untold = abroad.post("/catalog/dataset_names", content=iter([b"x"]), headers=headers)
+    assert untold.status_code == 413
+    monkeypatch.setattr(remote, "MOST_BYTES_OF_A_READ", 100)
+    assert call(abroad, "names_of_images", {"dataset": "zoo"}, headers, rows=rows)[0] == 413

@@ -48,8 +48,8 @@ class Sending:
         self._pool, self._progress = pool, progress
         self._waiting: dict[str, str] = {}  # path by SHA-256: the service wasn't asked yet
         self._seen: set[str] = set()
-        self._flying: set[Future[None]] = set()
-        self._wanted = self._sent = 0
+        self._flying: dict[Future[None], str] = {}
+        self._sent = 0
 
     def refused(self, entry: Entry) -> Reject | None:
         """Why the service wouldn't take this file; None where it would."""
@@ -73,23 +73,30 @@ class Sending:
         while self._flying:
             self._land()
 
+    def on_the_way(self) -> set[str]:
+        """Those that the service may not have yet."""
+        arrived = {future for future in self._flying if future.done() and not future.exception()}
+        return {*self._waiting, *(sha256 for future, sha256 in self._flying.items() if future not in arrived)}
+
     def _ask(self) -> None:
+        """A picture leaves what waits when it is known to be there, or is given to a thread: Ctrl-C loses none."""
         if not self._waiting:
             return
-        waiting, self._waiting = self._waiting, {}
-        lacking = self.distant.lacking(list(waiting))
-        self._wanted += len(lacking)
-        for sha256 in lacking:
+        lacking = set(self.distant.lacking(list(self._waiting)))
+        self._waiting = {sha256: path for sha256, path in self._waiting.items() if sha256 in lacking}
+        while self._waiting:
             while len(self._flying) >= AHEAD:
                 self._land()
-            self._flying.add(self._pool.submit(self._send, sha256, waiting[sha256]))
+            sha256, path = next(iter(self._waiting.items()))
+            self._flying[self._pool.submit(self._send, sha256, path)] = sha256
+            del self._waiting[sha256]
 
     def _land(self) -> None:
-        landed, self._flying = wait(self._flying, return_when=FIRST_COMPLETED)
-        for future in landed:
+        for future in wait(self._flying, return_when=FIRST_COMPLETED).done:
             future.result()
-        self._sent += len(landed)
-        self._progress("sending pictures", self._sent, self._wanted)
+            del self._flying[future]
+            self._sent += 1
+        self._progress("sending pictures", self._sent, self._sent + len(self._flying) + len(self._waiting))
 
     def _send(self, sha256: str, path: str) -> None:
         """On a thread."""

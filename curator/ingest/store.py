@@ -71,6 +71,17 @@ class Store:
         """Writes what was collected."""
         if self.sending:
             self.sending.finish()
+        self._write()
+
+    def keep_what_arrived(self) -> None:
+        """The same at an interrupt or error, which nobody wants to wait after: pictures on their way are left out."""
+        if self.sending:
+            left = self.sending.on_the_way()
+            self._files = [row for row in self._files if row["image_sha256"] not in left]
+            self._images = {sha256: image for sha256, image in self._images.items() if sha256 not in left}
+        self._write()
+
+    def _write(self) -> None:
         if self._files or self._rejects:
             images = [asdict(image) for image in self._images.values()]
             self.catalog.add_files(

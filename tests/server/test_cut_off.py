@@ -89,6 +89,28 @@ def test_an_ingest_that_was_cut_off_goes_on_with_the_picture_it_was_at(far: Far)
         assert catalog.dataset_counts("zoo")["images"] == PICTURES + 12
 
 
+def test_an_interrupt_keeps_what_arrived(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    from curator.ingest.sending import Sending
+
+    land, calls = Sending._land, iter(range(PICTURES))
+
+    def interrupted(self: Sending) -> None:
+        land(self)
+        if next(calls) == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Sending, "_land", interrupted)
+    ended = far.ingest()
+    assert ended.exit_code == 130 and "goes on from there" in ended.stderr, ended.output
+    monkeypatch.setattr(Sending, "_land", land)
+    with Catalog(far.catalog) as catalog:
+        noted = catalog.dataset_counts("zoo")["images"]
+    assert 0 < noted <= len(far.kept()) < PICTURES
+    arrived, before = len(far.kept()), far.sent()
+    assert far.ingest().exit_code == 0
+    assert (far.sent() - before, len(far.kept())) == (PICTURES - arrived, PICTURES)
+
+
 def test_a_token_that_ends_meanwhile_ends_the_ingest_and_a_new_one_goes_on(far: Far) -> None:
     def revoking() -> None:
         while far.sent() < 3:

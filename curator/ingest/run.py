@@ -134,10 +134,10 @@ class IngestRun:
     def _read(self, tables: Tables) -> None:
         try:
             self._read_all(tables)
+            self.store.flush()
         except BaseException:  # what was read is kept
             self.store.keep_what_arrived()
             raise
-        self.store.flush()
 
     def _read_all(self, tables: Tables) -> None:
         results = read_pictures(self.to_read, self.options["max_pixels"], self.threads)

@@ -82,18 +82,20 @@ class Store:
         self._write()
 
     def _write(self) -> None:
-        if self._files or self._rejects:
-            images = [asdict(image) for image in self._images.values()]
+        images = [asdict(image) for image in self._images.values()]
+        files, rejects = self._files, self._rejects
+        # Taken before they are written: where nobody knows whether they were, they aren't written a second time.
+        self._images, self._files, self._rejects = {}, [], []
+        self._flushed_at = time.monotonic()
+        if files or rejects:
             self.catalog.add_files(
                 self.dataset,
                 self.names.stored(self.root),
                 self.ingest_id,
                 images=_frame(images, _image_columns()),
-                files=_frame(self._files, _file_columns()),
-                rejects=_frame(self._rejects, _reject_columns()),
+                files=_frame(files, _file_columns()),
+                rejects=_frame(rejects, _reject_columns()),
             )
-        self._images, self._files, self._rejects = {}, [], []
-        self._flushed_at = time.monotonic()
 
     def _add_file(
         self, path: str, name: str, sha256: str, size_bytes: int, mtime_ns: int, metadata: Metadata, gone: bool = False

@@ -89,6 +89,18 @@ def test_an_ingest_that_was_cut_off_goes_on_with_the_picture_it_was_at(far: Far)
         assert catalog.dataset_counts("zoo")["images"] == PICTURES + 12
 
 
+@pytest.mark.parametrize(("kind", "made"), [("half", 0), ("lost", PICTURES)])
+def test_rows_are_written_once(far: Far, kind: str, made: int) -> None:
+    far.proxy.fail(kind, "POST", "/catalog/add_files")
+    cut = far.ingest()
+    assert cut.exit_code == 1 and "isn't known" in cut.stderr, cut.output
+    assert far.proxy.seen.count("POST /catalog/add_files") == 1
+    with Catalog(far.catalog) as catalog:
+        assert catalog.files_on_record("zoo").height == made
+    again = json.loads(far.run("ingest", str(far.folder / "zoo"), "--dataset", "zoo", "--json").stdout)
+    assert (again["unchanged"], again["added"], again["images"]) == (made, PICTURES - made, PICTURES)
+
+
 def test_an_interrupt_keeps_what_arrived(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
     from curator.ingest.sending import Sending
 

@@ -10,7 +10,10 @@ import polars as pl
 import pytest
 
 from curator.elsewhere import Names, machine, split, uploaded, uploads_folder
+from curator.files_state import FilesState, files_state
+from curator.inputs import image_inputs
 from curator.originals import Originals
+from curator.snapshot import snapshot
 from schemas.errors import BadOption, ChecksumMismatch, NotFound
 from tests.curator.lab import Lab, picture
 
@@ -96,3 +99,24 @@ def test_a_machine_may_be_given_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CURATOR_MACHINE", "the studio:/")
     with pytest.raises(BadOption, match="can't name a machine"):
         machine()
+
+
+def test_beside_the_catalog_stages_find_what_was_uploaded(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    sha256 = lab.add("fox.png", 1)
+    lab.pending["files"][0] |= {"path": "laptop:/photos/fox.png", "size_bytes": len(picture(1))}
+    lab.commit("made", {sha256: "a fox"})
+    catalog = lab.write()
+    upload = uploaded(uploads_folder(catalog.path), sha256)
+    upload.parent.mkdir(parents=True)
+    (tmp_path / "images" / "fox.png").rename(upload)
+    assert files_state(catalog, "zoo") == FilesState(files=1)
+    made = snapshot(catalog, ["zoo/made@1"], tmp_path / "out")
+    assert (made.train, [file.read_bytes() for file in (tmp_path / "out" / "train").glob("*.png")]) == (1, [picture(1)])
+    _, inputs = image_inputs(catalog, "zoo", [], [])
+    assert inputs["image_path"].to_list() == [str(upload)]
+    with pytest.raises(BadOption, match="files beside 1 pictures aren't on this machine"):
+        image_inputs(catalog, "zoo", [], [], beside=True)
+    upload.unlink()
+    assert files_state(catalog, "zoo").missing == ["laptop:/photos/fox.png"]
+    lab.close()

@@ -51,33 +51,40 @@ def thumbnail(request: Request, catalog: Opened, sha256: Sha256) -> Response:
     if not has_preview(folder, sha256):
         folder.mkdir(mode=0o700, exist_ok=True)
         with _decoding:
-            make_preview(_file(catalog, sha256), sha256, folder, THUMBNAIL_PX)
+            make_preview(_files(catalog, sha256)[0], sha256, folder, THUMBNAIL_PX)
     return FileResponse(preview_path(folder, sha256), media_type="image/jpeg", headers=headers)
 
 
 @router.get("/images/{sha256}")
 def original(request: Request, catalog: Opened, sha256: Sha256) -> Response:
-    """The image's file, byte for byte. Raises ChecksumMismatch where it is another one by now."""
+    """The image's file, byte for byte, by a path that still holds it. Raises ChecksumMismatch where none does."""
     headers = _headers(sha256)
     if _has_it(request, sha256):
         return Response(status_code=304, headers=headers)
-    file = _file(catalog, sha256)
-    content = file.read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise ChecksumMismatch(f"{file.name}: changed since it was ingested. Ingest its folder again.")
-    return Response(content, headers=headers, media_type=_media_type(content))
+    files = _files(catalog, sha256)
+    for file in files:
+        try:
+            content = file.read_bytes()
+        except OSError:  # taken away meanwhile, or not ours to read
+            continue
+        if hashlib.sha256(content).hexdigest() == sha256:
+            return Response(content, headers=headers, media_type=_media_type(content))
+    raise ChecksumMismatch(
+        f"{files[0].name}: changed since it was ingested, or can't be read. Ingest its folder again."
+    )
 
 
-def _file(catalog: Catalog, sha256: str) -> File:
-    """The first of the image's files that is there."""
+def _files(catalog: Catalog, sha256: str) -> list[File]:
+    """The image's files that are there. Raises NotFound where none is."""
     found = catalog.find_images(sha256)
     found = found.filter(found["image_sha256"] == sha256)
     if not found.height:
         raise NotFound(f"There is no image {sha256[:12]}.")
-    file = Originals(catalog).file(sha256, found["path"].to_list())
-    if file is None:
+    paths = map(File, Originals(catalog).paths(sha256, found["path"].to_list()))
+    files = [path for path in paths if path.is_file()]
+    if not files:
         raise NotFound(f"{found['file_name'][0]}: its file isn't there any more. Run: curator doctor")
-    return file
+    return files
 
 
 def _media_type(content: bytes) -> str:

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from curator.access_tokens import add, revoke
-from curator.catalog import Catalog
+from curator.catalog import Catalog, distant
 from curator.cli import main
 from curator.elsewhere import uploads_folder
 from tests.curator.lab import new_catalog
@@ -58,7 +58,8 @@ class Far:
 
 
 @pytest.fixture
-def far(tmp_path: Path) -> Iterator[Far]:
+def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Far]:
+    monkeypatch.setattr(distant, "WAITS_SECONDS", (0.05, 0.05))
     made = Far(tmp_path)
     with made.proxy:
         yield made

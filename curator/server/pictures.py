@@ -69,9 +69,7 @@ def original(request: Request, catalog: Opened, sha256: Sha256) -> Response:
             continue
         if hashlib.sha256(content).hexdigest() == sha256:
             return Response(content, headers=headers, media_type=_media_type(content))
-    raise ChecksumMismatch(
-        f"{files[0].name}: changed since it was ingested, or can't be read. Ingest its folder again."
-    )
+    raise ChecksumMismatch(f"{files[0].name}: changed since the ingest, or can't be read. Ingest its folder again.")
 
 
 def _files(catalog: Catalog, sha256: str) -> list[File]:

@@ -73,7 +73,8 @@ def ingest(
     PNG, JPEG, WebP, GIF (first frame), BMP and TIFF, by their bytes, not their suffix. Metadata comes from imagefolder
     tables (metadata.jsonl, .csv, .parquet), texts beside the pictures (fox.txt for fox.png) and --metadata. What can't
     be used is a reject with a reason: see `curator rejects`. Again on the same folder, only what changed is read.
-    Near-duplicates are grouped round the first seen: at most 2 of the 64 bits of their perceptual hashes differ.
+    Near-duplicates are grouped round the first seen: at most 2 of the 64 bits of their perceptual hashes differ. With
+    --server the pictures that the service lacks are sent to it.
 
     \b
     Example:

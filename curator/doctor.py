@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from pydantic import BaseModel, Field
 
+from curator.elsewhere import split
+from curator.files_state import files_state
 from schemas.edge import plural
 from schemas.progress import Progress, silent
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from curator.catalog import Catalog
 
 EXAMPLES_KEPT = 5
-REPORT_EVERY = 1_000
 
 
 class Finding(BaseModel):
@@ -56,7 +56,6 @@ class DoctorResult(BaseModel):
 
 def doctor(catalog: Catalog, progress: Progress = silent) -> DoctorResult:
     """Checks every dataset, problems first. Opens no picture: size and time tell a changed file."""
-    catalog.check_is_here("the pictures")
     names = catalog.dataset_names()
     counts = {name: catalog.dataset_counts(name) for name in names}
     findings = [finding for name in names for finding in _check(catalog, name, counts[name], progress)]
@@ -104,19 +103,8 @@ def _check(catalog: Catalog, dataset: str, counts: dict[str, int], progress: Pro
 
 def _files(catalog: Catalog, dataset: str, again: str, progress: Progress) -> Iterator[Finding]:
     """Paths on record that aren't there, or are of another size or time."""
-    missing, changed = [], []
-    rows = catalog.files_on_record(dataset)
-    for done, (path, size_bytes, mtime_ns) in enumerate(rows.iter_rows(), start=1):
-        try:
-            status = Path(path).stat()
-        except OSError:
-            missing.append(path)
-        else:
-            if (status.st_size, status.st_mtime_ns) != (size_bytes, mtime_ns):
-                changed.append(path)
-        if done % REPORT_EVERY == 0 or done == len(rows):
-            progress(f"checking {dataset}", done, len(rows))
-    for code, what, paths in (("missing-files", "missing", missing), ("changed-files", "changed", changed)):
+    state = files_state(catalog, dataset, progress)
+    for code, what, paths in (("missing-files", "missing", state.missing), ("changed-files", "changed", state.changed)):
         if paths:
             yield Finding(
                 code=code,
@@ -198,9 +186,10 @@ def _ingest_commands(catalog: Catalog, dataset: str) -> str:
 def _ingest_command(root: str, dataset: str, options: dict[str, Any]) -> str:
     from curator.ingest import DEFAULT_MAX_PIXELS
 
-    words = ["curator", "ingest", root, "--dataset", dataset]
+    there = split(root)
+    words = ["curator", "ingest", there[1] if there else root, "--dataset", dataset]
     if options.get("metadata"):
         words += ["--metadata", options["metadata"], "--join-on", options["join_on"]]
     if options.get("max_pixels", DEFAULT_MAX_PIXELS) != DEFAULT_MAX_PIXELS:
         words += ["--max-pixels", str(options["max_pixels"])]
-    return shlex.join(words)
+    return shlex.join(words) + (f" (on {there[0]}, with --server URL)" if there else "")

@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from curator.elsewhere import names
+from curator.originals import Originals
 from schemas.digest import sha256_json
 from schemas.errors import BadOption
 
@@ -94,10 +96,13 @@ def image_inputs(
     fields: Sequence[str],
     metadata_fields: Sequence[str],
     captions: Mapping[str, Reference] | None = None,
+    beside: bool = False,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The images (`image_sha256`, `file_name`) and, row by row, what a strategy gets of them: identity and `fields`.
 
-    `captions` says which state of which set each `caption.` field is; null where an image has no caption there.
+    `image_path` is where the picture is here, or will be once fetched (curator.originals); with `beside`, where it lay
+    when it was ingested, for what lies beside it. `captions` says which state of which set each `caption.` field is;
+    null where an image has no caption there.
     """
     import polars as pl
 
@@ -113,7 +118,7 @@ def image_inputs(
     file = pl.col("file_name").str
     facts = images.with_columns(
         pl.col("width_px", "height_px").cast(pl.String),
-        image_path=pl.col("path"),
+        image_path=pl.Series(_beside(catalog, images["path"]) if beside else Originals(catalog).paths_of(images)),
         image_size_bytes=pl.col("size_bytes"),
         file_stem=file.extract(r"([^/]*?)(?:\.[^./]*)?$"),
         folder=file.extract(r"([^/]+)/[^/]*$"),
@@ -121,6 +126,18 @@ def image_inputs(
     named = {name: columns[name] if name in columns else facts[name] for name in (*IDENTITY, *fields)}
     inputs = pl.DataFrame([column.alias(name) for name, column in named.items()])
     return images.select("image_sha256", "file_name"), inputs
+
+
+def _beside(catalog: Catalog, paths: pl.Series) -> pl.Series:
+    """Paths of this machine. Raises BadOption where pictures, and so what lies beside them, are on another one."""
+    naming = names(catalog)
+    others = [path for path in paths if not naming.is_here(path)]
+    if others:
+        raise BadOption(
+            f"The files beside {len(others):,} pictures aren't on this machine ({others[0]}, ...). Run it there; or, "
+            "for texts that were there when the pictures were ingested: --strategy column -o column=sidecar"
+        )
+    return paths.map_elements(naming.here, return_dtype=paths.dtype) if naming.machine else paths
 
 
 def inputs_digests(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
+from curator.elsewhere import split
 from schemas.errors import BadDocument, NotFound
 from schemas.snapshot import SnapshotManifest, Track
 
@@ -25,7 +26,7 @@ FILES = re.compile(
 
 
 class SnapshotLine(BaseModel):
-    """A snapshot that was made here."""
+    """A snapshot that the catalog knows of."""
 
     identity: str
     images_identity: str = Field(description="Equal where images and split are: runs on them can be compared.")
@@ -106,6 +107,8 @@ def _folder(catalog: Catalog, identity: str) -> Path:
 
 
 def _is_here(row: dict[str, Any]) -> bool:
+    if split(row["folder"]):
+        return False
     try:
         there = SnapshotManifest.read(Path(row["folder"]) / "manifest.json")
     except BadDocument:

@@ -13,13 +13,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curator.annotate import prefer_page
 from curator.annotate.client import LabelStudio, NotThere
-from curator.annotate.images import signed_url
-from curator.secret_files import load_key
+from curator.annotate.previews import Previews, address
 
 if TYPE_CHECKING:
     from curator.catalog import Catalog
@@ -65,11 +63,11 @@ class Address:
 
     images_url: str
     expires_at: datetime
-    folder: Path
+    previews: Previews
 
     def of(self, image_sha256: str) -> str:
         """Signed."""
-        return signed_url(self.images_url, image_sha256, self.expires_at, load_key(self.folder))
+        return address(self.previews, self.images_url, image_sha256, self.expires_at)
 
     def is_good(self, url: str, image_sha256: str) -> bool:
         """Whether a task's address is one of ours that holds for a while."""
@@ -77,7 +75,7 @@ class Address:
         if not expires.isdecimal():
             return False
         until = datetime.fromtimestamp(int(expires), UTC)
-        ours = signed_url(self.images_url, image_sha256, until, load_key(self.folder)) == url
+        ours = address(self.previews, self.images_url, image_sha256, until) == url
         return ours and (until > datetime.now(UTC) + RENEW_WITHIN or until >= self.expires_at)
 
 

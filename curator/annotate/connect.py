@@ -8,6 +8,7 @@ from pathlib import Path
 
 from curator.annotate.client import LabelStudio, TokenRefused
 from curator.annotate.state import LocalServer, read_local_server
+from curator.catalog.service import url_in
 from schemas.errors import BadOption
 
 TOKEN_VARIABLE = "LABEL_STUDIO_API_KEY"
@@ -38,10 +39,15 @@ def address(local: LocalServer | None, url: str | None, last_url: str | None) ->
 
 
 def images_address(catalog_path: Path, images_url: str | None, last: str | None) -> str:
-    """Where the previews are: the option, else $CURATOR_IMAGES_URL, else what `start` says, else those of last push."""
+    """Where the previews are: the option, else $CURATOR_IMAGES_URL, else what `start` says, else those of last push.
+
+    By URL the service itself serves them, at /annotators.
+    """
     local = read_local_server(catalog_path)
     images_url = images_url or os.environ.get(IMAGES_VARIABLE)
-    if found := images_url or (local.images_url if local else None) or last:
+    service = url_in(catalog_path)
+    own = f"{service}/annotators" if service else None
+    if found := images_url or (local.images_url if local else None) or last or own:
         return _whole("--images-url", found, "http://localhost:8081")
     raise BadOption(
         "--images-url: name the address under which annotators reach the previews: that of `curator annotate start`, "

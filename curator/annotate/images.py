@@ -119,8 +119,13 @@ def make_previews(
 
 def signed_url(base_url: str, image_sha256: str, expires_at: datetime, key: bytes) -> str:
     """The address of a preview, good until `expires_at`: {base}/previews/<sha256>.jpg?expires=...&signature=..."""
+    signature = signature_of(image_sha256, int(expires_at.timestamp()), key)
+    return preview_url(base_url, image_sha256, expires_at, signature)
+
+
+def preview_url(base_url: str, image_sha256: str, expires_at: datetime, signature: str) -> str:
+    """The same, of a signature that was made before."""
     expires = int(expires_at.timestamp())
-    signature = _signature(image_sha256, expires, key)
     return f"{base_url.rstrip('/')}/previews/{image_sha256}.jpg?expires={expires}&signature={signature}"
 
 
@@ -170,7 +175,8 @@ def preview_path(folder: Path, image_sha256: str) -> Path:
     return folder / image_sha256[:2] / f"{image_sha256}.jpg"
 
 
-def _signature(image_sha256: str, expires: int, key: bytes) -> str:
+def signature_of(image_sha256: str, expires: int, key: bytes) -> str:
+    """What makes the address of a preview good until `expires`, seconds since 1970."""
     return hmac.new(key, f"preview {image_sha256} {expires}".encode(), hashlib.sha256).hexdigest()
 
 
@@ -180,7 +186,7 @@ def _refusal(image_sha256: str, request: Request, key: bytes) -> str | None:
     signature = request.query_params.get("signature", "")
     if not re.fullmatch(r"[0-9]{1,12}", expires) or not re.fullmatch(r"[0-9a-f]{64}", signature):
         return "This address isn't signed."
-    if not hmac.compare_digest(signature, _signature(image_sha256, int(expires), key)):
+    if not hmac.compare_digest(signature, signature_of(image_sha256, int(expires), key)):
         return "The signature is wrong."
     if int(expires) < time.time():
         return "This address has expired. Ask for: curator annotate push"

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
@@ -18,9 +17,9 @@ from pydantic import BaseModel, Field
 from curator.annotate import prefer_page
 from curator.annotate.client import LabelStudio, Uncertain
 from curator.annotate.comparison import Address, Comparison, find_or_make
-from curator.annotate.images import has_preview, make_previews, preview_folder
 from curator.annotate.prefer_answers import given, read_back, standing
 from curator.annotate.prefer_figures import Agreement, Pair, PersonFigures, agreement, first_place, pairs, people
+from curator.annotate.previews import previews
 from curator.reference import Reference, committed
 from schemas.errors import BadOption
 from schemas.progress import Progress, silent
@@ -84,8 +83,8 @@ def prefer(
     _read_tasks(comparison)
     candidates, same_text, without = _images(comparison, condition)
     chosen = _draw(comparison, candidates, limit)
-    address = Address(images_url, datetime.now(UTC) + timedelta(days=days), preview_folder(catalog.path))
     paths = dict(catalog.images_of_dataset(dataset).select("image_sha256", "path").iter_rows())
+    address = Address(images_url, datetime.now(UTC) + timedelta(days=days), previews(catalog, paths))
     sent, without_preview = _send(comparison, chosen, address, paths, progress)
     read_back(comparison, address, progress)
     return _result(comparison, sent, same_text, without, without_preview)
@@ -178,14 +177,13 @@ def _send(
 ) -> tuple[int, dict[str, int]]:
     """Sends tasks for images, each batch noted before the next; how many, and what has no preview, by reason."""
     reasons: dict[str, int] = {}
-    shown = (image for image, _ in comparison.shown.values() if image in paths)
-    wanted = [
-        *images,
-        *(image for image in shown if not has_preview(address.folder, image)),
-    ]  # or removed from the disk
-    for error in make_previews([(Path(paths[image]), image) for image in wanted], address.folder, progress=progress):
-        reasons[str(error)] = reasons.get(str(error), 0) + 1
-    ready = [image for image in images if has_preview(address.folder, image)]
+    made = address.previews
+    shown = [image for image, _ in comparison.shown.values() if image in paths]
+    for reason in made.make([*images, *made.lacking(shown)], progress):  # or removed from the disk
+        reasons[reason] = reasons.get(reason, 0) + 1
+    lacking = set(made.lacking(images))
+    ready = [image for image in images if image not in lacking]
+    made.sign(ready, address.expires_at)
     for first in range(0, len(ready), BATCH):
         batch = ready[first : first + BATCH]
         tasks = [

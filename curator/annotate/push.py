@@ -9,21 +9,19 @@ person started from, and Label Studio refuses their work if it is gone.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
 from curator.annotate import project as projects
 from curator.annotate.client import LabelStudio
-from curator.annotate.images import preview_folder
 from curator.annotate.page import labeling_config, task_data
 from curator.annotate.plan import Material, Plan, choose
+from curator.annotate.previews import Previews, previews
 from curator.annotate.send import Sender, Stock, signing
 from curator.annotate.tasks import Ledger, reconcile
 from curator.catalog.annotations import PushRecord
 from curator.reference import Reference, committed, resolve, set_versions
-from curator.secret_files import load_key
 from schemas.document import rfc3339
 from schemas.errors import BadOption
 from schemas.progress import Progress, silent
@@ -96,7 +94,7 @@ def push(
     before = projects.record_of(catalog, dataset, target_set, title)
     if condition is None and limit is None and before:
         condition, limit = before["condition"], before["image_limit"]
-    stock = _stock(catalog, version, target_set, condition, limit)
+    stock, pictures = _stock(catalog, version, target_set, condition, limit)
     place = projects.find_or_make(client, catalog, dataset, target_set, title, person)
     record = PushRecord(
         push_id=catalog.reserve_annotation_push(),
@@ -113,18 +111,19 @@ def push(
     catalog.add_annotation_push(record, False, {})
     last_config = before["config_sha256"] if before and not place.made else None
     notes = projects.settle(client, place, last_config, annotators) + _notes(catalog, version, place)
-    folder = preview_folder(catalog.path)
-    ledger = Ledger(catalog, place.project_key, dataset, record.push_id, load_key(folder)).load()
+    ledger = Ledger(catalog, place.project_key, dataset, record.push_id, pictures).load()
     reconcile(client, place.label_studio_id, ledger)
     answered = set(catalog.answered_images(dataset, target_set, title)["image_sha256"])
     sender = Sender(client, record, ledger, stock, answered, signing(ledger, images_url, days), progress)
-    made = sender.run(folder)
+    made = sender.run()
     result = _result(sender, made, place, f"{dataset}/{target_set}", notes)
     catalog.add_annotation_push(record, True, _counts(result))
     return result
 
 
-def _stock(catalog: Catalog, version: Reference, target_set: str, condition: str | None, limit: int | None) -> Stock:
+def _stock(
+    catalog: Catalog, version: Reference, target_set: str, condition: str | None, limit: int | None
+) -> tuple[Stock, Previews]:
     from curator.where import images_where
 
     images = catalog.images_of_dataset(version.dataset)
@@ -141,8 +140,8 @@ def _stock(catalog: Catalog, version: Reference, target_set: str, condition: str
     if not chosen:
         left = f"{len(captions)} images have a caption in {version}" + (", --where holds for none" if condition else "")
         raise BadOption(f"There is no image to send: {left}.")
-    paths = {image: Path(path) for image, path in images.select("image_sha256", "path").iter_rows()}
-    return Stock(material=material, paths=paths, chosen=chosen)
+    paths = dict(images.select("image_sha256", "path").iter_rows())
+    return Stock(material=material, chosen=chosen), previews(catalog, paths)
 
 
 def _texts(catalog: Catalog, version: Reference) -> dict[str, str]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from curator.annotate.client import LabelStudio, LabelStudioFailed, NotThere, Uncertain
-from curator.annotate.images import has_preview, key_id, make_previews, signed_url
 from curator.annotate.page import CAPTION, IMAGE, labeling_config, prediction
 from curator.annotate.plan import Material, Plan, Signing, Task, plan
+from curator.annotate.previews import address
 from curator.annotate.tasks import Ledger, by_ids, look_for, reconcile
 from curator.catalog.annotations import PushRecord
 from schemas.errors import AmatlError
@@ -25,10 +24,9 @@ LOOKS = (1.0, 2.0, 4.0, 8.0)  # seconds before each look for what may have arriv
 
 @dataclass(frozen=True)
 class Stock:
-    """What could be sent: material and path of every image of the dataset, and the images chosen."""
+    """What could be sent: the material of every image of the dataset, and the images chosen."""
 
     material: dict[str, Material]
-    paths: dict[str, Path]
     chosen: list[str]
 
 
@@ -36,7 +34,7 @@ def signing(ledger: Ledger, images_url: str, days: int) -> Signing:
     """Addresses are good for `days`, and are renewed when a third of that is left."""
     today = datetime.now(UTC).replace(microsecond=0)
     ends = today + timedelta(days=days)
-    return Signing(images_url, key_id(ledger.signing_key), ends, today + timedelta(days=days) / 3)
+    return Signing(images_url, ledger.previews.key_id, ends, today + timedelta(days=days) / 3)
 
 
 class Sender:
@@ -59,11 +57,11 @@ class Sender:
         self.sent = self.replaced = self.updated = 0
         self.in_doubt = False
 
-    def run(self, folder: Path) -> Plan:
+    def run(self) -> Plan:
         """Proposals, then what tasks show, then new tasks: a push that ends early leaves nobody without a caption."""
         made = self.plan()
-        images = [*made.new, *(task.image_sha256 for task in made.update), *self.without_file(folder)]
-        previews = self.previews(images, folder)
+        images = [*made.new, *(task.image_sha256 for task in made.update), *self.without_file()]
+        previews = self.previews(images)
         check_proposals([self.stock.material[image] for image in made.new], self.record.model_version)
         self.propose(made.propose)
         self.show_version()
@@ -81,18 +79,19 @@ class Sender:
         stock, version = self.stock, self.record.model_version
         return plan(stock.material, stock.chosen, tasks, self.answered, self.signing, version)
 
-    def without_file(self, folder: Path) -> list[str]:
+    def without_file(self) -> list[str]:
         """Images of tasks whose preview was removed from the disk: annotators see nothing until it is made again."""
         shown = (task.image_sha256 for task in self.ledger.alive.values())
-        return [image for image in shown if image in self.stock.paths and not has_preview(folder, image)]
+        return self.ledger.previews.lacking([image for image in shown if image in self.stock.material])
 
-    def previews(self, images: Sequence[str], folder: Path) -> set[str]:
+    def previews(self, images: Sequence[str]) -> set[str]:
         """The images that have a preview now; the others are counted by reason."""
-        wanted = [(self.stock.paths[image], image) for image in dict.fromkeys(images)]
-        for error in make_previews(wanted, folder, progress=self.progress):
-            reason = str(error)
+        wanted, made = list(dict.fromkeys(images)), self.ledger.previews
+        for reason in made.make(wanted, self.progress):
             self.without_preview[reason] = self.without_preview.get(reason, 0) + 1
-        return {image for _, image in wanted if has_preview(folder, image)}
+        there = set(wanted) - set(made.lacking(wanted))
+        made.sign(there, self.signing.expires_at)
+        return there
 
     def task(self, task_id: int, image: str, model_version: str) -> Task:
         """A task as it is once this push has sent it."""
@@ -110,7 +109,7 @@ class Sender:
     def data(self, image: str) -> dict[str, Any]:
         """A task's data, the image's address signed anew."""
         signing = self.signing
-        url = signed_url(signing.images_url, image, signing.expires_at, self.ledger.signing_key)
+        url = address(self.ledger.previews, signing.images_url, image, signing.expires_at)
         return self.stock.material[image].data | {"image": url}
 
     def propose(self, tasks: Sequence[Task]) -> None:

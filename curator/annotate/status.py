@@ -17,11 +17,10 @@ from curator.annotate import project as projects
 from curator.annotate.acceptance import Agreement, agreement
 from curator.annotate.client import LabelStudio
 from curator.annotate.connect import connect
-from curator.annotate.images import key_id, preview_folder
 from curator.annotate.page import labeling_config
+from curator.annotate.previews import previews
 from curator.annotate.pull import standing_of
 from curator.annotate.round import chosen
-from curator.secret_files import load_key
 from schemas.errors import AmatlError
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def _status(catalog: Catalog, record: Mapping[str, Any], url: str | None) -> Pro
     for row in catalog.annotation_counts(key):
         outcomes[row["outcome"]] = outcomes.get(row["outcome"], 0) + row["annotations"]
     until = alive["expires_at"].min()
-    remarks = [*_of_push(record), *_of_addresses(alive), *_of_images(catalog.path, record)]
+    remarks = [*_of_push(record), *_of_addresses(alive), *_of_images(catalog, record)]
     live, said = _live(catalog, record, url, alive.height)
     captions, uncommitted = standing_of(catalog, dataset, target_set)
     return ProjectStatus(
@@ -137,7 +136,7 @@ def _of_addresses(alive: Any) -> Iterator[Remark]:
         yield _note(f"The images of {soon:,} tasks can be seen until {first:%Y-%m-%d} only: push again to renew them.")
 
 
-def _of_images(catalog_path: Path, record: Mapping[str, Any]) -> Iterator[Remark]:
+def _of_images(catalog: Catalog, record: Mapping[str, Any]) -> Iterator[Remark]:
     """Whether the previews are served, and ours."""
     import httpx
 
@@ -149,7 +148,7 @@ def _of_images(catalog_path: Path, record: Mapping[str, Any]) -> Iterator[Remark
         served = None
     if served is None:
         yield _problem(f"The previews aren't served at {url}: annotators see no images. Run: curator annotate start")
-    elif served != key_id(load_key(preview_folder(catalog_path))):
+    elif served != previews(catalog, {}).key_id:
         yield _problem(
             f"{url} serves the previews of another catalog: annotators see no images. Push with --images-url."
         )
@@ -160,7 +159,7 @@ def _live(
 ) -> tuple[dict[str, int | None], list[Remark]]:
     """What only Label Studio knows."""
     try:
-        with connect(catalog.path, url, record["url"]) as client:
+        with connect(Path(catalog.name), url, record["url"]) as client:
             return _ask(catalog, client, record, tasks)
     except AmatlError as error:
         return {"to_pull": None, "drafts": None}, [_problem(str(error))]

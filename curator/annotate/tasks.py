@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from curator.annotate.client import LabelStudio
-from curator.annotate.images import key_id, signed_url
 from curator.annotate.plan import Material, Task
+from curator.annotate.previews import Previews, address
 
 if TYPE_CHECKING:
     from curator.catalog import Catalog
@@ -37,7 +37,7 @@ class Ledger:
     project_key: str
     dataset: str
     push_id: int
-    signing_key: bytes
+    previews: Previews
     alive: dict[int, Task] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -102,10 +102,10 @@ def by_ids(
 def adopt(ledger: Ledger, found: Iterable[Mapping[str, Any]]) -> None:
     """Takes tasks that are there but not on record into the ledger, if they are of our images."""
     tasks = []
-    for raw in found:
-        if raw["id"] in ledger.alive:
-            continue
-        if task := read_task(raw, ledger.dataset, ledger.signing_key):
+    new = [raw for raw in found if raw["id"] not in ledger.alive]
+    _sign_together(new, ledger.previews)
+    for raw in new:
+        if task := read_task(raw, ledger.dataset, ledger.previews):
             tasks.append(task)
         else:
             ledger.counts["strangers"] += 1
@@ -113,23 +113,35 @@ def adopt(ledger: Ledger, found: Iterable[Mapping[str, Any]]) -> None:
     ledger.counts["found_again"] += len(tasks)
 
 
-def read_task(raw: Mapping[str, Any], dataset: str, signing_key: bytes) -> Task | None:
+def _sign_together(found: Iterable[Mapping[str, Any]], previews: Previews) -> None:
+    """Where each signature is a request, one for many tasks is better."""
+    images: dict[datetime, list[str]] = {}
+    for raw in found:
+        data = raw.get("data") or {}
+        image, where = str(data.get("image_sha256")), ADDRESS.match(str(data.get("image")))
+        if where and SHA256.fullmatch(image):
+            images.setdefault(datetime.fromtimestamp(int(where["expires"]), UTC), []).append(image)
+    for expires_at, some in images.items():
+        previews.sign(some, expires_at)
+
+
+def read_task(raw: Mapping[str, Any], dataset: str, previews: Previews) -> Task | None:
     """A task there as we would have noted it when we sent it; None where it isn't one of ours."""
     data = raw.get("data") or {}
     image = str(data.get("image_sha256"))
     if not SHA256.fullmatch(image) or data.get("dataset") != dataset:
         return None
     url = str(data.get("image"))
-    address = ADDRESS.match(url)
-    expires_at = datetime.fromtimestamp(int(address["expires"]), UTC) if address else LONG_AGO
-    ours = address and signed_url(address["base"], image, expires_at, signing_key) == url
+    where = ADDRESS.match(url)
+    expires_at = datetime.fromtimestamp(int(where["expires"]), UTC) if where else LONG_AGO
+    ours = where and address(previews, where["base"], image, expires_at) == url
     proposed: Mapping[str, Any] = max(raw.get("predictions") or [], key=lambda found: found["id"], default={})
     return Task(
         task_id=int(raw["id"]),
         image_sha256=image,
         data_digest=Material(image, dict(data), None).digest,
-        images_url=address["base"] if address else "",
-        images_key=key_id(signing_key) if ours else "",
+        images_url=where["base"] if where else "",
+        images_key=previews.key_id if ours else "",
         expires_at=expires_at,
         model_version=proposed.get("model_version") or "",
     )

@@ -84,7 +84,7 @@ def _batches(plan: Plan, progress: Progress, notice: Notice) -> Generator[pl.Dat
         plan.result.warnings.append(text)
         notice(text)
 
-    return by_machine(plan.captioner, plan.options, inputs, plan.result.effort, progress, heard)
+    return by_machine(plan, inputs, plan.result.effort, progress, heard)
 
 
 def _detail(result: CaptionResult, keeper: Keeper) -> str:

@@ -85,12 +85,14 @@ def dry_run(
     and what `caption` raises.
     """
     asked = Request(dataset, strategy, set_name, options, by=by, only=only, where=where, limit=limit)
-    catalog.check_is_here("the pictures")
     plan = planned(catalog, asked)
     out = out or Path(re.sub(r"[^\w.-]+", "-", f"{dataset}-{set_name}-dry-run.html"))
     refuse_other_file(out, GENERATOR)
     tell_what_is_redone(plan.result, only, notice)
     places = _spread(plan)
+    if catalog.distant:
+        for image in plan.inputs[places]["image_sha256"]:
+            plan.originals.file(image, [])
     effort = Effort()
     made = _made(plan, plan.inputs[places], effort, progress, notice)
     result = _result(plan, plan.images[places].hstack(plan.inputs[places].select("image_path")).hstack(made), effort)
@@ -114,7 +116,7 @@ def _made(plan: Plan, inputs: pl.DataFrame, effort: Effort, progress: Progress, 
     if plan.captioner.machine is None:
         batches = by_expression(plan.captioner, plan.options, inputs)
     else:
-        batches = by_machine(plan.captioner, plan.options, inputs, effort, progress, notice)
+        batches = by_machine(plan, inputs, effort, progress, notice)
     made = pl.DataFrame(schema={"text": pl.String, "reason": pl.String, "failed": pl.Boolean})
     for batch in batches:
         made = made.vstack(batch)

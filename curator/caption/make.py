@@ -18,6 +18,7 @@ from schemas.progress import Progress
 if TYPE_CHECKING:
     import polars as pl
 
+    from curator.caption.plan import Plan
     from curator.machines import Machine
     from curator.machines.conveyor import Batch
 
@@ -39,8 +40,7 @@ def by_expression(captioner: Captioner, options: Any, inputs: pl.DataFrame) -> G
 
 
 def by_machine(
-    captioner: Captioner,
-    options: Any,
+    plan: Plan,
     inputs: pl.DataFrame,
     effort: Effort,
     progress: Progress,
@@ -54,10 +54,11 @@ def by_machine(
 
     if not inputs.height:
         return
+    captioner = plan.captioner
     started = time.perf_counter()
-    with _loaded(captioner, options, progress, notice) as machine:
+    with _loaded(captioner, plan.options, progress, notice) as machine:
         effort.loading_seconds = time.perf_counter() - started
-        conveyor = Conveyor(machine, notice=notice)
+        conveyor = Conveyor(machine, notice=notice, fetch=plan.originals.fetch)
         progress("captioning", 0, inputs.height)
         started = time.perf_counter()
         try:

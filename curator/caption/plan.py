@@ -13,6 +13,7 @@ from curator.caption.result import CaptionResult
 from curator.captioners import Captioner, Model
 from curator.catalog.captions import CaptionRun
 from curator.inputs import IDENTITY, available_fields, chosen_fields, image_inputs, inputs_digests, sources
+from curator.originals import Originals
 from curator.person import user_name
 from curator.reference import check_dataset
 from schemas.errors import BadOption
@@ -58,6 +59,7 @@ class Plan:
     inputs: pl.DataFrame
     todo: pl.Series
     result: CaptionResult
+    originals: Originals
 
     @property
     def images_to_do(self) -> pl.DataFrame:
@@ -75,12 +77,10 @@ def plan(catalog: Catalog, asked: Request) -> Plan:
     captioner = captioners.load(asked.strategy)
     options = captioners.parse_options(captioner, asked.options)
     _check(catalog, captioner, asked)
-    if captioner.machine is not None or captioner.read is not None:
-        catalog.check_is_here("the pictures, or files beside them")
     in_metadata = catalog.metadata_fields(asked.dataset)
     fields = chosen_fields(captioner, options, available_fields(in_metadata, _other_sets(catalog, asked)))
     captions = sources(catalog, asked.dataset, asked.set_name, fields, in_metadata)
-    images, inputs = image_inputs(catalog, asked.dataset, fields, in_metadata, captions)
+    images, inputs = image_inputs(catalog, asked.dataset, fields, in_metadata, captions, captioner.beside)
     result = CaptionResult(
         dataset=asked.dataset,
         set_name=asked.set_name,
@@ -103,7 +103,7 @@ def plan(catalog: Catalog, asked: Request) -> Plan:
     images = _with_current(catalog, images, result)
     run = _run(captioner, options, model, asked)
     todo = _limited(~_left_alone(catalog, images, captioner, run, asked, result), asked.limit, result)
-    return Plan(captioner, options, run, captions, images, inputs, todo, result)
+    return Plan(captioner, options, run, captions, images, inputs, todo, result, Originals(catalog))
 
 
 def check_set_name(name: str) -> None:

@@ -23,6 +23,7 @@ or, for a model, instead of `caption`:
 and where it needs them:
 
     IMPORTS = True                    # captions are brought in from outside, so `--by NAME` may make them a person's
+    BESIDE = True                     # `read` looks beside the picture: `image_path` is where it lay when ingested
     LOCATIONS = frozenset({"file"})   # options that say where to look, not what to write: left out of the digest
     PACE = frozenset({"batch_size"})  # options that say how fast, not what to write: left out of the digest
     def read(images, options) -> Reading    # per-image data from outside the catalog, as columns; rows it rejects
@@ -129,6 +130,7 @@ class Captioner:
     model: Callable[[Any], Model | None]
     warnings: Callable[[Any], list[str]]
     imports: bool
+    beside: bool
     locations: frozenset[str]
     pace: frozenset[str]
     batch_size: int
@@ -207,6 +209,7 @@ def from_module(name: str, module: ModuleType) -> Captioner:
         model=getattr(module, "model", lambda options: None),
         warnings=getattr(module, "warnings", lambda options: []),
         imports=getattr(module, "IMPORTS", False),
+        beside=getattr(module, "BESIDE", False),
         locations=getattr(module, "LOCATIONS", frozenset()),
         pace=getattr(module, "PACE", frozenset()),
         batch_size=getattr(module, "BATCH_SIZE", TABLE_BATCH),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 IMPORTS = True
+BESIDE = True
 
 
 class Options(StrategyOptions):

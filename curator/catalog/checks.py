@@ -19,7 +19,7 @@ class Checks(Connection):
         return int(self._read("schema_number").item())
 
     def files_on_record(self, dataset: str) -> pl.DataFrame:
-        """Every path of a dataset as it was read: path, size_bytes, mtime_ns."""
+        """Every path of a dataset as it was read: path, image_sha256, size_bytes, mtime_ns."""
         return self._read("files_on_record", dataset=dataset)
 
     def ingested_folders(self, dataset: str) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
+from curator.catalog.distant import Distant
 from curator.catalog.kept import Kept, table_changed
 from curator.catalog.queries import Query, load_queries
 from curator.catalog.service import Service, find, url_in
@@ -153,6 +154,11 @@ class Connection:
         self.check_is_here("files beside the catalog")
         assert self._path is not None
         return self._path
+
+    @property
+    def distant(self) -> Distant | None:
+        """What else the service does for a caller by URL; None where the catalog's paths are those of this machine."""
+        return Distant(self._service) if self._service and self._path is None else None
 
     def check_is_here(self, needed: str) -> None:
         """Raises OnAnotherMachine, saying what is `needed`, where the catalog's paths are those of another machine."""

@@ -69,6 +69,14 @@ def find(path: Path | str) -> Service | None:
     return service
 
 
+class ServiceBusy(ServiceFailed):
+    """The service has as many requests in hand as it takes. Try again in a moment."""
+
+
+class ConnectionBroke(ServiceFailed):
+    """The connection to the service broke. Try again."""
+
+
 class NobodyThere(ServiceFailed):
     """No service answers there. Start one with: curator serve"""
 
@@ -88,7 +96,7 @@ class Service:
         from schemas import __version__
 
         try:
-            told = self._sent("GET", "/catalog").json()
+            told = self.sent("GET", "/catalog").json()
             version, spoken = str(told["version"]), told["dialect"]
         except (ValueError, KeyError, TypeError) as error:
             self.close()
@@ -119,9 +127,10 @@ class Service:
     ) -> httpx.Response:
         files = {PARAMETERS: (PARAMETERS, json.dumps(dict(parameters)).encode(), "application/json")}
         files |= {name: (name, encode_frame(frame), ARROW) for name, frame in frames.items()}
-        return self._sent("POST", f"/catalog/{query}", again, files=files)
+        return self.sent("POST", f"/catalog/{query}", again, files=files)
 
-    def _sent(self, method: str, path: str, again: bool = True, **content: Any) -> httpx.Response:
+    def sent(self, method: str, path: str, again: bool = True, **content: Any) -> httpx.Response:
+        """One request and its answer; asked `again` where the connection broke. Raises what the service says."""
         import httpx
 
         for attempt in (1, 2):
@@ -134,7 +143,7 @@ class Service:
                 if not again or attempt == 2:
                     made = "" if again else " Whether the last change was made isn't known: the same command goes on."
                     reason = str(error) or type(error).__name__
-                    raise ServiceFailed(f"{self.name}: the connection broke ({reason}).{made}") from error
+                    raise ConnectionBroke(f"{self.name}: the connection broke ({reason}).{made}") from error
         if answer.is_success:
             return answer
         raise raised(self.name, answer)
@@ -149,6 +158,8 @@ def raised(name: str, answer: httpx.Response) -> AmatlError:
         return ServiceFailed(f"{name}: answered {answer.status_code}, and not as a curator service does.")
     if answer.status_code == 401:
         return ServiceFailed(f"{name}: wants a token that holds. Set CURATOR_TOKEN, or CURATOR_TOKEN_FILE to its file.")
+    if answer.status_code == 503:
+        return ServiceBusy(f"{name}: {detail}")
     known = {one.__name__: one for one in _family(AmatlError)}
     return known[kind](detail) if kind in known else ServiceFailed(f"{name}: {detail}")
 

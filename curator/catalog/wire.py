@@ -16,6 +16,7 @@ from functools import cache
 from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any
 
+from curator.catalog.arrow_guard import check_plain
 from curator.catalog.queries import Query, load_queries
 from schemas.errors import BadDocument
 
@@ -47,10 +48,11 @@ def encode_frame(frame: pl.DataFrame) -> bytes:
 
 
 def decode_frame(name: str, stream: IO[bytes]) -> pl.DataFrame:
-    """The table of an Arrow IPC stream from elsewhere; every offset in it is checked. Raises BadDocument."""
+    """The table of an Arrow IPC stream from elsewhere; checked, every offset in it too. Raises BadDocument."""
     import polars as pl
     import pyarrow as pa
 
+    check_plain(name, stream)
     try:
         with pa.ipc.open_stream(stream) as reader:
             table = reader.read_all()

@@ -12,6 +12,7 @@ from curator.compare.agreement import agreement, headline, most_different
 from curator.compare.coverage import coverage
 from curator.compare.result import ClipScore, ComparedSet, CompareResult, Differing
 from curator.compare.vocabulary import vocabularies
+from curator.originals import Originals
 from curator.pages import refuse_other_file
 from curator.reference import Reference, check_dataset, resolve
 from curator.stats import stats
@@ -46,8 +47,6 @@ def compare(
     NotFound, AlreadyExists.
     """
     check_dataset(catalog, dataset)
-    if page is not None or clip is not None:
-        catalog.check_is_here("the pictures")
     if page is not None:
         refuse_other_file(page, GENERATOR)
     named = _sets(catalog, dataset, sets)
@@ -60,8 +59,9 @@ def compare(
     fields = coverage(catalog, dataset, captions, labels, catalog.metadata_fields(dataset))
     vocabulary = vocabularies(captions, labels)
     paths = _paths(catalog, dataset)
-    scores, clip_notices = _clip_scores(captions, labels, paths, model, progress)
-    differing, missing = _differing(catalog, dataset, captions, by_image, labels, paths, scores)
+    pictures = Pictures(Originals(catalog), paths)
+    scores, clip_notices = _clip_scores(captions, labels, pictures, model, progress)
+    differing, missing = _differing(catalog, dataset, captions, by_image, labels, pictures, scores)
     result = CompareResult(
         dataset=dataset,
         images=captions.height,
@@ -94,6 +94,23 @@ def compare(
         page.parent.mkdir(parents=True, exist_ok=True)
         write(result, page, progress)
     return result
+
+
+class Pictures:
+    """The compared images' files on this machine, looked for or fetched when they are asked for."""
+
+    def __init__(self, originals: Originals, recorded: dict[str, list[str]]) -> None:
+        self._originals, self._recorded = originals, recorded
+
+    def find(self, image_sha256: str) -> list[str]:
+        """Where it may be. Called from several threads."""
+        file = self.shown(image_sha256)
+        return self._originals.paths(image_sha256, self._recorded[image_sha256]) if file else []
+
+    def shown(self, image_sha256: str) -> str | None:
+        """Where it is; None where its file isn't there any more."""
+        file = self._originals.file(image_sha256, self._recorded.get(image_sha256, []))
+        return str(file) if file else None
 
 
 def label(reference: Reference) -> str:
@@ -160,7 +177,7 @@ def _clip(name: str) -> Clip:
 def _clip_scores(
     captions: pl.DataFrame,
     labels: Sequence[str],
-    paths: dict[str, list[str]],
+    pictures: Pictures,
     model: Clip | None,
     progress: Progress,
 ) -> tuple[dict[str, tuple[ClipScore, pl.Series]], list[str]]:
@@ -168,7 +185,7 @@ def _clip_scores(
         return {}, []
     from curator.compare.clip import clip_scores
 
-    return clip_scores(captions, labels, paths, model, progress)
+    return clip_scores(captions, labels, pictures.find, model, progress)
 
 
 def _differing(
@@ -177,7 +194,7 @@ def _differing(
     captions: pl.DataFrame,
     by_image: pl.DataFrame,
     labels: Sequence[str],
-    paths: dict[str, list[str]],
+    pictures: Pictures,
     scores: dict[str, tuple[ClipScore, pl.Series]],
 ) -> tuple[list[Differing], list[str]]:
     """The images the sets differ most on, and a notice on those whose file is gone."""
@@ -192,7 +209,7 @@ def _differing(
             Differing(
                 image_sha256=image,
                 file_name=names.get(image, image[:12]),
-                path=existing(paths.get(image, [])),
+                path=pictures.shown(image),
                 token_f1=row["token_f1"],
                 captions={name: row[name] for name in labels},
                 clip={name: score for name, score in by_label.items() if score is not None},
@@ -201,8 +218,3 @@ def _differing(
     gone = [found.file_name for found in differing if found.path is None]
     notice = f"{len(gone)} of the {len(differing)} images shown aren't on this disk any more: {', '.join(gone[:5])}."
     return differing, [notice] if gone else []
-
-
-def existing(paths: Sequence[str]) -> str | None:
-    """The first path that is a file."""
-    return next((path for path in paths if Path(path).is_file()), None)

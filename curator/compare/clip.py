@@ -20,9 +20,10 @@ import numpy as np
 import torch
 
 from curator import tokens
+from curator.cache import cache_folder
 from curator.compare.agreement import measure
 from curator.compare.result import ClipScore
-from curator.compare.vectors import Vectors, cache_folder
+from curator.compare.vectors import Vectors
 from curator.machines import CannotCaption
 from curator.machines.pictures import read_rgb, resized
 from curator.machines.source import find_source
@@ -112,18 +113,18 @@ def load(name: str) -> Clip:
 def clip_scores(
     captions: pl.DataFrame,
     labels: Sequence[str],
-    paths: dict[str, list[str]],
+    find: Callable[[str], Sequence[str]],
     clip: Clip,
     progress: Progress,
 ) -> tuple[dict[str, tuple[ClipScore, pl.Series]], list[str]]:
     """For each label the scores, also image by image (null where the picture can't be read), and notices.
 
-    `captions`: image_sha256 and a column of text for each label. `paths`: where each image may be.
+    `captions`: image_sha256 and a column of text for each label. `find`: where an image may be, by its sha256.
     """
     import polars as pl
 
     images = captions["image_sha256"].to_list()
-    pictures = _pictures(clip, images, paths, progress)
+    pictures = _pictures(clip, images, find, progress)
     if not pictures:
         return {}, [f"No CLIP scores: none of the {len(images):,} pictures can be read."]
     texts = sorted({text for label in labels for text in captions[label].unique().to_list()})
@@ -166,7 +167,7 @@ def _scores(
 
 
 def _pictures(
-    clip: Clip, images: Sequence[str], paths: dict[str, list[str]], progress: Progress
+    clip: Clip, images: Sequence[str], find: Callable[[str], Sequence[str]], progress: Progress
 ) -> dict[str, NDArray[np.float16]]:
     """Vectors by sha256, of the pictures that can be read. Reading runs ahead on threads."""
     kept = _kept(clip, "pictures")
@@ -182,7 +183,7 @@ def _pictures(
             return [image for image, _ in readable], clip.pictures(pixels_NCHW)
 
         def read(image: str) -> tuple[str, NDArray[np.uint8] | None]:
-            return image, _prepared(paths.get(image, []), clip.side_px)
+            return image, _prepared(find(image), clip.side_px)
 
         ahead = _ahead(threads, read, todo)
         return known | _embed(kept, ahead, embedded, len(todo), "looking at pictures", progress)

@@ -8,7 +8,6 @@ A damaged part is deleted and made again; `rm -r` of the cache is always safe.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
@@ -20,11 +19,6 @@ from schemas.document import write_atomically
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-
-def cache_folder() -> Path:
-    """`$AMATL_CACHE`, else `~/.cache/amatl`."""
-    return Path(os.environ.get("AMATL_CACHE") or Path.home() / ".cache" / "amatl")
 
 
 class Vectors:

@@ -6,6 +6,9 @@
 
 A file whose size and time are on record isn't opened again; where nothing changed at all, none is. Interrupted, what
 was written stays and the next ingest goes on from there.
+
+Into the catalog of another machine, the pictures that its service lacks are sent as they are read (sending.py), and the
+paths on record are those of this machine, named so: `laptop:/photos/fox.png`.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
+from curator.elsewhere import names
 from curator.ingest.measure import DEFAULT_MAX_PIXELS
 from schemas.errors import AmatlError, BadOption, NotFound
 from schemas.progress import Progress, silent
@@ -71,24 +75,28 @@ def ingest(
     """
     from curator.ingest.known import Known
     from curator.ingest.run import IngestRun
+    from curator.ingest.sending import sending
     from curator.ingest.store import Store
     from curator.ingest.walk import walk
 
     started = time.monotonic()
-    catalog.check_is_here("the pictures, by paths that hold there,")
     root, table = _check(folder, dataset, metadata, join_on, max_pixels)
     options = {"metadata": table and str(table), "join_on": join_on or "file_name", "max_pixels": max_pixels}
-    known = Known.load(catalog, dataset, root)
-    listing = walk(root, _left_out(catalog, table), progress)
-    store = Store(catalog, dataset, str(root), catalog.next_ingest_id())
-    run = IngestRun(known, listing, store, table, options, threads, progress)
-    run.go()
+    naming, stored = names(catalog), names(catalog).stored(str(root))
+    with sending(catalog.distant, progress) as upload:
+        if upload:
+            options["max_bytes"] = upload.most_bytes
+        known = Known.load(catalog, dataset, root, naming)
+        listing = walk(root, _left_out(catalog, table), progress)
+        store = Store(catalog, dataset, str(root), catalog.next_ingest_id(), naming, upload)
+        run = IngestRun(known, listing, store, table, options, threads, progress)
+        run.go()
     group_near_duplicates(catalog, dataset, progress)
     counts: dict[str, Any] = run.counts() | _dataset_counts(catalog, dataset)
-    catalog.finish_ingest(dataset, str(root), store.ingest_id, person, options, counts, run.metadata_files())
+    catalog.finish_ingest(dataset, stored, store.ingest_id, person, options, counts, run.metadata_files())
     return IngestResult(
         dataset=dataset,
-        root=str(root),
+        root=stored,
         ingest_id=store.ingest_id,
         notes=run.notes + _notes(counts),
         seconds=round(time.monotonic() - started, 3),
@@ -138,7 +146,8 @@ def _check(
 
 def _left_out(catalog: Catalog, table: Path | None) -> list[Path]:
     """Files of ours that may lie in the folder."""
-    return [catalog.path, Path(f"{catalog.path}.wal"), *([table] if table else [])]
+    own = [] if catalog.distant else [catalog.path, Path(f"{catalog.path}.wal")]
+    return [*own, *([table] if table else [])]
 
 
 def _dataset_counts(catalog: Catalog, dataset: str) -> dict[str, int]:

@@ -12,6 +12,7 @@ from curator.ingest.walk import Entry
 
 if TYPE_CHECKING:
     from curator.catalog import Catalog
+    from curator.elsewhere import Names
 
 # A file that was one of these and hasn't changed still is. (An unreadable one may have become readable without a
 # change.)
@@ -42,24 +43,24 @@ class Known:
     finished: bool  # no ingest of it was interrupted since
 
     @classmethod
-    def load(cls, catalog: Catalog, dataset: str, root: Path) -> Known:
-        """Reads what is known of `root`, an absolute path."""
-        prefix = prefix_of(root)
-        last = catalog.last_ingest(dataset, str(root))
+    def load(cls, catalog: Catalog, dataset: str, root: Path, names: Names) -> Known:
+        """Reads what is known of `root`, an absolute path; `names`: how paths of this machine stand in the catalog."""
+        stored, prefix = names.stored(str(root)), names.stored(prefix_of(root))
+        last = catalog.last_ingest(dataset, stored)
         frame = catalog.known_files(dataset, prefix)
         newest = frame["ingest_id"].max() if len(frame) else 0
-        rejects = catalog.known_rejects(dataset, str(root), prefix).iter_rows()
-        seen = catalog.known_metadata_files(dataset, str(root)).iter_rows()
+        rejects = catalog.known_rejects(dataset, stored, prefix).iter_rows()
+        seen = catalog.known_metadata_files(dataset, stored).iter_rows()
         return cls(
             files={
-                path: KnownFile(name, sha256, size, mtime, Metadata(text, source_url, license_))
+                names.here(path): KnownFile(name, sha256, size, mtime, Metadata(text, source_url, license_))
                 for path, name, sha256, size, mtime, text, source_url, license_, _ in frame.iter_rows()
             },
             rejects={
-                (path, reason): Reject(path, Reason(reason), detail, size, mtime)
+                (names.here(path), reason): Reject(names.here(path), Reason(reason), detail, size, mtime)
                 for path, reason, detail, size, mtime in rejects
             },
-            metadata_files={path: (size, mtime) for path, size, mtime in seen},
+            metadata_files={names.here(path): (size, mtime) for path, size, mtime in seen},
             options=last["options"] if last else None,
             finished=last is not None and last["ingest_id"] >= newest,
         )
@@ -69,12 +70,13 @@ class Known:
         file = self.files.get(entry.path)
         return file is not None and (file.size_bytes, file.mtime_ns) == (entry.size_bytes, entry.mtime_ns)
 
-    def lasting_reject(self, entry: Entry, max_pixels: int) -> Reject | None:
+    def lasting_reject(self, entry: Entry, options: dict[str, Any]) -> Reject | None:
         """Why the path couldn't be used, where it hasn't changed since, so that reading it again is in vain."""
+        before = self.options or {}
         for reason in LASTING:
             reject = self.rejects.get((entry.path, reason))
             if reject and (reject.size_bytes, reject.mtime_ns) == (entry.size_bytes, entry.mtime_ns):
-                same_limit = self.options is not None and self.options.get("max_pixels") == max_pixels
+                same_limit = all(before.get(limit) == options.get(limit) for limit in ("max_pixels", "max_bytes"))
                 return reject if reason is not Reason.TOO_LARGE or same_limit else None
         return None
 

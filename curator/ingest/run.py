@@ -81,7 +81,8 @@ class IngestRun:
         """The tables and sidecars that are new, changed or gone."""
         before = self.known.metadata_files
         new = {path: status for path, status in self.sources.items() if before.get(path) != status}
-        return metadata_files_frame(new, {path: status for path, status in before.items() if path not in self.sources})
+        gone = {path: status for path, status in before.items() if path not in self.sources}
+        return metadata_files_frame(new, gone, self.store.names)
 
     def _sources(self) -> dict[str, tuple[int, int]]:
         """Size and time of every table and sidecar."""
@@ -96,7 +97,7 @@ class IngestRun:
         for entry in self.listing.candidates:
             if self.known.is_unchanged(entry):
                 as_before.append(entry)
-            elif reject := self.known.lasting_reject(entry, self.options["max_pixels"]):
+            elif reject := self.known.lasting_reject(entry, self.options):
                 self._reject(reject)
             else:
                 self.to_read.append(entry)
@@ -133,13 +134,17 @@ class IngestRun:
     def _read(self, tables: Tables) -> None:
         try:
             self._read_all(tables)
-        finally:  # interrupted, too: what was read is kept
             self.store.flush()
+        except BaseException:  # what was read is kept
+            self.store.keep_what_arrived()
+            raise
 
     def _read_all(self, tables: Tables) -> None:
         results = read_pictures(self.to_read, self.options["max_pixels"], self.threads)
         for done, (entry, result) in enumerate(results, start=1):
             self.tally["read"] += 1
+            if self.store.sending and not isinstance(result, Reject):
+                result = self.store.sending.refused(entry) or result
             if isinstance(result, Reject):
                 self._reject(result)
                 self.store.add_reject(result)

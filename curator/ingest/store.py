@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from curator.catalog import Catalog
+    from curator.elsewhere import Names
+    from curator.ingest.sending import Sending
 
 FILES_A_CHUNK = 2_000
 SECONDS_A_CHUNK = 10.0
@@ -23,12 +25,18 @@ SECONDS_A_CHUNK = 10.0
 
 @dataclass
 class Store:
-    """Collects rows and writes them when there are enough; an interrupt loses what wasn't flushed, never half a row."""
+    """Collects rows and writes them when there are enough; an interrupt loses what wasn't flushed, never half a row.
+
+    `root` and paths are those of this machine; `names` says how they stand in the catalog. `sending`, where the catalog
+    is elsewhere: the bytes of a chunk's pictures are there before its rows.
+    """
 
     catalog: Catalog
     dataset: str
     root: str
     ingest_id: int
+    names: Names
+    sending: Sending | None = None
     rejects_written: set[tuple[str, str]] = field(default_factory=set)  # (path, reason)
     _images: dict[str, Measured] = field(default_factory=dict)
     _files: list[dict[str, Any]] = field(default_factory=list)
@@ -38,6 +46,8 @@ class Store:
     def add_picture(self, entry: Entry, measured: Measured, metadata: Metadata) -> None:
         """A path that was read, with its picture."""
         self._images.setdefault(measured.sha256, measured)
+        if self.sending:
+            self.sending.add(measured.sha256, entry.path)
         self._add_file(entry.path, entry.file_name, measured.sha256, entry.size_bytes, entry.mtime_ns, metadata)
 
     def add_correction(self, entry: Entry, known: KnownFile, metadata: Metadata) -> None:
@@ -53,23 +63,39 @@ class Store:
     def add_reject(self, reject: Reject, resolved: bool = False) -> None:
         """A reject, or that one no longer stands."""
         self.rejects_written.add((reject.path, reject.reason.value))
-        self._rejects.append(asdict(reject) | {"reason": reject.reason.value, "resolved": resolved})
+        named = {"path": self.names.stored(reject.path), "reason": reject.reason.value, "resolved": resolved}
+        self._rejects.append(asdict(reject) | named)
         self._flush_when_due()
 
     def flush(self) -> None:
         """Writes what was collected."""
-        if self._files or self._rejects:
-            images = [asdict(image) for image in self._images.values()]
-            self.catalog.add_files(
-                self.dataset,
-                self.root,
-                self.ingest_id,
-                images=_frame(images, _image_columns()),
-                files=_frame(self._files, _file_columns()),
-                rejects=_frame(self._rejects, _reject_columns()),
-            )
+        if self.sending:
+            self.sending.finish()
+        self._write()
+
+    def keep_what_arrived(self) -> None:
+        """The same at an interrupt or error, which nobody wants to wait after: pictures on their way are left out."""
+        if self.sending:
+            left = self.sending.on_the_way()
+            self._files = [row for row in self._files if row["image_sha256"] not in left]
+            self._images = {sha256: image for sha256, image in self._images.items() if sha256 not in left}
+        self._write()
+
+    def _write(self) -> None:
+        images = [asdict(image) for image in self._images.values()]
+        files, rejects = self._files, self._rejects
+        # Taken before they are written: where nobody knows whether they were, they aren't written a second time.
         self._images, self._files, self._rejects = {}, [], []
         self._flushed_at = time.monotonic()
+        if files or rejects:
+            self.catalog.add_files(
+                self.dataset,
+                self.names.stored(self.root),
+                self.ingest_id,
+                images=_frame(images, _image_columns()),
+                files=_frame(files, _file_columns()),
+                rejects=_frame(rejects, _reject_columns()),
+            )
 
     def _add_file(
         self, path: str, name: str, sha256: str, size_bytes: int, mtime_ns: int, metadata: Metadata, gone: bool = False
@@ -77,7 +103,7 @@ class Store:
         self._files.append(
             {
                 "position": len(self._files) + 1,
-                "path": path,
+                "path": self.names.stored(path),
                 "file_name": name,
                 "image_sha256": sha256,
                 "size_bytes": size_bytes,
@@ -96,12 +122,14 @@ class Store:
             self.flush()
 
 
-def metadata_files_frame(seen: dict[str, tuple[int, int]], gone: dict[str, tuple[int, int]]) -> pl.DataFrame:
+def metadata_files_frame(
+    seen: dict[str, tuple[int, int]], gone: dict[str, tuple[int, int]], names: Names
+) -> pl.DataFrame:
     """The metadata files of a finished ingest that are new or changed, and those that are gone."""
     import polars as pl
 
     rows = [
-        {"path": path, "size_bytes": size, "mtime_ns": mtime, "gone": files is gone}
+        {"path": names.stored(path), "size_bytes": size, "mtime_ns": mtime, "gone": files is gone}
         for files in (seen, gone)
         for path, (size, mtime) in files.items()
     ]

@@ -23,7 +23,7 @@ from typing import Any
 
 from curator.machines import CannotCaption, DoesNotFit, Item, Machine, MachineFailed, Written
 from curator.machines.batch_size import BatchSize
-from schemas.errors import AmatlError
+from schemas.errors import AmatlError, ChecksumMismatch, NotFound
 
 CHUNK = 16  # items a thread takes at once, at most: a future for each would cost more than a no-op machine
 MANY_CORES, SPARED = 8, 2  # A machine that waits for its turn on a core keeps a GPU waiting: see the benchmarks' log.
@@ -52,12 +52,18 @@ class Conveyor:
     """A machine at work. `batch_size.size` is the size in use, the one found once `batch_size.settled`."""
 
     def __init__(
-        self, machine: Machine, *, threads: int | None = None, notice: Callable[[str], None] = lambda text: None
+        self,
+        machine: Machine,
+        *,
+        threads: int | None = None,
+        notice: Callable[[str], None] = lambda text: None,
+        fetch: Callable[[str], None] = lambda image_sha256: None,
     ) -> None:
         """`threads` prepare (None: one a core, less two for the machine where there are many cores); `notice` is told
-        what a person should hear, such as a smaller batch.
+        what a person should hear, such as a smaller batch. `fetch` has an image's file where its item says, on the
+        thread that prepares it.
         """
-        self.machine, self.notice = machine, notice
+        self.machine, self.notice, self.fetch = machine, notice, fetch
         self.threads = threads or (cores() - SPARED if cores() >= MANY_CORES else cores())
         self.batch_size = BatchSize(machine.batch_size)
 
@@ -68,7 +74,7 @@ class Conveyor:
         DoesNotFit (the batch is halved; nothing is prepared again) and AmatlError. Stop it at any time by `close`: the
         threads end after the picture in hand.
         """
-        with _Preparing(self.machine, items, self.threads) as preparing:
+        with _Preparing(self.machine, self.fetch, items, self.threads) as preparing:
             while True:
                 started = time.perf_counter()
                 taken = preparing.take(self.batch_size.size)
@@ -121,8 +127,8 @@ class Conveyor:
 class _Preparing:
     """The first stage: `prepare` on threads, a bounded number of pictures ahead of what was taken."""
 
-    def __init__(self, machine: Machine, items: Iterable[Item], threads: int) -> None:
-        self._prepare, self._items, self._threads = machine.prepare, iter(items), threads
+    def __init__(self, machine: Machine, fetch: Callable[[str], None], items: Iterable[Item], threads: int) -> None:
+        self._prepare, self._fetch, self._items, self._threads = machine.prepare, fetch, iter(items), threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
         self._stopped = threading.Event()
         self._ahead: deque[tuple[list[Item], Future[list[Any]]]] = deque()
@@ -193,6 +199,10 @@ class _Preparing:
         return [None if self._stopped.is_set() else self._prepared(item) for item in items]
 
     def _prepared(self, item: Item) -> Any:
+        try:
+            self._fetch(item.image_sha256)
+        except (NotFound, ChecksumMismatch) as error:
+            return _Failed(f"the picture can't be fetched ({error})", odd=False)
         if _has_changed(item):
             return _Failed("the picture's file has changed since it was ingested; ingest its folder again", odd=False)
         try:

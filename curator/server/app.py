@@ -23,6 +23,8 @@ DEFAULT_PORT = 8400
 ROUTERS = (
     "curator.server.login",
     "curator.server.remote",
+    "curator.server.uploads",
+    "curator.server.disk",
     "curator.server.pictures",
     "curator.server.health",
     "curator.api",
@@ -49,6 +51,9 @@ class Settings:
     max_body_bytes: int = 8 * 2**20
     max_upload_bytes: int = 2**30
     max_requests: int = 512
+    # A body may pause this long, and comes at this pace at least once it took a minute.
+    body_pause_seconds: float = 30.0
+    body_least_bytes_per_second: int = 4096
 
     @property
     def data(self) -> Path:

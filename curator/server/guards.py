@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 
 from curator.server.access import LOOPBACK, check_host, check_origin
-from curator.server.problems import Busy, Refused, TooLarge, answer, problem, status_of
+from curator.server.problems import Busy, Refused, TooLarge, TooSlow, answer, problem, status_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,6 +33,7 @@ SECURITY_HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 # Rows of a whole set, and pictures: what a remote catalog, a remote ingest and a trainer's report send.
+FREE_SECONDS = 60.0
 LARGE = ("/catalog/", "/uploads/", "/api/v1/runs")
 
 
@@ -75,15 +78,25 @@ class Guards:
         return self.settings.max_upload_bytes if large else self.settings.max_body_bytes
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """The same body, cut off with an error where it is larger than it may be, whatever it said of itself."""
-        seen, limit = 0, self._limit(scope)
+        """The same body, cut off with an error where it is larger or slower than it may be."""
+        seen, limit, complete, begun = 0, self._limit(scope), False, time.monotonic()
+        pause, least = self.settings.body_pause_seconds, self.settings.body_least_bytes_per_second
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, complete
+            if complete:  # what may come yet is the end of the connection
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), pause)
+            except TimeoutError:
+                raise TooSlow from None
             seen += len(message.get("body", b"")) if message["type"] == "http.request" else 0
+            complete = not message.get("more_body", False)
             if seen > limit:
                 raise TooLarge
+            took = time.monotonic() - begun
+            if not complete and took > FREE_SECONDS and seen < took * least:
+                raise TooSlow
             return message
 
         return counted

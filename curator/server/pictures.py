@@ -22,6 +22,7 @@ from curator.catalog import Catalog
 from curator.gallery.table import file_id_of_image
 from curator.ingest.decode import pillow_for_ingest
 from curator.ingest.formats import sniff
+from curator.originals import Originals
 from curator.server.access import Opened, allowed_picture
 from schemas.errors import ChecksumMismatch, NotFound
 
@@ -51,35 +52,43 @@ def thumbnail(request: Request, catalog: Opened, sha256: Sha256) -> Response:
     if not has_preview(folder, sha256):
         folder.mkdir(mode=0o700, exist_ok=True)
         with _decoding:
-            make_preview(_file(catalog, sha256), sha256, folder, THUMBNAIL_PX)
+            make_preview(next(_files(catalog, sha256)), sha256, folder, THUMBNAIL_PX)
     return FileResponse(preview_path(folder, sha256), media_type="image/jpeg", headers=headers)
 
 
 @router.get("/images/{sha256}")
 def original(request: Request, catalog: Opened, sha256: Sha256) -> Response:
-    """The image's file, byte for byte. Raises ChecksumMismatch where it is another one by now."""
+    """The image's file, byte for byte, by a path that still holds it. Raises ChecksumMismatch where none does."""
     headers = _headers(sha256)
     if _has_it(request, sha256):
         return Response(status_code=304, headers=headers)
-    file = _file(catalog, sha256)
-    content = file.read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise ChecksumMismatch(f"{file.name}: changed since it was ingested. Ingest its folder again.")
-    return Response(content, headers=headers, media_type=_media_type(content))
+    name = sha256[:12]
+    for file in _files(catalog, sha256):
+        name = file.name
+        try:
+            content = file.read_bytes()
+        except OSError:  # taken away meanwhile, or not ours to read
+            continue
+        if hashlib.sha256(content).hexdigest() == sha256:
+            return Response(content, headers=headers, media_type=_media_type(content))
+    raise ChecksumMismatch(f"{name}: changed since the ingest, or can't be read. Ingest its folder again.")
 
 
-def _file(catalog: Catalog, sha256: str) -> File:
-    """One of the image's files, the first that is there."""
+def _files(catalog: Catalog, sha256: str) -> Iterator[File]:
+    """The image's files that are there, first the one that working copies know. Raises NotFound where none is."""
+    here = Originals(catalog)
     file_id = file_id_of_image(catalog, sha256)
-    if file_id is not None and (known := File(catalog.file_row(file_id)["path"])).is_file():
-        return known
+    known = [] if file_id is None else here.paths(sha256, [catalog.file_row(file_id)["path"]])
+    tried = [path for path in known if File(path).is_file()]
+    yield from map(File, tried)
     found = catalog.find_images(sha256)
+    found = found.filter(found["image_sha256"] == sha256)
     if not found.height:
         raise NotFound(f"There is no image {sha256[:12]}.")
-    file = next((File(path) for path in found["path"] if File(path).is_file()), None)
-    if file is None:
+    more = [path for path in here.paths(sha256, found["path"].to_list()) if path not in tried and File(path).is_file()]
+    yield from map(File, more)
+    if not (tried or more):
         raise NotFound(f"{found['file_name'][0]}: its file isn't there any more. Run: curator doctor")
-    return file
 
 
 def _media_type(content: bytes) -> str:

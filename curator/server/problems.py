@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import escape
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -30,7 +32,7 @@ STATUSES: tuple[tuple[type[AmatlError], int], ...] = (
     (ChecksumMismatch, 409),
 )
 HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
-PROGRAMS = ("/api/", "/catalog", "/openapi.json", "/healthz", "/readyz")
+PROGRAMS = ("/api/", "/catalog", "/uploads", "/disk/", "/openapi.json", "/healthz", "/readyz")
 ErrorPage = Callable[["Request", dict[str, Any]], "Response"]
 
 
@@ -52,6 +54,18 @@ class TooLarge(Refused):
     status = 413
 
 
+class TooSlow(Refused):
+    """The request's body came too slowly, or stopped coming."""
+
+    status = 408
+
+
+class StorageFull(Refused):
+    """The service's disk is full: nothing was kept of this. Make room there, then the same command goes on."""
+
+    status = 507
+
+
 class PreconditionRequired(Refused):
     """Say what you change: If-Match with the ETag that you saw, or If-None-Match: * where there is nothing yet."""
 
@@ -62,6 +76,17 @@ class Busy(Refused):
     """The service has as many requests in hand as it takes. Try again in a moment."""
 
     status = 503
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Turns what a full disk refuses into StorageFull."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull from error
+        raise
 
 
 def status_of(error: AmatlError) -> int:
@@ -101,6 +126,7 @@ def install(app: FastAPI) -> None:
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import RedirectResponse
     from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect
 
     def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, AmatlError)
@@ -121,6 +147,9 @@ def install(app: FastAPI) -> None:
         said = "; ".join(f"{one['field']}: {one['message']}" for one in found)
         return answer(request, problem(422, said, "BadOption", errors=found))
 
+    def cut_off(request: Request, _: Exception) -> Response:
+        return answer(request, problem(400, "The connection ended before the request did."))
+
     def of_us(request: Request, _: Exception) -> Response:
         said = "The service failed at this; its log says why, under the request's id."
         return answer(request, problem(500, said))
@@ -128,6 +157,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(AmatlError, ours)
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(RequestValidationError, of_validation)
+    app.add_exception_handler(ClientDisconnect, cut_off)
     app.add_exception_handler(Exception, of_us)
 
 

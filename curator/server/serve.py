@@ -165,6 +165,8 @@ async def _run(app: FastAPI, sockets: list[socket.socket], started: Callable[[],
 def _server(app: FastAPI, started: Callable[[], None]) -> uvicorn.Server:
     import uvicorn
 
+    from curator.server.patience import Patient
+
     class Server(uvicorn.Server):
         """One that leaves signals to us, and says when it listens."""
 
@@ -178,6 +180,7 @@ def _server(app: FastAPI, started: Callable[[], None]) -> uvicorn.Server:
     return Server(
         uvicorn.Config(
             app,
+            http=Patient,
             log_config=None,
             access_log=False,
             proxy_headers=False,

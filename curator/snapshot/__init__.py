@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
+from curator.elsewhere import names
+from curator.originals import Originals
 from curator.snapshot.contents import Contents, contents_of, is_already_at, manifest_of
 from curator.snapshot.files import write_images, write_metadata, write_samples
 from curator.snapshot.select import Holdout, NothingToExport, select
 from curator.snapshot.tracks import columns, tracks_of
 from curator.snapshot.workspace import publish, workspace
 from schemas.document import now
+from schemas.errors import BadOption
 from schemas.progress import Progress, silent
 from schemas.snapshot import SnapshotManifest, Track
 
@@ -62,10 +65,11 @@ def snapshot(
     """Exports `references` (`set@n`, one caption track each; the first becomes `text`) to the folder `out`.
 
     Where `out` is a snapshot of this very content already, nothing is written. Raises AlreadyExists for anything else
-    there; BadExpression, CannotHoldOut, NothingToExport; ChecksumMismatch for an image file that changed.
+    there; BadOption, BadExpression, CannotHoldOut, NothingToExport; ChecksumMismatch for an image file that changed.
     """
     holdout = holdout or Holdout()
-    catalog.check_is_here("the pictures")
+    if link and catalog.distant:
+        raise BadOption("--link: the pictures come from another machine, so there is nothing to link. Leave it out.")
     progress("choosing images", 0, None)
     dataset, sources = tracks_of(catalog, references)
     samples = select(catalog, dataset, sources, where, holdout, keep_missing, keep_rejected)
@@ -74,9 +78,9 @@ def snapshot(
         _store_split(catalog, contents)
         _note(catalog, contents, out, person)
         return _result(contents, out, unchanged=True, placed={})
-    paths = dict(catalog.image_paths(dataset).iter_rows())
+    recorded = dict(catalog.image_paths(dataset).iter_rows())
     with workspace(out) as folder:
-        placed = write_images(folder, contents.samples.table, paths, link, progress)
+        placed = write_images(folder, contents.samples.table, recorded, Originals(catalog), link, progress)
         _write_tables(folder, contents, progress)
         manifest_of(contents, folder, where, holdout.text, person).write(folder / "manifest.json")
         _store_split(catalog, contents)
@@ -109,8 +113,9 @@ def _note(catalog: Catalog, contents: Contents, out: Path, person: str) -> None:
     """Lets the catalog know of the folder, for those who ask it for snapshots. Last: the folder is whole by now."""
     manifest = SnapshotManifest.read(out / "manifest.json").model_dump_json()
     size_bytes = int(contents.samples.table["size_bytes"].sum())
+    folder = names(catalog).stored(str(out.resolve()))
     identities = (contents.identity, contents.images_identity)
-    catalog.add_snapshot(*identities, contents.dataset, str(out.resolve()), manifest, size_bytes, person)
+    catalog.add_snapshot(*identities, contents.dataset, folder, manifest, size_bytes, person)
 
 
 def _result(contents: Contents, out: Path, unchanged: bool, placed: dict[str, int]) -> SnapshotResult:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curator.snapshot.place import place
+from curator.snapshot.place import Method, place
 from curator.snapshot.tracks import TrackSource
 from schemas.digest import sha256_file
 from schemas.document import FileRef
@@ -17,6 +17,8 @@ from schemas.progress import Progress
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
+
+    from curator.originals import Originals
 
 IMAGES_A_TASK = 32
 WORKERS = 4
@@ -48,16 +50,25 @@ def file_ref(folder: Path, path: str) -> FileRef:
 
 
 def write_images(
-    folder: Path, table: pl.DataFrame, paths: Mapping[str, Sequence[str]], link: bool, progress: Progress
+    folder: Path,
+    table: pl.DataFrame,
+    recorded: Mapping[str, Sequence[str]],
+    originals: Originals,
+    link: bool,
+    progress: Progress,
 ) -> Counter[str]:
     """Puts every image in its split's folder, several at a time; counts how (copied, reflinked, linked).
 
-    `paths`: where each image can be found. Raises as `place` does, for the first image that fails.
+    `recorded`: the paths of each image. Raises as `place` and `Originals.fetch` do, for the first image that fails.
     """
     from concurrent.futures import ThreadPoolExecutor
 
     def some(rows: pl.DataFrame) -> list[str]:
-        return [place(sha, paths[sha], folder / split / name, link) for sha, split, name in rows.iter_rows()]
+        return [one(sha, folder / split / name) for sha, split, name in rows.iter_rows()]
+
+    def one(sha256: str, target: Path) -> Method:
+        originals.fetch(sha256)
+        return place(sha256, originals.paths(sha256, recorded[sha256]), target, link)
 
     for split in table["split"].unique():
         (folder / split).mkdir()

@@ -1,9 +1,10 @@
-"""A proxy that breaks things between us and a real Label Studio: drops, delays, wrong answers, late arrivals.
+"""A proxy that breaks things between us and a real server: drops, delays, wrong answers, late arrivals.
 
 `Proxy(server.url)` forwards everything; `proxy.fail(kind, "POST", "/import", times=1)` has the next matching requests
 go wrong. Kinds:
 
     drop        the connection ends before anything is forwarded
+    half        half of the body is forwarded, then both connections end
     lost        forwarded; the connection ends without the answer
     slow        forwarded; the answer comes after `seconds`
     late        forwarded only after `seconds`, when nobody waits any more
@@ -81,7 +82,7 @@ class Proxy:
     def forward(
         self, method: str, path: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
-        """Asks Label Studio."""
+        """Asks the server."""
         assert self.target.hostname
         connection = http.client.HTTPConnection(self.target.hostname, self.target.port, timeout=120)
         try:
@@ -90,6 +91,18 @@ class Proxy:
             return answer.status, dict(answer.getheaders()), answer.read()
         finally:
             connection.close()
+
+    def forward_half(self, method: str, path: str, headers: dict[str, str], body: bytes) -> None:
+        """As if the client's machine had died."""
+        assert self.target.hostname
+        connection = http.client.HTTPConnection(self.target.hostname, self.target.port, timeout=120)
+        connection.putrequest(method, path)
+        for name, value in headers.items():
+            if name != "Host":
+                connection.putheader(name, value)
+        connection.endheaders(body[: len(body) // 2])
+        time.sleep(0.1)
+        connection.close()
 
 
 class _Server(ThreadingHTTPServer):
@@ -109,7 +122,9 @@ class _Handler(BaseHTTPRequestHandler):
         kind = fault.kind if fault else ""
         if fault and kind == "late":
             self._forward_late(body, fault.seconds)
-        if kind in ("drop", "late"):
+        if kind == "half":
+            self.owner.forward_half(self.command, self.path, dict(self.headers), body)
+        if kind in ("drop", "half", "late"):
             if kind == "late" and fault:
                 time.sleep(fault.seconds)
             self.close_connection = True
@@ -127,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, headers, content = int(kind.removesuffix("-after")), {}, b"{}"
         self._answer(status, headers, content)
 
-    do_GET = do_POST = do_PATCH = do_DELETE = _any
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _any
 
     def _forward_late(self, body: bytes, seconds: float) -> None:
         command, path, headers = self.command, self.path, dict(self.headers)

@@ -44,6 +44,19 @@ def test_another_picture_at_its_place_is_never_shown(client: TestClient, lab: La
     assert client.get(f"/thumbnails/{sha256}.jpg").status_code == 409
 
 
+def test_of_several_paths_one_that_still_holds_it(client: TestClient, lab: Lab) -> None:
+    sha256, path = first(lab)
+    copy = Path(path).with_name("a copy.png")
+    copy.write_bytes(Path(path).read_bytes())
+    lab.file(copy, sha256, {})
+    lab.write()
+    for file in (Path(path), copy):
+        content = file.read_bytes()
+        file.write_bytes(b"something else")
+        assert client.get(f"/images/{sha256}").content == content
+        file.write_bytes(content)
+
+
 def test_unknown_and_malformed_names(client: TestClient) -> None:
     assert client.get(f"/images/{'0' * 64}").status_code == 404
     assert client.get("/thumbnails/..%2Fkey.jpg").status_code in (404, 422)

@@ -6,7 +6,7 @@ SELECT max(number) AS number FROM migrations;
 
 -- name: files_on_record
 -- Every path of a dataset with the size and time it was read at.
-SELECT path, size_bytes, mtime_ns FROM current_files WHERE dataset = $dataset ORDER BY path;
+SELECT path, image_sha256, size_bytes, mtime_ns FROM current_files WHERE dataset = $dataset ORDER BY path;
 
 -- name: ingested_folders
 -- The folders of a dataset, each with the options of its last finished ingest.

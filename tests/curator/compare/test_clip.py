@@ -125,7 +125,7 @@ def test_captions_past_its_limit_are_counted(model: str, lab: Lab) -> None:
         {"image_sha256": images[:2], "a": ["a fox", "the red fox and an owl in a nest"], "b": ["", "x"]}
     )
     paths = dict(lab.catalog.image_paths("zoo").iter_rows())
-    scores, _ = clip_scores(captions, ["a", "b"], paths, load(model), silent)
+    scores, _ = clip_scores(captions, ["a", "b"], lambda image: paths[image], load(model), silent)
     assert [scores[label][0].truncated for label in ("a", "b")] == [1, 0]
 
 

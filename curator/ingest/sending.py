@@ -1,0 +1,106 @@
+"""Sends pictures to the service that holds the catalog, several at once, while others are still being read.
+
+The service is asked which it lacks, some at a time: what was sent before, by whomever, isn't sent again, so that an
+interrupted ingest goes on with the picture it was at. The rows that name a picture follow when its bytes have arrived.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from curator.ingest.rejects import Reason, Reject
+from curator.ingest.walk import Entry
+from schemas.errors import ChecksumMismatch
+from schemas.progress import Progress
+
+if TYPE_CHECKING:
+    from curator.catalog.distant import Distant
+
+AT_ONCE = 4
+ASKED_AT_ONCE = 64
+# Pictures given out and not yet sent: whoever reads them waits then.
+AHEAD = 4 * AT_ONCE
+
+
+@contextmanager
+def sending(distant: Distant | None, progress: Progress) -> Iterator[Sending | None]:
+    """None where the catalog is on this machine: nothing is to be sent. Raises ServiceFailed where we may not."""
+    if distant is None:
+        yield None
+        return
+    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="upload")
+    try:
+        yield Sending(distant, distant.most_bytes(), pool, progress)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class Sending:
+    """Pictures on their way. The first error that one of them meets is raised to whoever adds or waits."""
+
+    def __init__(self, distant: Distant, most_bytes: int, pool: ThreadPoolExecutor, progress: Progress) -> None:
+        self.distant, self.most_bytes = distant, most_bytes
+        self._pool, self._progress = pool, progress
+        self._waiting: dict[str, str] = {}  # path by SHA-256: the service wasn't asked yet
+        self._seen: set[str] = set()
+        self._flying: dict[Future[None], str] = {}
+        self._sent = 0
+
+    def refused(self, entry: Entry) -> Reject | None:
+        """Why the service wouldn't take this file; None where it would."""
+        if entry.size_bytes <= self.most_bytes:
+            return None
+        detail = f"{entry.size_bytes:,} bytes; the service takes {self.most_bytes:,}"
+        return Reject(entry.path, Reason.TOO_LARGE, detail, entry.size_bytes, entry.mtime_ns)
+
+    def add(self, sha256: str, path: str) -> None:
+        """Has a picture sent, if the service lacks it."""
+        if sha256 in self._seen:
+            return
+        self._seen.add(sha256)
+        self._waiting[sha256] = path
+        if len(self._waiting) >= ASKED_AT_ONCE:
+            self._ask()
+
+    def finish(self) -> None:
+        """Returns when everything has arrived. Raises what went wrong; then the rest isn't sent."""
+        self._ask()
+        while self._flying:
+            self._land()
+
+    def on_the_way(self) -> set[str]:
+        """Those that the service may not have yet."""
+        arrived = {future for future in self._flying if future.done() and not future.exception()}
+        return {*self._waiting, *(sha256 for future, sha256 in self._flying.items() if future not in arrived)}
+
+    def _ask(self) -> None:
+        """A picture leaves what waits when it is known to be there, or is given to a thread: Ctrl-C loses none."""
+        if not self._waiting:
+            return
+        lacking = set(self.distant.lacking(list(self._waiting)))
+        self._waiting = {sha256: path for sha256, path in self._waiting.items() if sha256 in lacking}
+        while self._waiting:
+            while len(self._flying) >= AHEAD:
+                self._land()
+            sha256, path = next(iter(self._waiting.items()))
+            self._flying[self._pool.submit(self._send, sha256, path)] = sha256
+            del self._waiting[sha256]
+
+    def _land(self) -> None:
+        for future in wait(self._flying, return_when=FIRST_COMPLETED).done:
+            future.result()
+            del self._flying[future]
+            self._sent += 1
+        self._progress("sending pictures", self._sent, self._sent + len(self._flying) + len(self._waiting))
+
+    def _send(self, sha256: str, path: str) -> None:
+        """On a thread."""
+        content = Path(path).read_bytes()
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise ChecksumMismatch(f"{path}: changed while it was being ingested. The same command goes on from there.")
+        self.distant.upload(sha256, content)

@@ -152,7 +152,10 @@ def _number(request: Request, name: str) -> int | None:
 
 
 def _shown(request: Request, page: GalleryResult) -> str | None:
-    """The set below the thumbnails: as asked, or that of the filter, or the first one."""
+    """The set below the thumbnails: as asked, or that of the filter, or the first that says something of them."""
     asked = _asked(request)
     wanted = asked.get(FIRST_SHOWN) or asked.get("caption_set")
-    return wanted if wanted in page.sets else next(iter(page.sets), None)
+    if wanted in page.sets:
+        return str(wanted)
+    says = (name for name in page.sets if any(name in one.captions and one.captions[name].text for one in page.images))
+    return next(says, next(iter(page.sets), None))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Annotated
 from urllib.parse import quote
 
@@ -40,18 +39,8 @@ def one_set(request: Request, catalog: Opened, dataset: str, caption_set: str) -
         line=line,
         name=f"{line.dataset}/{line.set_name}",
         states=[state for other in lines if other.dataset == dataset for state in _states(other)],
-        export=_export(line),
         said=told(request)[0],
     )
-
-
-def _export(line: SetVersions) -> str:
-    """The command that exports the last version, to be looked at before it is begun as a job."""
-    if not line.versions:
-        return ""
-    number = line.versions[-1].number
-    folder = f"snapshots/{line.dataset}-{line.set_name}-{number}"
-    return shlex.join(["snapshot", f"{line.dataset}/{line.set_name}@{number}", "--out", folder])
 
 
 @router.post(f"{ONE}/versions")

@@ -22,7 +22,8 @@ from tests.server.conftest import MakeClient
 HTML = {"Accept": "text/html"}
 PAGES = [
     "/", "/datasets/zoo", "/datasets/zoo/tiles", "/datasets/zoo/rejects", "/datasets/zoo/compare",
-    "/datasets/zoo/compare?sets=human&sets=template@1", "/datasets/zoo/replace", "/versions", "/sets/zoo/human",
+    "/datasets/zoo/compare?sets=human&sets=template@1", "/datasets/zoo/export",
+    "/datasets/zoo/export?text=zoo/human@1", "/datasets/zoo/replace", "/versions", "/sets/zoo/human",
     "/diff?before=zoo/human@1", "/diff?before=zoo/human&after=zoo/template@1", "/snapshots", "/annotation", "/jobs",
     "/login",
 ]  # fmt: skip
@@ -52,7 +53,7 @@ def test_home_says_what_to_do_next(client: TestClient) -> None:
         "1 image without a caption in human." in page and "/datasets/zoo?caption_set=human&amp;status=missing" in page
     )
     assert "1 caption of human in no version yet." in page
-    assert "curator snapshot zoo/human@1 zoo/template@1 --out snapshots/zoo" in page
+    assert 'href="/datasets/zoo/export">Export a snapshot' in page
 
 
 def test_the_gallery_filters_and_shows_the_set_asked_for(client: TestClient) -> None:
@@ -220,14 +221,6 @@ def test_a_job_that_is_none_is_said_beside_what_was_typed(client: TestClient) ->
     assert typed in unescape(answer.text)
     unclosed = client.post("/jobs", data={"command": "caption 'zoo", "csrf_token": csrf(client, "/jobs")}, headers=HTML)
     assert "a quote isn't closed" in unescape(unclosed.text)
-
-
-def test_a_version_is_exported_by_a_job_that_stands_ready(client: TestClient) -> None:
-    page = unescape(client.get("/sets/zoo/human", headers=HTML).text)
-    found = re.search(r'href="(/jobs[^"]+)"', page)
-    assert found
-    ready = unescape(client.get(found[1], headers=HTML).text)
-    assert 'value="snapshot zoo/human@1 --out snapshots/zoo-human-1"' in ready
 
 
 def test_who_may_not_write_begins_no_job(make_client: MakeClient, catalog: Catalog) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
@@ -139,9 +140,12 @@ def is_committed(catalog: Catalog, named: Reference) -> bool:
     return bool(found) and _differences(catalog, named, found[-1]["last_caption_id"], named.last_caption_id).is_empty()
 
 
-def restore(catalog: Catalog, reference: str, person: str | None = None) -> RestoreResult:
+def restore(
+    catalog: Catalog, reference: str, person: str | None = None, images: Collection[str] | None = None
+) -> RestoreResult:
     """Puts a set back to a version by appending revisions; nothing is lost, and the version may be committed anew.
 
+    `images`: only the captions of these (None: of all).
     Each revision keeps whose it was and what made it, so that a person's caption stays a person's.
     """
     named = resolve(catalog, reference)
@@ -149,8 +153,8 @@ def restore(catalog: Catalog, reference: str, person: str | None = None) -> Rest
         raise BadOption(f"{reference}: name the version to restore, for example {_set(named)}@1.")
     now = resolve(catalog, _set(named)).last_caption_id
     since = set_versions(catalog, named.dataset, named.set_name)[-1]["last_caption_id"]
-    uncommitted = _differences(catalog, named, since, now).height
-    differences = _differences(catalog, named, now, named.last_caption_id)
+    uncommitted = _of(images, _differences(catalog, named, since, now)).height
+    differences = _of(images, _differences(catalog, named, now, named.last_caption_id))
     if differences.height:
         rows = _revisions(catalog, named, differences)
         catalog.restore_captions(named.dataset, named.set_name, str(named), person or user_name(), rows)
@@ -174,6 +178,14 @@ def _set(reference: Reference) -> str:
 def _differences(catalog: Catalog, named: Reference, before: int, after: int) -> pl.DataFrame:
     """Between two states of one set, each a caption id."""
     return catalog.revision_differences(named.dataset, named.set_name, before, after)
+
+
+def _of(images: Collection[str] | None, differences: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    if images is None:
+        return differences
+    return differences.filter(pl.col("image_sha256").is_in(pl.Series(list(images), dtype=pl.String).implode()))
 
 
 def _commit_result(

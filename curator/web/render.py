@@ -114,7 +114,7 @@ def _templates() -> Environment:
     )
     templates.filters |= {
         "number": number, "percent": percent, "moment": moment, "size": size, "duration": duration,
-        "plain": plain, "part": lambda text: quote(text, safe=""),
+        "plain": plain, "list_twice": lambda value: (value, value), "part": lambda text: quote(text, safe=""),
     }  # fmt: skip
     templates.globals |= {"asset": assets.address, "query": query}
     return templates

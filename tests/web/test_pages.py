@@ -146,7 +146,7 @@ def test_replace_is_shown_then_done_then_undone(client: TestClient, catalog: Cat
     assert "6 captions changed." in done and "sketch" in image_caption(catalog, "zoo", fox(lab), "template").text
     run = re.findall(r'name="run" value="(\d+)"', done)[0]
     undone = client.post("/datasets/zoo/replace/undo", data=form | {"run": run}, headers=HTML).text
-    assert "Undone: 6 captions" in undone
+    assert "Undone: 6 captions put back" in undone
     assert "drawing" in image_caption(catalog, "zoo", fox(lab), "template").text
 
 

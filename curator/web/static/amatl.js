@@ -3,6 +3,7 @@ import "./gallery.js";
 import "./image.js";
 import "./jobs.js";
 import "./runs.js";
+import "./selection.js";
 
 const SHOWN_MS = 6000;
 let fading;
@@ -15,7 +16,7 @@ export const said = (text) => {
 };
 
 export const typing = (event) =>
-  event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog");
+  event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not(.pick), textarea, select, dialog");
 
 const keys = document.getElementById("keys");
 document.addEventListener("click", (event) => {

@@ -11,6 +11,7 @@ from curator.runs import RunResult, run, runs
 from curator.server.access import Opened, needs
 from curator.snapshots import snapshot_line, snapshots
 from curator.web.charts import chart
+from curator.web.grids import drawn
 from curator.web.lineage_picture import lineage_picture
 from curator.web.render import render
 
@@ -45,20 +46,17 @@ def one_run(request: Request, catalog: Opened, key: Sha256) -> Response:
 
 
 def _side_by_side(found: list[RunResult]) -> dict[str, Any]:
-    """What the page of some runs shows: every epoch any of them drew, their grids, their losses."""
-    grids = {one.run_key: _grids(one) for one in found}
-    epochs = sorted({epoch for made in grids.values() for epoch in made})
+    """What the page of some runs shows: what they drew at every epoch, their losses."""
     names = _names(found)
-    held_out = {name: _held_out(one) for name, one in zip(names, found, strict=True)}
+    held_out = [_held_out(one) for one in found]
     training = {
         name: [(epoch.epoch, epoch.train_loss) for epoch in one.report.epochs]
         for name, one in zip(names, found, strict=True)
     }
     return {
         "runs": found,
-        "grids": grids,
-        "epochs": epochs,
-        "held_out": chart(held_out),
+        "drawn": drawn(found, names, [dict(points) for points in held_out]),
+        "held_out": chart(dict(zip(names, held_out, strict=True))),
         "training": chart(training),
     }
 
@@ -69,15 +67,6 @@ def _names(found: list[RunResult]) -> list[str]:
     return [
         f"{name} {one.run_key[:8]}" if names.count(name) > 1 else name for name, one in zip(names, found, strict=True)
     ]
-
-
-def _grids(one: RunResult) -> dict[int, str]:
-    """Where the grid of each checkpoint is, by epoch, of those that are here."""
-    return {
-        checkpoint.epoch: f"/api/v1/runs/{one.run_key}/pictures/{checkpoint.grid.file.sha256}"
-        for checkpoint in one.report.checkpoints
-        if checkpoint.grid is not None and checkpoint.grid.file.sha256 in one.pictures
-    }
 
 
 def _held_out(one: RunResult) -> list[tuple[int, float]]:

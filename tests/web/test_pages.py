@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from curator.access_tokens import add
 from curator.annotate.acceptance import Agreement
-from curator.annotate.status import ProjectStatus, Remark, StatusResult
+from curator.annotate.status import PersonProgress, ProjectStatus, Remark, StatusResult
 from curator.catalog import Catalog
 from curator.image import image_caption
 from curator.versions import versions
@@ -184,12 +184,19 @@ def test_the_state_of_annotation(client: TestClient, monkeypatch: pytest.MonkeyP
         rule="latest", pushed_at="2026-11-23T12:00:00Z", pulled_at=None, tasks=6, tasks_gone=0, images_answered=4,
         images_rejected=1,
         annotations={"unchanged": 3, "changed": 1}, to_pull=2, drafts=None, captions=3, uncommitted=3,
+        people=[
+            PersonProgress(
+                person="ana", tasks=3, accepted=2, edited=1, rejected=0, without_caption=0, median_seconds=90,
+                last_at="2026-11-23T12:00:00Z",
+            )
+        ], disagreements=1,
         agreement=Agreement(images=2, people=2, exact=0.5, token_f1=0.8), emptied=["http://studio/tasks/1"],
         images_until=None, remarks=[Remark(level="problem", message="Label Studio can't be reached.")],
     )  # fmt: skip
     monkeypatch.setattr(annotation, "status", lambda _: StatusResult(projects=[project], healthy=False))
     page = client.get("/annotation", headers=HTML).text
     assert 'href="http://studio/projects/7"' in page and "Label Studio can&#39;t be reached." in page
+    assert "<b>1</b> to settle" in page and re.search(r">ana</th>.*?>2</td>.*?>1</td>.*?2 min", page, re.DOTALL)
     assert "<b>4</b> of 6 answered" in page and "50% of 2" in page and "<b>2</b> to bring back" in page
 
 
@@ -231,3 +238,34 @@ def test_who_may_not_write_begins_no_job(make_client: MakeClient, catalog: Catal
     assert 'name="command"' not in page
     answer = reader.post("/jobs", data={"command": "check zoo/human", "csrf_token": csrf(reader, "/")}, headers=HTML)
     assert answer.status_code == 403
+
+
+def test_a_disagreement_is_settled_from_the_page(
+    client: TestClient, catalog: Catalog, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from curator.annotate.push import PushRecord
+    from tests.curator.annotate.test_record import revision, write
+
+    monkeypatch.setattr("curator.annotate.status._of_images", lambda *_: [])
+    catalog.add_annotation_project("k1", "zoo", "human", "zoo/human", "me")
+    push = PushRecord(
+        push_id=1, project_key="k1", url="http://studio", label_studio_id=5, model_version="zoo/template@1",
+        condition=None, image_limit=None, config_sha256="", images_url="http://here", person="me",
+    )  # fmt: skip
+    catalog.add_annotation_push(push, True, {})
+    write(
+        catalog,
+        revision(1, 5, "one <b>fox</b>", image_sha256=fox(lab)),
+        revision(2, 9, "two", image_sha256=fox(lab)),
+    )
+    page = client.get("/annotation", headers=HTML).text
+    assert "1 to settle in zoo/human" in page and "one &lt;b&gt;fox" in page
+    assert 'href="http://studio/projects/5/data?task=2"' in page
+    form = page[page.index("/annotation/settle") :]
+    fields = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', form[: form.index("</form>")]))
+    data = {name: unescape(value) for name, value in fields.items()}
+    done = client.post("/annotation/settle", data=data, headers=HTML).text
+    assert "Settled." in done and "to settle in" not in done
+    assert image_caption(catalog, "zoo", fox(lab), "human").text == "one <b>fox</b>"
+    again = client.post("/annotation/settle", data=data, headers=HTML)
+    assert again.status_code == 404 and "nothing to settle" in again.text

@@ -70,7 +70,7 @@ def test_more_boxes_than_a_form_has_fields(client: TestClient) -> None:
 
 def test_accept_makes_captions_the_persons_and_is_undone(client: TestClient, catalog: Catalog, lab: Lab) -> None:
     address = f"{chosen(client, lab, 'fox', 'wolf', 'lion')}?caption_set=human"
-    assert "1 have no caption in human." in client.get(address, headers=HTML).text
+    assert "Without a caption in human: 1." in client.get(address, headers=HTML).text
     path = address.partition("?")[0]
     done = client.post(f"{path}/accept", data=form(client, address, "accept"), headers=HTML)
     assert "2 captions accepted." in done.text

@@ -16,7 +16,7 @@ from curator.server.access import Caller, Opened, needs
 from curator.versions import SetVersions, restore, versions
 from curator.web.gallery import filters_of
 from curator.web.render import query, render, telling, told
-from curator.web.selections import kept
+from curator.web.selections import kept, names_of
 from schemas.edge import plural
 from schemas.errors import BadOption
 
@@ -62,7 +62,7 @@ def show(request: Request, catalog: Opened, dataset: str, name: str, caption_set
         dataset=dataset,
         name=name,
         images=images,
-        names=_names(catalog, dataset, images[:SHOWN]),
+        names=list(names_of(catalog, dataset, images[:SHOWN]).items()),
         lines=lines,
         line=line,
         would=_would(catalog, request, line, images),
@@ -159,14 +159,6 @@ def _would(catalog: Catalog, request: Request, line: SetVersions | None, images:
         return None
     person = request.state.caller.person
     return accept(catalog, f"{line.dataset}/{line.set_name}", images=images, dry_run=True, person=person)
-
-
-def _names(catalog: Catalog, dataset: str, images: list[str]) -> list[tuple[str, str]]:
-    """The images that are there, with a file name each."""
-    import polars as pl
-
-    found = dict(catalog.names_of_images(dataset, pl.DataFrame({"image_sha256": images})).iter_rows())
-    return [(image, found[image]) for image in images if image in found]
 
 
 def _address(dataset: str, name: str, caption_set: str | None) -> str:

@@ -9,11 +9,15 @@ import re
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import Request
 
 from schemas.document import write_atomically
 from schemas.errors import BadOption, NotFound
+
+if TYPE_CHECKING:
+    from curator.catalog import Catalog
 
 MOST = 100_000
 KEPT = 50
@@ -64,3 +68,11 @@ class Selections:
 def kept(request: Request) -> Selections:
     """The service's."""
     return Selections(request.app.state.settings.data)
+
+
+def names_of(catalog: Catalog, dataset: str, images: list[str]) -> dict[str, str]:
+    """A file name of each of some images that is in the dataset, in their order."""
+    import polars as pl
+
+    found = dict(catalog.names_of_images(dataset, pl.DataFrame({"image_sha256": images})).iter_rows())
+    return {image: found[image] for image in images if image in found}

@@ -67,6 +67,7 @@ def show(request: Request, catalog: Opened, dataset: str, name: str, caption_set
         line=line,
         would=_would(catalog, request, line, images),
         seen=resolve(catalog, f"{dataset}/{line.set_name}").last_caption_id if line else 0,
+        shown=SHOWN,
         most_sent=MOST_SENT,
         said=said,
         run=run,

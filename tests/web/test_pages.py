@@ -127,7 +127,7 @@ def test_commit_and_restore(client: TestClient, catalog: Catalog) -> None:
     form = {"message": "checked", "csrf_token": token}
     assert "Committed zoo/human@2." in client.post("/sets/zoo/human/versions", data=form, headers=HTML).text
     answer = client.post("/sets/zoo/human/versions/1/restore", data={"csrf_token": token}, headers=HTML)
-    assert "as zoo/human@1 again: 1 captions put back" in answer.text
+    assert "as zoo/human@1 again: 1 caption put back" in answer.text
     assert versions(catalog, "zoo/human").sets[0].uncommitted == 1
 
 

@@ -13,13 +13,13 @@ async function load(link) {
   watch.unobserve(link);
   try {
     const answer = await fetch(link.dataset.tiles, { headers: { Accept: "text/html" } });
-    if (!answer.ok) throw new Error(answer.statusText);
+    if (!answer.ok || answer.redirected) throw new Error(answer.statusText); // redirected: to the page to log in at
     const next = document.createRange().createContextualFragment(await answer.text());
     link.replaceWith(next);
     arrived();
     follow();
   } catch {
-    said("The next images didn't come. Use the link below them to try again."); // the link stays
+    said("The next images didn't come. Use the link below these: it tries again, or asks you to log in."); // the link stays
   }
 }
 

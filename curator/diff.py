@@ -80,7 +80,8 @@ def word_operations(before: str, after: str) -> list[WordOperation]:
     """How one caption becomes the other, in words, blanks and punctuation marks (Ratcliff and Obershelp's matching).
 
     Its time grows with the square of the length: long captions are matched by a longest common subsequence, whose
-    bit-parallel form takes milliseconds where it would take seconds. Blanks alone between two changes count as changed with them, which reads better.
+    bit-parallel form takes milliseconds where it would take seconds. Blanks alone between two changes count as changed
+    with them, which reads better.
     """
     old, new = WORD.findall(before), WORD.findall(after)
     codes = _codes(old, new)

@@ -153,8 +153,9 @@ def filters_of(request: Request) -> GalleryFilters:
         raise BadOption(f"{first_problem(error)}.") from error
 
 
-def _strategies(catalog: Catalog, dataset: str) -> list[str]:
-    return sorted(catalog.caption_runs_of_dataset(dataset)["strategy"].unique())
+def _strategies(catalog: Catalog, dataset: str) -> list[tuple[str, str]]:
+    """What made captions, as choices: what is asked for, what is shown."""
+    return [(name, name) for name in sorted(catalog.caption_runs_of_dataset(dataset)["strategy"].unique())]
 
 
 def _number(request: Request, name: str) -> int | None:

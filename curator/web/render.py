@@ -123,7 +123,7 @@ def _templates() -> Environment:
     )
     templates.filters |= {
         "number": number, "percent": percent, "moment": moment, "size": size, "duration": duration,
-        "plain": plain, "plural": plural, "list_twice": lambda value: (value, value), "part": lambda text: quote(text, safe=""),
+        "plain": plain, "plural": plural, "part": lambda text: quote(text, safe=""),
     }  # fmt: skip
     templates.globals |= {"asset": assets.address, "query": query}
     return templates

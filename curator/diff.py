@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
@@ -97,7 +98,7 @@ def word_operations(before: str, after: str) -> list[WordOperation]:
     return [*operations, *_edit(deleted, inserted)]
 
 
-def _codes(old: list[str], new: list[str]) -> list[tuple[str, int, int, int, int]]:
+def _codes(old: list[str], new: list[str]) -> Sequence[tuple[str, int, int, int, int]]:
     """Operations as difflib has them: what, from and to in the old one, from and to in the new one."""
     if len(old) * len(new) <= LONG:
         return difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,12 +62,12 @@ def _groups(table: pl.DataFrame) -> pl.DataFrame:
     return counted.filter(pl.col("images") > 1)
 
 
-def _placed(table: pl.DataFrame, split: str, new: dict[str, str]) -> int:
+def _placed(table: pl.DataFrame, split: str, new: Mapping[str, str]) -> int:
     """How many images of a split are of groups that weren't in it before."""
     return table.filter(table["split"] == split, table["near_duplicate_of"].is_in(list(new))).height
 
 
-def _images(table: pl.DataFrame, new: dict[str, str], limit: int) -> list[PreviewImage]:
+def _images(table: pl.DataFrame, new: Mapping[str, str], limit: int) -> list[PreviewImage]:
     held_out = table.filter(table["split"] == "validation").sort("near_duplicate_of", "source_file_name").head(limit)
     return [
         PreviewImage(

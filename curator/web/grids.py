@@ -83,7 +83,7 @@ def _column(
         return None
     own = [prompt.text for prompt in one.report.prompts]
     grid = grids[max(grids)]  # all of a run's are alike
-    tiles = {}
+    tiles: dict[tuple[int, int], Tile] = {}
     for row, prompt in enumerate(prompts):
         for column, seed in enumerate(seeds):
             if prompt.text in own and seed in one.report.seeds:

@@ -243,7 +243,7 @@ def test_who_may_not_write_begins_no_job(make_client: MakeClient, catalog: Catal
 def test_a_disagreement_is_settled_from_the_page(
     client: TestClient, catalog: Catalog, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from curator.annotate.push import PushRecord
+    from curator.catalog.annotations import PushRecord
     from tests.curator.annotate.test_record import revision, write
 
     monkeypatch.setattr("curator.annotate.status._of_images", lambda *_: [])

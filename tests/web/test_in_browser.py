@@ -188,6 +188,20 @@ def test_next_accept_edit_and_undo_by_keyboard(page: Page, service: Service) -> 
     page.wait_for_url(f"**/{first}**")
 
 
+def test_keys_faster_than_pages_are_done_in_their_order(page: Page, service: Service) -> None:
+    """No letter typed into a caption becomes a command, none is lost, and nobody waits for a page."""
+    page.goto(image_page(service, 40)[1])
+    page.keyboard.press("1")
+    page.keyboard.type("jjjjjjk")
+    page.wait_for_url(f"**/{image_page(service, 45)[0]}**")
+    page.keyboard.type("ae a hare, jumping")
+    page.keyboard.press("Enter")
+    said(page, "Saved in human")
+    assert caption(service, image_page(service, 46)[0], "human").text == "an animal in the snow, 46 a hare, jumping"
+    accepted = caption(service, image_page(service, 45)[0], "human")
+    assert (accepted.by_person, accepted.text) == (True, "an animal in the snow, 45")
+
+
 def test_shift_and_enter_go_on_editing(page: Page, service: Service) -> None:
     third, address = image_page(service, 3)
     fourth, _ = image_page(service, 4)

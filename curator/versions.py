@@ -67,7 +67,7 @@ class RestoreResult(BaseModel):
     added: int = Field(description="Captions put back where there was none.")
     removed: int = Field(description="Captions taken out, since the version has none for the image.")
     changed: int
-    uncommitted: int = Field(description="Captions that were in no version; they are in the history only.")
+    uncommitted: int = Field(description="Captions of the set that were in no version; the history has them.")
 
 
 def captions_digest(captions: pl.DataFrame) -> str:
@@ -153,8 +153,10 @@ def restore(
         raise BadOption(f"{reference}: name the version to restore, for example {_set(named)}@1.")
     now = resolve(catalog, _set(named)).last_caption_id
     since = set_versions(catalog, named.dataset, named.set_name)[-1]["last_caption_id"]
-    uncommitted = _of(images, _differences(catalog, named, since, now)).height
-    differences = _of(images, _differences(catalog, named, now, named.last_caption_id))
+    uncommitted = _differences(catalog, named, since, now).height
+    differences = _differences(catalog, named, now, named.last_caption_id)
+    if images is not None:
+        differences = _of(images, differences)
     if differences.height:
         rows = _revisions(catalog, named, differences)
         catalog.restore_captions(named.dataset, named.set_name, str(named), person or user_name(), rows)
@@ -180,11 +182,9 @@ def _differences(catalog: Catalog, named: Reference, before: int, after: int) ->
     return catalog.revision_differences(named.dataset, named.set_name, before, after)
 
 
-def _of(images: Collection[str] | None, differences: pl.DataFrame) -> pl.DataFrame:
+def _of(images: Collection[str], differences: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
-    if images is None:
-        return differences
     return differences.filter(pl.col("image_sha256").is_in(pl.Series(list(images), dtype=pl.String).implode()))
 
 

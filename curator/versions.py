@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
@@ -141,7 +140,7 @@ def is_committed(catalog: Catalog, named: Reference) -> bool:
 
 
 def restore(
-    catalog: Catalog, reference: str, person: str | None = None, images: Collection[str] | None = None
+    catalog: Catalog, reference: str, person: str | None = None, images: list[str] | None = None
 ) -> RestoreResult:
     """Puts a set back to a version by appending revisions; nothing is lost, and the version may be committed anew.
 
@@ -182,7 +181,7 @@ def _differences(catalog: Catalog, named: Reference, before: int, after: int) ->
     return catalog.revision_differences(named.dataset, named.set_name, before, after)
 
 
-def _of(images: Collection[str], differences: pl.DataFrame) -> pl.DataFrame:
+def _of(images: list[str], differences: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
     return differences.filter(pl.col("image_sha256").is_in(pl.Series(list(images), dtype=pl.String).implode()))

@@ -155,7 +155,7 @@ def filters_of(request: Request) -> GalleryFilters:
 
 def _strategies(catalog: Catalog, dataset: str) -> list[tuple[str, str]]:
     """What made captions, as choices: what is asked for, what is shown."""
-    return [(name, name) for name in sorted(catalog.caption_runs_of_dataset(dataset)["strategy"].unique())]
+    return [(name, name) for name in catalog.strategies_of_dataset(dataset)]
 
 
 def _number(request: Request, name: str) -> int | None:

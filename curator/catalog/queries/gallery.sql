@@ -70,6 +70,13 @@ FROM files AS f
 WHERE f.dataset = $dataset AND json_extract(f.metadata, $pointer) IS NOT NULL
     AND f.file_id IN (SELECT file_id FROM rows);
 
+-- name: strategies_of_dataset
+-- What made captions of a dataset, each strategy once.
+SELECT DISTINCT strategy
+FROM caption_runs
+WHERE dataset = $dataset
+ORDER BY strategy;
+
 -- name: caption_runs_of_dataset
 -- What made the captions of a dataset, by run.
 SELECT run_id, set_name, strategy, by_person, person

@@ -4,17 +4,18 @@ import { said, typing } from "./amatl.js";
 const form = document.getElementById("selection");
 const wanted = form?.querySelector('[name="everything"]'); // true: all that were found, also those not loaded
 const boxes = () => [...document.querySelectorAll(".pick")];
-const chosen = () => boxes().filter((box) => box.checked);
+const chosen = () => document.querySelectorAll(".pick:checked").length;
 const everything = () => wanted.value === "true";
 const MANY = 10_000;
 let last = null; // where a range begins
 
 /** Says how many there are. */
 function tell() {
-  const count = everything() ? Number(form.dataset.total) : chosen().length;
+  const count = everything() ? Number(form.dataset.total) : chosen();
   const number = count.toLocaleString("en");
   form.querySelector("[data-chosen]").textContent = `${number} ${count === 1 ? "image" : "images"} chosen`;
   form.querySelector("[data-all]").disabled = everything();
+  document.body.classList.toggle("choosing", count > 0);
 }
 
 function set(box, on) {
@@ -84,7 +85,7 @@ function pressed(event) {
   const key = event.key.toLowerCase();
   const box = own(event);
   if (key === "a") all();
-  else if (key === "escape" && chosen().length) none();
+  else if (key === "escape" && chosen()) none();
   else if (box && (key === "x" || key === " ")) toggle(box, event.shiftKey && last !== null);
   else return;
   event.preventDefault();

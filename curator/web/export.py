@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import threading
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
@@ -10,9 +12,11 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from curator.api.jobs import Opened as OpenedJobs
+from curator.gallery import gallery
 from curator.reference import check_dataset
 from curator.server.access import Caller, Opened, needs
 from curator.server.jobs import Jobs
+from curator.server.problems import Busy
 from curator.snapshot import Holdout, SnapshotPreview, preview
 from curator.versions import SetVersions, versions
 from curator.web.render import render
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/datasets/{dataset}/export", dependencies=[Depends(needs("read"))])
 Writer = Annotated[Caller, Depends(needs("write"))]
 FOLDER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+LARGE = 200_000  # images; about 50 us each, which pages of other people would feel
+BUSY_AFTER_SECONDS = 20.0
+_previewing = threading.BoundedSemaphore(1)
 PLACE = "snapshots"  # within the folder where jobs put what they make
 
 
@@ -104,14 +111,20 @@ def _page(
 ) -> Response:
     check_dataset(catalog, dataset)
     lines = [line for line in versions(catalog).sets if line.dataset == dataset and line.versions]
-    result = None
-    if asked.text:
+    result, as_job = None, ""
+    if not asked.text:
+        asked = _suggested(lines, asked)
+    elif gallery(catalog, dataset, limit=1).total > LARGE:
+        asked = asked.model_copy(update={"folder": asked.folder or _folder(asked)})
+        try:
+            as_job = shlex.join(asked.command)
+        except AmatlError as error:
+            problem = problem or str(error)
+    else:
         try:
             result = _preview(catalog, jobs, dataset, asked)
         except AmatlError as error:
             problem = problem or str(error)
-    else:
-        asked = _suggested(lines, asked)
     names = [f"{dataset}/{line.set_name}@{one.number}" for line in lines for one in reversed(line.versions)]
     return render(
         request,
@@ -123,12 +136,15 @@ def _page(
         folder=asked.folder or _folder(asked),
         place=str(jobs.made / PLACE),
         result=result,
+        as_job=as_job,
         problem=problem,
     )
 
 
 def _preview(catalog: Catalog, jobs: Jobs, dataset: str, asked: Asked) -> SnapshotPreview:
-    """Raises what `curator snapshot` would."""
+    """Raises what `curator snapshot` would; Busy where others' previews take too long."""
+    if gallery(catalog, dataset, limit=1).total > LARGE:
+        raise BadOption(f"Of more than {LARGE:,} images a split is worked out by a job: snapshot --dry-run.")
     for reference in asked.references:
         if not reference.startswith(f"{dataset}/"):
             raise BadOption(f"{reference[:100]}: not a version of {dataset}.")
@@ -137,7 +153,12 @@ def _preview(catalog: Catalog, jobs: Jobs, dataset: str, asked: Asked) -> Snapsh
         asked.command  # noqa: B018 says what is wrong with it
     out = jobs.made / PLACE / asked.folder if named else None
     where = asked.where.strip() or None
-    return preview(catalog, asked.references, out, where, asked.rule, asked.keep_missing, asked.keep_rejected)
+    if not _previewing.acquire(timeout=BUSY_AFTER_SECONDS):
+        raise Busy("Another split is being worked out. Try again in a moment.")
+    try:
+        return preview(catalog, asked.references, out, where, asked.rule, asked.keep_missing, asked.keep_rejected)
+    finally:
+        _previewing.release()
 
 
 def _suggested(lines: list[SetVersions], asked: Asked) -> Asked:

@@ -116,3 +116,18 @@ def test_what_became_another_snapshot_meanwhile_is_shown_again(
 def test_a_dataset_without_versions_says_what_to_do(client: TestClient, lab: Lab) -> None:
     lab.run("DELETE FROM versions")
     assert "Commit a set" in client.get(EXPORT, headers=HTML).text
+
+
+def test_a_large_dataset_is_split_by_a_job(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, begun: list[list[str]]
+) -> None:
+    monkeypatch.setattr("curator.web.export.LARGE", 3)
+    page = client.get(EXPORT, params=BOTH, headers=HTML).text
+    found = re.search(r'href="(/jobs[^"]+)">Work out', page)
+    assert found and "to train on" not in page
+    ready = unescape(client.get(unescape(found[1]), headers=HTML).text)
+    command = "snapshot zoo/human@1 zoo/template@1 --out=snapshots/zoo-human-1-and-1-more --holdout=2 --dry-run"
+    assert f'value="{command}"' in ready
+    answer = client.post(EXPORT, data=BOTH, headers=HTML)
+    assert answer.status_code == 422 and begun == []
+    assert "not a path" in unescape(client.get(EXPORT, params=BOTH | {"folder": "/etc"}, headers=HTML).text)

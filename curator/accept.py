@@ -55,8 +55,8 @@ def accept(
         raise BadOption(f"{reference}: a version never changes; name the set alone: {named.dataset}/{named.set_name}.")
     asked = _asked(catalog, named.dataset, where, images)
     with writing:
-        now = catalog.current_captions(named.dataset, named.set_name)
-        there = now.filter(pl.col("text").is_not_null(), pl.col("image_sha256").is_in(asked.implode()))
+        now = catalog.captions_of_images(named.dataset, named.set_name, asked)
+        there = now.filter(pl.col("text").is_not_null())
         own = pl.col("by_person") & (pl.col("person") == person)
         others = there.filter(~own)
         rows = others if seen is None else others.filter(pl.col("caption_id") <= seen)
@@ -80,13 +80,21 @@ def undo_accept(catalog: Catalog, reference: str, run_id: int | None, person: st
     return undo_last(catalog, reference, STRATEGY, run_id, person)
 
 
-def _asked(catalog: Catalog, dataset: str, where: str | None, images: Collection[str] | None) -> pl.Series:
+def _asked(catalog: Catalog, dataset: str, where: str | None, images: Collection[str] | None) -> pl.DataFrame:
+    """The images that are asked about and there: image_sha256. Of a few, only those are looked at."""
     import polars as pl
 
-    holds = (
-        catalog.images_of_dataset(dataset)["image_sha256"] if where is None else images_where(catalog, dataset, where)
-    )
-    return holds if images is None else holds.filter(holds.is_in(pl.Series(list(images), dtype=pl.String).implode()))
+    if images is not None:
+        given = pl.DataFrame({"image_sha256": list(images)}, schema={"image_sha256": pl.String})
+        there = catalog.names_of_images(dataset, given).select("image_sha256")
+        return there if where is None else there.join(_holding(catalog, dataset, where), on="image_sha256", how="semi")
+    if where is not None:
+        return _holding(catalog, dataset, where)
+    return catalog.images_of_dataset(dataset).select("image_sha256")
+
+
+def _holding(catalog: Catalog, dataset: str, where: str) -> pl.DataFrame:
+    return images_where(catalog, dataset, where).alias("image_sha256").to_frame()
 
 
 def _write(catalog: Catalog, named: Reference, rows: pl.DataFrame, person: str) -> tuple[int, int]:

@@ -70,13 +70,6 @@ FROM files AS f
 WHERE f.dataset = $dataset AND json_extract(f.metadata, $pointer) IS NOT NULL
     AND f.file_id IN (SELECT file_id FROM rows);
 
--- name: strategies_of_dataset
--- What made captions of a dataset, each strategy once.
-SELECT DISTINCT strategy
-FROM caption_runs
-WHERE dataset = $dataset
-ORDER BY strategy;
-
 -- name: caption_runs_of_dataset
 -- What made the captions of a dataset, by run.
 SELECT run_id, set_name, strategy, by_person, person
@@ -136,3 +129,10 @@ SELECT image_sha256, distance, image_sha256 = representative_sha256 AS represent
 FROM near_duplicates
 WHERE dataset = $dataset AND representative_sha256 = (SELECT representative_sha256 FROM own)
 ORDER BY representative DESC, distance, image_sha256;
+
+-- name: strategies_of_dataset
+-- What made captions of a dataset, each strategy once.
+SELECT DISTINCT strategy
+FROM caption_runs
+WHERE dataset = $dataset
+ORDER BY strategy;

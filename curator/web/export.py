@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/datasets/{dataset}/export", dependencies=[Depends(needs("read"))])
 Writer = Annotated[Caller, Depends(needs("write"))]
 FOLDER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
-LARGE = 200_000  # images; about 50 us each, which pages of other people would feel
+LARGE = 100_000  # images; 50 to 120 us each, which other people's pages feel
 BUSY_AFTER_SECONDS = 20.0
 _previewing = threading.BoundedSemaphore(1)
 PLACE = "snapshots"  # within the folder where jobs put what they make

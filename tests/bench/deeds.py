@@ -1,4 +1,4 @@
-"""What pages do beside showing: words of long captions compared, captions of a few images accepted, a split previewed."""
+"""What pages do beside showing: words of long captions compared, a few captions accepted, a split previewed."""
 
 from __future__ import annotations
 

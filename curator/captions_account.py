@@ -11,6 +11,7 @@ from curator.check.text import shown
 from schemas.edge import duration, plural
 
 if TYPE_CHECKING:
+    from curator.accept import AcceptResult
     from curator.annotate.acceptance import Acceptance
     from curator.caption import CaptionResult
     from curator.caption.dry_run import DryRunResult
@@ -179,6 +180,19 @@ def of_replace(result: ReplaceResult, coloured: bool) -> str:
         ]
     if result.run_id is not None:
         lines += ["", f"Undo: curator replace {result.reference} --undo {result.run_id}"]
+    return "\n".join(lines)
+
+
+def of_accept(result: AcceptResult) -> str:
+    """What became whose, and how to undo it."""
+    would = "would become" if result.dry_run else "became"
+    lines = [f"{_bold(result.reference)}: {plural(result.accepted, 'caption')} {would} yours"]
+    if result.already:
+        lines.append(f"{plural(result.already, 'caption')} yours before.")
+    if result.missing:
+        lines.append(f"{plural(result.missing, 'image')} without a caption.")
+    if result.run_id is not None:
+        lines += ["", f"Undo: curator accept {result.reference} --undo {result.run_id}"]
     return "\n".join(lines)
 
 

@@ -346,4 +346,45 @@ def replace(
     show(result, as_json, lambda found: of_replace(found, coloured))
 
 
-COMMANDS = (caption, failures, commit, versions, diff, restore, replace, stats, history)
+@click.command()
+@click.argument("caption_set", metavar="SET")
+@click.option("--where", metavar="EXPRESSION", help="Only the captions of images that this holds for.")
+@click.option("--dry-run", is_flag=True, help="Count what would be accepted; change nothing.")
+@click.option(
+    "--undo", is_flag=False, flag_value="last", metavar="[RUN]", help="Take back what an accept took: the last one."
+)
+@person_option
+@catalog_option
+@json_option
+@catch_errors
+def accept(
+    caption_set: str,
+    where: str | None,
+    dry_run: bool,
+    undo: str | None,
+    person: str | None,
+    catalog: Path,
+    as_json: bool,
+) -> None:
+    """Accept captions of a SET as they are: they become yours, and no strategy replaces them.
+
+    \b
+    Example:
+      curator accept openmoji/template --where "group = 'animals-nature' and caption.template like '%fox%'"
+      curator accept openmoji/template --undo
+    """
+    from curator.accept import accept as stage
+    from curator.accept import undo_accept
+    from curator.captions_account import of_accept, of_undo
+    from curator.catalog import Catalog
+
+    if undo not in (None, "last") and not str(undo).isdecimal():
+        raise click.UsageError(f"--undo {undo}: the number of an accept, as it told it.")
+    with Catalog(catalog) as opened:
+        if undo is not None:
+            show(undo_accept(opened, caption_set, None if undo == "last" else int(undo), person), as_json, of_undo)
+            return
+        show(stage(opened, caption_set, where, dry_run=dry_run, person=person), as_json, of_accept)
+
+
+COMMANDS = (caption, failures, commit, versions, diff, restore, replace, accept, stats, history)

@@ -171,6 +171,7 @@ main.add_command(annotate)
 @click.option("--keep-missing", is_flag=True, help="Keep images that a version has no caption of.")
 @click.option("--keep-rejected", is_flag=True, help="Keep images that a person rejected in Label Studio.")
 @click.option("--link", is_flag=True, help="Hard-link images: no space, but an edit in place changes both.")
+@click.option("--dry-run", is_flag=True, help="Show the split and what is left out; write and store nothing.")
 @person_option
 @catalog_option
 @json_option
@@ -186,6 +187,7 @@ def snapshot(
     keep_missing: bool,
     keep_rejected: bool,
     link: bool,
+    dry_run: bool,
     person: str | None,
     catalog: Path,
     as_json: bool,
@@ -198,7 +200,7 @@ def snapshot(
 
     \b
     Example:
-      curator snapshot human@1 template@1 --out snapshots/all --holdout 40
+      curator snapshot human@1 template@1 --out snapshots/all --holdout 40 --dry-run
       curator snapshot human@1 --out snapshots/cc0 --where "license = 'CC0' and width_px >= 512"
 
     \b
@@ -210,10 +212,14 @@ def snapshot(
     from curator import snapshot as stage
     from curator.catalog import Catalog
     from curator.person import user_name
-    from curator.snapshot.show import account
+    from curator.snapshot.show import account, preview_account
 
     rule = stage.Holdout(holdout, holdout_fraction, holdout_where, holdout_trained)
     with Catalog(catalog) as opened, progress_bar(as_json) as progress:
+        if dry_run:
+            would = stage.preview(opened, versions, out, where, rule, keep_missing, keep_rejected, progress)
+            show(would, as_json, lambda found: preview_account(found, out))
+            return
         result = stage.snapshot(
             opened,
             versions,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 LIMIT = 20
 WORD = re.compile(r"\w+(?:['’-]\w+)*|\s+|[^\w\s]")
+LONG = 400_000  # pairs of words; about 300 words on each side
 Kind = Literal["changed", "added", "removed"]
 
 
@@ -78,10 +80,12 @@ def diff(catalog: Catalog, before: str, after: str | None = None, limit: int = L
 def word_operations(before: str, after: str) -> list[WordOperation]:
     """How one caption becomes the other, in words, blanks and punctuation marks (Ratcliff and Obershelp's matching).
 
-    Blanks alone between two changes count as changed with them, which reads better.
+    Its time grows with the square of the length: long captions are matched by a longest common subsequence, whose
+    bit-parallel form takes milliseconds where it would take seconds. Blanks alone between two changes count as changed
+    with them, which reads better.
     """
     old, new = WORD.findall(before), WORD.findall(after)
-    codes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    codes = _codes(old, new)
     operations: list[WordOperation] = []
     deleted = inserted = ""
     for place, (op, i, j, k, m) in enumerate(codes):
@@ -92,6 +96,15 @@ def word_operations(before: str, after: str) -> list[WordOperation]:
         operations += [*_edit(deleted, inserted), WordOperation(op="equal", text=left)]
         deleted = inserted = ""
     return [*operations, *_edit(deleted, inserted)]
+
+
+def _codes(old: list[str], new: list[str]) -> Sequence[tuple[str, int, int, int, int]]:
+    """Operations as difflib has them: what, from and to in the old one, from and to in the new one."""
+    if len(old) * len(new) <= LONG:
+        return difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    from rapidfuzz.distance import Indel
+
+    return [(one.tag, one.src_start, one.src_end, one.dest_start, one.dest_end) for one in Indel.opcodes(old, new)]
 
 
 def _edit(deleted: str, inserted: str) -> list[WordOperation]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal
 
 from pydantic import BaseModel
@@ -23,17 +24,21 @@ class NextStep(BaseModel):
 
 
 def next_steps(health: DatasetHealth, sets: list[SetVersions], snapshots: int, runs: int) -> list[NextStep]:
-    """The steps, most pressing first. `sets`, `snapshots` and `runs` are this dataset's."""
+    """The steps: the most pressing one of each kind on the way to a model, then the others in the same order.
+
+    `sets`, `snapshots` and `runs` are this dataset's. Of sets that lack captions the one that lacks fewest comes first,
+    of those to commit the one with most that is new.
+    """
     name = health.dataset
     steps = []
     if not health.sets:
         told = f"curator caption {name} --strategy template"
         steps.append(NextStep(kind="caption", text="No captions yet. Make a first set by a strategy.", command=told))
-    for found in health.sets:
+    for found in sorted(health.sets, key=lambda found: found.missing):
         if found.missing and found.captions:
             text = f"{plural(found.missing, 'image')} without a caption in {found.set_name}."
             steps.append(NextStep(kind="fill", text=text, set_name=found.set_name))
-    for line in sets:
+    for line in sorted(sets, key=lambda line: -line.uncommitted):
         if line.uncommitted:
             text = f"{plural(line.uncommitted, 'caption')} of {line.set_name} in no version yet."
             steps.append(NextStep(kind="commit", text=text, set_name=line.set_name))
@@ -47,4 +52,15 @@ def next_steps(health: DatasetHealth, sets: list[SetVersions], snapshots: int, r
     if health.rejects:
         text = f"{plural(health.rejects, 'file')} couldn't be used."
         steps.append(NextStep(kind="rejects", text=text, command=f"curator rejects {name}"))
-    return steps
+    return _one_of_each_first(steps)
+
+
+def _one_of_each_first(steps: list[NextStep]) -> list[NextStep]:
+    """A dataset with many sets has many steps of a kind; none of them hides what comes after them."""
+    seen: Counter[str] = Counter()
+    places = []
+    for step in steps:
+        places.append(seen[step.kind])
+        seen[step.kind] += 1
+    order = sorted(range(len(steps)), key=lambda at: places[at])
+    return [steps[at] for at in order]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,9 @@ from pydantic import BaseModel, Field
 from curator.diff import Change, word_operations
 from curator.person import user_name
 from curator.reference import Reference, resolve
-from curator.revise import LONGEST, UndoResult, inputs_digest, undo, writing
+from curator.revise import LONGEST, UndoResult, inputs_digest, undo_last, writing
 from curator.where import images_where
-from schemas.errors import BadOption, NotFound
+from schemas.errors import BadOption
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,9 +52,11 @@ def replace(
     dry_run: bool = False,
     person: str | None = None,
     limit: int = LIMIT,
+    images: Collection[str] | None = None,
 ) -> ReplaceResult:
     """Replaces every `find` in the captions of a set by `replacement`; what it changes becomes the person's.
 
+    `images`: only the captions of these (None: of all).
     `regex`: a regular expression without look-around and back-references (it takes time in proportion to the text,
     whatever it is), and `$1`, `${name}` in the replacement are its groups. Raises NotFound, BadOption, BadExpression.
     """
@@ -65,7 +68,7 @@ def replace(
     if named.number is not None:
         raise BadOption(f"{reference}: a version never changes; name the set alone: {named.dataset}/{named.set_name}.")
     with nullcontext() if dry_run else writing:
-        captions = _captions(catalog, named, where)
+        captions = _captions(catalog, named, where, images)
         after = _replaced(captions["text"], find, replacement, regex, ignore_case)
         rows = captions.with_columns(after.alias("after")).filter(pl.col("after") != pl.col("text"))
         _check_lengths(rows["after"])
@@ -91,21 +94,15 @@ def replace(
 
 def undo_replace(catalog: Catalog, reference: str, run_id: int | None, person: str | None = None) -> UndoResult:
     """Undoes a run of `replace`; None: the last one of the set that anything is left of. Raises NotFound, BadOption."""
-    named = resolve(catalog, reference)
-    runs = catalog.caption_runs_of_dataset(named.dataset)
-    own = runs.filter((runs["set_name"] == named.set_name) & (runs["strategy"] == STRATEGY))["run_id"].to_list()
-    if run_id is not None:
-        if run_id not in own:
-            raise NotFound(f"{named} has no replace {run_id}. It has: {', '.join(map(str, own)) or 'none'}.")
-        return undo(catalog, reference, run_id, person)
-    for last in reversed(own):
-        if catalog.captions_of_run(named.dataset, named.set_name, last)["current"].any():
-            return undo(catalog, reference, last, person)
-    raise NotFound(f"{named}: there is no replace to undo.")
+    return undo_last(catalog, reference, STRATEGY, run_id, person)
 
 
-def _captions(catalog: Catalog, named: Reference, where: str | None) -> pl.DataFrame:
+def _captions(catalog: Catalog, named: Reference, where: str | None, images: Collection[str] | None) -> pl.DataFrame:
+    import polars as pl
+
     captions = catalog.caption_texts(named.dataset, named.set_name)
+    if images is not None:
+        captions = captions.filter(pl.col("image_sha256").is_in(pl.Series(list(images), dtype=pl.String).implode()))
     if where is None:
         return captions
     return captions.filter(captions["image_sha256"].is_in(images_where(catalog, named.dataset, where).implode()))

@@ -115,6 +115,26 @@ def undo(catalog: Catalog, reference: str, run_id: int, person: str | None = Non
     return UndoResult(reference=str(named), run_id=run_id, restored=current.height, left=made.height - current.height)
 
 
+def undo_last(
+    catalog: Catalog, reference: str, strategy: str, run_id: int | None, person: str | None = None
+) -> UndoResult:
+    """Undoes a person's run of `strategy` (replace, accept); None: the last of the set that anything is left of.
+
+    Raises NotFound, BadOption.
+    """
+    named = resolve(catalog, reference)
+    runs = catalog.caption_runs_of_dataset(named.dataset)
+    own = runs.filter((runs["set_name"] == named.set_name) & (runs["strategy"] == strategy))["run_id"].to_list()
+    if run_id is not None:
+        if run_id not in own:
+            raise NotFound(f"{named} has no {strategy} {run_id}. It has: {', '.join(map(str, own)) or 'none'}.")
+        return undo(catalog, reference, run_id, person)
+    for last in reversed(own):
+        if catalog.captions_of_run(named.dataset, named.set_name, last)["current"].any():
+            return undo(catalog, reference, last, person)
+    raise NotFound(f"{named}: there is no {strategy} to undo.")
+
+
 def undo_revision(
     catalog: Catalog, dataset: str, set_name: str, image_sha256: str, caption_id: int, person: str | None = None
 ) -> UndoResult:

@@ -66,7 +66,7 @@ class RestoreResult(BaseModel):
     added: int = Field(description="Captions put back where there was none.")
     removed: int = Field(description="Captions taken out, since the version has none for the image.")
     changed: int
-    uncommitted: int = Field(description="Captions that were in no version; they are in the history only.")
+    uncommitted: int = Field(description="Captions of the set that were in no version; the history has them.")
 
 
 def captions_digest(captions: pl.DataFrame) -> str:
@@ -139,9 +139,12 @@ def is_committed(catalog: Catalog, named: Reference) -> bool:
     return bool(found) and not _counts_of_now(catalog, named, found)[1]
 
 
-def restore(catalog: Catalog, reference: str, person: str | None = None) -> RestoreResult:
+def restore(
+    catalog: Catalog, reference: str, person: str | None = None, images: list[str] | None = None
+) -> RestoreResult:
     """Puts a set back to a version by appending revisions; nothing is lost, and the version may be committed anew.
 
+    `images`: only the captions of these (None: of all).
     Each revision keeps whose it was and what made it, so that a person's caption stays a person's.
     """
     named = resolve(catalog, reference)
@@ -151,6 +154,8 @@ def restore(catalog: Catalog, reference: str, person: str | None = None) -> Rest
     since = set_versions(catalog, named.dataset, named.set_name)[-1]["last_caption_id"]
     uncommitted = sum(_changes_since(catalog, named, since, now).values())
     differences = _differences(catalog, named, now, named.last_caption_id)
+    if images is not None:
+        differences = _of(images, differences)
     if differences.height:
         rows = _revisions(catalog, named, differences)
         catalog.restore_captions(named.dataset, named.set_name, str(named), person or user_name(), rows)
@@ -189,6 +194,12 @@ def _changes_since(catalog: Catalog, named: Reference, before: int, after: int) 
 def _differences(catalog: Catalog, named: Reference, before: int, after: int) -> pl.DataFrame:
     """Between two states of one set, each a caption id."""
     return catalog.revision_differences(named.dataset, named.set_name, before, after)
+
+
+def _of(images: list[str], differences: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    return differences.filter(pl.col("image_sha256").is_in(pl.Series(list(images), dtype=pl.String).implode()))
 
 
 def _commit_result(

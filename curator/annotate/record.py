@@ -108,7 +108,7 @@ class Recorder:
             [new_id] = self.catalog.reserve_caption_ids(1)
             row = speaks or {"person": self.person, "model_version": None, "annotation_id": None, "updated_at": moment}
             row = row | {"image_sha256": image, "text": wanted, "caption_id": new_id}
-            parent = speaks["caption_id"] if speaks else caption_id
+            parent = (speaks or {}).get("caption_id") or caption_id  # who rejects may leave no caption
             page.captions.append(self._caption(page, row, parent, moment))
 
     def _current(self, images: Collection[str]) -> dict[str, tuple[str | None, int, bool]]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from curator.annotate.pull import PullResult
     from curator.annotate.push import PushResult
     from curator.annotate.round import PullAllResult
-    from curator.annotate.status import ProjectStatus, StatusResult
+    from curator.annotate.status import PersonProgress, ProjectStatus, StatusResult
 
 
 def of_push(result: PushResult) -> str:
@@ -105,15 +105,26 @@ def _project(found: ProjectStatus) -> list[str]:
     )
     lines.append(figure(found.captions, f"captions in {found.target}, {found.uncommitted:,} uncommitted"))
     lines += [f"{'':11}emptied: {address}" for address in found.emptied]
+    lines += [figure(one.tasks, _person(one)) for one in found.people]
     if agreed := found.agreement:
         same = f"{agreed.exact:.0%} the same, token F1 {agreed.token_f1:.2f}"
         lines.append(figure(agreed.images, f"images captioned by several of {agreed.people} people: {same}"))
+    if found.disagreements:
+        lines.append(figure(found.disagreements, "images people disagree on: settle them on the page", "yellow"))
     lines.append(f"{'':11}of several annotations the rule picks: {found.rule}")
     if found.images_until:
         lines.append(f"{'':11}images can be seen until {found.images_until[:10]}")
     colours = {"problem": "red", "note": "yellow"}
     lines += [f"{click.style(said.level, fg=colours[said.level], bold=True)}: {said.message}" for said in found.remarks]
     return lines
+
+
+def _person(one: PersonProgress) -> str:
+    """How somebody's answers came out."""
+    counts = {"accepted": one.accepted, "edited": one.edited, "rejected": one.rejected, "without": one.without_caption}
+    how = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    time = f"; {one.median_seconds:.0f} s each" if one.median_seconds is not None else ""
+    return f"by {one.person}: {how}{time}"
 
 
 def minute(moment: str) -> str:

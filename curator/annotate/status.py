@@ -38,6 +38,19 @@ class Remark(BaseModel):
     message: str
 
 
+class PersonProgress(BaseModel):
+    """What one person answered in a project, as far as it was pulled."""
+
+    person: str
+    tasks: int
+    accepted: int = Field(description="Captions taken as they were proposed, word for word.")
+    edited: int
+    rejected: int = Field(description="Images rejected.")
+    without_caption: int = Field(description="Skipped, emptied, unreadable.")
+    median_seconds: float | None = Field(description="Time on the page, over captions and rejections.")
+    last_at: str
+
+
 class ProjectStatus(BaseModel):
     """One project."""
 
@@ -58,7 +71,9 @@ class ProjectStatus(BaseModel):
     drafts: int | None = Field(description="Tasks with a draft: work that isn't submitted yet; null: can't be told.")
     captions: int
     uncommitted: int
+    people: list[PersonProgress] = Field(description="Who answered most first.")
     agreement: Agreement | None
+    disagreements: int = Field(description="Images on which people's last answers differ, not settled yet.")
     emptied: list[str] = Field(description="Some tasks whose caption was emptied: their addresses.")
     images_until: str | None = Field(description="When the first address of an image ends.")
     remarks: list[Remark]
@@ -108,7 +123,9 @@ def _status(catalog: Catalog, record: Mapping[str, Any], url: str | None) -> Pro
         annotations=outcomes,
         captions=captions,
         uncommitted=uncommitted,
+        people=[PersonProgress(**row) for row in catalog.annotation_progress(key)],
         agreement=agreement(catalog, dataset, target_set),
+        disagreements=catalog.annotation_disagreements(dataset, target_set)["image_sha256"].n_unique(),
         emptied=_emptied(catalog, record),
         images_until=str(until) if until else None,
         remarks=[*remarks, *said],

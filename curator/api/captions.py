@@ -1,4 +1,4 @@
-"""Captions: one, as a person revises it; a whole set as a stream; find and replace, and undoing it."""
+"""Captions: one, as a person revises it; a whole set as a stream; find and replace, accept, and undoing them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from curator.accept import AcceptResult, accept, undo_accept
 from curator.api import examples
 from curator.api.answers import JSON_LINES, LARGEST_ID, STREAMS, Sha256, example, stream, tagged, wanted
 from curator.image import ImageCaption, image_caption
@@ -29,6 +30,17 @@ class Text(BaseModel):
     """A caption. Line ends in it become blanks."""
 
     text: str = Field(max_length=LONGEST, examples=["a red fox, sitting in the snow"])
+
+
+class Acceptance(BaseModel):
+    """Which captions to accept as they are."""
+
+    images: list[str] | None = Field(
+        default=None, max_length=100_000, description="SHA-256 of each image; null: all that `where` holds for."
+    )
+    where: str | None = Field(default=None, description="Only captions of images that this expression holds for.")
+    seen: int | None = Field(default=None, ge=0, le=LARGEST_ID, description="No caption with a higher caption_id.")
+    preview: bool = Field(default=True, description="Count what would be accepted; change nothing.")
 
 
 class Replacement(BaseModel):
@@ -130,3 +142,24 @@ def undo_replacement(
 ) -> UndoResult:
     """Puts back what a replace changed; captions changed since stay as they are."""
     return undo_replace(catalog, f"{dataset}/{caption_set}", run_id, caller.person)
+
+
+@router.post(f"{SET}/accept", operation_id="acceptCaptions")
+def accept_captions(
+    catalog: Opened, caller: Annotator, dataset: str, caption_set: str, body: Acceptance
+) -> AcceptResult:
+    """Makes captions of a set the caller's as they are; by default only counts them."""
+    reference = f"{dataset}/{caption_set}"
+    return accept(catalog, reference, body.where, body.images, body.seen, body.preview, caller.person)
+
+
+@router.post(f"{SET}/accept/{{run_id}}/undo", operation_id="undoAccept")
+def undo_acceptance(
+    catalog: Opened,
+    caller: Annotator,
+    dataset: str,
+    caption_set: str,
+    run_id: Annotated[int, Path(ge=1, le=LARGEST_ID)],
+) -> UndoResult:
+    """Takes back what an accept took; captions changed since stay as they are."""
+    return undo_accept(catalog, f"{dataset}/{caption_set}", run_id, caller.person)

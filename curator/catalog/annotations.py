@@ -164,3 +164,19 @@ class Annotations(Connection):
     def captions_by_person(self, dataset: str, target_set: str) -> pl.DataFrame:
         """The captions of images that several people gave one: image_sha256, person, text (each person's last)."""
         return self._read("captions_by_person", dataset=dataset, target_set=target_set)
+
+    def annotation_progress(self, project_key: str) -> list[dict[str, Any]]:
+        """What each person answered in a project, who answered most first.
+
+        person, tasks, accepted (captions as they were proposed), edited, rejected, without_caption, median_seconds,
+        last_at.
+        """
+        return self._read("annotation_progress", project_key=project_key).to_dicts()
+
+    def annotation_disagreements(self, dataset: str, target_set: str) -> pl.DataFrame:
+        """The answers of several people on one image that differ and aren't settled, by image, each person's last.
+
+        Columns: image_sha256, person, outcome (captioned, rejected), text, project_key, task_id, updated_at,
+        now_caption_id and now_text (what the image has in the set; null: nothing).
+        """
+        return self._read("annotation_disagreements", dataset=dataset, target_set=target_set)

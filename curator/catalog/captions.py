@@ -215,3 +215,10 @@ class Captions(Connection):
     def names_of_images(self, dataset: str, rows: pl.DataFrame) -> pl.DataFrame:
         """A file name for each of some images (`rows`: image_sha256). Columns: image_sha256, file_name."""
         return self._read("names_of_images", rows=rows, dataset=dataset)
+
+    def captions_of_images(self, dataset: str, set_name: str, rows: pl.DataFrame) -> pl.DataFrame:
+        """The last revision in a set of each of some images (`rows`: image_sha256), by image.
+
+        Columns: image_sha256, caption_id, text (null: taken out), by_person, person.
+        """
+        return self._read("captions_of_images", rows=rows, dataset=dataset, set_name=set_name)

@@ -57,6 +57,10 @@ class Gallery(Connection):
         """What rows of paths (`rows`: file_id) have at a JSON pointer (RFC 6901): file_id, value (JSON text)."""
         return self._read("gallery_metadata", rows, dataset=dataset, pointer=pointer)
 
+    def strategies_of_dataset(self, dataset: str) -> list[str]:
+        """The strategies that made captions of a dataset, by name; people's too: edit, replace, accept."""
+        return self._read("strategies_of_dataset", dataset=dataset)["strategy"].to_list()
+
     def caption_runs_of_dataset(self, dataset: str) -> pl.DataFrame:
         """What made captions: run_id, set_name, strategy, by_person, person."""
         return self._read("caption_runs_of_dataset", dataset=dataset)

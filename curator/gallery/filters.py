@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 LONGEST_TEXT = 1_000
+LARGEST = 2**31 - 1
 
 Status = Literal["captioned", "missing", "empty", "person", "machine", "failed", "rejected"]
 
@@ -33,12 +34,12 @@ class GalleryFilters(BaseModel):
         description="A piece of the caption, whatever its case.",
         examples=["fox"],
     )
-    min_length: int | None = Field(default=None, ge=0, description="Characters of the caption.")
-    max_length: int | None = Field(default=None, ge=0, description="Characters of the caption.")
-    min_width: int | None = Field(default=None, ge=0, description="In pixels, upright.")
-    max_width: int | None = Field(default=None, ge=0, description="In pixels, upright.")
-    min_height: int | None = Field(default=None, ge=0, description="In pixels, upright.")
-    max_height: int | None = Field(default=None, ge=0, description="In pixels, upright.")
+    min_length: int | None = Field(default=None, ge=0, le=LARGEST, description="Characters of the caption.")
+    max_length: int | None = Field(default=None, ge=0, le=LARGEST, description="Characters of the caption.")
+    min_width: int | None = Field(default=None, ge=0, le=LARGEST, description="In pixels, upright.")
+    max_width: int | None = Field(default=None, ge=0, le=LARGEST, description="In pixels, upright.")
+    min_height: int | None = Field(default=None, ge=0, le=LARGEST, description="In pixels, upright.")
+    max_height: int | None = Field(default=None, ge=0, le=LARGEST, description="In pixels, upright.")
     metadata: tuple[str, ...] = Field(
         default=(), max_length=20, description="`field=value`: a metadata field that is this, or a list that has it."
     )

@@ -11,43 +11,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, Field
-
 from curator.elsewhere import names
 from curator.originals import Originals
 from curator.snapshot.contents import Contents, contents_of, is_already_at, manifest_of
 from curator.snapshot.files import write_images, write_metadata, write_samples
+from curator.snapshot.preview import preview
+from curator.snapshot.result import SnapshotPreview, SnapshotResult, facts_of
 from curator.snapshot.select import Holdout, NothingToExport, select
 from curator.snapshot.tracks import columns, tracks_of
 from curator.snapshot.workspace import publish, workspace
 from schemas.document import now
 from schemas.errors import BadOption
 from schemas.progress import Progress, silent
-from schemas.snapshot import SnapshotManifest, Track
+from schemas.snapshot import SnapshotManifest
 
 if TYPE_CHECKING:
     from curator.catalog import Catalog
 
-__all__ = ["Holdout", "NothingToExport", "SnapshotResult", "snapshot"]
-
-
-class SnapshotResult(BaseModel):
-    """What a snapshot holds and what it left out."""
-
-    folder: Path
-    unchanged: bool = Field(description="It was there already, with this very content; nothing was written.")
-    identity: str
-    images_identity: str
-    dataset: str
-    train: int
-    held_out: int
-    tracks: list[Track]
-    left_out: dict[str, int] = Field(description="Images by reason: file-gone, rejected, where, missing-caption.")
-    without_caption: dict[str, int] = Field(description="Images that --where holds for and a track has no caption of.")
-    licenses: dict[str, int]
-    placed: dict[str, int] = Field(description="Image files by how they came: copied, reflinked, linked.")
-    size_bytes: int = Field(description="Of the images.")
-    notes: list[str]
+__all__ = ["Holdout", "NothingToExport", "SnapshotPreview", "SnapshotResult", "preview", "snapshot"]
 
 
 def snapshot(
@@ -119,20 +100,4 @@ def _note(catalog: Catalog, contents: Contents, out: Path, person: str) -> None:
 
 
 def _result(contents: Contents, out: Path, unchanged: bool, placed: dict[str, int]) -> SnapshotResult:
-    samples = contents.samples
-    return SnapshotResult(
-        folder=out,
-        unchanged=unchanged,
-        identity=contents.identity,
-        images_identity=contents.images_identity,
-        dataset=contents.dataset,
-        train=contents.split_sizes["train"],
-        held_out=contents.split_sizes.get("validation", 0),
-        tracks=contents.tracks,
-        left_out=samples.left_out,
-        without_caption=samples.without,
-        licenses=contents.licenses,
-        placed=placed,
-        size_bytes=int(samples.table["size_bytes"].sum()),
-        notes=samples.assignment.notes,
-    )
+    return SnapshotResult(**facts_of(contents), folder=out, unchanged=unchanged, placed=placed)

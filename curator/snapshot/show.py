@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import click
 
-from curator.snapshot import SnapshotResult
+from curator.snapshot.result import SnapshotFacts, SnapshotPreview, SnapshotResult
+from schemas.edge import plural
 
 REASONS = {
     "file-gone": "every file is gone",
@@ -19,7 +21,28 @@ REASONS = {
 def account(result: SnapshotResult) -> str:
     """What was made, what is in it, what was left out."""
     state = "already there, unchanged" if result.unchanged else f"a snapshot of {result.dataset}"
-    lines = [f"{click.style(result.folder, bold=True)}: {state}", "", _line("identity", result.identity)]
+    lines = [f"{click.style(result.folder, bold=True)}: {state}", "", *_facts(result)]
+    how = ", ".join(f"{images} {method}" for method, images in sorted(result.placed.items()))
+    lines.append(_line("files", f"{result.size_bytes / 1e6:.1f} MB of images{f', {how}' if how else ''}"))
+    lines += _notes(result)
+    return "\n".join([*lines, "", f"Next: trainer check {shlex.quote(str(result.folder))} --base MODEL"])
+
+
+def preview_account(result: SnapshotPreview, out: Path) -> str:
+    """What would be made: nothing was written."""
+    state = "there already, with this content" if result.unchanged else f"would be a snapshot of {result.dataset}"
+    lines = [f"{click.style(out, bold=True)}: {state}", "", *_facts(result)]
+    lines.append(_line("new", f"{result.train_new:,} to train and {result.held_out_new:,} held out for the first time"))
+    if result.groups:
+        held = f", {result.groups_held_out:,} of them held out" if result.groups_held_out else ""
+        lines.append(_line("together", f"{plural(result.groups, 'near-duplicate group')}{held}"))
+    lines.append(_line("files", f"{result.size_bytes / 1e6:.1f} MB of images"))
+    lines += _notes(result)
+    return "\n".join([*lines, "", "Nothing was written. Without --dry-run it is made, and the split is stored."])
+
+
+def _facts(result: SnapshotFacts) -> list[str]:
+    lines = [_line("identity", result.identity)]
     lines.append(_line("train", _images(result.train)))
     lines.append(_line("held out", _images(result.held_out)))
     width = max(len(track.column) for track in result.tracks)
@@ -30,10 +53,11 @@ def account(result: SnapshotResult) -> str:
         detail = f" ({_without(result)})" if reason == "missing-caption" else ""
         lines.append(_line("left out", f"{_images(images)}: {REASONS[reason]}{detail}"))
     lines += [_line("licence", f"{_images(images)}: {license}") for license, images in result.licenses.items()]
-    how = ", ".join(f"{images} {method}" for method, images in sorted(result.placed.items()))
-    lines.append(_line("files", f"{result.size_bytes / 1e6:.1f} MB of images{f', {how}' if how else ''}"))
-    lines += [click.style(f"\nNote: {note}", fg="yellow") for note in result.notes]
-    return "\n".join([*lines, "", f"Next: trainer check {shlex.quote(str(result.folder))} --base MODEL"])
+    return lines
+
+
+def _notes(result: SnapshotFacts) -> list[str]:
+    return [click.style(f"\nNote: {note}", fg="yellow") for note in result.notes]
 
 
 def _line(what: str, value: str) -> str:
@@ -44,5 +68,5 @@ def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count:,} images"
 
 
-def _without(result: SnapshotResult) -> str:
+def _without(result: SnapshotFacts) -> str:
     return ", ".join(f"{images} without {name}" for name, images in result.without_caption.items() if images)

@@ -6,13 +6,25 @@ Without them every page still shows everything, and forms still work. Assets are
 
 from fastapi import APIRouter
 
-from curator.web import annotation, compare, datasets, gallery, jobs, lineage, login, replace, versions
+from curator.web import (
+    annotation,
+    compare,
+    datasets,
+    export,
+    gallery,
+    jobs,
+    lineage,
+    login,
+    replace,
+    selection,
+    versions,
+)
 from curator.web.assets import router as assets
 from curator.web.render import error_page
 
 __all__ = ["error_page", "router"]
 
 router = APIRouter(include_in_schema=False)
-for part in (datasets, gallery, versions, compare, lineage, replace, annotation, jobs, login):
+for part in (datasets, export, gallery, selection, versions, compare, lineage, replace, annotation, jobs, login):
     router.include_router(part.router)
 router.include_router(assets)

@@ -16,6 +16,7 @@ from curator.web.render import render
 
 router = APIRouter(dependencies=[Depends(needs("read"))])
 SHOWN = 12
+STEPS_SHOWN = 4
 
 
 @router.get("/")
@@ -36,7 +37,7 @@ def home(request: Request, catalog: Opened) -> Response:
                 "images": gallery(catalog, name, limit=SHOWN).images,
             }
         )
-    return render(request, "datasets.html", datasets=shown)
+    return render(request, "datasets.html", datasets=shown, steps_shown=STEPS_SHOWN)
 
 
 @router.get("/datasets/{dataset}/rejects")

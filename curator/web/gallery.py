@@ -28,6 +28,10 @@ Annotator = Annotated[Caller, Depends(needs("annotate"))]
 Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 PAGE = 120
 FIRST_SHOWN = "show"  # the set whose captions stand below the thumbnails
+FURTHER = {  # the filters that are folded away until one of them is used
+    "strategy", "person", "near_duplicates", "metadata", "min_length", "max_length", "min_width", "max_width",
+    "min_height", "max_height",
+}  # fmt: skip
 
 
 @router.get("")
@@ -50,6 +54,8 @@ def images(request: Request, catalog: Opened, dataset: str) -> Response:
         shown=_shown(request, page),
         kept=query(**asked),
         filtered=bool({*asked} - {FIRST_SHOWN}),
+        strategies=_strategies(catalog, dataset),
+        more=bool({*asked} & FURTHER),
     )
 
 
@@ -65,7 +71,7 @@ def tiles(request: Request, catalog: Opened, dataset: str) -> Response:
 def one(request: Request, catalog: Opened, dataset: str, sha256: Sha256) -> Response:
     """An image: captions by set, history, metadata, near-duplicates; between those found before and after it."""
     facts, asked = image(catalog, dataset, sha256), _asked(request)
-    filters = _filters(request)
+    filters = filters_of(request)
     after = gallery(catalog, dataset, filters, after=facts.number, limit=1)
     before = gallery(catalog, dataset, filters, before=facts.number, limit=1)
     captions = {caption.set_name: caption for caption in facts.captions}
@@ -125,7 +131,7 @@ def _again(request: Request, dataset: str, sha256: str) -> RedirectResponse:
 
 def _page(catalog: Catalog, dataset: str, request: Request) -> GalleryResult:
     after, before = (_number(request, name) for name in ("after", "before"))
-    return gallery(catalog, dataset, _filters(request), after, before, PAGE)
+    return gallery(catalog, dataset, filters_of(request), after, before, PAGE)
 
 
 def _asked(request: Request) -> dict[str, Any]:
@@ -138,12 +144,18 @@ def _asked(request: Request) -> dict[str, Any]:
     return asked
 
 
-def _filters(request: Request) -> GalleryFilters:
+def filters_of(request: Request) -> GalleryFilters:
+    """The filters of its address. Raises BadOption."""
     asked = {name: value for name, value in _asked(request).items() if name != FIRST_SHOWN}
     try:
         return GalleryFilters.model_validate(asked)
     except ValidationError as error:
         raise BadOption(f"{first_problem(error)}.") from error
+
+
+def _strategies(catalog: Catalog, dataset: str) -> list[tuple[str, str]]:
+    """What made captions, as choices: what is asked for, what is shown."""
+    return [(name, name) for name in catalog.strategies_of_dataset(dataset)]
 
 
 def _number(request: Request, name: str) -> int | None:
@@ -152,7 +164,10 @@ def _number(request: Request, name: str) -> int | None:
 
 
 def _shown(request: Request, page: GalleryResult) -> str | None:
-    """The set below the thumbnails: as asked, or that of the filter, or the first one."""
+    """The set below the thumbnails: as asked, or that of the filter, or the first that says something of them."""
     asked = _asked(request)
     wanted = asked.get(FIRST_SHOWN) or asked.get("caption_set")
-    return wanted if wanted in page.sets else next(iter(page.sets), None)
+    if wanted in page.sets:
+        return str(wanted)
+    says = (name for name in page.sets if any(name in one.captions and one.captions[name].text for one in page.images))
+    return next(says, next(iter(page.sets), None))

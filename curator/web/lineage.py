@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path as Folder
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
@@ -11,8 +11,13 @@ from curator.runs import RunResult, run, runs
 from curator.server.access import Opened, needs
 from curator.snapshots import snapshot_line, snapshots
 from curator.web.charts import chart
+from curator.web.grids import drawn
 from curator.web.lineage_picture import lineage_picture
 from curator.web.render import render
+from curator.web.selections import names_of
+
+if TYPE_CHECKING:
+    from curator.catalog import Catalog
 
 router = APIRouter(dependencies=[Depends(needs("read"))])
 Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
@@ -32,7 +37,7 @@ def one_snapshot(request: Request, catalog: Opened, identity: Sha256) -> Respons
     line = snapshot_line(catalog, identity)
     found = [run(catalog, one.run_key, _pictures(request)) for one in runs(catalog, identity).runs]
     title = f"{line.dataset}, snapshot {identity[:12]}"
-    return render(request, "runs.html", title=title, snapshot=line, **_side_by_side(found[::-1]))
+    return render(request, "runs.html", title=title, snapshot=line, **_side_by_side(catalog, found[::-1]))
 
 
 @router.get("/runs/{key}")
@@ -41,26 +46,34 @@ def one_run(request: Request, catalog: Opened, key: Sha256) -> Response:
     found = run(catalog, key, _pictures(request))
     identity = found.report.snapshot.identity
     line = next((one for one in snapshots(catalog).snapshots if one.identity == identity), None)
-    return render(request, "runs.html", title=found.report.name, snapshot=line, **_side_by_side([found]))
+    return render(request, "runs.html", title=found.report.name, snapshot=line, **_side_by_side(catalog, [found]))
 
 
-def _side_by_side(found: list[RunResult]) -> dict[str, Any]:
-    """What the page of some runs shows: every epoch any of them drew, their grids, their losses."""
-    grids = {one.run_key: _grids(one) for one in found}
-    epochs = sorted({epoch for made in grids.values() for epoch in made})
+def _side_by_side(catalog: Catalog, found: list[RunResult]) -> dict[str, Any]:
+    """What the page of some runs shows: what they drew at every epoch, their losses."""
     names = _names(found)
-    held_out = {name: _held_out(one) for name, one in zip(names, found, strict=True)}
+    held_out = [_held_out(one) for one in found]
     training = {
         name: [(epoch.epoch, epoch.train_loss) for epoch in one.report.epochs]
         for name, one in zip(names, found, strict=True)
     }
     return {
         "runs": found,
-        "grids": grids,
-        "epochs": epochs,
-        "held_out": chart(held_out),
+        "drawn": drawn(found, names, [dict(points) for points in held_out]),
+        "real": _real(catalog, found),
+        "held_out": chart(dict(zip(names, held_out, strict=True))),
         "training": chart(training),
     }
+
+
+def _real(catalog: Catalog, found: list[RunResult]) -> set[str]:
+    """The images that prompts are captions of, as far as they are in this catalog."""
+    named: dict[str, list[str]] = {}
+    for one in found:
+        own = [prompt.image_sha256 for prompt in one.report.prompts if prompt.image_sha256]
+        named.setdefault(one.report.snapshot.dataset, []).extend(own)
+    frames = [(dataset, images) for dataset, images in named.items() if images]
+    return {sha256 for dataset, images in frames for sha256 in names_of(catalog, dataset, images)}
 
 
 def _names(found: list[RunResult]) -> list[str]:
@@ -69,15 +82,6 @@ def _names(found: list[RunResult]) -> list[str]:
     return [
         f"{name} {one.run_key[:8]}" if names.count(name) > 1 else name for name, one in zip(names, found, strict=True)
     ]
-
-
-def _grids(one: RunResult) -> dict[int, str]:
-    """Where the grid of each checkpoint is, by epoch, of those that are here."""
-    return {
-        checkpoint.epoch: f"/api/v1/runs/{one.run_key}/pictures/{checkpoint.grid.file.sha256}"
-        for checkpoint in one.report.checkpoints
-        if checkpoint.grid is not None and checkpoint.grid.file.sha256 in one.pictures
-    }
 
 
 def _held_out(one: RunResult) -> list[tuple[int, float]]:

@@ -6,7 +6,7 @@ import hmac
 import json
 from functools import cache
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from curator.server.signing import signature
 from curator.web import assets
+from schemas.edge import plural
 
 # Never kept by a cache, yet a browser may go back to the page as it was left.
 UNITS = ("bytes", "KB", "MB", "GB", "TB")
@@ -32,7 +33,15 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
 
 def error_page(request: Request, document: dict[str, Any]) -> HTMLResponse:
     """A problem as a page, with the text that the command line prints."""
-    return render(request, "error.html", document["status"], problem=document)
+    return render(request, "error.html", document["status"], problem=document, back=_came_from(request))
+
+
+def _came_from(request: Request) -> str | None:
+    """The page of ours whose form led here, to go back to; None where nothing was to be changed, or nobody says."""
+    came = urlsplit(request.headers.get("referer", ""))
+    if request.method in ("GET", "HEAD") or came.netloc != request.headers.get("host") or not came.path.startswith("/"):
+        return None
+    return came.path + (f"?{came.query}" if came.query else "")
 
 
 def query(**parameters: Any) -> str:
@@ -114,7 +123,7 @@ def _templates() -> Environment:
     )
     templates.filters |= {
         "number": number, "percent": percent, "moment": moment, "size": size, "duration": duration,
-        "plain": plain, "part": lambda text: quote(text, safe=""),
+        "plain": plain, "plural": plural, "part": lambda text: quote(text, safe=""),
     }  # fmt: skip
     templates.globals |= {"asset": assets.address, "query": query}
     return templates

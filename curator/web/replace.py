@@ -12,6 +12,7 @@ from curator.reference import check_dataset
 from curator.replace import replace, undo_replace
 from curator.server.access import Caller, Opened, needs
 from curator.web.render import query, render, telling, told
+from curator.web.selections import kept
 from schemas.edge import plural
 from schemas.errors import AmatlError
 
@@ -31,19 +32,22 @@ def ask(
     where: str = "",
     regex: bool = False,
     ignore_case: bool = False,
+    selection: str = "",
 ) -> Response:
-    """What would change."""
+    """What would change: in a set, or in the captions of images that were chosen in the gallery."""
     check_dataset(catalog, dataset)
+    images = _chosen(request, dataset, selection)
     known = catalog.caption_sets()
     sets = known.filter(known["dataset"] == dataset)["set_name"].to_list()
     asked: dict[str, Any] = {
         "caption_set": caption_set, "find": find, "replacement": replacement, "where": where, "regex": regex,
         "ignore_case": ignore_case,
     }  # fmt: skip
+    chosen = None if images is None else len(images)
     result, problem = None, None
     if find:
         try:
-            result = _replace(catalog, dataset, **asked, dry_run=True)
+            result = _replace(catalog, dataset, **asked, images=images, dry_run=True)
         except AmatlError as error:
             problem = str(error)
     said, run = told(request)
@@ -53,7 +57,8 @@ def ask(
         422 if problem else 200,
         dataset=dataset,
         sets=sets,
-        asked=asked,
+        asked=asked | {"selection": selection},
+        chosen=chosen,
         result=result,
         problem=problem,
         said=said,
@@ -73,12 +78,14 @@ def apply(
     where: Annotated[str, Form()] = "",
     regex: Annotated[bool, Form()] = False,
     ignore_case: Annotated[bool, Form()] = False,
+    selection: Annotated[str, Form()] = "",
 ) -> Response:
     """Replaces, as the caller's."""
-    done = _replace(catalog, dataset, caption_set, find, replacement, where, regex, ignore_case, caller.person)
+    images = _chosen(request, dataset, selection)
+    done = _replace(catalog, dataset, caption_set, find, replacement, where, regex, ignore_case, images, caller.person)
     changed = f"{plural(done.changed, 'caption')} changed"
     overtaken = f"; {done.overtaken:,} changed meanwhile by somebody else stay as they are" if done.overtaken else ""
-    return _back(request, dataset, caption_set, f"{changed}{overtaken}.", done.run_id)
+    return _back(request, dataset, caption_set, f"{changed}{overtaken}.", done.run_id, selection)
 
 
 @router.post("/undo")
@@ -89,11 +96,13 @@ def undo(
     dataset: str,
     caption_set: Annotated[str, Form()],
     run: Annotated[int, Form(ge=1, lt=2**62)],
+    selection: Annotated[str, Form()] = "",
 ) -> Response:
     """Puts back what a replace changed."""
     done = undo_replace(catalog, f"{dataset}/{caption_set}", run, caller.person)
     left = f" {done.left:,} changed since then stay as they are." if done.left else ""
-    return _back(request, dataset, caption_set, f"Undone: {done.restored:,} captions are what they were.{left}", None)
+    said = f"Undone: {plural(done.restored, 'caption')} put back to what was there.{left}"
+    return _back(request, dataset, caption_set, said, None, selection)
 
 
 def _replace(
@@ -105,15 +114,23 @@ def _replace(
     where: str,
     regex: bool,
     ignore_case: bool,
+    images: list[str] | None,
     person: str | None = None,
     dry_run: bool = False,
 ) -> Any:
     reference = f"{dataset}/{caption_set}"
     return replace(
-        catalog, reference, find, replacement, regex, ignore_case, where or None, dry_run, person, limit=SHOWN
+        catalog, reference, find, replacement, regex, ignore_case, where or None, dry_run, person, SHOWN, images
     )
 
 
-def _back(request: Request, dataset: str, caption_set: str, said: str, run: int | None) -> RedirectResponse:
+def _chosen(request: Request, dataset: str, selection: str) -> list[str] | None:
+    return kept(request).read(dataset, selection) if selection else None
+
+
+def _back(
+    request: Request, dataset: str, caption_set: str, said: str, run: int | None, selection: str
+) -> RedirectResponse:
     address = f"/datasets/{quote(dataset, safe='')}/replace"
-    return RedirectResponse(f"{address}{query(caption_set=caption_set, **telling(request, said, run))}", 303)
+    asked = query(caption_set=caption_set, selection=selection, **telling(request, said, run))
+    return RedirectResponse(f"{address}{asked}", 303)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Path, Query, Request, Response
@@ -11,9 +10,14 @@ from fastapi.responses import RedirectResponse
 
 from curator.diff import diff
 from curator.reference import resolve
+from curator.revise import Overtaken
 from curator.server.access import Caller, Opened, needs
 from curator.versions import SetVersions, commit, restore, versions
 from curator.web.render import query, render, telling, told
+from schemas.edge import plural
+
+if TYPE_CHECKING:
+    from curator.catalog import Catalog
 
 router = APIRouter(dependencies=[Depends(needs("read"))])
 Annotator = Annotated[Caller, Depends(needs("annotate"))]
@@ -32,6 +36,7 @@ def every_set(request: Request, catalog: Opened) -> Response:
 def one_set(request: Request, catalog: Opened, dataset: str, caption_set: str) -> Response:
     """A set's line, newest first."""
     named = resolve(catalog, f"{dataset}/{caption_set}")
+    named_now = resolve(catalog, f"{named.dataset}/{named.set_name}")
     lines = versions(catalog).sets
     line = next(one for one in lines if (one.dataset, one.set_name) == (named.dataset, named.set_name))
     return render(
@@ -40,18 +45,9 @@ def one_set(request: Request, catalog: Opened, dataset: str, caption_set: str) -
         line=line,
         name=f"{line.dataset}/{line.set_name}",
         states=[state for other in lines if other.dataset == dataset for state in _states(other)],
-        export=_export(line),
+        seen=named_now.last_caption_id,
         said=told(request)[0],
     )
-
-
-def _export(line: SetVersions) -> str:
-    """The command that exports the last version, to be looked at before it is begun as a job."""
-    if not line.versions:
-        return ""
-    number = line.versions[-1].number
-    folder = f"snapshots/{line.dataset}-{line.set_name}-{number}"
-    return shlex.join(["snapshot", f"{line.dataset}/{line.set_name}@{number}", "--out", folder])
 
 
 @router.post(f"{ONE}/versions")
@@ -61,9 +57,11 @@ def commit_set(
     caller: Annotator,
     dataset: str,
     caption_set: str,
-    message: Annotated[str, Form()] = "",
+    message: Annotated[str, Form(max_length=1_000)] = "",
+    seen: Annotated[int | None, Form()] = None,
 ) -> Response:
-    """Commits the set as it is now."""
+    """Commits the set as it is now, if that is how it was looked at."""
+    _check_seen(catalog, dataset, caption_set, seen)
     made = commit(catalog, f"{dataset}/{caption_set}", message, caller.person)
     said = f"Nothing new: it is {made.version} already." if made.unchanged else f"Committed {made.version}."
     return _back(request, dataset, caption_set, said)
@@ -77,11 +75,14 @@ def restore_set(
     dataset: str,
     caption_set: str,
     number: Annotated[int, Path(ge=1, lt=2**31)],
+    seen: Annotated[int | None, Form()] = None,
 ) -> Response:
-    """Puts the set back to a version."""
+    """Puts the set back to a version, if it is as it was looked at."""
+    _check_seen(catalog, dataset, caption_set, seen)
     done = restore(catalog, f"{dataset}/{caption_set}@{number}", caller.person)
     changes = done.added + done.removed + done.changed
-    return _back(request, dataset, caption_set, f"The set is as {done.version} again: {changes:,} captions put back.")
+    said = f"The set is as {done.version} again: {plural(changes, 'caption')} put back."
+    return _back(request, dataset, caption_set, said if changes else f"The set is as {done.version} already.")
 
 
 @router.get("/diff")
@@ -99,6 +100,15 @@ def differences(
     if found.left_off and limit < MOST_SHOWN:
         more = query(before=found.before, after=found.after, limit=min(MOST_SHOWN, limit * 4))
     return render(request, "diff.html", result=found, states=states, more=more)
+
+
+def _check_seen(catalog: Catalog, dataset: str, caption_set: str, seen: int | None) -> None:
+    """`seen`: the set's last caption_id on the page (None: nobody says). Raises Overtaken."""
+    now = resolve(catalog, f"{dataset}/{caption_set}").last_caption_id
+    if seen not in (None, now):
+        raise Overtaken(
+            f"{dataset}/{caption_set}: captions changed since this page was loaded. Look at them, then try again."
+        )
 
 
 def _states(line: SetVersions) -> list[str]:

@@ -85,6 +85,18 @@ def test_replace_shows_by_default_then_changes_then_undoes(client: TestClient, l
     assert client.post("/api/v1/sets/zoo/human/replace/99/undo").status_code == 404
 
 
+def test_accept_counts_by_default_then_accepts_then_undoes(client: TestClient, lab: Lab) -> None:
+    images = [named(client)[name] for name in ("fox", "wolf", "lion")]
+    counted = client.post("/api/v1/sets/zoo/human/accept", json={"images": images}).json()
+    assert (counted["dry_run"], counted["accepted"], counted["missing"]) == (True, 2, 1)
+    done = client.post("/api/v1/sets/zoo/human/accept", json={"images": images, "preview": False}).json()
+    assert done["accepted"] == 2
+    undone = client.post(f"/api/v1/sets/zoo/human/accept/{done['run_id']}/undo").json()
+    assert (undone["restored"], undone["left"]) == (2, 0)
+    assert client.post("/api/v1/sets/zoo/human/accept/99/undo").status_code == 404
+    assert client.post("/api/v1/sets/zoo/human@1/accept", json={}).status_code == 422
+
+
 def test_commit_and_restore(client: TestClient, lab: Lab) -> None:
     done = client.post("/api/v1/sets/zoo/human/versions", json={"message": "edited"}).json()
     assert (done["version"], done["changed"]) == ("zoo/human@2", 1)

@@ -162,6 +162,7 @@ def test_an_example_is_what_the_model_would_say(model: type[BaseModel], example:
 
 
 OPERATIONS = [
+    "acceptCaptions",
     "checkSet",
     "commitSet",
     "compareSets",
@@ -189,6 +190,7 @@ OPERATIONS = [
     "replaceCaptions",
     "restoreVersion",
     "streamCaptions",
+    "undoAccept",
     "undoReplace",
 ]
 

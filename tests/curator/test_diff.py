@@ -89,3 +89,21 @@ def test_operations_give_both_captions_back(before: str, after: str) -> None:
 def test_blanks_between_changes_are_changed_with_them() -> None:
     found = [(word.op, word.text) for word in word_operations("a big red fox", "a small blue fox")]
     assert found == [("equal", "a "), ("delete", "big red"), ("insert", "small blue"), ("equal", " fox")]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text("ab ,", max_size=40), st.text("ab ,", max_size=40))
+def test_long_captions_give_both_back_too(before: str, after: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("curator.diff.LONG", -1)
+        found = word_operations(before, after)
+    assert "".join(word.text for word in found if word.op != "insert") == before
+    assert "".join(word.text for word in found if word.op != "delete") == after
+
+
+def test_a_word_changed_in_a_long_caption_is_that_word() -> None:
+    words = [f"word{number}" for number in range(1_500)]
+    before, after = " ".join(words), " ".join([*words[:700], "other", *words[701:]])
+    assert [(one.op, one.text) for one in word_operations(before, after) if one.op != "equal"] == [
+        ("delete", "word700"), ("insert", "other")
+    ]  # fmt: skip

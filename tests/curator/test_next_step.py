@@ -39,3 +39,12 @@ def test_what_is_lacking_comes_before_what_is_next() -> None:
     assert [step.kind for step in steps] == ["fill", "commit", "snapshot", "rejects"]
     assert steps[0].text == "1 image without a caption in human."
     assert steps[2].command == "curator snapshot zoo/human@2 --out snapshots/zoo"
+
+
+def test_many_sets_hide_no_other_kind_of_step() -> None:
+    lacking = [SetHealth(set_name=f"s{missing}", captions=1, missing=missing) for missing in (2, 1)]
+    lines = [SetVersions(dataset="zoo", set_name=f"s{new}", captions=3, uncommitted=new, versions=[]) for new in (1, 2)]
+    steps = next_steps(health(*lacking, rejects=1), lines, 0, 0)
+    assert [(step.kind, step.set_name) for step in steps] == [
+        ("fill", "s1"), ("commit", "s2"), ("rejects", None), ("fill", "s2"), ("commit", "s1")
+    ]  # fmt: skip

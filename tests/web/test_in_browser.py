@@ -188,6 +188,20 @@ def test_next_accept_edit_and_undo_by_keyboard(page: Page, service: Service) -> 
     page.wait_for_url(f"**/{first}**")
 
 
+def test_keys_faster_than_pages_are_done_in_their_order(page: Page, service: Service) -> None:
+    """No letter typed into a caption becomes a command, none is lost, and nobody waits for a page."""
+    page.goto(image_page(service, 40)[1])
+    page.keyboard.press("1")
+    page.keyboard.type("jjjjjjk")
+    page.wait_for_url(f"**/{image_page(service, 45)[0]}**")
+    page.keyboard.type("ae a hare, jumping")
+    page.keyboard.press("Enter")
+    said(page, "Saved in human")
+    assert caption(service, image_page(service, 46)[0], "human").text == "an animal in the snow, 46 a hare, jumping"
+    accepted = caption(service, image_page(service, 45)[0], "human")
+    assert (accepted.by_person, accepted.text) == (True, "an animal in the snow, 45")
+
+
 def test_shift_and_enter_go_on_editing(page: Page, service: Service) -> None:
     third, address = image_page(service, 3)
     fourth, _ = image_page(service, 4)
@@ -307,17 +321,87 @@ def test_one_slider_moves_all_grids_through_the_epochs(page: Page, service: Serv
     assert page.locator(".lineage a").count() == 1 + 2 + 1 + 2
     page.locator("table a").first.click()
     page.wait_for_url("**/snapshots/*")
-    grids = page.locator(".frame img")
-    last = [grids.nth(place).get_attribute("src") for place in (0, 1)]
+    tiles = page.locator(".drawn image")
+    assert tiles.count() == 4
+    last = [tiles.nth(place).get_attribute("href") for place in range(4)]
     assert page.locator("output").inner_text() == "epoch 1"
     page.focus("input[type=range]")
     page.keyboard.press("ArrowLeft")
     assert page.locator("output").inner_text() == "before training"
-    assert all(grids.nth(place).get_attribute("src") != last[place] for place in (0, 1))
-    page.select_option(".epochs select", "1")
-    frame = page.locator(".frame").first.bounding_box()
-    assert frame is not None and abs(frame["width"] - frame["height"]) < 2  # one tile of the two
+    assert all(tiles.nth(place).get_attribute("href") != last[place] for place in range(4))
+    page.select_option('[data-pick="prompt"]', "1")
+    assert page.locator(".drawn svg:visible").count() == 2
+    tile = page.locator(".drawn svg:visible").first.bounding_box()
+    assert tile is not None and abs(tile["width"] - tile["height"]) < 2
     assert page.locator(".chart").count() >= 1
+
+
+def test_choosing_by_box_by_range_and_by_key_then_accepting(page: Page, service: Service) -> None:
+    page.goto("/datasets/zoo?show=human")
+    page.locator(".pick").nth(10).check(force=True)
+    page.locator(".pick").nth(13).click(modifiers=["Shift"], force=True)
+    chosen = page.locator("[data-chosen]")
+    assert chosen.inner_text() == "4 images chosen"
+    for key in ("ArrowRight", "x", "ArrowRight", "ArrowRight", "Shift+X"):
+        page.keyboard.press(key)
+    assert chosen.inner_text() == "7 images chosen"
+    place = page.evaluate("scrollY")
+    page.keyboard.press(" ")  # leaves the last one, and scrolls nothing
+    assert chosen.inner_text() == "6 images chosen" and page.evaluate("scrollY") == place
+    page.click("text=Go on with them")
+    page.wait_for_url("**/selection/**")
+    assert page.locator("h1").inner_text() == "6 images chosen"
+    page.click("text=Accept 6")
+    page.wait_for_url("**said=**")
+    assert caption(service, image_page(service, 12)[0], "human").strategy == "accept"
+    page.click("button:has-text('Undo')")
+    page.wait_for_url("**Undone**")
+    assert not caption(service, image_page(service, 12)[0], "human").by_person
+
+
+def test_all_that_was_found_are_chosen_also_those_not_loaded(page: Page) -> None:
+    page.goto("/datasets/zoo")
+    page.keyboard.press("a")
+    assert page.locator("[data-chosen]").inner_text() == "301 images chosen"
+    page.keyboard.press("Escape")
+    assert page.locator(".pick:checked").count() == 0 and not page.locator("#selection").is_visible()
+    page.keyboard.press("a")
+    page.click("text=Go on with them")
+    page.wait_for_url("**/selection/**")
+    assert page.locator("h1").inner_text() == "301 images chosen"
+
+
+def test_a_split_is_looked_at_before_it_is_exported(page: Page) -> None:
+    page.goto("/versions")
+    page.click("h3 a:has-text('human')")
+    page.click("text=Preview a snapshot")
+    page.wait_for_url("**/export?**")
+    page.check("input[value='zoo/template@1']")
+    page.fill("input[name=holdout]", "5")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**holdout=5**")
+    assert page.locator(".tally div").nth(1).inner_text().split() == ["5", "held", "out"]
+    assert page.locator(".held-out li").count() == 5
+    assert page.locator("button:has-text('Export 50 images')").is_visible()
+
+
+def test_a_form_pressed_twice_changes_once(page: Page) -> None:
+    page.goto("/sets/zoo/template")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
+    twice = "button => (button.click(), button.click())"
+    page.locator("form[action$=restore] button").evaluate(twice)
+    page.wait_for_url("**said=**")
+    assert len(asked) == 1
+
+
+def selection(service: Service) -> str:
+    """The address of a selection of three images."""
+    from curator.web.selections import Selections
+
+    kept = Selections(service.lab.catalog.path.with_name("lab.duckdb.service"))
+    name = kept.keep("zoo", [image_page(service, number)[0] for number in (1, 2, 3)])
+    return f"/datasets/zoo/selection/{name}?caption_set=human"
 
 
 def pages(service: Service) -> dict[str, str]:
@@ -329,6 +413,10 @@ def pages(service: Service) -> dict[str, str]:
         "set": "/sets/zoo/human",
         "diff": "/diff?before=zoo/human@1&after=zoo/template@1",
         "compare": "/datasets/zoo/compare?sets=human&sets=template",
+        "filters": "/datasets/zoo?min_length=3&metadata=title%3Danimal+7",
+        "selection": selection(service),
+        "export": "/datasets/zoo/export?text=zoo/human@1&also=zoo/template@1&holdout=5",
+        "jobs": "/jobs",
         "replace": "/datasets/zoo/replace?caption_set=template&find=drawing&replacement=sketch",
         "snapshots": "/snapshots",
         "runs": f"/snapshots/{service.lab.catalog.snapshots()['identity'][0]}",

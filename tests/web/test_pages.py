@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from curator.access_tokens import add
 from curator.annotate.acceptance import Agreement
-from curator.annotate.status import ProjectStatus, Remark, StatusResult
+from curator.annotate.status import PersonProgress, ProjectStatus, Remark, StatusResult
 from curator.catalog import Catalog
 from curator.image import image_caption
 from curator.versions import versions
@@ -22,7 +22,8 @@ from tests.server.conftest import MakeClient
 HTML = {"Accept": "text/html"}
 PAGES = [
     "/", "/datasets/zoo", "/datasets/zoo/tiles", "/datasets/zoo/rejects", "/datasets/zoo/compare",
-    "/datasets/zoo/compare?sets=human&sets=template@1", "/datasets/zoo/replace", "/versions", "/sets/zoo/human",
+    "/datasets/zoo/compare?sets=human&sets=template@1", "/datasets/zoo/export",
+    "/datasets/zoo/export?text=zoo/human@1", "/datasets/zoo/replace", "/versions", "/sets/zoo/human",
     "/diff?before=zoo/human@1", "/diff?before=zoo/human&after=zoo/template@1", "/snapshots", "/annotation", "/jobs",
     "/login",
 ]  # fmt: skip
@@ -52,7 +53,7 @@ def test_home_says_what_to_do_next(client: TestClient) -> None:
         "1 image without a caption in human." in page and "/datasets/zoo?caption_set=human&amp;status=missing" in page
     )
     assert "1 caption of human in no version yet." in page
-    assert "curator snapshot zoo/human@1 zoo/template@1 --out snapshots/zoo" in page
+    assert 'href="/datasets/zoo/export">Export a snapshot' in page
 
 
 def test_the_gallery_filters_and_shows_the_set_asked_for(client: TestClient) -> None:
@@ -126,7 +127,7 @@ def test_commit_and_restore(client: TestClient, catalog: Catalog) -> None:
     form = {"message": "checked", "csrf_token": token}
     assert "Committed zoo/human@2." in client.post("/sets/zoo/human/versions", data=form, headers=HTML).text
     answer = client.post("/sets/zoo/human/versions/1/restore", data={"csrf_token": token}, headers=HTML)
-    assert "as zoo/human@1 again: 1 captions put back" in answer.text
+    assert "as zoo/human@1 again: 1 caption put back" in answer.text
     assert versions(catalog, "zoo/human").sets[0].uncommitted == 1
 
 
@@ -145,7 +146,7 @@ def test_replace_is_shown_then_done_then_undone(client: TestClient, catalog: Cat
     assert "6 captions changed." in done and "sketch" in image_caption(catalog, "zoo", fox(lab), "template").text
     run = re.findall(r'name="run" value="(\d+)"', done)[0]
     undone = client.post("/datasets/zoo/replace/undo", data=form | {"run": run}, headers=HTML).text
-    assert "Undone: 6 captions" in undone
+    assert "Undone: 6 captions put back" in undone
     assert "drawing" in image_caption(catalog, "zoo", fox(lab), "template").text
 
 
@@ -183,12 +184,19 @@ def test_the_state_of_annotation(client: TestClient, monkeypatch: pytest.MonkeyP
         rule="latest", pushed_at="2026-11-23T12:00:00Z", pulled_at=None, tasks=6, tasks_gone=0, images_answered=4,
         images_rejected=1,
         annotations={"unchanged": 3, "changed": 1}, to_pull=2, drafts=None, captions=3, uncommitted=3,
+        people=[
+            PersonProgress(
+                person="ana", tasks=3, accepted=2, edited=1, rejected=0, without_caption=0, median_seconds=90,
+                last_at="2026-11-23T12:00:00Z",
+            )
+        ], disagreements=1,
         agreement=Agreement(images=2, people=2, exact=0.5, token_f1=0.8), emptied=["http://studio/tasks/1"],
         images_until=None, remarks=[Remark(level="problem", message="Label Studio can't be reached.")],
     )  # fmt: skip
     monkeypatch.setattr(annotation, "status", lambda _: StatusResult(projects=[project], healthy=False))
     page = client.get("/annotation", headers=HTML).text
     assert 'href="http://studio/projects/7"' in page and "Label Studio can&#39;t be reached." in page
+    assert "<b>1</b> to settle" in page and re.search(r">ana</th>.*?>2</td>.*?>1</td>.*?2 min", page, re.DOTALL)
     assert "<b>4</b> of 6 answered" in page and "50% of 2" in page and "<b>2</b> to bring back" in page
 
 
@@ -222,14 +230,6 @@ def test_a_job_that_is_none_is_said_beside_what_was_typed(client: TestClient) ->
     assert "a quote isn't closed" in unescape(unclosed.text)
 
 
-def test_a_version_is_exported_by_a_job_that_stands_ready(client: TestClient) -> None:
-    page = unescape(client.get("/sets/zoo/human", headers=HTML).text)
-    found = re.search(r'href="(/jobs[^"]+)"', page)
-    assert found
-    ready = unescape(client.get(found[1], headers=HTML).text)
-    assert 'value="snapshot zoo/human@1 --out snapshots/zoo-human-1"' in ready
-
-
 def test_who_may_not_write_begins_no_job(make_client: MakeClient, catalog: Catalog) -> None:
     token = add(catalog, "ana", "annotate", None, "boss").token
     reader = make_client(require_token=True)
@@ -238,3 +238,34 @@ def test_who_may_not_write_begins_no_job(make_client: MakeClient, catalog: Catal
     assert 'name="command"' not in page
     answer = reader.post("/jobs", data={"command": "check zoo/human", "csrf_token": csrf(reader, "/")}, headers=HTML)
     assert answer.status_code == 403
+
+
+def test_a_disagreement_is_settled_from_the_page(
+    client: TestClient, catalog: Catalog, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from curator.catalog.annotations import PushRecord
+    from tests.curator.annotate.test_record import revision, write
+
+    monkeypatch.setattr("curator.annotate.status._of_images", lambda *_: [])
+    catalog.add_annotation_project("k1", "zoo", "human", "zoo/human", "me")
+    push = PushRecord(
+        push_id=1, project_key="k1", url="http://studio", label_studio_id=5, model_version="zoo/template@1",
+        condition=None, image_limit=None, config_sha256="", images_url="http://here", person="me",
+    )  # fmt: skip
+    catalog.add_annotation_push(push, True, {})
+    write(
+        catalog,
+        revision(1, 5, "one <b>fox</b>", image_sha256=fox(lab)),
+        revision(2, 9, "two", image_sha256=fox(lab)),
+    )
+    page = client.get("/annotation", headers=HTML).text
+    assert "1 to settle in zoo/human" in page and "one &lt;b&gt;fox" in page
+    assert 'href="http://studio/projects/5/data?task=2"' in page
+    form = page[page.index("/annotation/settle") :]
+    fields = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', form[: form.index("</form>")]))
+    data = {name: unescape(value) for name, value in fields.items()}
+    done = client.post("/annotation/settle", data=data, headers=HTML).text
+    assert "Settled." in done and "to settle in" not in done
+    assert image_caption(catalog, "zoo", fox(lab), "human").text == "one <b>fox</b>"
+    again = client.post("/annotation/settle", data=data, headers=HTML)
+    assert again.status_code == 404 and "nothing to settle" in again.text

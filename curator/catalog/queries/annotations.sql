@@ -182,3 +182,48 @@ WHERE dataset = $dataset AND target_set = $target_set AND outcome = 'captioned'
 GROUP BY image_sha256, person
 QUALIFY count(*) OVER (PARTITION BY image_sha256) > 1
 ORDER BY image_sha256, person;
+
+-- name: annotation_progress
+-- What each person answered in a project, as it stands. Accepted: the caption that was proposed, word for word.
+SELECT a.person, count(DISTINCT a.task_id) AS tasks,
+    count(*) FILTER (WHERE a.outcome = 'captioned' AND a.text IS NOT DISTINCT FROM c.text) AS accepted,
+    count(*) FILTER (WHERE a.outcome = 'captioned' AND a.text IS DISTINCT FROM c.text) AS edited,
+    count(*) FILTER (WHERE a.outcome = 'rejected') AS rejected,
+    count(*) FILTER (WHERE a.outcome IN ('emptied', 'skipped', 'unreadable')) AS without_caption,
+    median(a.lead_time_seconds) FILTER (WHERE a.outcome IN ('captioned', 'rejected')) AS median_seconds,
+    rfc3339(max(a.updated_at)) AS last_at
+FROM current_annotations AS a
+LEFT JOIN captions AS c ON c.caption_id = a.parent_caption_id
+WHERE a.project_key = $project_key AND a.outcome <> 'deleted'
+GROUP BY a.person
+ORDER BY tasks DESC, a.person;
+
+-- name: annotation_disagreements
+-- The last answers of several people on one image of a set that differ, and that nobody has settled: what the image has
+-- now still comes from one of them.
+WITH answers AS (
+    SELECT image_sha256, person, arg_max(outcome, updated_at) AS outcome, arg_max(text, updated_at) AS text,
+        arg_max(project_key, updated_at) AS project_key, arg_max(task_id, updated_at) AS task_id,
+        max(updated_at) AS updated_at
+    FROM current_annotations
+    WHERE dataset = $dataset AND target_set = $target_set AND outcome IN ('captioned', 'rejected')
+    GROUP BY image_sha256, person
+),
+disputed AS (
+    SELECT image_sha256 FROM answers GROUP BY image_sha256
+    HAVING count(DISTINCT CASE WHEN outcome = 'rejected' THEN '' ELSE text END) > 1
+),
+latest AS (
+    SELECT image_sha256, caption_id, text, run_id
+    FROM captions
+    WHERE dataset = $dataset AND set_name = $target_set AND image_sha256 IN (SELECT image_sha256 FROM disputed)
+    QUALIFY row_number() OVER (PARTITION BY image_sha256 ORDER BY caption_id DESC) = 1
+)
+SELECT a.image_sha256, a.person, a.outcome, a.text, a.project_key, a.task_id, rfc3339(a.updated_at) AS updated_at,
+    l.caption_id AS now_caption_id, l.text AS now_text
+FROM answers AS a
+JOIN disputed AS d ON d.image_sha256 = a.image_sha256
+LEFT JOIN latest AS l ON l.image_sha256 = a.image_sha256
+LEFT JOIN caption_runs AS r ON r.run_id = l.run_id
+WHERE r.strategy IS NULL OR r.strategy = 'annotate'
+ORDER BY a.image_sha256, a.person;

@@ -302,3 +302,15 @@ FROM own AS o
 JOIN latest AS l ON l.image_sha256 = o.image_sha256
 LEFT JOIN captions AS p ON p.caption_id = o.parent_id
 ORDER BY o.caption_id;
+
+-- name: captions_of_images
+-- The last revision in a set of each of some images (rows: image_sha256), and whose it is.
+SELECT c.image_sha256, c.caption_id, c.text, r.by_person, r.person
+FROM (
+    SELECT image_sha256, caption_id, text, run_id
+    FROM captions
+    WHERE dataset = $dataset AND set_name = $set_name AND image_sha256 IN (SELECT image_sha256 FROM rows)
+    QUALIFY row_number() OVER (PARTITION BY image_sha256 ORDER BY caption_id DESC) = 1
+) AS c
+JOIN caption_runs AS r ON r.run_id = c.run_id
+ORDER BY c.image_sha256;

@@ -150,3 +150,10 @@ WHERE dataset = $dataset AND representative_sha256 = (
     SELECT representative_sha256 FROM near_duplicates WHERE dataset = $dataset AND image_sha256 = $image_sha256
 )
 ORDER BY representative DESC, distance, image_sha256;
+
+-- name: strategies_of_dataset
+-- What made captions of a dataset, each strategy once.
+SELECT DISTINCT strategy
+FROM caption_runs
+WHERE dataset = $dataset
+ORDER BY strategy;

@@ -3,6 +3,7 @@ import "./gallery.js";
 import "./image.js";
 import "./jobs.js";
 import "./runs.js";
+import "./selection.js";
 
 const SHOWN_MS = 6000;
 let fading;
@@ -15,7 +16,19 @@ export const said = (text) => {
 };
 
 export const typing = (event) =>
-  event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog");
+  event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not(.pick), textarea, select, dialog");
+
+// Where a phone shows a part of a row of links: the one of this page.
+for (const here of document.querySelectorAll("nav [aria-current]")) here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.offsetLeft - 16;
+
+// A form sends a change once, however often its button is pressed.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (event.defaultPrevented || form.method !== "post") return;
+  if (form.dataset.sent) event.preventDefault();
+  form.dataset.sent = "yes";
+});
+addEventListener("pageshow", () => document.querySelectorAll("[data-sent]").forEach((form) => delete form.dataset.sent));
 
 const keys = document.getElementById("keys");
 document.addEventListener("click", (event) => {

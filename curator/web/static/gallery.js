@@ -1,5 +1,6 @@
 // The gallery: more images as they come near, arrow keys over them.
 import { said, typing } from "./amatl.js";
+import { arrived } from "./selection.js";
 
 const page = () => document.querySelector('[data-page="gallery"]');
 
@@ -12,12 +13,13 @@ async function load(link) {
   watch.unobserve(link);
   try {
     const answer = await fetch(link.dataset.tiles, { headers: { Accept: "text/html" } });
-    if (!answer.ok) throw new Error(answer.statusText);
+    if (!answer.ok || answer.redirected) throw new Error(answer.statusText); // redirected: to the page to log in at
     const next = document.createRange().createContextualFragment(await answer.text());
     link.replaceWith(next);
+    arrived();
     follow();
   } catch {
-    said("The next images didn't come. Use the link below them to try again."); // the link stays
+    said("The next images didn't come. Use the link below these: it tries again, or asks you to log in."); // the link stays
   }
 }
 
@@ -41,8 +43,8 @@ document.addEventListener("keydown", (event) => {
   }
   const step = { ArrowRight: () => 1, ArrowLeft: () => -1, ArrowDown: columns, ArrowUp: (tiles) => -columns(tiles) }[event.key];
   if (!step) return;
-  const at = document.activeElement.closest(".tile");
-  const chunk = at ? at.parentElement : page().querySelector(".chunk");
+  const at = document.activeElement.closest(".cell")?.querySelector(".tile");
+  const chunk = at ? at.closest(".chunk") : page().querySelector(".chunk");
   const tiles = [...page().querySelectorAll(".tile")];
   if (!tiles.length || (!at && !["ArrowRight", "ArrowDown"].includes(event.key))) return;
   event.preventDefault();

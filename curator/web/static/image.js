@@ -7,7 +7,11 @@ const CHANGES = "amatl changes";
 const LOGGED_OUT = "You aren't logged in any more. Log in in another tab, then do this once more.";
 const page = () => document.querySelector('[data-page="image"]');
 const ahead = new Map(); // address -> promise of a page
+const WAITING_AT_MOST = 200;
+const OTHER_WAY_MS = 400;
+let waiting = []; // keys that were pressed while a page came
 let busy = false;
+let later; // the neighbour the other way is fetched when whoever looks rests
 
 const fetched = async (address, options) => {
   const answer = await fetch(address, options);
@@ -26,7 +30,7 @@ const fetched = async (address, options) => {
 const unsaved = (form) => form.elements.text.value !== form.elements.text.defaultValue;
 
 /** Puts a page in place; the focus stays where it was, and so does what was typed for this image's other sets. */
-function put({ address, next }, sent) {
+function put({ address, next }, sent, where = "next") {
   const same = new URL(address).pathname === location.pathname;
   const typed = same ? forms().filter((form) => form !== sent && unsaved(form)) : [];
   const at = page().contains(document.activeElement) ? document.activeElement : null;
@@ -38,7 +42,7 @@ function put({ address, next }, sent) {
     if (form) form.elements.text.value = old.elements.text.value;
   }
   ahead.clear();
-  arrive();
+  arrive(where);
   if (at) refocus(at);
 }
 
@@ -51,14 +55,20 @@ function refocus(at) {
   (at.matches("textarea") ? page() : same ?? form?.querySelector("button:enabled") ?? page()).focus({ preventScroll: true });
 }
 
-function arrive() {
+function arrive(where = "next") {
   choose(localStorage.getItem(CHOSEN));
-  for (const link of page().querySelectorAll('[data-go="next"], [data-go="previous"]')) {
-    const coming = fetched(link.href);
-    coming.catch(() => {}); // said when it is asked for
-    ahead.set(link.href, coming);
-    new Image().src = link.dataset.picture;
-  }
+  fetchAhead(where);
+  clearTimeout(later);
+  later = setTimeout(() => fetchAhead(where === "next" ? "previous" : "next"), OTHER_WAY_MS);
+}
+
+function fetchAhead(where) {
+  const link = page().querySelector(`[data-go="${where}"]`);
+  if (!link || ahead.has(link.href)) return;
+  const coming = fetched(link.href);
+  coming.catch(() => {}); // said when it is asked for
+  ahead.set(link.href, coming);
+  new Image().src = link.dataset.picture;
 }
 
 const forms = () => [...page().querySelectorAll("form.caption")];
@@ -78,10 +88,37 @@ async function alone(action) {
   try {
     return await action();
   } catch (error) {
-    said(error.message);
+    stop(error.message);
   } finally {
     busy = false;
     held.forEach((text) => (text.readOnly = false));
+    setTimeout(goOn); // once what follows the action has been done, too
+  }
+}
+
+/** Says why something isn't done; keys that were meant for afterwards are forgotten. */
+function stop(why) {
+  waiting = [];
+  said(why);
+}
+
+/** Keeps a key that comes while a page does: nobody waits, and no letter of a caption becomes a command. */
+function hold(event) {
+  const { key, shiftKey, isComposing } = event;
+  const known = key.length === 1 || ["Enter", "Escape", "ArrowLeft", "ArrowRight"].includes(key);
+  if (!known || isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  if (!event.repeat && waiting.length < WAITING_AT_MOST) waiting.push({ key, shiftKey });
+}
+
+function goOn() {
+  while (waiting.length && !busy) {
+    const { key, shiftKey } = waiting.shift();
+    const text = document.activeElement;
+    if (!text.matches(".caption textarea")) command(key);
+    else if (key === "Enter") enter(text, shiftKey);
+    else if (key === "Escape") leave(text);
+    else if (key.length === 1) text.setRangeText(key, text.selectionStart, text.selectionEnd, "end");
   }
 }
 
@@ -91,18 +128,18 @@ function saved() {
   if (!form) return true;
   choose(form.dataset.set);
   form.elements.text.focus();
-  said(`Not saved yet: ${form.dataset.set}. Enter saves it, Esc leaves it as it was.`);
+  stop(`Not saved yet: ${form.dataset.set}. Enter saves it, Esc leaves it as it was.`);
   return false;
 }
 
 async function go(where) {
   const link = page().querySelector(`[data-go="${where}"]`);
   if (!link) {
-    said(where === "next" ? "This is the last one." : "This is the first one.");
+    stop(where === "next" ? "This is the last one." : "This is the first one.");
     return false;
   }
   if (!saved()) return false;
-  put(await (ahead.get(link.href) ?? fetched(link.href)));
+  put(await (ahead.get(link.href) ?? fetched(link.href)), undefined, where);
   said("");
   document.getElementById("told").textContent = `${page().querySelector("h1").textContent}, ${page().querySelector(".place").textContent}`;
   return true;
@@ -148,7 +185,7 @@ async function undo() {
   const changes = remembered();
   const last = changes.pop();
   if (!last) {
-    said("Nothing of yours to undo since this tab was opened.");
+    stop("Nothing of yours to undo since this tab was opened.");
     return;
   }
   if (!saved()) return;
@@ -161,7 +198,7 @@ async function undo() {
 async function accept() {
   const form = chosen();
   if (!form || form.elements.expected.value === "none") {
-    said("There is no caption to accept. E writes one.");
+    stop("There is no caption to accept. E writes one.");
     return;
   }
   if (!saved()) return;
@@ -172,7 +209,7 @@ async function accept() {
 }
 
 const edit = () => {
-  const text = busy ? null : chosen()?.elements.text;
+  const text = chosen()?.elements.text;
   text?.focus();
   text?.setSelectionRange(text.value.length, text.value.length);
 };
@@ -188,18 +225,39 @@ const KEYS = {
   g: () => page().querySelector('[data-go="gallery"]').click(),
 };
 
+function leave(text) {
+  text.value = text.dataset.asItWas;
+  text.blur();
+}
+
+function enter(text, onward) {
+  alone(async () => {
+    await save(text.form, "Saved");
+    return onward && (await go("next"));
+  }).then((there) => there && edit());
+}
+
 function editing(event) {
-  const text = event.target;
-  if (event.key === "Escape") {
-    text.value = text.dataset.asItWas;
-    text.blur();
-  } else if (event.key === "Enter" && !event.isComposing) {
+  if (busy) hold(event);
+  else if (event.key === "Escape") leave(event.target);
+  else if (event.key === "Enter" && !event.isComposing) {
     event.preventDefault();
-    alone(async () => {
-      await save(text.form, "Saved");
-      return event.shiftKey && (await go("next"));
-    }).then((onward) => onward && edit());
+    enter(event.target, event.shiftKey);
   }
+}
+
+/** Does what a key stands for; false where it stands for nothing. */
+function command(pressed) {
+  if (/^[1-9]$/.test(pressed) && forms()[pressed - 1]) {
+    const name = forms()[pressed - 1].dataset.set;
+    localStorage.setItem(CHOSEN, name);
+    choose(name);
+    said(`Keys work on ${name}.`);
+    return true;
+  }
+  const key = pressed.length === 1 ? pressed.toLowerCase() : pressed; // also with Caps Lock
+  KEYS[key]?.();
+  return key in KEYS;
 }
 
 document.addEventListener("keydown", (event) => {
@@ -209,18 +267,8 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (typing(event)) return;
-  if (/^[1-9]$/.test(event.key) && forms()[event.key - 1]) {
-    const name = forms()[event.key - 1].dataset.set;
-    localStorage.setItem(CHOSEN, name);
-    choose(name);
-    said(`Keys work on ${name}.`);
-    return;
-  }
-  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // also with Caps Lock
-  if (KEYS[key]) {
-    event.preventDefault();
-    KEYS[key]();
-  }
+  if (busy) hold(event);
+  else if (command(event.key)) event.preventDefault();
 });
 
 document.addEventListener("focusin", (event) => {

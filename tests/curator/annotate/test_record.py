@@ -102,3 +102,8 @@ def test_all_of_a_page_or_nothing(catalog: Catalog, monkeypatch: pytest.MonkeyPa
         write(catalog, revision(1, 5), revision(2, 6, image_sha256=OTHER))
     assert history(catalog) == history(catalog, OTHER) == []
     assert catalog.annotation_counts("k1") == []
+
+
+def test_a_later_rejection_without_a_caption_takes_the_others_out(catalog: Catalog) -> None:
+    write(catalog, revision(1, 5, "one"), revision(2, 9, "", "rejected", verdict="reject"))
+    assert history(catalog) == ["one", None] and catalog.rejected_images("zoo") == [IMAGE]

@@ -113,14 +113,24 @@ def _base_of(start: Start, under: str | None) -> str:
     """Where an adapter's base is: as told, where it was found, or as it was named."""
     assert start.adapter is not None
     named, found = start.adapter.base.name, start.adapter.base_folder
-    for place in (under, found, named):
-        if place is not None and Path(place).expanduser().exists():
-            return place
     if under is not None:
-        raise NotFound(f"--base {under}: there is no such model. It is the base of {start.base}, {named}.")
-    if Path(named).is_absolute() or named.startswith(".") or named.count("/") != 1:
-        raise NotFound(f"{start.base}: its base {named} isn't there any more ({found}). Say where it is with --base.")
-    return named  # The name of a model on the hub.
+        if not Path(under).expanduser().exists() and not _may_be_on_the_hub(under):
+            raise NotFound(f"--base {under}: there is no such model. The base of {start.base} is {named}.")
+        return under
+    for place in (found, named):
+        if Path(place).expanduser().exists():
+            return place
+    was_here = f"/{named}/" in f"{found}/"
+    if was_here or not _may_be_on_the_hub(named):
+        raise NotFound(
+            f"{start.base}: its base {named} isn't there any more ({found}). Put it back, or say where it is:"
+            " `trainer merge` and `sample` take --base."
+        )
+    return named
+
+
+def _may_be_on_the_hub(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
 
 
 def _refuse_other_base(start: Start, family: Family) -> None:

@@ -91,7 +91,7 @@ def attach(family: Family, folder: Path, adapter: Adapter) -> None:
     """Puts a checkpoint's update on the family it was trained on."""
     import torch
 
-    from trainer_client.lora_files import read_lora
+    from trainer_client.lora_reading import read_lora
 
     layers = read_lora(folder / adapter.weights.path, family)
     add_layers(family, adapter.settings, seed=0)

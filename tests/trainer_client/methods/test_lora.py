@@ -17,7 +17,8 @@ from tests.trainer_client.methods.runs import config, pictures, prepared, run, t
 from trainer_client.checkpoint import checkpoint_name
 from trainer_client.config import TrainConfig
 from trainer_client.families import load_family
-from trainer_client.lora_files import DIFFUSERS_FILE, WrongBase, read_lora
+from trainer_client.lora_files import DIFFUSERS_FILE
+from trainer_client.lora_reading import WrongBase, read_lora
 from trainer_client.sample import draw_tiles, seed_noise
 from trainer_client.train import train
 

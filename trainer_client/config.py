@@ -53,7 +53,7 @@ def _by_method(name: str, group: str, help: str, **limits: Any) -> Any:
 class TrainConfig(BaseModel):
     """One training run, as asked for. Paths are as given, relative to the working folder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     snapshot: Path = Field(
         description="Folder that `curator snapshot` wrote, or its address: http://HOST/snapshots/DIGEST.",
@@ -189,7 +189,7 @@ class TrainConfig(BaseModel):
     token: str | None = _by_method("token", WORD, "The word to learn; one that the model doesn't know.")
     vectors: int | None = _by_method("vectors", WORD, "How many vectors it has.", ge=1, le=64)
     initialiser: str | None = _by_method(
-        "initialiser", WORD, "A word to begin with, of one token.  [default: the mean of all words]"
+        "initialiser", WORD, "Words to begin with, of at most a token a vector.  [default: the mean of all words]"
     )
 
     eval_images: int = _option(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.errors import BadDocument, NotFound
+from schemas.errors import BadDocument, BadOption, NotFound
 from schemas.run import RunReport
 from trainer_client import adapter, methods, record
 from trainer_client.adapter import Adapter
@@ -64,6 +64,7 @@ def load(
     `load_family` does; NotFound and BadDocument where an adapter's base isn't there or is another model.
     """
     start = resolve(base, config)
+    _refuse_idle(base, start, revision, config)
     if start.adapter is None:
         family = load_family(start.base, device, dtype, revision, resolution_px)
     else:
@@ -76,6 +77,14 @@ def load(
     return family
 
 
+def _refuse_idle(base: str, start: Start, revision: str | None, config: str | None) -> None:
+    """Raises BadOption where an option says something of another kind of base than this one."""
+    if config is not None and not Path(base).expanduser().is_file():
+        raise BadOption(f"--base-config {config}: {base} is no single file, it has its own. Leave it out.")
+    if revision is not None and (start.adapter or Path(start.base).is_dir()):
+        raise BadOption(f"--revision {revision}: {base} is a local model; only names on the hub have revisions.")
+
+
 def load_under(
     start: Start,
     under: str | None = None,
@@ -85,7 +94,9 @@ def load_under(
 ) -> Family:
     """The base of an adapter, without it. Raises as `load` does."""
     assert start.adapter is not None
-    family = load(_base_of(start, under), device, dtype, start.adapter.base.revision, resolution_px)
+    base = _base_of(start, under)
+    revision = None if Path(base).expanduser().exists() else start.adapter.base.revision
+    family = load(base, device, dtype, revision, resolution_px)
     methods.bake(family)
     _refuse_other_base(start, family)
     return family

@@ -38,6 +38,8 @@ def fill_in(values: Mapping[str, Any]) -> dict[str, Any]:
     token, prompt = values["token"], values["instance_prompt"]
     if not token or any(letter.isspace() for letter in token):
         raise ValueError(f"--token {token!r}: give one word, such as <{'-'.join(token.split()) or 'concept'}>")
+    if token != token.lower():
+        raise ValueError(f"--token {token}: CLIP's tokenizers read no capitals; give {token.lower()}")
     if prompt is not None and token not in prompt:
         example = f"{prompt} {token}" if CAPTION in prompt else f"a picture of {token}"
         raise ValueError(f"--instance-prompt {prompt!r} lacks the token {token}: say {example!r}, or give --token")

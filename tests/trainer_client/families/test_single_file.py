@@ -97,3 +97,10 @@ def test_what_can_not_be_read(
 def _written(path: Path) -> Path:
     path.write_bytes(b"not a model")
     return path
+
+
+def test_options_of_another_kind_of_base_are_refused(base: Path) -> None:
+    with pytest.raises(BadOption, match=r"--base-config elsewhere: .* is no single file, it has its own"):
+        start.load(str(base), config="elsewhere")
+    with pytest.raises(BadOption, match=r"--revision v2: .* is a local model"):
+        start.load(str(base), revision="v2")

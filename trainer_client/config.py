@@ -155,7 +155,7 @@ class TrainConfig(BaseModel):
     min_snr_gamma: float | None = _option(None, LEARNING, "Weigh timesteps by min-SNR (5 is usual).", shown="off", gt=0)
     caption_dropout: float = _option(0.0, LEARNING, "Share of captions left empty in training.", ge=0, le=1)
     shuffle_tags: bool = _option(
-        False, LEARNING, "Bring the parts of a caption between `, ` into an order drawn anew each epoch."
+        False, LEARNING, "Bring the parts of a caption between commas into an order drawn anew each epoch."
     )
     keep_tags: int = _option(0, LEARNING, "How many of the first parts stay in their places.", ge=0)
     flip: bool = _option(False, LEARNING, "Mirror half of the images, drawn anew each epoch.")

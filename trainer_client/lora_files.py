@@ -169,7 +169,7 @@ def _versions(family: Family) -> tuple[str, str]:
     if config.hidden_size == SD_2_TEXT_WIDTH:
         wide = "v2-768-v" if family.prediction == "v_prediction" else "v2-512"
         return "sd_v2_v" if family.prediction == "v_prediction" else "sd_v2", f"stable-diffusion-{wide}/lora"
-    return "sd_v1", "stable-diffusion-v1/lora"
+    return "sd_v1_v" if family.prediction == "v_prediction" else "sd_v1", "stable-diffusion-v1/lora"
 
 
 @torch.no_grad()

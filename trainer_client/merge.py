@@ -38,6 +38,7 @@ def merge(
     source: Path,
     out: Path,
     base: str | None = None,
+    base_config: str | None = None,
     epoch: int | None = None,
     strength: float = 1.0,
     save_dtype: str = "fp16",
@@ -46,7 +47,8 @@ def merge(
     """Writes `out`, a model in diffusers layout that draws what `source` on its base draws.
 
     `source` is a run, a checkpoint with an adapter, or a LoRA's file; `base` says on which model, where that isn't the
-    one the adapter names. Raises NotFound, BadOption, BadDocument, AlreadyExists.
+    one the adapter names, `base_config` where the configuration of a base in a single file is. Raises NotFound,
+    BadOption, BadDocument, AlreadyExists.
     """
     if not math.isfinite(strength):
         raise BadOption(f"--strength {strength}: give a number, such as 0.8.")
@@ -54,7 +56,7 @@ def merge(
         raise AlreadyExists(f"{out}: exists already. Choose another --out.")
     progress("merging", 0, 2, "loading")
     folder = _checkpoint(source, epoch)
-    family, under, line = (_merged_file if folder.is_file() else _merged_folder)(folder, base, strength)
+    family, under, line = (_merged_file if folder.is_file() else _merged_folder)(folder, base, base_config, strength)
     progress("merging", 1, 2, "saving")
     temporary = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -88,35 +90,38 @@ def _checkpoint(source: Path, epoch: int | None) -> Path:
 Merged = tuple[Family, str, list[Ancestor]]  # With the adapter in it, the name of its base, and the line of both.
 
 
-def _merged_folder(folder: Path, base: str | None, strength: float) -> Merged:
+def _merged_folder(folder: Path, base: str | None, config: str | None, strength: float) -> Merged:
     found = Adapter.read(folder / adapter.FILE)
     under = base or found.base.name
     if found.method != "lora":
         if strength != 1:
             raise BadOption(f"--strength {strength:g}: {folder} is no LoRA but {found.method}; it is merged as it is.")
-        family = start.load(str(folder), under=base)
+        family = start.load(str(folder), under=base, under_config=config)
         line = lineage.of_family(family)
         methods.bake(family)
         return family, under, line
-    family = start.load_under(start.resolve(str(folder)), base)
+    family = start.load_under(start.resolve(str(folder)), base, config=config)
     layers = read_lora(folder / found.weights.path, family)
     family.adopt(read_conventions(folder))
     merge_layers(family, layers, strength)
     return family, under, lineage.of_adapter(folder, found)
 
 
-def _merged_file(file: Path, base: str | None, strength: float) -> Merged:
+def _merged_file(file: Path, base: str | None, config: str | None, strength: float) -> Merged:
     header = header_of(file)
     under = base or header.get("amatl.base_name")
     if under is None:
         raise BadOption(f"{file}: doesn't say on which model it was trained. Say it with --base.")
-    own = "amatl.run" in header and _is(under, header.get("amatl.base"))
-    if "amatl.run" in header and base is None and not own:
+    ours = "amatl.run" in header
+    if ours and base is None and not start.may_be_found(under):
+        raise NotFound(f"{file}: its base {under} isn't there any more. Say with --base where it is.")
+    own = ours and start.digest(under, config=config) == header.get("amatl.base")
+    if ours and base is None and not own:
         raise BadDocument(
-            f"{file}: was trained on {under}, which isn't there any more as it was then (digest"
-            f" {header.get('amatl.base', '')[:12]}). Say with --base where it is, or what to put this on instead."
+            f"{file}: was trained on {under} as it was with digest {header.get('amatl.base', '')[:12]}; it has changed"
+            " since. Say with --base where that is, or what to put this on instead."
         )
-    family = _under_file(under, continued=own)
+    family = _under_file(under, config, continued=own)
     layers = read_lora(file, family)
     family.adopt(from_header(header) or family.conventions)
     line = lineage.of_file(file) if own else [*lineage.of_family(family), lineage.link_of(file)]
@@ -124,20 +129,12 @@ def _merged_file(file: Path, base: str | None, strength: float) -> Merged:
     return family, under, line
 
 
-def _is(model: str, digest: str | None) -> bool:
-    """Whether the model is there with this digest."""
-    try:
-        return start.digest(model) == digest
-    except (NotFound, BadDocument, BadOption):
-        return False
-
-
-def _under_file(base: str, continued: bool) -> Family:
+def _under_file(base: str, config: str | None, continued: bool) -> Family:
     """What a LoRA's file is put on. One that went on from a LoRA holds that one's update too: it replaces it."""
-    found = start.resolve(base)
+    found = start.resolve(base, config)
     if continued and found.adapter is not None and found.adapter.method == "lora":
         return start.load_under(found)
-    family = start.load(base)
+    family = start.load(base, config=config)
     methods.bake(family)
     return family
 

@@ -57,10 +57,12 @@ def load(
     resolution_px: int | None = None,
     under: str | None = None,
     config: str | None = None,
+    under_config: str | None = None,
 ) -> Family:
     """`families.load_family` of what a name stands for, an adapter attached to its base.
 
-    `under` says where an adapter's base is now, `config` where a single file's configuration is. Raises as
+    `under` says where an adapter's base is now, `config` where a single file's configuration is, `under_config` that of
+    such a base. Raises as
     `load_family` does; NotFound and BadDocument where an adapter's base isn't there or is another model.
     """
     start = resolve(base, config)
@@ -69,7 +71,7 @@ def load(
         family = load_family(start.base, device, dtype, revision, resolution_px)
     else:
         revision = start.adapter.base.revision
-        family = load_under(start, under, device, dtype, resolution_px)
+        family = load_under(start, under, device, dtype, resolution_px, under_config)
         methods.attach(family, Path(start.base), start.adapter)
         family.located = Path(start.base)
         family.adopt(read_conventions(family.located))
@@ -91,12 +93,13 @@ def load_under(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     resolution_px: int | None = None,
+    config: str | None = None,
 ) -> Family:
     """The base of an adapter, without it. Raises as `load` does."""
     assert start.adapter is not None
     base = _base_of(start, under)
     revision = None if Path(base).expanduser().exists() else start.adapter.base.revision
-    family = load(base, device, dtype, revision, resolution_px)
+    family = load(base, device, dtype, revision, resolution_px, config=config)
     methods.bake(family)
     _refuse_other_base(start, family)
     return family
@@ -125,7 +128,7 @@ def _base_of(start: Start, under: str | None) -> str:
     assert start.adapter is not None
     named, found = start.adapter.base.name, start.adapter.base_folder
     if under is not None:
-        if not Path(under).expanduser().exists() and not _may_be_on_the_hub(under):
+        if not may_be_found(under):
             raise NotFound(f"--base {under}: there is no such model. The base of {start.base} is {named}.")
         return under
     for place in (found, named):
@@ -138,6 +141,11 @@ def _base_of(start: Start, under: str | None) -> str:
             " `trainer merge` and `sample` take --base."
         )
     return named
+
+
+def may_be_found(name: str) -> bool:
+    """Whether there is such a folder or file, or it could be a name on the hub."""
+    return Path(name).expanduser().exists() or _may_be_on_the_hub(name)
 
 
 def _may_be_on_the_hub(name: str) -> bool:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from schemas.errors import BadDocument, BadOption
+from trainer_client.families.weights import in_order
 from trainer_client.methods.textual_inversion import FILE
 from trainer_client.randomness import keys, normal
 
@@ -149,9 +150,11 @@ def write_files(family: Family, word: str, folder: Path, dtype: torch.dtype, met
     several = {OTHERS[component]: tensor for component, tensor in rows.items()}
     one = rows["text_encoder"]
     header = {"format": "pt", "amatl.token": word, **metadata}
-    save_file(several if len(rows) > 1 else {word: one}, folder / FILE, metadata=header)
+    diffusers = save(several if len(rows) > 1 else {word: one}, metadata=header)
+    (folder / FILE).write_bytes(in_order(diffusers))
     name = f"{metadata['amatl.run']}-{int(metadata['amatl.epoch']):03d}.safetensors"
-    save_file(several if len(rows) > 1 else {"emb_params": one}, folder / name, metadata=header)
+    others = save(several if len(rows) > 1 else {"emb_params": one}, metadata=header)
+    (folder / name).write_bytes(in_order(others))
     return folder / FILE
 
 

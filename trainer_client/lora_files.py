@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save
 
+from trainer_client.families.weights import in_order
 from trainer_client.lora_names import COMPONENT_PREFIX, diffusers_path, flat_name
 from trainer_client.methods import lora
 
@@ -77,7 +78,7 @@ def write_layouts(
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    path.write_bytes(save(tensors, metadata=metadata))
+    path.write_bytes(in_order(save(tensors, metadata=metadata)))
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -132,7 +133,7 @@ def test_lineage_of_runs_files_and_strangers(lora: Path, base: Path, tmp_path: P
 @pytest.mark.slow
 def test_a_lora_that_went_on_from_a_lora_is_put_on_the_base_once(lora: Path, snapshot: Path, tmp_path: Path) -> None:
     """Its file holds the whole update; the run that its header names holds the update as it was before."""
-    settings = {"method": "lora", "rank": 3, "alpha": 6.0, "train_text_encoder": True}
+    settings: dict[str, Any] = {"method": "lora", "rank": 3, "alpha": 6.0, "train_text_encoder": True}
     run(snapshot, lora, tmp_path / "on", **settings, epochs=1)
     merge(tmp_path / "on", tmp_path / "of-run", save_dtype="fp32")
     merge(tmp_path / "on" / checkpoint_name(1) / "on-001.safetensors", tmp_path / "of-file", save_dtype="fp32")

@@ -143,6 +143,17 @@ def header_of(path: Path) -> dict[str, str]:
     return dict(content.get("__metadata__") or {})
 
 
+def in_order(content: bytes) -> bytes:
+    """A safetensors file with its header's text in the order of its names: the library leaves that to chance, and the
+    same weights are to be the same bytes."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__", {}).items())), **header}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # The tensors stay aligned.
+    return len(text).to_bytes(8, "little") + text + content[end:]
+
+
 def combine(digests: dict[str, str]) -> str:
     """One digest of named digests, whatever their order."""
     text = "".join(f"{name}\0{digest}\n" for name, digest in sorted(digests.items()))

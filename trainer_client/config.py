@@ -18,6 +18,7 @@ from trainer_client.service import address_of
 DEFAULT_SAVE_EPOCHS = (1, 2, 5, 15, 30, 45, 60, 70, 100)
 DEFAULT_SEEDS = (1, 2, 3)
 MAX_WARMUP_STEPS = 100
+EMA_DECAY = 0.999
 DATA, LENGTH, PICTURES, LEARNING, LORA, SUBJECT, WORD, MEASURES, RUN = (
     "Data and model",
     "Length",
@@ -168,7 +169,7 @@ class TrainConfig(BaseModel):
     masked_loss: bool = _option(False, LEARNING, "Learn what is opaque in pictures with an alpha channel.")
     background_weight: float = _option(0.0, LEARNING, "What the transparent parts count in --masked-loss.", ge=0, le=1)
     ema: bool = _option(False, LEARNING, "Save, draw and measure a moving average of the weights.")
-    ema_decay: float = _option(0.999, LEARNING, "Of the moving average, once it has warmed up.", ge=0, lt=1)
+    ema_decay: float = _option(EMA_DECAY, LEARNING, "Of the moving average, once it has warmed up.", ge=0, lt=1)
     seed: int = _option(0, LEARNING, "Seed of order, timesteps, noise, flips and dropout.", ge=0, lt=2**63)
 
     rank: int | None = _by_method("rank", LORA, "Rank of the update.", ge=1)
@@ -277,6 +278,8 @@ class TrainConfig(BaseModel):
                 raise ValueError(f"--{name.replace('_', '-')} belongs to --buckets; without it pictures are square")
         if self.keep_tags and not self.shuffle_tags:
             raise ValueError("--keep-tags belongs to --shuffle-tags; without it every tag stays in its place")
+        if self.ema_decay != EMA_DECAY and not self.ema:
+            raise ValueError("--ema-decay belongs to --ema; without it no average is kept")
         if self.background_weight and not self.masked_loss:
             raise ValueError("--background-weight belongs to --masked-loss; without it the whole picture counts")
         return self

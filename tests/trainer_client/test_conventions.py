@@ -61,6 +61,31 @@ def test_a_long_prompt_is_read_in_chunks_that_are_encoded_apart(base: Path) -> N
     assert family.lost_text(" ".join(words[:225])) == ""
 
 
+@pytest.mark.parametrize("skip", [1, 2])
+@pytest.mark.parametrize("pad", ["<|endoftext|>", "!"], ids=["sd-1", "sd-2"])
+@pytest.mark.parametrize("count", [0, 75, 76, 225])
+def test_chunks_are_those_of_a1111(base: Path, skip: int, pad: str, count: int) -> None:
+    """Every chunk is filled up to 75 with end marks and ended by one; SD 2.x has a sign of its own after the first."""
+    family = used(base, max_tokens=225, clip_skip=skip)
+    tokenizer, encoder = family.tokenizers["tokenizer"], family.text_encoders["text_encoder"]
+    tokenizer.pad_token = pad
+    prompt = " ".join(["fox"] * count)
+    ids = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
+    first, last = tokenizer.bos_token_id, tokenizer.eos_token_id
+    parts = []
+    for start_at in (0, 75, 150):
+        inside = ids[start_at : start_at + 75]
+        chunk = [first, *inside, *[last] * (75 - len(inside)), last]
+        after = chunk.index(last) + 1
+        chunk[after:] = [tokenizer.pad_token_id] * (77 - after)
+        with torch.no_grad():
+            output: Any = encoder(torch.tensor([chunk]), output_hidden_states=True)
+            normalised: Any = getattr(encoder, "text_model", encoder)
+            parts.append(normalised.final_layer_norm(output.hidden_states[-skip]))
+    with torch.no_grad():
+        torch.testing.assert_close(family.encode_text(family.tokenise([prompt])), torch.cat(parts, dim=1))
+
+
 def test_sdxl_reads_chunks_with_both_encoders_and_pools_the_first(xl_base: Path) -> None:
     family, plain = used(xl_base, max_tokens=150), used(xl_base)
     words = LONG.split()

@@ -104,6 +104,8 @@ def test_the_background_teaches_nothing_unless_it_counts(snapshot: Path, base: P
 def test_masks_without_effect_are_refused(base: Path, snapshot: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--background-weight belongs to --masked-loss"):
         prepared(snapshot, base, tmp_path, background_weight=0.5)
+    with pytest.raises(ValueError, match="--ema-decay belongs to --ema"):
+        prepared(snapshot, base, tmp_path, ema_decay=0.5)
     with pytest.raises(ValueError, match="--keep-tags belongs to --shuffle-tags"):
         prepared(snapshot, base, tmp_path, keep_tags=1)
 

@@ -45,7 +45,7 @@ SHAPE = ("rank", "alpha", "targets", "train_text_encoder")  # Settings that a co
 
 def fill_in(values: Mapping[str, Any]) -> dict[str, Any]:
     """alpha is the rank unless given: a scale of one. Pictures of a class only where it has a prompt."""
-    found: dict[str, Any] = {} if values["alpha"] else {"alpha": float(values["rank"])}
+    found: dict[str, Any] = {} if values["alpha"] is not None else {"alpha": float(values["rank"])}
     for name, default in (("class_images", dreambooth.CLASS_IMAGES), ("prior_weight", dreambooth.PRIOR_WEIGHT)):
         if values["class_prompt"] is None and values[name] is not None:
             raise ValueError(f"--{name.replace('_', '-')} needs a --class-prompt: what the base should go on drawing")

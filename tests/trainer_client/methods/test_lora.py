@@ -50,6 +50,11 @@ def test_defaults_are_enough_and_are_its_own(snapshot: Path, base: Path) -> None
         TrainConfig(snapshot=snapshot, base=str(base), out=Path("o"), rank=4)
 
 
+def test_an_alpha_of_nothing_is_refused_and_not_taken_for_the_rank() -> None:
+    with pytest.raises(ValueError, match=r"alpha\n.*greater than 0"):
+        TrainConfig(snapshot=Path("s"), base="b", out=Path("o"), method="lora", alpha=0.0)
+
+
 @pytest.mark.slow
 def test_it_computes_what_the_base_does_and_then_learns(snapshot: Path, base: Path, tmp_path: Path) -> None:
     report = run(snapshot, base, tmp_path / "lora", method="lora")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from schemas.digest import sha256_file
+from schemas.edge import plural
 from schemas.errors import BadDocument, NotFound
 from schemas.run import Ancestor, RunReport
 from trainer_client import record, start
@@ -134,7 +135,8 @@ def _in_words(report: RunReport) -> str:
     done = len(report.epochs)
     method = report.config.get("method", "full")
     return (
-        f"{report.name}: {method} on `{report.captions}` of {report.snapshot.dataset}, {done} epochs, {report.status}"
+        f"{report.name}: {method} on `{report.captions}` of {report.snapshot.dataset},"
+        f" {plural(done, 'epoch')}, {report.status}"
     )
 
 

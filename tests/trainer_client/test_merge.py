@@ -113,7 +113,7 @@ def test_the_chain_is_kept_in_the_report_and_in_every_file(continued: Path, lora
     lines = render(lineage(str(continued))).splitlines()
     assert len(lines) == 5
     assert lines[0].endswith(f"from elsewhere, digest {digests[0][:12]}")
-    assert lines[4].strip().startswith("-> third: full on `template` of drawn, 1 epochs, complete")
+    assert lines[4].strip().startswith("-> third: full on `template` of drawn, 1 epoch, complete")
 
 
 def test_lineage_of_runs_files_and_strangers(lora: Path, base: Path, tmp_path: Path) -> None:
@@ -174,3 +174,9 @@ def changed_base(base: Path, folder: Path) -> Path:
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     save_file({name: tensor + 1 for name, tensor in load_file(weights).items()}, weights, metadata={"format": "pt"})
     return folder
+
+
+def test_cards_name_what_a_method_was_told(lora: Path) -> None:
+    card = (lora / checkpoint_name(1) / "README.md").read_text(encoding="utf-8")
+    assert "| rank | 3 |\n| alpha | 6.0 |\n" in card and "trained for 1 epoch on 12 images" in card
+    assert "token" not in card and "ema_decay" not in card

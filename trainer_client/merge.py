@@ -101,7 +101,7 @@ def _merged_folder(folder: Path, base: str | None, config: str | None, strength:
         methods.bake(family)
         return family, under, line
     family = start.load_under(start.resolve(str(folder)), base, config=config)
-    layers = read_lora(folder / found.weights.path, family)
+    layers = read_lora(adapter.weights_of(folder, found), family)
     family.adopt(read_conventions(folder))
     merge_layers(family, layers, strength)
     return family, under, lineage.of_adapter(folder, found)

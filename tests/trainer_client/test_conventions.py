@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from schemas.errors import BadOption
+from schemas.errors import BadDocument, BadOption
 from schemas.run import RunReport
 from tests.trainer_client.conftest import write_snapshot
 from tests.trainer_client.test_learning import learn, prepared
@@ -18,7 +18,7 @@ from tests.trainer_client.test_train import UNET
 from tests.trainer_client.test_train import config as run_config
 from trainer_client import start
 from trainer_client.families import Family
-from trainer_client.families.conventions import FILE, Conventions
+from trainer_client.families.conventions import FILE, Conventions, read_conventions
 from trainer_client.merge import merge
 from trainer_client.sample import sample
 from trainer_client.train import train
@@ -107,6 +107,13 @@ def test_more_layers_than_there_are_and_odd_lengths_are_refused(base: Path, snap
         used(base, clip_skip=3)
     with pytest.raises(ValueError, match="100 is no multiple of 75"):
         prepared(snapshot, base, tmp_path, max_tokens=100)
+
+
+@pytest.mark.parametrize("values", [{"clip_skip": 0}, {"max_tokens": 80}, {"max_tokens": 0}])
+def test_a_base_that_says_what_cannot_be_is_refused(values: dict[str, int], tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(json.dumps({"type": "amatl/conventions/v1", **values}), encoding="utf-8")
+    with pytest.raises(BadDocument, match=rf"{FILE}: {next(iter(values))}: Input should be"):
+        read_conventions(tmp_path)
 
 
 def test_caches_tell_the_settings_apart(base: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from schemas.errors import AlreadyExists, BadDocument, BadOption, NotFound
+from schemas.errors import AlreadyExists, BadDocument, BadOption, ChecksumMismatch, NotFound
 from schemas.run import RunReport
 from tests.trainer_client.methods.runs import pictures, run, tensors
 from trainer_client import start
@@ -167,6 +167,20 @@ def test_a_changed_or_missing_base_is_told(lora: Path, base: Path, tmp_path: Pat
     merge(file, tmp_path / "out", base=str(changed))  # As a person asked for it.
     names = [link.name for link in lineage(str(tmp_path / "out")).ancestors]
     assert names == [str(changed), "lora"]
+
+
+def test_weights_that_are_not_those_saved_are_refused(lora: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(lora / checkpoint_name(2), tmp_path / "checkpoint")
+    weights = folder / "pytorch_lora_weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    for use in (lambda: merge(folder, tmp_path / "out"), lambda: start.load(str(folder))):
+        with pytest.raises(ChecksumMismatch, match=r"pytorch_lora_weights.safetensors: isn't what was saved"):
+            use()
+    weights.unlink()
+    with pytest.raises(NotFound, match=r"pytorch_lora_weights.safetensors: missing"):
+        start.load(str(folder))
 
 
 def changed_base(base: Path, folder: Path) -> Path:

@@ -120,7 +120,10 @@ def tensor_digests(path: Path) -> Iterable[tuple[str, str]]:
     """(name, SHA-256 of dtype, shape and bytes) of every tensor in a safetensors file; its own header isn't content."""
     with path.open("rb") as file:
         header_bytes = int.from_bytes(file.read(8), "little")
-        header: dict[str, Any] = json.loads(file.read(header_bytes))
+        try:
+            header: dict[str, Any] = json.loads(file.read(header_bytes))
+        except (ValueError, MemoryError, OverflowError) as error:
+            raise BadDocument(f"{path}: no safetensors file. Copy it again from where it came.") from error
         header.pop("__metadata__", None)
         for name, entry in header.items():
             digest = hashlib.sha256(f"{entry['dtype']}{entry['shape']}".encode())

@@ -91,9 +91,10 @@ def attach(family: Family, folder: Path, adapter: Adapter) -> None:
     """Puts a checkpoint's update on the family it was trained on."""
     import torch
 
+    from trainer_client.adapter import weights_of
     from trainer_client.lora_reading import read_lora
 
-    layers = read_lora(folder / adapter.weights.path, family)
+    layers = read_lora(weights_of(folder, adapter), family)
     add_layers(family, adapter.settings, seed=0)
     weights = _update(family)
     with torch.no_grad():

@@ -84,9 +84,10 @@ def begin(family: Family, config: TrainConfig) -> TextualInversion:
 
 def attach(family: Family, folder: Path, adapter: Adapter) -> None:
     """Teaches the family a checkpoint's word."""
+    from trainer_client.adapter import weights_of
     from trainer_client.embeddings import add_word, read_rows
 
-    add_word(family, adapter.settings["token"], read_rows(folder / adapter.weights.path, family))
+    add_word(family, adapter.settings["token"], read_rows(weights_of(folder, adapter), family))
 
 
 def bake(family: Family) -> None:

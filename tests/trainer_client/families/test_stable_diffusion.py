@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from schemas.errors import BadDocument, BadOption, NotFound
 from trainer_client.families import Family, load_family
-from trainer_client.families.weights import in_order
+from trainer_client.families.weights import in_order, tensor_digests
 from trainer_client.randomness import keys, normal
 from trainer_client.sample import draw_tiles, seed_noise
 
@@ -312,3 +312,10 @@ def test_the_same_weights_are_the_same_bytes() -> None:
     assert int.from_bytes(content[:8], "little") % 8 == 0
     assert all(torch.equal(tensor, tensors[name]) for name, tensor in load(content).items())
     assert json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"] == header
+
+
+def test_the_digest_of_a_broken_file_is_told(tmp_path: Path) -> None:
+    for content in (b"", b"x", (1 << 60).to_bytes(8, "little")):
+        (tmp_path / "model.safetensors").write_bytes(content)
+        with pytest.raises(BadDocument, match=r"model.safetensors: no safetensors file"):
+            dict(tensor_digests(tmp_path / "model.safetensors"))

@@ -109,4 +109,4 @@ def table(found: Sequence[Place]) -> list[str]:
         shares = [place.cropped for place, own in zip(found, size_of, strict=True) if own == size]
         mean, most = sum(shares) / count, max(shares)
         lines.append(f"{f'{size[0]}x{size[1]}':<11}  {count:>6}  {mean:>7.1%}  {most:>7.1%}")
-    return [*lines, f"{len(found)} images in {len(set(size_of))} buckets, none left out."]
+    return [*lines, f"{len(found)} images in {len(set(size_of))} buckets, none left out; with --json, where each goes."]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.document import write_atomically
-from schemas.edge import duration
+from schemas.edge import duration, plural
 from trainer_client.sample import write_png
 from trainer_client.sheet import contact_sheet
 from trainer_client.stopping import judge, own_losses
@@ -31,7 +31,19 @@ TOLD = (
     "accumulation",
     "resolution",
     "train_text_encoder",
+    "rank",
+    "alpha",
+    "targets",
+    "instance_prompt",
+    "class_prompt",
+    "class_images",
+    "prior_weight",
+    "token",
+    "vectors",
+    "initialiser",
     "buckets",
+    "min_side",
+    "max_side",
     "clip_skip",
     "max_tokens",
     "caption_dropout",
@@ -40,6 +52,7 @@ TOLD = (
     "offset_noise",
     "zero_terminal_snr",
     "masked_loss",
+    "background_weight",
     "min_snr_gamma",
     "ema",
     "seed",
@@ -87,7 +100,7 @@ def _front_matter(report: RunReport) -> str:
 def _in_short(report: RunReport, epoch: int) -> str:
     snapshot = report.snapshot
     base = f"`{report.base.name}`"
-    what = f"{base} trained for {epoch} epochs on" if epoch else f"{base}, not yet trained on"
+    what = f"{base} trained for {plural(epoch, 'epoch')} on" if epoch else f"{base}, not yet trained on"
     return (
         f"{what} {snapshot.train_images} images of `{snapshot.dataset}` under the captions `{report.captions}`;"
         f" {snapshot.held_out_images} images were held out.\n"

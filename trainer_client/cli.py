@@ -155,6 +155,7 @@ def memorisation_command(run: Path, as_json: bool, **settings: Any) -> None:
 @main.command("merge")
 @click.argument("source", type=click.Path(path_type=Path), metavar="RUN-OR-LORA")
 @click.option("--base", help="The model to put it on.  [default: the one it was trained on]")
+@click.option("--base-config", help="Folder of the same architecture, for what a base in a single file lacks.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the whole model.")
 @click.option("--epoch", type=click.IntRange(min=0), help="The run's checkpoint.  [default: the last]")
 @click.option("--strength", type=float, default=1.0, show_default=True, help="How much of a LoRA to add.")

@@ -18,6 +18,7 @@ from trainer_client.service import address_of
 DEFAULT_SAVE_EPOCHS = (1, 2, 5, 15, 30, 45, 60, 70, 100)
 DEFAULT_SEEDS = (1, 2, 3)
 MAX_WARMUP_STEPS = 100
+EMA_DECAY = 0.999
 DATA, LENGTH, PICTURES, LEARNING, LORA, SUBJECT, WORD, MEASURES, RUN = (
     "Data and model",
     "Length",
@@ -53,7 +54,7 @@ def _by_method(name: str, group: str, help: str, **limits: Any) -> Any:
 class TrainConfig(BaseModel):
     """One training run, as asked for. Paths are as given, relative to the working folder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     snapshot: Path = Field(
         description="Folder that `curator snapshot` wrote, or its address: http://HOST/snapshots/DIGEST.",
@@ -155,7 +156,7 @@ class TrainConfig(BaseModel):
     min_snr_gamma: float | None = _option(None, LEARNING, "Weigh timesteps by min-SNR (5 is usual).", shown="off", gt=0)
     caption_dropout: float = _option(0.0, LEARNING, "Share of captions left empty in training.", ge=0, le=1)
     shuffle_tags: bool = _option(
-        False, LEARNING, "Bring the parts of a caption between `, ` into an order drawn anew each epoch."
+        False, LEARNING, "Bring the parts of a caption between commas into an order drawn anew each epoch."
     )
     keep_tags: int = _option(0, LEARNING, "How many of the first parts stay in their places.", ge=0)
     flip: bool = _option(False, LEARNING, "Mirror half of the images, drawn anew each epoch.")
@@ -168,7 +169,7 @@ class TrainConfig(BaseModel):
     masked_loss: bool = _option(False, LEARNING, "Learn what is opaque in pictures with an alpha channel.")
     background_weight: float = _option(0.0, LEARNING, "What the transparent parts count in --masked-loss.", ge=0, le=1)
     ema: bool = _option(False, LEARNING, "Save, draw and measure a moving average of the weights.")
-    ema_decay: float = _option(0.999, LEARNING, "Of the moving average, once it has warmed up.", ge=0, lt=1)
+    ema_decay: float = _option(EMA_DECAY, LEARNING, "Of the moving average, once it has warmed up.", ge=0, lt=1)
     seed: int = _option(0, LEARNING, "Seed of order, timesteps, noise, flips and dropout.", ge=0, lt=2**63)
 
     rank: int | None = _by_method("rank", LORA, "Rank of the update.", ge=1)
@@ -189,7 +190,7 @@ class TrainConfig(BaseModel):
     token: str | None = _by_method("token", WORD, "The word to learn; one that the model doesn't know.")
     vectors: int | None = _by_method("vectors", WORD, "How many vectors it has.", ge=1, le=64)
     initialiser: str | None = _by_method(
-        "initialiser", WORD, "A word to begin with, of one token.  [default: the mean of all words]"
+        "initialiser", WORD, "Words to begin with, of at most a token a vector.  [default: the mean of all words]"
     )
 
     eval_images: int = _option(
@@ -277,6 +278,8 @@ class TrainConfig(BaseModel):
                 raise ValueError(f"--{name.replace('_', '-')} belongs to --buckets; without it pictures are square")
         if self.keep_tags and not self.shuffle_tags:
             raise ValueError("--keep-tags belongs to --shuffle-tags; without it every tag stays in its place")
+        if self.ema_decay != EMA_DECAY and not self.ema:
+            raise ValueError("--ema-decay belongs to --ema; without it no average is kept")
         if self.background_weight and not self.masked_loss:
             raise ValueError("--background-weight belongs to --masked-loss; without it the whole picture counts")
         return self

@@ -8,6 +8,7 @@ is what counts where launching one costs more than running it.
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from trainer_client.mix import Mix
     from trainer_client.schedule import Plan
 
-SEPARATOR = ", "  # Between the tags of a caption.
+COMMA = re.compile(r"\s*(?:(?<!\d),|,(?!\d))\s*")  # Between the tags of a caption; not in 1,000.
 BLOCK_NUMBERS = 1 << 23  # Noise values drawn at once: 32 MiB, a whole epoch of a small set.
 
 
@@ -204,9 +205,11 @@ def draw(family: Family, data: TrainingSet, config: TrainConfig, epoch: int, pla
 
 def shuffle_tags(caption: str, keep: int, seed: int, epoch: int, name: str) -> str:
     """The caption's tags, the first `keep` as they stand, the others by hash of (image, epoch, tag)."""
-    tags = caption.split(SEPARATOR)
+    tags = [tag for tag in COMMA.split(caption.strip()) if tag]
+    if len(tags) < 2:
+        return caption
     drawn = sorted(tags[keep:], key=lambda tag: key(seed, "tags", epoch, 0, f"{name} {tag}"))
-    return SEPARATOR.join([*tags[:keep], *drawn])
+    return ", ".join([*tags[:keep], *drawn])
 
 
 @torch.no_grad()

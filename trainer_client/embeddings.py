@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from schemas.errors import BadDocument, BadOption
+from trainer_client.families.weights import in_order
 from trainer_client.methods.textual_inversion import FILE
 from trainer_client.randomness import keys, normal
 
@@ -54,17 +55,17 @@ def tokens_of(word: str, vectors: int) -> list[str]:
 
 
 def initial_rows(family: Family, config: TrainConfig) -> dict[str, Tensor]:
-    """First vectors by component, (V, D): the initialiser's, else drawn round the vocabulary's mean.
+    """First vectors by component, (V, D): the initialiser's tokens in turn, else drawn round the vocabulary's mean.
 
-    Raises BadOption where the initialiser isn't one token.
+    Raises BadOption where the initialiser has more tokens than there are vectors.
     """
     vectors = config.vectors or 1
     found: dict[str, Tensor] = {}
     for (component, encoder), tokenizer in _encoders(family):
         weight_SD = encoder.get_input_embeddings().weight.detach().float()
         if config.initialiser is not None:
-            row = _only_token(tokenizer, config.initialiser)
-            found[component] = weight_SD[row].expand(vectors, -1).clone()
+            tokens = _tokens_of_initialiser(tokenizer, config.initialiser, vectors)
+            found[component] = weight_SD[[tokens[number % len(tokens)] for number in range(vectors)]].clone()
             continue
         names = [f"{component} {number}" for number in range(vectors)]
         noise_VD = normal(keys(config.seed, "embedding", 0, 0, names, weight_SD.device), weight_SD.shape[1:])
@@ -72,14 +73,14 @@ def initial_rows(family: Family, config: TrainConfig) -> dict[str, Tensor]:
     return found
 
 
-def _only_token(tokenizer: Any, word: str) -> int:
-    ids = tokenizer(word, add_special_tokens=False, verbose=False)["input_ids"]
-    if len(ids) != 1:
+def _tokens_of_initialiser(tokenizer: Any, words: str, vectors: int) -> list[int]:
+    ids: list[int] = tokenizer(words, add_special_tokens=False, verbose=False)["input_ids"]
+    if not 0 < len(ids) <= vectors:
         parts = " ".join(tokenizer.convert_ids_to_tokens(ids)) or "none"
-        raise BadOption(
-            f"--initialiser {word!r}: is {len(ids)} tokens ({parts}). Give a common word that is one, or leave it out."
-        )
-    return int(ids[0])
+        way = f"Give --vectors {len(ids)} or more, a common word that is one" if ids else "Give a common word"
+        count = f"{len(ids)} {'token' if len(ids) == 1 else 'tokens'}"
+        raise BadOption(f"--initialiser {words!r}: is {count} ({parts}). {way}, or leave it out.")
+    return ids
 
 
 def add_word(family: Family, word: str, rows: Mapping[str, Tensor]) -> None:
@@ -91,6 +92,9 @@ def add_word(family: Family, word: str, rows: Mapping[str, Tensor]) -> None:
         known = [token for token in tokens if token in vocabulary or f"{token}</w>" in vocabulary]
         if known:
             raise BadOption(f"--token {word}: {family.base} has a token {known[0]} already. Choose another word.")
+    close = next((known for known in family.words if known in word or word in known), None)
+    if close is not None:  # In a caption the one would be taken for the other.
+        raise BadOption(f"--token {word}: {family.base} has learnt {close}, a part of it or around it. Choose another.")
     for (component, encoder), tokenizer in encoders:
         tokenizer.add_tokens(tokens)
         first = int(tokenizer.convert_tokens_to_ids(tokens[0]))
@@ -146,9 +150,11 @@ def write_files(family: Family, word: str, folder: Path, dtype: torch.dtype, met
     several = {OTHERS[component]: tensor for component, tensor in rows.items()}
     one = rows["text_encoder"]
     header = {"format": "pt", "amatl.token": word, **metadata}
-    save_file(several if len(rows) > 1 else {word: one}, folder / FILE, metadata=header)
+    diffusers = save(several if len(rows) > 1 else {word: one}, metadata=header)
+    (folder / FILE).write_bytes(in_order(diffusers))
     name = f"{metadata['amatl.run']}-{int(metadata['amatl.epoch']):03d}.safetensors"
-    save_file(several if len(rows) > 1 else {"emb_params": one}, folder / name, metadata=header)
+    others = save(several if len(rows) > 1 else {"emb_params": one}, metadata=header)
+    (folder / name).write_bytes(in_order(others))
     return folder / FILE
 
 

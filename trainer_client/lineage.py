@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from schemas.errors import NotFound
+from schemas.digest import sha256_file
+from schemas.edge import plural
+from schemas.errors import BadDocument, NotFound
 from schemas.run import Ancestor, RunReport
 from trainer_client import record, start
+from trainer_client.adapter import Adapter, combined
 from trainer_client.families.weights import header_of
 
 if TYPE_CHECKING:
@@ -52,12 +55,35 @@ def lineage(model: str) -> LineageResult:
 
 
 def of_family(family: Family) -> list[Ancestor]:
-    """The line of a loaded base, itself at the end."""
-    found = from_header(_header(start.Start(str(family.located), family.adapter)))
+    """The line of a loaded base, itself at the end. Of an adapter that has been baked in, its folder still tells."""
+    found = from_header(_header(start.resolve(str(family.located))))
     if found is None:
         return [Ancestor(name=family.base, digest=family.digest)]
     ancestors, itself = found
     return [*ancestors, itself.model_copy(update={"digest": family.digest})]
+
+
+def of_adapter(folder: Path, found: Adapter) -> list[Ancestor]:
+    """The line of a checkpoint that holds an adapter, itself at the end; its base isn't looked at."""
+    line = from_header(header_of(folder / found.weights.path))
+    digest = combined(found.base.digest, found)
+    if line is None:
+        base = Ancestor(name=found.base.name, digest=found.base.digest)
+        return [base, Ancestor(name=folder.name, digest=digest, method=found.method)]
+    return [*line[0], line[1].model_copy(update={"digest": digest})]
+
+
+def of_file(file: Path) -> list[Ancestor]:
+    """The line of a file that a run of ours made, itself at the end."""
+    line = from_header(header_of(file))
+    return [*(line[0] if line else []), link_of(file)]
+
+
+def link_of(file: Path) -> Ancestor:
+    """A file as a link of a line, by its content; of one that a run of ours made, with what its header says of it."""
+    line = from_header(header_of(file))
+    link = line[1] if line else Ancestor(name=file.name, digest="0" * 64)
+    return link.model_copy(update={"digest": sha256_file(file)})
 
 
 def metadata(report_lineage: list[Ancestor], **facts: str) -> dict[str, str]:
@@ -79,24 +105,38 @@ def from_header(header: Mapping[str, str]) -> tuple[list[Ancestor], Ancestor] | 
     facts = {name.removeprefix("amatl."): value for name, value in header.items() if name.startswith("amatl.")}
     if "run" not in facts:
         return None
-    before = [Ancestor.model_validate(entry) for entry in json.loads(facts.get("lineage", "[]"))]
+    before = _ancestors(facts.get("lineage", "[]"), facts["run"])
     itself = Ancestor(
         name=facts["run"],
         digest="0" * 64,
         method=facts.get("method", "full"),
-        epoch=int(facts["epoch"]) if "epoch" in facts else None,
+        epoch=int(facts["epoch"]) if facts.get("epoch", "").isdigit() else None,
         snapshot=facts.get("snapshot"),
         captions=facts.get("captions"),
         config_digest=facts.get("config"),
     )
-    return before or [Ancestor(name=facts["base_name"], digest=facts["base"])], itself
+    return before or _only_base(facts), itself
+
+
+def _ancestors(text: str, run: str) -> list[Ancestor]:
+    try:
+        return [Ancestor.model_validate(entry) for entry in json.loads(text)]
+    except (ValueError, TypeError) as error:
+        raise BadDocument(f"The header of {run}: its lineage can't be read. Copy the file again.") from error
+
+
+def _only_base(facts: Mapping[str, str]) -> list[Ancestor]:
+    """What a header without a line says of the base alone."""
+    known = "base_name" in facts and "base" in facts
+    return [Ancestor(name=facts["base_name"], digest=facts["base"])] if known else []
 
 
 def _in_words(report: RunReport) -> str:
     done = len(report.epochs)
     method = report.config.get("method", "full")
     return (
-        f"{report.name}: {method} on `{report.captions}` of {report.snapshot.dataset}, {done} epochs, {report.status}"
+        f"{report.name}: {method} on `{report.captions}` of {report.snapshot.dataset},"
+        f" {plural(done, 'epoch')}, {report.status}"
     )
 
 

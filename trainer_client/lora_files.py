@@ -1,4 +1,4 @@
-"""LoRA files: the two layouts that are in use, written and read, and the sums that bake an update into weights.
+"""LoRA files: the two layouts that are in use, written, and the sums that bake an update into weights.
 
 diffusers and peft name a layer by its place in the model: `unet.<module>.lora_A.weight` is (rank, inputs), `lora_B`
 (outputs, rank); rank and alpha stand in the header. A1111, Forge, ComfyUI and kohya's tools name it by a flattened
@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from schemas.errors import BadDocument, NotFound
+from trainer_client.families.weights import in_order
 from trainer_client.lora_names import COMPONENT_PREFIX, diffusers_path, flat_name
 from trainer_client.methods import lora
 
@@ -30,12 +29,7 @@ if TYPE_CHECKING:
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"  # The name `load_lora_weights` looks for in a folder.
 Place = tuple[str, str]  # (component, path of the module in it)
-SHOWN = 3  # Names in an error.
 SD_2_TEXT_WIDTH = 1024
-
-
-class WrongBase(BadDocument):
-    """This LoRA was trained on a model of another shape."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +78,7 @@ def write_layouts(
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    path.write_bytes(save(tensors, metadata=metadata))
+    path.write_bytes(in_order(save(tensors, metadata=metadata)))
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -176,95 +170,7 @@ def _versions(family: Family) -> tuple[str, str]:
     if config.hidden_size == SD_2_TEXT_WIDTH:
         wide = "v2-768-v" if family.prediction == "v_prediction" else "v2-512"
         return "sd_v2_v" if family.prediction == "v_prediction" else "sd_v2", f"stable-diffusion-{wide}/lora"
-    return "sd_v1", "stable-diffusion-v1/lora"
-
-
-# Reading
-
-
-def read_lora(path: Path, family: Family) -> dict[Place, Layer]:
-    """The layers of a file in either layout, for this family. Raises NotFound, BadDocument, WrongBase."""
-    tensors, header = _read(path)
-    by_prefix: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        name, part = _split(key, path)
-        by_prefix.setdefault(name, {})[part] = tensor
-    places = _places(family)
-    unknown = [name for name in by_prefix if name not in places]
-    if unknown:
-        raise WrongBase(
-            f"{path}: {len(unknown)} of its {len(by_prefix)} layers aren't in {family.base}"
-            f" ({', '.join(unknown[:SHOWN])}{', ...' if len(unknown) > SHOWN else ''}). Give the base it was"
-            " trained on."
-        )
-    alphas = json.loads(header.get("lora_adapter_metadata", "{}"))
-    return {
-        places[name][0]: _layer(path, family, name, parts, places[name], alphas) for name, parts in by_prefix.items()
-    }
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    if not path.is_file():
-        raise NotFound(f"{path}: there is no such file. Give a LoRA's .safetensors file, or a run's folder.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except SafetensorError as error:
-        raise BadDocument(f"{path}: can't be read ({error}). Copy it again from where it came.") from error
-
-
-PARTS = {
-    "lora_down.weight": "down",
-    "lora_up.weight": "up",
-    "alpha": "alpha",
-    "lora_A.weight": "down",
-    "lora_B.weight": "up",
-}
-
-
-def _split(key: str, path: Path) -> tuple[str, str]:
-    for ending, part in PARTS.items():
-        if key.endswith(f".{ending}"):
-            return key.removesuffix(f".{ending}"), part
-    raise BadDocument(f"{path}: {key} is no part of a plain LoRA (LoHa, LoKr, DoRA?). Only plain ones can be read.")
-
-
-def _places(family: Family) -> dict[str, tuple[Place, torch.Size]]:
-    """Every name a layer may have, in either layout, with the layer's place and its weight's shape."""
-    found: dict[str, tuple[Place, torch.Size]] = {}
-    for component, module in lora.modules_of(family).items():
-        for path, layer in module.named_modules():
-            weight = getattr(layer, "weight", None)
-            if isinstance(weight, torch.Tensor) and weight.dim() in (2, 4):
-                entry = ((component, path), weight.shape)
-                found[diffusers_path(component, path)] = entry
-                found[f"{COMPONENT_PREFIX[component]}.{path}"] = entry
-                found[flat_name(family, component, path)] = entry
-                found[flat_name(family, component, path, sgm=False)] = entry
-    return found
-
-
-def _layer(
-    path: Path,
-    family: Family,
-    name: str,
-    parts: dict[str, Tensor],
-    entry: tuple[Place, torch.Size],
-    header: Mapping[str, Any],
-) -> Layer:
-    (component, _), shape = entry
-    if "down" not in parts or "up" not in parts:
-        raise BadDocument(f"{path}: of {name} one half is missing. Copy the file again from where it came.")
-    down, up = parts["down"], parts["up"]
-    rank = down.shape[0]
-    fits = down[0].numel() == shape[1:].numel() and up.shape[0] == shape[0] and up.shape[1] == rank
-    if not fits:
-        raise WrongBase(
-            f"{path}: its {name} is {tuple(up.shape)} x {tuple(down.shape)}, that layer of {family.base} is"
-            f" {tuple(shape)}. Give the base it was trained on."
-        )
-    told = header.get(f"{COMPONENT_PREFIX[component]}.lora_alpha", rank)
-    return Layer(down, up, float(parts["alpha"]) if "alpha" in parts else float(told))
+    return "sd_v1_v" if family.prediction == "v_prediction" else "sd_v1", "stable-diffusion-v1/lora"
 
 
 @torch.no_grad()

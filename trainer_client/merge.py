@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel
 
-from schemas.digest import sha256_file
-from schemas.errors import AlreadyExists, BadOption, NotFound
+from schemas.errors import AlreadyExists, BadDocument, BadOption, NotFound
 from schemas.progress import Progress, silent
+from schemas.run import Ancestor
 from trainer_client import adapter, lineage, methods, record, start
 from trainer_client.adapter import Adapter
 from trainer_client.families import Family
 from trainer_client.families.conventions import from_header, read_conventions
 from trainer_client.families.weights import header_of
-from trainer_client.lora_files import merge_layers, read_lora
+from trainer_client.lora_files import merge_layers
+from trainer_client.lora_reading import read_lora
 from trainer_client.sample import find_checkpoint, read_run
 
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
@@ -36,6 +38,7 @@ def merge(
     source: Path,
     out: Path,
     base: str | None = None,
+    base_config: str | None = None,
     epoch: int | None = None,
     strength: float = 1.0,
     save_dtype: str = "fp16",
@@ -44,26 +47,30 @@ def merge(
     """Writes `out`, a model in diffusers layout that draws what `source` on its base draws.
 
     `source` is a run, a checkpoint with an adapter, or a LoRA's file; `base` says on which model, where that isn't the
-    one the adapter names. Raises NotFound, BadOption, BadDocument, AlreadyExists.
+    one the adapter names, `base_config` where the configuration of a base in a single file is. Raises NotFound,
+    BadOption, BadDocument, AlreadyExists.
     """
+    if not math.isfinite(strength):
+        raise BadOption(f"--strength {strength}: give a number, such as 0.8.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise AlreadyExists(f"{out}: exists already. Choose another --out.")
     progress("merging", 0, 2, "loading")
     folder = _checkpoint(source, epoch)
-    family = _merged_file(folder, base, strength) if folder.is_file() else _merged_folder(folder, base, strength)
+    family, under, line = (_merged_file if folder.is_file() else _merged_folder)(folder, base, base_config, strength)
     progress("merging", 1, 2, "saving")
     temporary = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"run": out.name, "method": "merge", "base": line[-1].digest, "base_name": line[-1].name}
     try:
-        family.save(temporary, DTYPES[save_dtype], _metadata(family, folder, out))
+        family.save(temporary, DTYPES[save_dtype], lineage.metadata(line, **facts))
         if out.is_dir():
             out.rmdir()
         temporary.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     progress("merging", 2, 2)
-    return MergeResult(source=source, base=family.base, strength=strength, out=out, digest=start.digest(str(out)))
+    return MergeResult(source=source, base=under, strength=strength, out=out, digest=start.digest(str(out)))
 
 
 def _checkpoint(source: Path, epoch: int | None) -> Path:
@@ -80,39 +87,56 @@ def _checkpoint(source: Path, epoch: int | None) -> Path:
     return source
 
 
-def _merged_folder(folder: Path, base: str | None, strength: float) -> Family:
+Merged = tuple[Family, str, list[Ancestor]]  # With the adapter in it, the name of its base, and the line of both.
+
+
+def _merged_folder(folder: Path, base: str | None, config: str | None, strength: float) -> Merged:
     found = Adapter.read(folder / adapter.FILE)
+    under = base or found.base.name
     if found.method != "lora":
         if strength != 1:
             raise BadOption(f"--strength {strength:g}: {folder} is no LoRA but {found.method}; it is merged as it is.")
-        family = start.load(str(folder), under=base)
+        family = start.load(str(folder), under=base, under_config=config)
+        line = lineage.of_family(family)
         methods.bake(family)
-        return family
-    family = start.load_under(start.resolve(str(folder)), base)
+        return family, under, line
+    family = start.load_under(start.resolve(str(folder)), base, config=config)
+    layers = read_lora(adapter.weights_of(folder, found), family)
     family.adopt(read_conventions(folder))
-    merge_layers(family, read_lora(folder / found.weights.path, family), strength)
-    return family
+    merge_layers(family, layers, strength)
+    return family, under, lineage.of_adapter(folder, found)
 
 
-def _merged_file(file: Path, base: str | None, strength: float) -> Family:
-    base = base or header_of(file).get("amatl.base_name")
-    if base is None:
+def _merged_file(file: Path, base: str | None, config: str | None, strength: float) -> Merged:
+    header = header_of(file)
+    under = base or header.get("amatl.base_name")
+    if under is None:
         raise BadOption(f"{file}: doesn't say on which model it was trained. Say it with --base.")
-    family = start.load(base)
+    ours = "amatl.run" in header
+    if ours and base is None and not start.may_be_found(under):
+        raise NotFound(f"{file}: its base {under} isn't there any more. Say with --base where it is.")
+    own = ours and start.digest(under, config=config) == header.get("amatl.base")
+    if ours and base is None and not own:
+        raise BadDocument(
+            f"{file}: was trained on {under} as it was with digest {header.get('amatl.base', '')[:12]}; it has changed"
+            " since. Say with --base where that is, or what to put this on instead."
+        )
+    family = _under_file(under, config, continued=own)
+    layers = read_lora(file, family)
+    family.adopt(from_header(header) or family.conventions)
+    line = lineage.of_file(file) if own else [*lineage.of_family(family), lineage.link_of(file)]
+    merge_layers(family, layers, strength)
+    return family, under, line
+
+
+def _under_file(base: str, config: str | None, continued: bool) -> Family:
+    """What a LoRA's file is put on. One that went on from a LoRA holds that one's update too: it replaces it."""
+    found = start.resolve(base, config)
+    if continued and found.adapter is not None and found.adapter.method == "lora":
+        return start.load_under(found)
+    family = start.load(base, config=config)
     methods.bake(family)
-    family.adopt(from_header(header_of(file)) or family.conventions)
-    merge_layers(family, read_lora(file, family), strength)
     return family
-
-
-def _metadata(family: Family, source: Path, out: Path) -> dict[str, str]:
-    """The line of the base and of what was put on it."""
-    found = start.resolve(str(source)) if source.is_dir() else None
-    weights = source / found.adapter.weights.path if found and found.adapter else source
-    line = lineage.from_header(header_of(weights))
-    digest = start.digest(str(source)) if found else sha256_file(source)
-    ancestors = [*line[0], line[1].model_copy(update={"digest": digest})] if line else lineage.of_family(family)
-    return lineage.metadata(ancestors, run=out.name, method="merge", base=family.digest, base_name=family.base)
 
 
 def render(result: MergeResult) -> str:

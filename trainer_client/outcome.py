@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from schemas.comparison import Estimate
-from schemas.edge import duration
+from schemas.edge import duration, plural
 from schemas.run import Cost, Stopping
 from trainer_client.bootstrap import change, difference
 from trainer_client.clock import PARTS
@@ -168,7 +168,8 @@ def _closing(result: TrainResult) -> list[str]:
     money = f", cost {result.cost.price_per_hour * total / 3600:.2f}" if result.cost.price_per_hour else ""
     rate = f", {result.images_per_second:.3g} images/s" if result.images_per_second else ""
     spent = ", ".join(f"{part} {duration(seconds)}" for part, seconds in parts.items())
-    lines = [f"{result.run}: {result.epochs} epochs on `{result.captions}`, {result.steps} steps{rate}."]
+    done = f"{plural(result.epochs, 'epoch')} on `{result.captions}`, {plural(result.steps, 'step')}"
+    lines = [f"{result.run}: {done}{rate}."]
     lines.append(f"{duration(total)}{money} ({spent}).")
     if result.truncated_captions:
         lines.append(f"{result.truncated_captions} captions lost words past the tokenizer's limit.")

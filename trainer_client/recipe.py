@@ -10,7 +10,7 @@ import difflib
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 
@@ -18,6 +18,7 @@ from schemas.errors import BadDocument, BadOption, NotFound
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
 
 Decorated = Callable[..., Any]
 SHORT = {"lr": "learning_rate"}  # Names that people type, and what they stand for.
@@ -48,6 +49,8 @@ def read_settings(settings: Sequence[str], model: type[BaseModel]) -> dict[str, 
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise BadOption(f"--set {setting}: write --set key=value.")
+        if key.strip() in values:
+            raise BadOption(f"--set: `{key.strip()}` is given twice.")
         values[key.strip()] = value.strip()
     try:
         return _options(values, model)
@@ -63,28 +66,49 @@ def _options(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any
             raise BadOption(_unknown(key, value, model))
         if name in found:
             raise BadOption(f"`{key}` is given twice.")
-        found[name] = _typed(key, value, model.model_fields[name].annotation)
+        found[name] = _typed(key, value, model.model_fields[name])
     return found
 
 
 def _unknown(key: str, value: Any, model: type[BaseModel]) -> str:
     if isinstance(value, dict):
         return f"[{key}] is a table. Options stand by themselves, without a heading."
-    close = difflib.get_close_matches(key.replace("-", "_"), [*model.model_fields, *SHORT], n=1, cutoff=0.5)
+    close = difflib.get_close_matches(key.replace("-", "_"), [*model.model_fields, *SHORT], n=1)
     hint = f"Did you mean `{close[0]}`?" if close else "`trainer train --help` lists them."
     return f"there is no option `{key}`. {hint}"
 
 
-def _typed(key: str, value: Any, annotation: Any) -> Any:
-    """The value as the command line would have it."""
+def _typed(key: str, value: Any, field: FieldInfo) -> Any:
+    """The value as the command line would have it, within the option's limits."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
     from trainer_client.options import option_type
 
-    if isinstance(value, list):
-        value = ",".join(map(str, value))
+    kind = option_type(field.annotation)
     try:
-        return option_type(annotation).convert(value, None, None)
+        converted = kind.convert(_as_typed(value, kind), None, None)
+        limited: Any = Annotated[field.annotation, key, *field.metadata]
+        TypeAdapter(limited, config=ConfigDict(allow_inf_nan=False)).validate_python(converted)
     except click.BadParameter as error:
         raise BadOption(f"`{key}`: {error.message.rstrip('.')}.") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise BadOption(f"`{key}` {value}: {first['msg']}.") from None
+    return converted
+
+
+def _as_typed(value: Any, kind: click.ParamType[Any]) -> str:
+    """The text that a person would type for it. Raises BadParameter where its type can't be meant."""
+    from trainer_client.options import WholeNumbers
+
+    if isinstance(value, list) and isinstance(kind, WholeNumbers):
+        return ",".join(map(str, value))
+    if isinstance(value, (list, dict)):
+        raise click.BadParameter(f"{value!r} is {'a list' if isinstance(value, list) else 'a table'}. Give one value")
+    takes_text = kind is click.STRING or isinstance(kind, (click.Path, click.Choice))
+    if not isinstance(value, str) and (takes_text or not isinstance(value, (int, float))):
+        raise click.BadParameter(f"{value} is no text. Put it in quotes")
+    return str(value)
 
 
 def recipe_options(model: type[BaseModel]) -> Callable[[Decorated], Decorated]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.errors import BadDocument, NotFound
+from schemas.errors import BadDocument, BadOption, NotFound
 from schemas.run import RunReport
 from trainer_client import adapter, methods, record
 from trainer_client.adapter import Adapter
@@ -57,23 +57,34 @@ def load(
     resolution_px: int | None = None,
     under: str | None = None,
     config: str | None = None,
+    under_config: str | None = None,
 ) -> Family:
     """`families.load_family` of what a name stands for, an adapter attached to its base.
 
-    `under` says where an adapter's base is now, `config` where a single file's configuration is. Raises as
+    `under` says where an adapter's base is now, `config` where a single file's configuration is, `under_config` that of
+    such a base. Raises as
     `load_family` does; NotFound and BadDocument where an adapter's base isn't there or is another model.
     """
     start = resolve(base, config)
+    _refuse_idle(base, start, revision, config)
     if start.adapter is None:
         family = load_family(start.base, device, dtype, revision, resolution_px)
     else:
         revision = start.adapter.base.revision
-        family = load_under(start, under, device, dtype, resolution_px)
+        family = load_under(start, under, device, dtype, resolution_px, under_config)
         methods.attach(family, Path(start.base), start.adapter)
         family.located = Path(start.base)
         family.adopt(read_conventions(family.located))
     family.base, family.revision = base, revision
     return family
+
+
+def _refuse_idle(base: str, start: Start, revision: str | None, config: str | None) -> None:
+    """Raises BadOption where an option says something of another kind of base than this one."""
+    if config is not None and not Path(base).expanduser().is_file():
+        raise BadOption(f"--base-config {config}: {base} is no single file, it has its own. Leave it out.")
+    if revision is not None and (start.adapter or Path(start.base).is_dir()):
+        raise BadOption(f"--revision {revision}: {base} is a local model; only names on the hub have revisions.")
 
 
 def load_under(
@@ -82,10 +93,13 @@ def load_under(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     resolution_px: int | None = None,
+    config: str | None = None,
 ) -> Family:
     """The base of an adapter, without it. Raises as `load` does."""
     assert start.adapter is not None
-    family = load(_base_of(start, under), device, dtype, start.adapter.base.revision, resolution_px)
+    base = _base_of(start, under)
+    revision = None if Path(base).expanduser().exists() else start.adapter.base.revision
+    family = load(base, device, dtype, revision, resolution_px, config=config)
     methods.bake(family)
     _refuse_other_base(start, family)
     return family
@@ -113,14 +127,29 @@ def _base_of(start: Start, under: str | None) -> str:
     """Where an adapter's base is: as told, where it was found, or as it was named."""
     assert start.adapter is not None
     named, found = start.adapter.base.name, start.adapter.base_folder
-    for place in (under, found, named):
-        if place is not None and Path(place).expanduser().exists():
-            return place
     if under is not None:
-        raise NotFound(f"--base {under}: there is no such model. It is the base of {start.base}, {named}.")
-    if Path(named).is_absolute() or named.startswith(".") or named.count("/") != 1:
-        raise NotFound(f"{start.base}: its base {named} isn't there any more ({found}). Say where it is with --base.")
-    return named  # The name of a model on the hub.
+        if not may_be_found(under):
+            raise NotFound(f"--base {under}: there is no such model. The base of {start.base} is {named}.")
+        return under
+    for place in (found, named):
+        if Path(place).expanduser().exists():
+            return place
+    was_here = f"/{named}/" in f"{found}/"
+    if was_here or not _may_be_on_the_hub(named):
+        raise NotFound(
+            f"{start.base}: its base {named} isn't there any more ({found}). Put it back, or say where it is:"
+            " `trainer merge` and `sample` take --base."
+        )
+    return named
+
+
+def may_be_found(name: str) -> bool:
+    """Whether there is such a folder or file, or it could be a name on the hub."""
+    return Path(name).expanduser().exists() or _may_be_on_the_hub(name)
+
+
+def _may_be_on_the_hub(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
 
 
 def _refuse_other_base(start: Start, family: Family) -> None:

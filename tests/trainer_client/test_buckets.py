@@ -102,7 +102,7 @@ def test_check_tells_where_every_image_goes(shaped: Path, base: Path, cache: Pat
     assert (by_shape[48, 24]["bucket_width_px"], by_shape[48, 24]["bucket_height_px"]) == (20, 12)
     text = CliRunner().invoke(main, arguments).stdout
     assert "16x16" in text and "20x12" in text
-    assert "16 images in 3 buckets, none left out." in text
+    assert "16 images in 3 buckets, none left out; with --json, where each goes." in text
 
 
 # What is trained

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from schemas.errors import BadOption
+from schemas.errors import BadDocument, BadOption
 from schemas.run import RunReport
 from tests.trainer_client.conftest import write_snapshot
 from tests.trainer_client.test_learning import learn, prepared
@@ -18,7 +18,7 @@ from tests.trainer_client.test_train import UNET
 from tests.trainer_client.test_train import config as run_config
 from trainer_client import start
 from trainer_client.families import Family
-from trainer_client.families.conventions import FILE, Conventions
+from trainer_client.families.conventions import FILE, Conventions, read_conventions
 from trainer_client.merge import merge
 from trainer_client.sample import sample
 from trainer_client.train import train
@@ -61,6 +61,31 @@ def test_a_long_prompt_is_read_in_chunks_that_are_encoded_apart(base: Path) -> N
     assert family.lost_text(" ".join(words[:225])) == ""
 
 
+@pytest.mark.parametrize("skip", [1, 2])
+@pytest.mark.parametrize("pad", ["<|endoftext|>", "!"], ids=["sd-1", "sd-2"])
+@pytest.mark.parametrize("count", [0, 75, 76, 225])
+def test_chunks_are_those_of_a1111(base: Path, skip: int, pad: str, count: int) -> None:
+    """Every chunk is filled up to 75 with end marks and ended by one; SD 2.x has a sign of its own after the first."""
+    family = used(base, max_tokens=225, clip_skip=skip)
+    tokenizer, encoder = family.tokenizers["tokenizer"], family.text_encoders["text_encoder"]
+    tokenizer.pad_token = pad
+    prompt = " ".join(["fox"] * count)
+    ids = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
+    first, last = tokenizer.bos_token_id, tokenizer.eos_token_id
+    parts = []
+    for start_at in (0, 75, 150):
+        inside = ids[start_at : start_at + 75]
+        chunk = [first, *inside, *[last] * (75 - len(inside)), last]
+        after = chunk.index(last) + 1
+        chunk[after:] = [tokenizer.pad_token_id] * (77 - after)
+        with torch.no_grad():
+            output: Any = encoder(torch.tensor([chunk]), output_hidden_states=True)
+            normalised: Any = getattr(encoder, "text_model", encoder)
+            parts.append(normalised.final_layer_norm(output.hidden_states[-skip]))
+    with torch.no_grad():
+        torch.testing.assert_close(family.encode_text(family.tokenise([prompt])), torch.cat(parts, dim=1))
+
+
 def test_sdxl_reads_chunks_with_both_encoders_and_pools_the_first(xl_base: Path) -> None:
     family, plain = used(xl_base, max_tokens=150), used(xl_base)
     words = LONG.split()
@@ -82,6 +107,13 @@ def test_more_layers_than_there_are_and_odd_lengths_are_refused(base: Path, snap
         used(base, clip_skip=3)
     with pytest.raises(ValueError, match="100 is no multiple of 75"):
         prepared(snapshot, base, tmp_path, max_tokens=100)
+
+
+@pytest.mark.parametrize("values", [{"clip_skip": 0}, {"max_tokens": 80}, {"max_tokens": 0}])
+def test_a_base_that_says_what_cannot_be_is_refused(values: dict[str, int], tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(json.dumps({"type": "amatl/conventions/v1", **values}), encoding="utf-8")
+    with pytest.raises(BadDocument, match=rf"{FILE}: {next(iter(values))}: Input should be"):
+        read_conventions(tmp_path)
 
 
 def test_caches_tell_the_settings_apart(base: Path) -> None:

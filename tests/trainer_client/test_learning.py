@@ -143,6 +143,21 @@ def test_the_average_is_swapped_in_and_out(snapshot: Path, base: Path, tmp_path:
     assert torch.equal(learner.average[name], average)
 
 
+def test_the_average_is_the_one_of_its_formula(snapshot: Path, base: Path, tmp_path: Path) -> None:
+    run = prepared(snapshot, base, tmp_path, ema=True, ema_decay=0.3)
+    learner = Learner(run.method, run.config, run.plan)
+    name = next(iter(learner.parameters))
+    average, steps = learner.parameters[name].detach().double().clone(), 0
+    for epoch in (1, 2):
+        for step in epoch_steps(run.family, run.data, run.config, run.plan, epoch):
+            learner.learn(run.data, step)
+            steps += 1
+            decay = min(0.3, (1 + steps) / (10 + steps))
+            average = decay * average + (1 - decay) * learner.parameters[name].detach().double()
+    assert steps > 3  # Past the warm-up.
+    torch.testing.assert_close(learner.average[name].double(), average, atol=1e-6, rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_the_text_encoder_learns_only_when_asked_to(snapshot: Path, base: Path, tmp_path: Path) -> None:
     for asked in (False, True):

@@ -140,3 +140,13 @@ def test_an_image_encoder_of_transformers_is_used_by_name(run: Path, tmp_path: P
     CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=16).save_pretrained(tmp_path / "clip")
     found = memorisation(run, features=str(tmp_path / "clip"), device="cpu")
     assert len(found.pictures) == 4 and found.features.endswith("clip")
+
+
+@pytest.mark.slow
+def test_a_run_that_went_on_from_another(run: Path, tmp_path: Path) -> None:
+    config = RunReport.read(run / "run.json").config
+    settings = {"epochs": 1, "seeds": (1,), "sample_steps": 2, "eval_timesteps": 1, "cache": tmp_path / "cache"}
+    for base, name in ((config["base"], "lora"), (tmp_path / "lora", "on")):
+        values = {"base": str(base), "out": tmp_path / name, "method": "lora" if name == "lora" else "full"}
+        train(TrainConfig(snapshot=config["snapshot"], captions="human", rank=None, **values, **settings))
+    assert memorisation(tmp_path / "on").pictures

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from schemas.errors import AlreadyExists, BadOption, NotFound
+from schemas.errors import AlreadyExists, BadDocument, BadOption, ChecksumMismatch, NotFound
 from schemas.run import RunReport
 from tests.trainer_client.methods.runs import pictures, run, tensors
 from trainer_client import start
 from trainer_client.checkpoint import checkpoint_name
 from trainer_client.cli import main
+from trainer_client.families.weights import header_of
 from trainer_client.lineage import lineage, render
-from trainer_client.lora_files import WrongBase
+from trainer_client.lora_reading import WrongBase
 from trainer_client.merge import merge
 
 
@@ -65,6 +67,8 @@ def test_what_can_not_be_merged(lora: Path, base: Path, v_base: Path, tmp_path: 
         merge(lora, base)
     with pytest.raises(BadOption, match="a whole model already"):
         merge(base, tmp_path / "out")
+    with pytest.raises(BadOption, match="--strength nan"):
+        merge(lora, tmp_path / "out", strength=float("nan"))
     with pytest.raises(BadOption, match="is no run"):
         merge(file_of(lora), tmp_path / "out", epoch=1)
     with pytest.raises(NotFound, match="no such run or file"):
@@ -109,7 +113,7 @@ def test_the_chain_is_kept_in_the_report_and_in_every_file(continued: Path, lora
     lines = render(lineage(str(continued))).splitlines()
     assert len(lines) == 5
     assert lines[0].endswith(f"from elsewhere, digest {digests[0][:12]}")
-    assert lines[4].strip().startswith("-> third: full on `template` of drawn, 1 epochs, complete")
+    assert lines[4].strip().startswith("-> third: full on `template` of drawn, 1 epoch, complete")
 
 
 def test_lineage_of_runs_files_and_strangers(lora: Path, base: Path, tmp_path: Path) -> None:
@@ -120,3 +124,73 @@ def test_lineage_of_runs_files_and_strangers(lora: Path, base: Path, tmp_path: P
     assert "from elsewhere" in lineage(str(base)).itself
     with pytest.raises(NotFound, match="nowhere"):
         lineage(str(tmp_path / "nowhere"))
+    odd = tmp_path / "odd.safetensors"
+    save_file({"a": torch.zeros(1)}, odd, metadata={"amatl.run": "odd", "amatl.lineage": "{oops"})
+    with pytest.raises(BadDocument, match="its lineage can't be read"):
+        lineage(str(odd))
+
+
+@pytest.mark.slow
+def test_a_lora_that_went_on_from_a_lora_is_put_on_the_base_once(lora: Path, snapshot: Path, tmp_path: Path) -> None:
+    """Its file holds the whole update; the run that its header names holds the update as it was before."""
+    settings: dict[str, Any] = {"method": "lora", "rank": 3, "alpha": 6.0, "train_text_encoder": True}
+    run(snapshot, lora, tmp_path / "on", **settings, epochs=1)
+    merge(tmp_path / "on", tmp_path / "of-run", save_dtype="fp32")
+    merge(tmp_path / "on" / checkpoint_name(1) / "on-001.safetensors", tmp_path / "of-file", save_dtype="fp32")
+    assert start.digest(str(tmp_path / "of-run")) == start.digest(str(tmp_path / "of-file"))
+    names = [link.name for link in lineage(str(tmp_path / "of-file")).ancestors]
+    assert names[1:] == ["lora", "on"]
+
+
+@pytest.mark.slow
+def test_the_line_goes_on_where_another_method_bakes_an_adapter_in(lora: Path, snapshot: Path, tmp_path: Path) -> None:
+    report = run(snapshot, lora, tmp_path / "whole", epochs=1)
+    assert [link.name for link in report.lineage][1:] == ["lora"]
+    assert report.lineage[-1].digest == start.digest(str(lora)) == report.base.digest
+
+
+def test_a_changed_or_missing_base_is_told(lora: Path, base: Path, tmp_path: Path) -> None:
+    file = tmp_path / "moved.safetensors"
+    header = header_of(file_of(lora))
+    digest = start.digest(str(base))[:12]
+    changed = changed_base(base, tmp_path / "changed")
+    save_file(load_file(file_of(lora)), file, metadata=header | {"amatl.base_name": str(changed)})
+    with pytest.raises(BadDocument, match=rf"was trained on .*changed as it was with digest {digest}; it has changed"):
+        merge(file, tmp_path / "out")
+    save_file(load_file(file), tmp_path / "lost.safetensors", metadata=header | {"amatl.base_name": "/nowhere"})
+    with pytest.raises(NotFound, match=r"lost.safetensors: its base /nowhere isn't there any more. Say with --base"):
+        merge(tmp_path / "lost.safetensors", tmp_path / "out")
+    with pytest.raises(NotFound, match="--base nowhere: there is no such model"):
+        merge(lora, tmp_path / "out", base="nowhere")
+    with pytest.raises(BadDocument, match="Give the model it was trained on"):
+        merge(lora, tmp_path / "out", base=str(changed))
+    merge(file, tmp_path / "out", base=str(changed))  # As a person asked for it.
+    names = [link.name for link in lineage(str(tmp_path / "out")).ancestors]
+    assert names == [str(changed), "lora"]
+
+
+def test_weights_that_are_not_those_saved_are_refused(lora: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(lora / checkpoint_name(2), tmp_path / "checkpoint")
+    weights = folder / "pytorch_lora_weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    for use in (lambda: merge(folder, tmp_path / "out"), lambda: start.load(str(folder))):
+        with pytest.raises(ChecksumMismatch, match=r"pytorch_lora_weights.safetensors: isn't what was saved"):
+            use()
+    weights.unlink()
+    with pytest.raises(NotFound, match=r"pytorch_lora_weights.safetensors: missing"):
+        start.load(str(folder))
+
+
+def changed_base(base: Path, folder: Path) -> Path:
+    shutil.copytree(base, folder)
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: tensor + 1 for name, tensor in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    return folder
+
+
+def test_cards_name_what_a_method_was_told(lora: Path) -> None:
+    card = (lora / checkpoint_name(1) / "README.md").read_text(encoding="utf-8")
+    assert "| rank | 3 |\n| alpha | 6.0 |\n" in card and "trained for 1 epoch on 12 images" in card
+    assert "token" not in card and "ema_decay" not in card

@@ -48,6 +48,17 @@ def test_settings_are_typed_like_options() -> None:
         ('method = "magic"', "`method`: 'magic' is not one of"),
         ("lr = 1.0\nlearning_rate = 2.0", "`learning_rate` is given twice"),
         ("save_epochs = [1, 'two']", "`save_epochs`: '1,two' is not whole numbers"),
+        ("epochs = 4.5", "recipe.toml: `epochs`: '4.5' is not a valid integer"),
+        ("epochs = true", "recipe.toml: `epochs`: 'True' is not a valid integer"),
+        ("lr = true", "recipe.toml: `lr`: 'True' is not a valid float"),
+        ("flip = 2", "recipe.toml: `flip`: '2' is not a valid boolean"),
+        ("base = 5", "recipe.toml: `base`: 5 is no text. Put it in quotes"),
+        ("captions = 2026-01-01", "recipe.toml: `captions`: 2026-01-01 is no text"),
+        ("captions = {template = 0.7}", "recipe.toml: `captions`: {'template': 0.7} is a table"),
+        ("captions = ['a', 'b']", r"recipe.toml: `captions`: \['a', 'b'\] is a list"),
+        ("epochs = 0", "recipe.toml: `epochs` 0: Input should be greater than or equal to 1"),
+        ("lr = inf", "recipe.toml: `lr` inf: Input should be a finite number"),
+        ("nope = 1", "no option `nope`. `trainer train --help` lists them"),
     ],
 )
 def test_a_bad_recipe_is_named_with_its_key(tmp_path: Path, text: str, problem: str) -> None:
@@ -63,6 +74,11 @@ def test_a_missing_recipe_and_settings_without_a_value(tmp_path: Path) -> None:
         read_recipe(tmp_path / "latin.toml", TrainConfig)
     with pytest.raises(BadOption, match="--set epochs: write --set key=value"):
         read_settings(["epochs"], TrainConfig)
+    for twice in (["lr=1", "lr=2"], ["lr=1", "learning-rate=2"]):
+        with pytest.raises(BadOption, match=r"--set: `l.*` is given twice"):
+            read_settings(twice, TrainConfig)
+    with pytest.raises(BadOption, match="--set: `epochs` 0: Input should be greater"):
+        read_settings(["epochs=0"], TrainConfig)
 
 
 def trainer(*arguments: str) -> Result:

@@ -45,7 +45,7 @@ def test_a_falling_rate_ends_near_zero(schedule: str) -> None:
 
 
 def test_the_average_warms_up() -> None:
-    decays = [ema_decay(config(ema_decay=0.9), step) for step in range(200)]
+    decays = [ema_decay(config(ema=True, ema_decay=0.9), step) for step in range(200)]
     assert decays[0] == pytest.approx(2 / 11)
     assert decays == sorted(decays)
     assert decays[-1] == 0.9

@@ -37,6 +37,9 @@ def test_tags_are_shuffled_by_image_and_epoch_and_the_first_are_kept() -> None:
     assert shuffle_tags(caption, 2, 0, 1, "image") == drawn[0] != shuffle_tags(caption, 2, 0, 1, "other")
     assert shuffle_tags(caption, 8, 0, 1, "image") == caption
     assert shuffle_tags("", 0, 0, 1, "image") == ""
+    for written in ("1girl,solo,1,000 trees", " 1girl ,solo, 1,000 trees,"):  # With or without spaces.
+        assert sorted(shuffle_tags(written, 0, 0, 1, "image").split(", ")) == ["1,000 trees", "1girl", "solo"]
+    assert shuffle_tags("no tags  at all ", 0, 0, 1, "image") == "no tags  at all "
 
 
 def test_a_step_trains_on_the_shuffled_words(tagged: Path, base: Path, tmp_path: Path) -> None:
@@ -101,6 +104,8 @@ def test_the_background_teaches_nothing_unless_it_counts(snapshot: Path, base: P
 def test_masks_without_effect_are_refused(base: Path, snapshot: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--background-weight belongs to --masked-loss"):
         prepared(snapshot, base, tmp_path, background_weight=0.5)
+    with pytest.raises(ValueError, match="--ema-decay belongs to --ema"):
+        prepared(snapshot, base, tmp_path, ema_decay=0.5)
     with pytest.raises(ValueError, match="--keep-tags belongs to --shuffle-tags"):
         prepared(snapshot, base, tmp_path, keep_tags=1)
 

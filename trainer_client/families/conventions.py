@@ -27,8 +27,15 @@ class Conventions(Document):
 
     type: Literal["amatl/conventions/v1"] = "amatl/conventions/v1"
     zero_terminal_snr: bool = False
-    clip_skip: int = Field(default=1, description="The layer of the text encoder that is read, counted from the end.")
-    max_tokens: int = Field(default=CHUNK, description="Words and signs of a caption that are read, in chunks of 75.")
+    clip_skip: int = Field(
+        default=1, ge=1, description="The layer of the text encoder that is read, counted from the end."
+    )
+    max_tokens: int = Field(
+        default=CHUNK,
+        ge=CHUNK,
+        multiple_of=CHUNK,
+        description="Words and signs of a caption that are read, in chunks of 75.",
+    )
 
     def unusual(self) -> dict[str, Any]:
         """What isn't as usual, by name: a part of every key of what the model made."""

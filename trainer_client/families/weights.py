@@ -120,7 +120,10 @@ def tensor_digests(path: Path) -> Iterable[tuple[str, str]]:
     """(name, SHA-256 of dtype, shape and bytes) of every tensor in a safetensors file; its own header isn't content."""
     with path.open("rb") as file:
         header_bytes = int.from_bytes(file.read(8), "little")
-        header: dict[str, Any] = json.loads(file.read(header_bytes))
+        try:
+            header: dict[str, Any] = json.loads(file.read(header_bytes))
+        except (ValueError, MemoryError, OverflowError) as error:
+            raise BadDocument(f"{path}: no safetensors file. Copy it again from where it came.") from error
         header.pop("__metadata__", None)
         for name, entry in header.items():
             digest = hashlib.sha256(f"{entry['dtype']}{entry['shape']}".encode())
@@ -141,6 +144,17 @@ def header_of(path: Path) -> dict[str, str]:
     except (OSError, ValueError, MemoryError, OverflowError) as error:
         raise BadDocument(f"{path}: no safetensors file. Copy it again from where it came.") from error
     return dict(content.get("__metadata__") or {})
+
+
+def in_order(content: bytes) -> bytes:
+    """A safetensors file with its header's text in the order of its names: the library leaves that to chance, and the
+    same weights are to be the same bytes."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__", {}).items())), **header}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # The tensors stay aligned.
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def combine(digests: dict[str, str]) -> str:

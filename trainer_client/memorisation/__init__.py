@@ -177,10 +177,12 @@ def _marker(features: str, report: RunReport, device: str) -> Features:
     chosen = choose_device(device, "fp32")
     if features != LATENTS:
         return model_features(features, chosen[0])
-    from trainer_client.families import load_family
+    from trainer_client.start import load
 
-    resolution = report.config.get("resolution")
-    return autoencoder_features(load_family(report.base.name, *chosen, report.base.revision, resolution))
+    base, config = report.base, report.config
+    return autoencoder_features(
+        load(base.name, *chosen, base.revision, config.get("resolution"), config=config.get("base_config"))
+    )
 
 
 def _of_tiles(tiles_NHWC: Tensor, mark: Features) -> Marks:

@@ -45,7 +45,7 @@ SHAPE = ("rank", "alpha", "targets", "train_text_encoder")  # Settings that a co
 
 def fill_in(values: Mapping[str, Any]) -> dict[str, Any]:
     """alpha is the rank unless given: a scale of one. Pictures of a class only where it has a prompt."""
-    found: dict[str, Any] = {} if values["alpha"] else {"alpha": float(values["rank"])}
+    found: dict[str, Any] = {} if values["alpha"] is not None else {"alpha": float(values["rank"])}
     for name, default in (("class_images", dreambooth.CLASS_IMAGES), ("prior_weight", dreambooth.PRIOR_WEIGHT)):
         if values["class_prompt"] is None and values[name] is not None:
             raise ValueError(f"--{name.replace('_', '-')} needs a --class-prompt: what the base should go on drawing")
@@ -91,9 +91,10 @@ def attach(family: Family, folder: Path, adapter: Adapter) -> None:
     """Puts a checkpoint's update on the family it was trained on."""
     import torch
 
-    from trainer_client.lora_files import read_lora
+    from trainer_client.adapter import weights_of
+    from trainer_client.lora_reading import read_lora
 
-    layers = read_lora(folder / adapter.weights.path, family)
+    layers = read_lora(weights_of(folder, adapter), family)
     add_layers(family, adapter.settings, seed=0)
     weights = _update(family)
     with torch.no_grad():

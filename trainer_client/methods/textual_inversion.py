@@ -38,6 +38,8 @@ def fill_in(values: Mapping[str, Any]) -> dict[str, Any]:
     token, prompt = values["token"], values["instance_prompt"]
     if not token or any(letter.isspace() for letter in token):
         raise ValueError(f"--token {token!r}: give one word, such as <{'-'.join(token.split()) or 'concept'}>")
+    if token != token.lower():
+        raise ValueError(f"--token {token}: CLIP's tokenizers read no capitals; give {token.lower()}")
     if prompt is not None and token not in prompt:
         example = f"{prompt} {token}" if CAPTION in prompt else f"a picture of {token}"
         raise ValueError(f"--instance-prompt {prompt!r} lacks the token {token}: say {example!r}, or give --token")
@@ -82,9 +84,10 @@ def begin(family: Family, config: TrainConfig) -> TextualInversion:
 
 def attach(family: Family, folder: Path, adapter: Adapter) -> None:
     """Teaches the family a checkpoint's word."""
+    from trainer_client.adapter import weights_of
     from trainer_client.embeddings import add_word, read_rows
 
-    add_word(family, adapter.settings["token"], read_rows(folder / adapter.weights.path, family))
+    add_word(family, adapter.settings["token"], read_rows(weights_of(folder, adapter), family))
 
 
 def bake(family: Family) -> None:

@@ -15,6 +15,7 @@ from tests.trainer_client.families.single_file import write_single_file, write_x
 from tests.trainer_client.methods.runs import pictures, run
 from trainer_client import start
 from trainer_client.checkpoint import checkpoint_name
+from trainer_client.merge import merge
 
 
 @pytest.fixture
@@ -97,3 +98,22 @@ def test_what_can_not_be_read(
 def _written(path: Path) -> Path:
     path.write_bytes(b"not a model")
     return path
+
+
+def test_options_of_another_kind_of_base_are_refused(base: Path) -> None:
+    with pytest.raises(BadOption, match=r"--base-config elsewhere: .* is no single file, it has its own"):
+        start.load(str(base), config="elsewhere")
+    with pytest.raises(BadOption, match=r"--revision v2: .* is a local model"):
+        start.load(str(base), revision="v2")
+
+
+@pytest.mark.slow
+def test_a_lora_on_a_single_file_is_merged_by_its_own_file(
+    file: Path, base: Path, snapshot: Path, cache: Path, tmp_path: Path
+) -> None:
+    run(snapshot, file, tmp_path / "lora", method="lora", rank=2, epochs=1, base_config=str(base))
+    weights = tmp_path / "lora" / checkpoint_name(1) / "lora-001.safetensors"
+    merge(weights, tmp_path / "of-file", base_config=str(base))
+    merge(tmp_path / "lora", tmp_path / "of-run")
+    merge(tmp_path / "lora", tmp_path / "told", base=str(file), base_config=str(base))
+    assert len({start.digest(str(tmp_path / name)) for name in ("of-file", "of-run", "told")}) == 1

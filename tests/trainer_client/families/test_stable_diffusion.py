@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from schemas.errors import BadDocument, BadOption, NotFound
 from trainer_client.families import Family, load_family
+from trainer_client.families.weights import in_order, tensor_digests
 from trainer_client.randomness import keys, normal
 from trainer_client.sample import draw_tiles, seed_noise
 
@@ -299,3 +300,22 @@ def test_a_broken_part_of_a_base_is_named(base: Path, tmp_path: Path, part: str)
     (copy / part).write_bytes((copy / part).read_bytes()[:200])
     with pytest.raises(BadDocument, match=rf"{part.split('/')[0]}: can't be loaded \(.+\)\. Download or copy"):
         load_family(str(copy), torch.device("cpu"), torch.float32)
+
+
+def test_the_same_weights_are_the_same_bytes() -> None:
+    from safetensors.torch import load, save
+
+    header = {f"name{number}": f"ä {number}" for number in range(20)}
+    tensors = {"a": torch.arange(3), "b": torch.ones(2, 5)}
+    contents = {in_order(save(tensors, metadata=dict(sorted(header.items(), key=hash)))) for _ in range(20)}
+    (content,) = contents
+    assert int.from_bytes(content[:8], "little") % 8 == 0
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in load(content).items())
+    assert json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"] == header
+
+
+def test_the_digest_of_a_broken_file_is_told(tmp_path: Path) -> None:
+    for content in (b"", b"x", (1 << 60).to_bytes(8, "little")):
+        (tmp_path / "model.safetensors").write_bytes(content)
+        with pytest.raises(BadDocument, match=r"model.safetensors: no safetensors file"):
+            dict(tensor_digests(tmp_path / "model.safetensors"))

@@ -17,7 +17,8 @@ from tests.trainer_client.methods.runs import config, pictures, prepared, run, t
 from trainer_client.checkpoint import checkpoint_name
 from trainer_client.config import TrainConfig
 from trainer_client.families import load_family
-from trainer_client.lora_files import DIFFUSERS_FILE, WrongBase, read_lora
+from trainer_client.lora_files import DIFFUSERS_FILE
+from trainer_client.lora_reading import WrongBase, read_lora
 from trainer_client.sample import draw_tiles, seed_noise
 from trainer_client.train import train
 
@@ -47,6 +48,11 @@ def test_defaults_are_enough_and_are_its_own(snapshot: Path, base: Path) -> None
     assert (full.learning_rate, full.rank, full.alpha, full.targets) == (1e-5, None, None, None)
     with pytest.raises(ValueError, match="--rank belongs to --method lora; this is --method full"):
         TrainConfig(snapshot=snapshot, base=str(base), out=Path("o"), rank=4)
+
+
+def test_an_alpha_of_nothing_is_refused_and_not_taken_for_the_rank() -> None:
+    with pytest.raises(ValueError, match=r"alpha\n.*greater than 0"):
+        TrainConfig(snapshot=Path("s"), base="b", out=Path("o"), method="lora", alpha=0.0)
 
 
 @pytest.mark.slow

@@ -15,11 +15,12 @@ from schemas.run import RunReport
 from tests.trainer_client.methods.runs import config, pictures, prepared, run
 from trainer_client.checkpoint import checkpoint_name
 from trainer_client.config import TrainConfig
-from trainer_client.embeddings import FILE, read_rows
+from trainer_client.embeddings import FILE, add_word, initial_rows, read_rows
 from trainer_client.families import load_family
 from trainer_client.learner import Learner
 from trainer_client.merge import merge
 from trainer_client.sample import draw_tiles
+from trainer_client.start import load
 from trainer_client.train import train
 
 WORD: dict[str, Any] = {
@@ -65,6 +66,21 @@ def test_only_the_new_vectors_change(snapshot: Path, base: Path, tmp_path: Path)
     rows = learner.parameters["text_encoder.rows"].detach()
     assert rows.shape == (3, 16)
     assert all(not torch.equal(row, before[1][changed[0]][0]) for row in rows)
+
+
+def test_the_tokens_of_an_initialiser_begin_the_vectors_in_turn(base: Path) -> None:
+    family = load_family(str(base))
+    vocabulary = family.text_encoders["text_encoder"].get_input_embeddings().weight.detach()  # type: ignore[operator]
+    ids = family.tokenizers["tokenizer"]("red fox", add_special_tokens=False)["input_ids"]
+    asked = TrainConfig(snapshot=Path("s"), base="b", out=Path("o"), **(WORD | {"initialiser": "red fox"}))
+    assert torch.equal(initial_rows(family, asked)["text_encoder"], vocabulary[[ids[0], ids[1], ids[0]]])
+
+
+def test_a_word_around_another_is_refused(trained: Path, base: Path) -> None:
+    family = load(str(trained))
+    for word in ("<frog>2", "frog>"):
+        with pytest.raises(BadOption, match=rf"--token {word}: .* has learnt <frog>, a part of it or around it"):
+            add_word(family, word, {"text_encoder": torch.zeros(1, 16)})
 
 
 @pytest.mark.slow
@@ -168,7 +184,9 @@ def test_bad_input(trained: Path, snapshot: Path, base: Path, xl_base: Path, tmp
     assert TrainConfig(snapshot=snapshot, base="b", out=Path("o"), method="textual-inversion").vectors == 1
     with pytest.raises(BadOption, match=r"--token fox: .* has a token fox already"):
         train(asked(token="fox", instance_prompt="a fox"), silent)
-    with pytest.raises(BadOption, match=r"--initialiser 'striped cat': is \d+ tokens \(.+\)\. Give a common word"):
+    with pytest.raises(
+        BadOption, match=r"--initialiser 'striped cat': is \d+ tokens \(.+\)\. Give --vectors \d+ or more, a common"
+    ):
         train(asked(initialiser="striped cat"), silent)
     with pytest.raises(ValueError, match="--token 'two words': give one word, such as <two-words>"):
         asked(token="two words")

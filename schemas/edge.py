@@ -11,8 +11,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
@@ -97,7 +97,7 @@ def progress_bar(as_json: bool = False) -> Iterator[Progress]:
     from rich.progress import Progress as Bars
     from rich.table import Column
 
-    console = Console(stderr=True)
+    console = Console(file=_WhileItLasts(sys.stderr))  # type: ignore[arg-type]
     if not console.is_terminal:
         yield _plain_lines()
         return
@@ -118,6 +118,25 @@ def progress_bar(as_json: bool = False) -> Iterator[Progress]:
             bars.update(tasks[stage], completed=done, total=total, detail=detail)
 
         yield on_terminal
+
+
+class _WhileItLasts:
+    """stderr as long as somebody is there: a closed terminal or a reader that left must not end the work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 @contextmanager
@@ -181,7 +200,8 @@ def _plain_lines(every_seconds: float = 10.0) -> Progress:
         if not due(stage, done, total):
             return
         detail = ", ".join(part for part in (detail, f"{duration(left)} left" if left else "") if part)
-        click.echo(f"{stage}: {done}{f'/{total}' if total is not None else ''} {detail}".rstrip(), err=True)
+        with suppress(OSError):  # As for a terminal that is gone.
+            click.echo(f"{stage}: {done}{f'/{total}' if total is not None else ''} {detail}".rstrip(), err=True)
 
     return line
 
@@ -195,7 +215,8 @@ def _events(every_seconds: float = 1.0) -> Progress:
         if due(stage, done, total):
             said = {"event": "progress", "stage": stage, "done": done, "total": total, "detail": detail}
             rounded = {"per_second": rate and round(rate, 3), "seconds_left": left if left is None else round(left, 1)}
-            click.echo(_line(said | rounded), err=True)
+            with suppress(OSError):
+                click.echo(_line(said | rounded), err=True)
 
     return event
 

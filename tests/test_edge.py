@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 
 import click
@@ -72,6 +74,27 @@ def test_progress_is_lines_where_stderr_is_no_terminal(capsys: pytest.CaptureFix
     with progress_bar(as_json=True) as progress:
         progress("hashing", 1, 3)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_closed_terminal_does_not_end_the_work(
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool, as_json: bool
+) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+        def isatty(self) -> bool:
+            return is_terminal
+
+    monkeypatch.setenv(EVENTS, "1")
+    monkeypatch.setattr("sys.stderr", Gone())
+    done = 0
+    with progress_bar(as_json) as progress:
+        for done in range(4):
+            progress("hashing", done, 3, "ok")
+    assert done == 3
 
 
 def test_plain_lines_tell_the_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

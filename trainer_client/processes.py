@@ -151,6 +151,13 @@ class Processes:
 
         return bool(self.total(torch.tensor(float(flag), device=self.accelerator.device)))
 
+    def lost(self, error: RuntimeError) -> bool:
+        """Whether this is what a process gets to see when another one ends without it."""
+        import torch.distributed
+
+        of_others = isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()
+        return self.count > 1 and of_others  # Gloo's own are plain ones that name its source files.
+
     def wait(self) -> None:
         """Until all processes are here."""
         if self.accelerator is not None:

@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 LOOK_EVERY_SECONDS = 1.0  # How often the loop waits for the device, to show and check the loss.
 
 
+class ProcessLost(AmatlError):
+    """Another process of this run has ended: see what it said, or its launcher. The same command goes on from there."""
+
+
 class NotFinite(AmatlError):
     """The loss is no number any more. Lower the learning rate."""
 
@@ -67,6 +71,8 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
             prepared = prepare(config, watched)
             processes.wait()  # None may change the folder before all have looked at it.
         if isinstance(prepared, RunReport):
+            if processes.first:
+                remove_state(config.out)  # A kill between the last report and this left it.
             return outcome(prepared, config.out, was_complete=True)
         with only_trainer(config.out) if processes.first else nullcontext():
             if processes.first:
@@ -83,7 +89,11 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
                     f"The memory of {run.family.device} is too small. Use a smaller --sample-batch-size or"
                     " --eval-batch-size to go on with this run; or begin another with a smaller --batch-size."
                 ) from error
-        return outcome(run.report, config.out, resumed=run.resumed)
+            except RuntimeError as error:
+                if not processes.lost(error):
+                    raise
+                raise ProcessLost from error
+        return outcome(run.report, config.out, resumed=run.resumed, tracker_failure=run.tracker.failure)
 
 
 def _refuse_stale(prepared: Prepared) -> None:
@@ -156,8 +166,9 @@ class Run:
     def _begin_files(self) -> None:
         for leftover in self.folder.glob(".*.tmp"):
             leftover.unlink()
-        self.prepared.report = self.report.model_copy(update={"references": write_references(self.prepared)})
-        self.tracker = Tracker(self.config.tracker, self.report, self.folder)
+        told = {"references": write_references(self.prepared), "epochs": self.position.epochs}
+        self.prepared.report = self.report.model_copy(update=told)
+        self.tracker = Tracker(self.config.tracker, self.report, self.folder, self.progress)
 
     def _train(self) -> None:
         to_save = set(self.config.checkpoint_epochs())
@@ -268,6 +279,8 @@ class Run:
         self.position, tensors = found
         done = self.position.epochs_done * self.plan.steps_per_epoch + self.position.steps_done
         self.learner.restore(tensors, done)
+        if self.config.auto_batch and self.position.images_at_once is not None:
+            self.learner.images_at_once = min(self.position.images_at_once, self.config.batch_size)
         self.resumed = True
 
     def _save_state(self, clock: Clock) -> None:
@@ -275,9 +288,13 @@ class Run:
         if self.stop.asked:
             self.progress("stopping", 0, 1, "saving the state")
         with self.ledger.timed("preparing"):
-            self.position = self.position.model_copy(
-                update={"epoch_seconds": clock.seconds if self.position.steps_done else 0.0, "cost": self.ledger.cost()}
-            )
+            lowered = self.learner.images_at_once < self.config.batch_size
+            now_true = {
+                "epoch_seconds": clock.seconds if self.position.steps_done else 0.0,
+                "cost": self.ledger.cost(),
+                "images_at_once": self.learner.images_at_once if lowered else None,
+            }
+            self.position = self.position.model_copy(update=now_true)
             tensors = self.learner.tensors()
             if self.processes.first:
                 save_state(self.folder, self.position, tensors)

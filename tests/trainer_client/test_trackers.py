@@ -13,6 +13,7 @@ from PIL import Image
 from schemas.run import RunReport
 from trainer_client import train as training
 from trainer_client.config import TrainConfig
+from trainer_client.outcome import render
 from trainer_client.sample import sample
 from trainer_client.trackers import NoTracker
 from trainer_client.train import train
@@ -65,6 +66,61 @@ def test_tensorboard_has_every_epoch_once_though_the_run_was_cut(
     assert held_out == {0, report.epochs[0].steps, report.epochs[2].steps}
     assert "samples" in found.Tags()["images"]
     assert "learning_rate" in found.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+
+
+@pytest.mark.slow
+def test_a_run_killed_between_checkpoints_leaves_no_gap_in_the_curve(
+    tmp_path: Path, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state is ahead of the report then: epochs that it has were told, and those after it are told again."""
+    asked = config(tmp_path, snapshot, base, epochs=6, state_every_seconds=0)
+    at_the_fifth = training.learning_rate
+
+    def cut(config: Any, plan: Any, step: int) -> float:
+        if step >= 4 * plan.steps_per_epoch:
+            monkeypatch.setattr(training.Run, "_write", lambda run, status: None)  # As if killed: nothing is written.
+            raise KeyboardInterrupt
+        return at_the_fifth(config, plan, step)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "learning_rate", cut)
+        write = training.Run._write
+        train(asked)
+    monkeypatch.setattr(training.Run, "_write", write)
+    assert len(RunReport.read(tmp_path / "run" / "run.json").epochs) == 1
+    train(asked)
+    report, found = RunReport.read(tmp_path / "run" / "run.json"), events(tmp_path)
+    assert [event.step for event in found.Scalars("train/loss")] == [record.steps for record in report.epochs]
+
+
+class Failing:
+    """A tracker whose service is gone after the first figure."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def log(self, values: Any, step: int) -> None:
+        self.calls += 1
+        if self.calls > 1:
+            raise ConnectionError("no route to host\nand more")
+
+    def finish(self) -> None:
+        raise ConnectionError("still none")
+
+
+def test_a_tracker_that_fails_in_the_middle_costs_the_run_nothing(
+    tmp_path: Path, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing, said = Failing(), list[str]()
+    monkeypatch.setattr("trainer_client.trackers._started", lambda *arguments: failing)
+    result = train(
+        config(tmp_path, snapshot, base, epochs=6),
+        lambda stage, done, total, detail="": said.append(detail) if stage == "tracking" else None,
+    )
+    assert RunReport.read(tmp_path / "run" / "run.json").status == "complete" and result.epochs == 6
+    assert said == ["tensorboard: no route to host; the run goes on, run.json has every figure"]
+    assert failing.calls == 1 + 3  # After three failures in a row it is left alone.
+    assert "The tracker lacks figures (tensorboard: no route to host); the report has them all." in render(result)
 
 
 def test_none_leaves_no_file_and_a_missing_tracker_is_said_before_training(

@@ -83,7 +83,10 @@ class Processes:
 
     def device(self, asked: str) -> str:
         """The device of this process: its own GPU where there are several."""
-        return asked if self.accelerator is None else str(self.accelerator.device)
+        if self.accelerator is None:
+            return asked
+        own = self.accelerator.device
+        return "cpu" if own.type == "cpu" else str(own)  # accelerate's `cpu:0` is no place that files can be read to.
 
     def wrap(self, method: Method) -> Mapping[str, nn.Parameter]:
         """Makes the gradients those of all processes' images; gives what this process's optimiser moves."""

@@ -6,7 +6,6 @@ report; so what the report lists is there, and what it doesn't list yet is made 
 
 from __future__ import annotations
 
-import errno
 import math
 import time
 from contextlib import nullcontext, suppress
@@ -22,19 +21,19 @@ from schemas.run import Checkpoint, EpochRecord, RunReport
 from trainer_client import lineage, record
 from trainer_client.assess import draw, evaluate, tiles, write_references
 from trainer_client.card import write_card
-from trainer_client.checkpoint import NotSaved, checkpoint_name, save_checkpoint
+from trainer_client.checkpoint import checkpoint_name, save_checkpoint
 from trainer_client.clock import Clock, Ledger
 from trainer_client.draws import epoch_steps
 from trainer_client.interrupt import StopRequest
 from trainer_client.learner import Learner
 from trainer_client.outcome import TrainResult, outcome
-from trainer_client.pace import NotEnoughMemory
 from trainer_client.preparation import Prepared, encode, prepare
 from trainer_client.processes import Processes
 from trainer_client.schedule import learning_rate
 from trainer_client.state import Position, RunBusy, load_state, only_trainer, remove_state, save_state
 from trainer_client.stopping import judge, out_of_patience
 from trainer_client.trackers import Tracker
+from trainer_client.trouble import in_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,10 +43,6 @@ if TYPE_CHECKING:
 LOOK_EVERY_SECONDS = 1.0  # How often the loop waits for the device, to show and check the loss.
 
 
-class ProcessLost(AmatlError):
-    """Another process of this run has ended: see what it said, or its launcher. The same command goes on from there."""
-
-
 class NotFinite(AmatlError):
     """The loss is no number any more. Lower the learning rate."""
 
@@ -55,8 +50,8 @@ class NotFinite(AmatlError):
 def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
     """Trains as `config` says, or goes on with the run that was interrupted in its folder.
 
-    Raises what the checks raise before any training; NotFinite, NotSaved, OtherRun, RunBusy; KeyboardInterrupt after
-    the state is saved.
+    Raises what the checks raise before any training; NotFinite, NotSaved, NotEnoughMemory, ProcessLost, OtherRun,
+    RunBusy; KeyboardInterrupt after the state is saved.
     """
     with StopRequest() as stop:
 
@@ -78,21 +73,8 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
             if processes.first:
                 _refuse_stale(prepared)
             run = Run(prepared, processes, ledger, stop, progress, watched)
-            try:
+            with in_words(run):
                 run.go()
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-                raise NotSaved.to(error.filename or config.out, error) from error
-            except torch.OutOfMemoryError as error:
-                raise NotEnoughMemory(
-                    f"The memory of {run.family.device} is too small. Use a smaller --sample-batch-size or"
-                    " --eval-batch-size to go on with this run; or begin another with a smaller --batch-size."
-                ) from error
-            except RuntimeError as error:
-                if not processes.lost(error):
-                    raise
-                raise ProcessLost from error
         return outcome(run.report, config.out, resumed=run.resumed, tracker_failure=run.tracker.failure)
 
 

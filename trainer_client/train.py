@@ -16,7 +16,7 @@ import torch
 from schemas.document import now
 from schemas.edge import duration
 from schemas.errors import AmatlError
-from schemas.progress import Progress, silent
+from schemas.progress import TO_THE_END, Progress, silent
 from schemas.run import Checkpoint, EpochRecord, RunReport
 from trainer_client import lineage, record
 from trainer_client.assess import draw, evaluate, tiles, write_references
@@ -130,9 +130,10 @@ class Run:
                 if self.learner.blocks is not None:
                     some = next(epoch_steps(self.family, self.prepared.data, self.config, self.plan, 1))
                     self.learner.compile(self.prepared.data, some, self.watched)
-                if self.processes.first:
-                    self._begin_files()
             self.ledger.carry_over(before, self.position.cost)
+            self._write("running")  # First of all files: by it the folder is known for a run's.
+            if self.processes.first:
+                self._begin_files()
             self._write("running")
             self._train()
             self._write("complete")
@@ -226,7 +227,8 @@ class Run:
         seconds = images / rate + max(paces, default=0.0) * checkpoints
         spent, in_all = self.ledger.money(), self.ledger.money(seconds)
         money = f" (cost {spent:.2f} of {in_all:.2f})" if spent is not None and in_all is not None else ""
-        return f"{duration(seconds)} to the end{money}"
+        so_far = duration(sum(self.ledger.seconds.values()))
+        return f"{so_far} so far, {duration(seconds)} {TO_THE_END}{money}"
 
     def _not_finite(self, epoch: int, step: int) -> str:
         kept = max((checkpoint.epoch for checkpoint in self.report.checkpoints), default=0)

@@ -16,6 +16,7 @@ from schemas.errors import AlreadyExists, BadOption, ChecksumMismatch
 from schemas.progress import Progress, silent
 from schemas.run import RunReport
 from tests.trainer_client.conftest import write_snapshot
+from trainer_client import train as training
 from trainer_client.checkpoint import checkpoint_name
 from trainer_client.config import TrainConfig
 from trainer_client.dataset import Snapshot
@@ -229,6 +230,21 @@ def test_a_run_that_broke_off_anywhere_ends_like_one_that_did_not(
     result = train(asked)
     assert (result.resumed, result.was_complete) == (mark != "epoch 0", False)
     assert_same_run(whole, asked.out)
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_its_very_first_files_goes_on(
+    folder: Path, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but the lock, a half-written report, or the report is there before anything else is."""
+    asked, out = config(folder, snapshot, base, "first", epochs=1, save_epochs=()), folder / "first"
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(training.Run, "_begin_files", lambda run: (_ for _ in ()).throw(Stop))
+        train(asked)
+    assert sorted(path.name for path in out.iterdir()) == ["run.json", "state"]
+    (out / "run.json").rename(out / ".run.json.4711.tmp")
+    assert train(asked).epochs == 1
+    assert not list(out.glob(".*.tmp"))
 
 
 @pytest.mark.slow

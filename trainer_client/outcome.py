@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from schemas.comparison import Estimate
-from schemas.edge import duration
+from schemas.edge import duration, plural
 from schemas.run import Cost, Stopping
 from trainer_client.bootstrap import change, difference
 from trainer_client.clock import PARTS
@@ -176,7 +176,9 @@ def _closing(result: TrainResult) -> list[str]:
     money = f", cost {result.cost.price_per_hour * total / 3600:.2f}" if result.cost.price_per_hour else ""
     rate = f", {result.images_per_second:.3g} images/s" if result.images_per_second else ""
     spent = ", ".join(f"{part} {duration(seconds)}" for part, seconds in parts.items())
-    lines = [f"{result.run}: {result.epochs} epochs on `{result.captions}`, {result.steps} steps{rate}."]
+    lines = [
+        f"{result.run}: {plural(result.epochs, 'epoch')} on `{result.captions}`, {plural(result.steps, 'step')}{rate}."
+    ]
     lines.append(f"{duration(total)}{money} ({spent}).")
     if result.truncated_captions:
         lines.append(f"{result.truncated_captions} captions lost words past the tokenizer's limit.")

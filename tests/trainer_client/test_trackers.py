@@ -11,7 +11,9 @@ import yaml
 from PIL import Image
 
 from schemas.run import RunReport
+from tests.trainer_client.synthetic_runs import Plan, make_run
 from trainer_client import train as training
+from trainer_client.card import _front_matter, _use, public_name
 from trainer_client.config import TrainConfig
 from trainer_client.outcome import render
 from trainer_client.sample import sample
@@ -141,13 +143,38 @@ def test_none_leaves_no_file_and_a_missing_tracker_is_said_before_training(
     assert not (tmp_path / "run" / "tensorboard").exists()
 
 
+def test_names_in_cards_are_public() -> None:
+    assert public_name("org/model") == "org/model" and public_name("runs/a/checkpoints/epoch-003").startswith("runs/a/")
+    assert public_name("/home/jane/models/anime") == "anime"
+    assert public_name("/home/jane/runs/a/checkpoints/epoch-003") == "a/checkpoints/epoch-003"
+
+
+@pytest.mark.parametrize(
+    ("method", "line"),
+    [("lora", "pipeline.load_lora_weights("), ("textual-inversion", "pipeline.load_textual_inversion(")],
+)
+def test_a_card_tells_how_to_draw_with_an_adapter(tmp_path: Path, method: str, line: str) -> None:
+    report = make_run(tmp_path / "run", Plan())
+    hub = report.model_copy(
+        update={
+            "base": report.base.model_copy(update={"name": "org/model"}),
+            "config": {**report.config, "method": method},
+        }
+    )
+    text = "\n".join((_front_matter(hub), _use(hub)))
+    assert yaml.safe_load(text.split("---")[1])["base_model"] == "org/model"
+    assert 'from_pretrained("org/model")' in text and line in text
+
+
 def test_a_card_says_what_the_checkpoint_is_made_of(tmp_path: Path, snapshot: Path, base: Path) -> None:
     train(config(tmp_path, snapshot, base, tracker="none", epochs=1))
     report = RunReport.read(tmp_path / "run" / "run.json")
     folder = tmp_path / "run" / report.checkpoints[-1].folder
     text = (folder / "README.md").read_text(encoding="utf-8")
     front = yaml.safe_load(text.split("---")[1])
-    assert front["base_model"] == str(base) and front["library_name"] == "diffusers"
+    assert "base_model" not in front and front["library_name"] == "diffusers"
+    assert str(base) not in text and f"1. {base.name}: from elsewhere" in text  # A path of this machine is nobody's.
+    assert 'DiffusionPipeline.from_pretrained(".")' in text
     for told in (
         report.snapshot.identity,
         report.base.digest,

@@ -34,7 +34,7 @@ def test_it_prints_a_line_a_checkpoint_and_json(snapshot: Path, base: Path, cach
     asked = arguments(snapshot, base, tmp_path / "run")
     result = CliRunner().invoke(main, asked)
     assert result.exit_code == 0, result.stderr
-    assert "1 epochs on `human`, 12 steps" in result.stdout
+    assert "1 epoch on `human`, 12 steps" in result.stdout
     assert "training: 12/12 epoch 1/1, loss" in result.stderr
     again = CliRunner().invoke(main, [*asked, "--json"])
     found = json.loads(again.stdout)

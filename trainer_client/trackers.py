@@ -8,6 +8,7 @@ run's folder, so `tensorboard --logdir runs` shows all runs beside each other. A
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,12 @@ class Tracker:
                 self._progress("tracking", 0, 1, f"{self.failure}; the run goes on, run.json has every figure")
             if self._in_a_row == MOST_IN_A_ROW:
                 self._tracker = None
+
+
+def refuse_missing(name: str) -> None:
+    """Raises NoTracker where its package isn't installed; found out without loading it."""
+    if name != "none" and find_spec(name) is None:
+        raise NoTracker(f"--tracker {name}: {name} isn't installed. `pip install {name}`, or --tracker none.")
 
 
 def _started(name: str, report: RunReport, folder: Path) -> Any:

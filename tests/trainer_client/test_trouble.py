@@ -48,7 +48,7 @@ def run(processes: int) -> Any:
 
 def test_a_full_disk_and_a_used_up_quota_are_said_and_other_errors_pass() -> None:
     for number in (errno.ENOSPC, errno.EDQUOT):
-        with pytest.raises(NotSaved, match="o/grid.png: can't be saved"), in_words(run(1)):
+        with pytest.raises(NotSaved, match=r"o/grid\.png: can't be saved"), in_words(run(1)):
             raise OSError(number, "full", "o/grid.png")
     with pytest.raises(PermissionError), in_words(run(1)):
         raise PermissionError(errno.EACCES, "no")

@@ -11,19 +11,20 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
 from schemas.errors import AmatlError
-from schemas.progress import Notice, Progress, silent
+from schemas.progress import TO_THE_END, Notice, Progress, silent
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 EVENTS = "AMATL_EVENTS"
+WIDE = 90  # Columns of a terminal from which there is room for a bar.
 
 
 class Program(click.Group):
@@ -93,23 +94,41 @@ def progress_bar(as_json: bool = False) -> Iterator[Progress]:
         yield _events() if os.environ.get(EVENTS) else silent
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        Task,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bars
     from rich.table import Column
+    from rich.text import Text
 
-    console = Console(stderr=True)
+    console = Console(file=_WhileItLasts(sys.stderr))  # type: ignore[arg-type]
     if not console.is_terminal:
         yield _plain_lines()
         return
     tasks: dict[str, TaskID] = {}
-    columns = (
-        TextColumn("{task.description:<18}"),
-        BarColumn(bar_width=16),
-        MofNCompleteColumn(),
-        # The time left; the time taken when it is over. Not to be cut on a narrow terminal: the bar is.
-        TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(min_width=7, no_wrap=True)),
-        TextColumn("{task.fields[detail]}"),
-    )
+
+    class TimeLeft(TimeRemainingColumn):
+        """The time left; the time taken when it is over; nothing where the detail tells it."""
+
+        def render(self, task: Task) -> Text:
+            told = not task.finished and TO_THE_END in task.fields["detail"]
+            return Text("") if told else super().render(task)
+
+    columns: list[
+        ProgressColumn
+    ] = [  # What counts is never cut: details go on below, and narrow terminals have no bar.
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        *([BarColumn(bar_width=16)] if console.width >= WIDE else []),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeLeft(elapsed_when_finished=True, table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[detail]}", table_column=Column(overflow="fold")),
+    ]
     with Bars(*columns, console=console) as bars:
 
         def on_terminal(stage: str, done: int, total: int | None, detail: str = "") -> None:
@@ -118,6 +137,25 @@ def progress_bar(as_json: bool = False) -> Iterator[Progress]:
             bars.update(tasks[stage], completed=done, total=total, detail=detail)
 
         yield on_terminal
+
+
+class _WhileItLasts:
+    """stderr as long as somebody is there: a closed terminal or a reader that left must not end the work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 @contextmanager
@@ -180,8 +218,10 @@ def _plain_lines(every_seconds: float = 10.0) -> Progress:
         left = pace.seconds_left(stage, done, total)
         if not due(stage, done, total):
             return
-        detail = ", ".join(part for part in (detail, f"{duration(left)} left" if left else "") if part)
-        click.echo(f"{stage}: {done}{f'/{total}' if total is not None else ''} {detail}".rstrip(), err=True)
+        add = f"{duration(left)} left" if left and TO_THE_END not in detail else ""
+        detail = ", ".join(part for part in (detail, add) if part)
+        with suppress(OSError):  # As for a terminal that is gone.
+            click.echo(f"{stage}: {done}{f'/{total}' if total is not None else ''} {detail}".rstrip(), err=True)
 
     return line
 
@@ -195,7 +235,8 @@ def _events(every_seconds: float = 1.0) -> Progress:
         if due(stage, done, total):
             said = {"event": "progress", "stage": stage, "done": done, "total": total, "detail": detail}
             rounded = {"per_second": rate and round(rate, 3), "seconds_left": left if left is None else round(left, 1)}
-            click.echo(_line(said | rounded), err=True)
+            with suppress(OSError):
+                click.echo(_line(said | rounded), err=True)
 
     return event
 

@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+TO_THE_END = "to the end"  # A detail with these words tells the time left itself: nobody adds another one.
+
 
 class Progress(Protocol):
     """Called as work goes on; must return at once.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import re
 
 import click
 import pytest
@@ -10,6 +13,7 @@ from click.testing import CliRunner
 
 from schemas.edge import EVENTS, Program, catch_errors, duration, json_option, listeners, progress_bar
 from schemas.errors import AmatlError, BadOption, NotFound
+from schemas.progress import TO_THE_END
 
 
 @click.group(cls=Program)
@@ -72,6 +76,48 @@ def test_progress_is_lines_where_stderr_is_no_terminal(capsys: pytest.CaptureFix
     with progress_bar(as_json=True) as progress:
         progress("hashing", 1, 3)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("columns", [60, 120])
+def test_a_narrow_terminal_cuts_neither_counts_nor_details(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    for name, value in {"COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with progress_bar() as progress:
+        progress("verifying checksums", 18, 18)
+        progress(
+            "training", 34, 3600, f"epoch 3/300, loss 1.1221, 4.4 images/s, 13 min 34 s {TO_THE_END} (cost 0.1 of 9)"
+        )
+    shown = " ".join(terminal.getvalue().split("verifying checksums")[-1].split())
+    assert "…" not in shown and "34/3600" in shown
+    assert "13 min 34 s to the end (cost 0.1 of 9)" in re.sub(r" (?=\S)", " ", shown)
+    assert "-:--:--" not in shown  # One time left is enough.
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_closed_terminal_does_not_end_the_work(
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool, as_json: bool
+) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+        def isatty(self) -> bool:
+            return is_terminal
+
+    monkeypatch.setenv(EVENTS, "1")
+    monkeypatch.setattr("sys.stderr", Gone())
+    done = 0
+    with progress_bar(as_json) as progress:
+        for done in range(4):
+            progress("hashing", done, 3, "ok")
+    assert done == 3
 
 
 def test_plain_lines_tell_the_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

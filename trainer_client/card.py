@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.document import write_atomically
 from schemas.edge import duration, plural
+from schemas.run import Ancestor
+from trainer_client.checkpoint import FOLDER
+from trainer_client.lineage import link_in_words
 from trainer_client.sample import write_png
 from trainer_client.sheet import contact_sheet
 from trainer_client.stopping import judge, own_losses
@@ -77,6 +80,7 @@ def card(report: RunReport, manifest: SnapshotManifest, epoch: int, has_sheet: b
         _front_matter(report),
         f"# {report.name}, epoch {epoch}\n",
         _in_short(report, epoch),
+        _use(report),
         f"![Prompts by seeds]({SHEET})\n" if has_sheet else "",
         _data(report, manifest),
         _lineage(report),
@@ -87,8 +91,10 @@ def card(report: RunReport, manifest: SnapshotManifest, epoch: int, has_sheet: b
 
 
 def _front_matter(report: RunReport) -> str:
+    # A hub takes the name of a model that it has; a folder of this machine tells it nothing.
+    on_hub = report.base.name.count("/") == 1 and not Path(report.base.name).expanduser().exists()
     facts: dict[str, Any] = {
-        "base_model": report.base.name,
+        **({"base_model": report.base.name} if on_hub else {}),
         "library_name": "diffusers",
         "pipeline_tag": "text-to-image",
         "tags": ["text-to-image", report.base.family, str(report.config.get("method", "full")), "amatl"],
@@ -99,12 +105,31 @@ def _front_matter(report: RunReport) -> str:
 
 def _in_short(report: RunReport, epoch: int) -> str:
     snapshot = report.snapshot
-    base = f"`{report.base.name}`"
+    base = f"`{public_name(report.base.name)}`"
     what = f"{base} trained for {plural(epoch, 'epoch')} on" if epoch else f"{base}, not yet trained on"
     return (
         f"{what} {snapshot.train_images} images of `{snapshot.dataset}` under the captions `{report.captions}`;"
         f" {snapshot.held_out_images} images were held out.\n"
     )
+
+
+def _use(report: RunReport) -> str:
+    """How to draw with it in a few lines."""
+    base, load = public_name(report.base.name), []
+    method = report.config.get("method", "full")
+    if method == "lora":
+        load = ['pipeline.load_lora_weights(".", weight_name="pytorch_lora_weights.safetensors")']
+    elif method == "textual-inversion":
+        load = ['pipeline.load_textual_inversion("learned_embeds.safetensors")']
+    adapted = method in ("lora", "textual-inversion")
+    lines = [
+        "from diffusers import DiffusionPipeline\n",
+        f"pipeline = DiffusionPipeline.from_pretrained({json.dumps(base if adapted else '.')})",
+        *load,
+        f"pipeline({json.dumps(report.prompts[0].text if report.prompts else '')}).images[0]",
+    ]
+    where = f"In this folder{f', with {base} where it says so' if adapted else ''}:\n"
+    return "\n".join([where, "```python", *lines, "```\n"])
 
 
 def _data(report: RunReport, manifest: SnapshotManifest) -> str:
@@ -134,10 +159,20 @@ def _strategies(track: Track) -> str:
 
 
 def _lineage(report: RunReport) -> str:
-    lines = [f"{place}. `{link.name}`, digest `{link.digest}`" for place, link in enumerate(report.lineage, start=1)]
-    if not lines:
-        lines = [f"1. `{report.base.name}`, digest `{report.base.digest}`"]
-    return "\n".join(["## Lineage\n", *lines, f"{len(lines) + 1}. this model\n"])
+    links = report.lineage or [Ancestor(name=report.base.name, digest=report.base.digest)]
+    told = [link.model_copy(update={"name": public_name(link.name)}) for link in links]
+    lines = [f"{place}. {link_in_words(link)}" for place, link in enumerate(told, start=1)]
+    digest = f"The digest of the base in full: `{links[-1].digest}`.\n"
+    return "\n".join(["## Lineage\n", *lines, f"{len(lines) + 1}. this model\n", digest])
+
+
+def public_name(name: str) -> str:
+    """A model's name as strangers may read it: of a path on this machine the end alone."""
+    path = Path(name).expanduser()
+    if not path.is_absolute():
+        return name
+    in_run = path.parent.name == FOLDER
+    return "/".join(path.parts[-3:] if in_run else path.parts[-1:])
 
 
 def _figures(report: RunReport, epoch: int) -> str:

@@ -6,6 +6,7 @@ left its folder still says what it was trained on. Components that training does
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,6 +54,7 @@ def save_checkpoint(method: Method, run_folder: Path, epoch: int, dtype: str, me
             metadata,
             first if epoch and first.is_dir() else None,
         )
+        _flush(temporary)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     except (OSError, SafetensorError) as error:  # Of a full disk the weights' writer raises its own.
@@ -60,3 +62,13 @@ def save_checkpoint(method: Method, run_folder: Path, epoch: int, dtype: str, me
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _flush(folder: Path) -> None:
+    """Has every file on the disk before the folder's name says so, whatever happens to the power."""
+    for path in (folder, *folder.rglob("*")):
+        opened = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)

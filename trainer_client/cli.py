@@ -71,16 +71,19 @@ def train_command(as_json: bool, **values: Any) -> None:
       trainer train snapshots/all --captions template --base examples/mini/sd --learning-rate 1e-4 \\
           --epochs 45 --save-epochs 1,2,5,15,30,45 --prompts prompts.txt --seeds 1,2,3 --out runs/template
     """
-    config = config_of(TrainConfig, values)
-    from trainer_client.outcome import render
     from trainer_client.processes import is_first
-    from trainer_client.train import train
+    from trainer_client.voices import one_voice
 
-    if not is_first():  # Of several processes one speaks.
-        train(config)
-        return
-    with progress_bar(as_json) as progress:
-        result = train(config, progress)
+    with one_voice():
+        config = config_of(TrainConfig, values)
+        from trainer_client.outcome import render
+        from trainer_client.train import train
+
+        if not is_first():
+            train(config)
+            return
+        with progress_bar(as_json) as progress:
+            result = train(config, progress)
     show(result, as_json, render)
 
 

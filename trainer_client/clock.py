@@ -31,20 +31,25 @@ class Clock:
 
 
 class Ledger:
-    """The run's seconds by part; `preparing` is loading, checking, encoding and saving."""
+    """The run's seconds by part; `preparing` is loading, checking, encoding and saving.
+
+    `doing` is the part that goes on, or at which an error ended the run.
+    """
 
     def __init__(self, price_per_hour: float | None) -> None:
         self.price_per_hour = price_per_hour
         self.seconds = dict.fromkeys(PARTS, 0.0)
+        self.doing = "training"
 
     @contextmanager
     def timed(self, part: str) -> Iterator[Clock]:
         """Books the time inside, also when it ends by an error."""
-        clock = Clock()
+        clock, self.doing = Clock(), part
         try:
             yield clock
         finally:
             self.seconds[part] += clock.lap()
+        self.doing = "training"
 
     def carry_over(self, *costs: Cost) -> None:
         """Adds what earlier sessions of the same run spent: of several records the fullest."""

@@ -7,6 +7,8 @@ the counts and the snapshot's identity are checked first, and the first differen
 from __future__ import annotations
 
 import difflib
+import hashlib
+import io
 import json
 import os
 from collections import deque
@@ -243,13 +245,14 @@ def pixels(row: Row, size_px: int | Size, background: str = "white") -> NDArray[
 
     EXIF rotation applied, alpha composited on `background`, the middle cut out in the shape asked for, resized with
     antialiasing (bicubic: torch's takes a tenth of the time of Pillow's Lanczos and differs from it by 0.4 of 255 on
-    average where 1024 px become 512). Raises BadImage naming the file.
+    average where 1024 px become 512). Raises BadImage, ChecksumMismatch, NotFound
+    naming the file.
     """
     import torch
 
     width, height = (size_px, size_px) if isinstance(size_px, int) else size_px
     colour = background_colour(background)
-    with _decoding(row.path) as image:
+    with _decoding(row) as image:
         whole_HWC = np.array(on_background(upright(image), colour))
     left, top, right, bottom = _middle((whole_HWC.shape[1], whole_HWC.shape[0]), (width, height))
     cut_1CHW = torch.from_numpy(whole_HWC[top:bottom, left:right]).permute(2, 0, 1)[None]
@@ -269,7 +272,7 @@ def _middle(image: Size, shape: Size) -> tuple[int, int, int, int]:
 
 def opacity(row: Row, width: int, height: int) -> NDArray[np.uint8] | None:
     """How opaque the picture is, uint8 (height, width), cut as `pixels` cuts and averaged over areas; None: all is."""
-    with _decoding(row.path) as image:
+    with _decoding(row) as image:
         image = upright(image)
         if not image.has_transparency_data:
             return None
@@ -305,15 +308,23 @@ def on_background(image: Image.Image, colour: tuple[int, int, int]) -> Image.Ima
 
 
 @contextmanager
-def _decoding(path: Path) -> Iterator[Image.Image]:
-    """Opens a picture; whatever decoding raises becomes a BadImage that names the file."""
+def _decoding(row: Row, verify: bool = True) -> Iterator[Image.Image]:
+    """Opens a picture; whatever decoding raises becomes a BadImage that names the file.
+
+    With `verify` it must still be the picture that the snapshot was opened with: what is made of it is kept under its
+    checksum.
+    """
     try:
-        with Image.open(path) as image:
+        content = row.path.read_bytes()
+    except FileNotFoundError as error:
+        raise NotFound(f"{row.path}: missing from the snapshot. Copy or export the snapshot again.") from error
+    if verify and hashlib.sha256(content).hexdigest() != row.sha256:
+        raise ChecksumMismatch(f"{row.path}: has changed since it was verified. Copy or export the snapshot again.")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
             yield image
-    except FileNotFoundError:
-        raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadImage(f"{path}: can't be decoded ({error}). Take it out and export the snapshot again.") from error
+        raise BadImage(f"{row.path}: can't be decoded ({error}). Take it out and export the snapshot again.") from error
 
 
 def decode_all(rows: Sequence[Row], background: str = "white", progress: Progress = silent) -> None:
@@ -330,7 +341,7 @@ def decode_all(rows: Sequence[Row], background: str = "white", progress: Progres
 
 def _problem(row: Row) -> str | None:
     try:
-        with _decoding(row.path) as image:
+        with _decoding(row, verify=False) as image:  # Which has just been done.
             size = image.size
             image.draft("RGB", (256, 256))
             image.load()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from typing import TYPE_CHECKING
 
+from schemas.edge import plural
 from schemas.errors import BadOption
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def device_name(device: torch.device) -> str:
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+    return f"CPU ({platform.machine()}, {plural(torch.get_num_threads(), 'thread')})"
 
 
 def synchronise(device: torch.device) -> None:

@@ -1,25 +1,32 @@
-"""Ctrl-C and a polite kill as a request that the loop grants between two steps, never in the middle of one."""
+"""Ctrl-C, a polite kill and a closed terminal as a request that the loop grants between two steps, never amid one."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SAME_REQUEST_SECONDS = 1.0  # Ctrl-C reaches a whole group of processes, and torchrun then tells its own once more.
 
 
 class StopRequest:
-    """While entered, the first SIGINT or SIGTERM only sets `asked`; a second one acts as it did before."""
+    """While entered, the first signal only sets `asked`; one that comes later than an echo acts as it did before.
+
+    What the caller had ignored (SIGHUP under `nohup`) stays ignored.
+    """
 
     def __init__(self) -> None:
         self.asked = False
+        self._asked_at = 0.0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # Elsewhere handlers can't be set.
-            self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
+            heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._ask) for number in heard}
         return self
 
     def __exit__(
@@ -33,8 +40,11 @@ class StopRequest:
             raise KeyboardInterrupt
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        self._restore()
+        if not self.asked:
+            self.asked, self._asked_at = True, time.monotonic()
+        elif time.monotonic() - self._asked_at >= SAME_REQUEST_SECONDS:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

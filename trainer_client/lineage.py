@@ -46,12 +46,12 @@ def lineage(model: str) -> LineageResult:
         found = from_header(header_of(folder))
         if not found:
             raise NotFound(f"{model}: says nothing of where it comes from; it wasn't made by this tool.")
-        return LineageResult(model=model, ancestors=found[0], itself=_link(found[1]))
+        return LineageResult(model=model, ancestors=found[0], itself=link_in_words(found[1]))
     found = from_header(_header(start.resolve(model)))
     if found is None:
         return LineageResult(model=model, ancestors=[], itself=f"{model}, from elsewhere, {start.digest(model)[:12]}")
     itself = found[1].model_copy(update={"digest": start.digest(model)})
-    return LineageResult(model=model, ancestors=found[0], itself=_link(itself))
+    return LineageResult(model=model, ancestors=found[0], itself=link_in_words(itself))
 
 
 def of_family(family: Family) -> list[Ancestor]:
@@ -140,7 +140,7 @@ def _in_words(report: RunReport) -> str:
     )
 
 
-def _link(link: Ancestor) -> str:
+def link_in_words(link: Ancestor) -> str:
     """A model in a line: what it is called, how it was made, its digest."""
     epoch = "" if link.epoch is None else f", epoch {link.epoch}"
     data = "" if link.snapshot is None else f" on `{link.captions}` of snapshot {link.snapshot[:12]}"
@@ -151,5 +151,5 @@ def _link(link: Ancestor) -> str:
 
 def render(result: LineageResult) -> str:
     """For a person: a line a model, oldest first."""
-    lines = [*(_link(link) for link in result.ancestors), result.itself]
+    lines = [*(link_in_words(link) for link in result.ancestors), result.itself]
     return "\n".join(f"{'  ' * depth}{'' if depth == 0 else '-> '}{line}" for depth, line in enumerate(lines))

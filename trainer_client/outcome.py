@@ -57,9 +57,16 @@ class TrainResult(BaseModel):
     cost: Cost
     stopping: Stopping | None = None
     noise_levels: list[NoiseLevel] = Field(default_factory=list)
+    tracker_failure: str | None = None
 
 
-def outcome(report: RunReport, folder: Path, was_complete: bool = False, resumed: bool = False) -> TrainResult:
+def outcome(
+    report: RunReport,
+    folder: Path,
+    was_complete: bool = False,
+    resumed: bool = False,
+    tracker_failure: str | None = None,
+) -> TrainResult:
     """The result of a run with this report."""
     seconds = sum(epoch.seconds for epoch in report.epochs)
     images = len(report.epochs) * report.snapshot.train_images
@@ -78,6 +85,7 @@ def outcome(report: RunReport, folder: Path, was_complete: bool = False, resumed
         cost=report.cost,
         stopping=report.stopping,
         noise_levels=_noise_levels(report),
+        tracker_failure=tracker_failure,
     )
 
 
@@ -173,6 +181,8 @@ def _closing(result: TrainResult) -> list[str]:
     lines.append(f"{duration(total)}{money} ({spent}).")
     if result.truncated_captions:
         lines.append(f"{result.truncated_captions} captions lost words past the tokenizer's limit.")
+    if result.tracker_failure:
+        lines.append(f"The tracker lacks figures ({result.tracker_failure}); the report has them all.")
     return [*lines, f"Checkpoints: {result.folder / 'checkpoints'}", f"Report: {result.report}"]
 
 

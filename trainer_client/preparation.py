@@ -35,6 +35,8 @@ from trainer_client.pace import SHORT_BUDGET_SECONDS
 from trainer_client.prior import class_images
 from trainer_client.prompts import default_prompts, read_prompts
 from trainer_client.schedule import Plan, warmup_steps
+from trainer_client.trackers import refuse_missing
+from trainer_client.writable import refuse_unwritable
 
 if TYPE_CHECKING:
     from trainer_client.config import TrainConfig
@@ -83,6 +85,9 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
 
     Raises what any check raises. `encode` does the rest.
     """
+    refuse_unwritable("--out", config.out)
+    refuse_unwritable("--cache", config.cache or default_folder())
+    refuse_missing(config.tracker)
     before = record.read_report(config.out)
     snapshot = Snapshot.open(config.snapshot, verify=True, progress=progress)
     track, snapshot, own = instance.own_track(snapshot, config)

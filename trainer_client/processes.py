@@ -85,7 +85,10 @@ class Processes:
 
     def device(self, asked: str) -> str:
         """The device of this process: its own GPU where there are several."""
-        return asked if self.accelerator is None else str(self.accelerator.device)
+        if self.accelerator is None:
+            return asked
+        own = self.accelerator.device
+        return "cpu" if own.type == "cpu" else str(own)  # accelerate's `cpu:0` is no place that files can be read to.
 
     @property
     def shards(self) -> bool:
@@ -161,6 +164,13 @@ class Processes:
         import torch
 
         return bool(self.total(torch.tensor(float(flag), device=self.accelerator.device)))
+
+    def lost(self, error: RuntimeError) -> bool:
+        """Whether this is what a process gets to see when another one ends without it."""
+        import torch.distributed
+
+        of_others = isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()
+        return self.count > 1 and of_others  # Gloo's own are plain ones that name its source files.
 
     def all(self, flag: bool) -> bool:
         """Whether it is so in every process."""

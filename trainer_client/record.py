@@ -33,7 +33,11 @@ def read_report(run_folder: Path) -> RunReport | None:
     path = run_folder / FILE
     if path.is_file():
         return RunReport.read(path)
-    strangers = [entry.name for entry in run_folder.iterdir() if entry.name != "state"] if run_folder.is_dir() else []
+    names = [entry.name for entry in run_folder.iterdir()] if run_folder.is_dir() else []
+    # What a run may have made that was killed before its first report was there.
+    strangers = [
+        name for name in names if name != "state" and not (name.startswith(f".{FILE}.") and name.endswith(".tmp"))
+    ]
     if strangers or (run_folder.exists() and not run_folder.is_dir()):
         what = f"holds {sorted(strangers)[0]} but no {FILE}" if strangers else "is a file"
         raise AlreadyExists(f"{run_folder}: {what}; a run needs a folder of its own. Choose another --out.")

@@ -43,6 +43,7 @@ class Position(Document):
     loss_sum: float = Field(default=0.0, description="Of the images of the unfinished epoch so far.")
     epoch_seconds: float = Field(default=0.0, description="Training time of the unfinished epoch so far.")
     epochs: list[EpochRecord] = Field(default_factory=list)
+    images_at_once: int | None = Field(default=None, description="Where --auto-batch lowered it: what fitted.")
     cost: Cost
 
 

@@ -2,12 +2,15 @@
 
 Every checkpoint was measured on the same images at the same timesteps and noise, so that two checkpoints differ by
 what training did and by nothing else; a difference counts where its bootstrap interval over images leaves zero out.
-The plateau is the first checkpoint that no later one clearly betters: what follows it costs and doesn't pay.
+The plateau is the first checkpoint that no later one clearly betters: what follows it costs and doesn't pay. The more
+checkpoints follow, the sooner one of them is better by chance: their intervals are widened to hold together. It is
+worse from a checkpoint on only where every one from there to the last is: one that a later one makes up for is a bump.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 from schemas.run import RunReport, Stopping
@@ -29,10 +32,10 @@ def plateau(losses: Mapping[int, Sequence[float]]) -> Plateau | None:
         return None
     for position, epoch in enumerate(epochs):
         later = epochs[position + 1 :]
-        changes = {other: change(losses[other], losses[epoch]) for other in later}
-        if not any(below_zero(value) for value in changes.values()):
-            worse = next((other for other, value in changes.items() if above_zero(value)), None)
-            return Plateau(epoch, not later, worse)
+        changes = [change(losses[other], losses[epoch], len(later)) for other in later]
+        if not any(below_zero(value) for value in changes):
+            worse = list(takewhile(lambda pair: above_zero(pair[1]), reversed(list(zip(later, changes, strict=True)))))
+            return Plateau(epoch, not later, worse[-1][0] if worse else None)
     raise AssertionError("the last checkpoint has no later one")
 
 

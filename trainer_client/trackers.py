@@ -1,21 +1,26 @@
 """A run's figures and pictures for a tracker: TensorBoard, Weights & Biases, MLflow, trackio, through accelerate.
 
 The truth is `run.json`; a tracker is for watching. Figures are logged by optimiser step. TensorBoard's files lie in the
-run's folder, so `tensorboard --logdir runs` shows all runs beside each other. A resumed run goes on in the same curve.
+run's folder, so `tensorboard --logdir runs` shows all runs beside each other. A resumed run goes on in the same curve
+(MLflow and trackio begin a run anew). One that fails while the run goes on is said once, and costs the run nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import AmatlError
+from schemas.progress import Progress, silent
 from trainer_client.stopping import own_losses
 
 if TYPE_CHECKING:
     from schemas.run import Checkpoint, EpochRecord, RunReport
 
 FOLDER = "tensorboard"
+MOST_IN_A_ROW = 3
 
 
 class NoTracker(AmatlError):
@@ -23,11 +28,16 @@ class NoTracker(AmatlError):
 
 
 class Tracker:
-    """Where a run's figures go. Begun with the report as it is; `finish` closes it."""
+    """Where a run's figures go. Begun with the report as it is; `finish` closes it.
 
-    def __init__(self, name: str, report: RunReport, folder: Path) -> None:
+    `failure` is what went wrong first, None while nothing has. After a few failures in a row it is left alone: some
+    services make every call wait for minutes.
+    """
+
+    def __init__(self, name: str, report: RunReport, folder: Path, progress: Progress = silent) -> None:
         self._tracker = None if name == "none" else _started(name, report, folder)
-        self._name = name
+        self._name, self._progress, self._in_a_row = name, progress, 0
+        self.failure: str | None = None
 
     def epoch(self, record: EpochRecord) -> None:
         """One epoch's loss, rate and speed."""
@@ -37,7 +47,7 @@ class Tracker:
             "train/images_per_second": record.images_per_second,
             "train/epoch": record.epoch,
         }
-        self._log(values, record.steps)
+        self._tell(lambda tracker: tracker.log(values, step=record.steps))
 
     def checkpoint(self, report: RunReport, point: Checkpoint, step: int, folder: Path) -> None:
         """One checkpoint's held-out losses, leakage and pictures."""
@@ -45,20 +55,40 @@ class Tracker:
         values = {} if losses is None else {"held_out/loss": sum(losses) / len(losses)}
         if point.evaluation is not None and point.evaluation.leakage:
             values["held_out/leakage"] = sum(point.evaluation.leakage) / len(point.evaluation.leakage)
-        if values:
-            self._log(values, step)
-        if self._tracker is not None and point.grid is not None and hasattr(self._tracker, "log_images"):
-            self._tracker.log_images({"samples": _picture(folder / point.grid.file.path, self._name)}, step=step)
+        grid = point.grid
+
+        def tell(tracker: Any) -> None:
+            if values:
+                tracker.log(values, step=step)
+            if grid is not None and hasattr(tracker, "log_images"):
+                tracker.log_images({"samples": _picture(folder / grid.file.path, self._name)}, step=step)
+
+        self._tell(tell)
 
     def finish(self) -> None:
         """Closes it; a second time is harmless."""
-        if self._tracker is not None:
-            self._tracker.finish()
-            self._tracker = None
+        self._tell(lambda tracker: tracker.finish())
+        self._tracker = None
 
-    def _log(self, values: dict[str, float], step: int) -> None:
-        if self._tracker is not None:
-            self._tracker.log(values, step=step)
+    def _tell(self, what: Callable[[Any], None]) -> None:
+        if self._tracker is None:
+            return
+        try:
+            what(self._tracker)
+            self._in_a_row = 0
+        except Exception as error:  # Of services there are as many errors as there are services.
+            self._in_a_row += 1
+            if self.failure is None:
+                self.failure = f"{self._name}: {_first_line(error)}"
+                self._progress("tracking", 0, 1, f"{self.failure}; the run goes on, run.json has every figure")
+            if self._in_a_row == MOST_IN_A_ROW:
+                self._tracker = None
+
+
+def refuse_missing(name: str) -> None:
+    """Raises NoTracker where its package isn't installed; found out without loading it."""
+    if name != "none" and find_spec(name) is None:
+        raise NoTracker(f"--tracker {name}: {name} isn't installed. `pip install {name}`, or --tracker none.")
 
 
 def _started(name: str, report: RunReport, folder: Path) -> Any:
@@ -80,8 +110,9 @@ def _started(name: str, report: RunReport, folder: Path) -> Any:
             f"--tracker {name}: {missing} isn't installed. `pip install {missing}`, or --tracker none."
         ) from error
     except Exception as error:  # Of services there are as many errors as there are services.
-        first = str(error).strip().partition("\n")[0]
-        raise NoTracker(f"--tracker {name}: can't be started ({first}). Mend it, or use --tracker none.") from error
+        raise NoTracker(
+            f"--tracker {name}: can't be started ({_first_line(error)}). Mend it, or use --tracker none."
+        ) from error
     return tracker
 
 
@@ -93,10 +124,14 @@ def _settings(name: str, report: RunReport) -> dict[str, Any]:
     """What makes a resumed run go on in its own curve."""
     steps = report.epochs[-1].steps if report.epochs else 0
     if name == "tensorboard":
-        return {"purge_step": steps + 1} if steps else {}
+        return {"purge_step": steps + 1}  # What a run that was killed had told of later steps is told again.
     if name == "wandb":
         return {"id": report.config_digest[:16], "resume": "allow"}
     return {}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _as_text(config: dict[str, Any]) -> str:

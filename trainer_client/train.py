@@ -6,7 +6,6 @@ report; so what the report lists is there, and what it doesn't list yet is made 
 
 from __future__ import annotations
 
-import errno
 import math
 import time
 from contextlib import nullcontext, suppress
@@ -17,24 +16,24 @@ import torch
 from schemas.document import now
 from schemas.edge import duration
 from schemas.errors import AmatlError
-from schemas.progress import Progress, silent
+from schemas.progress import TO_THE_END, Progress, silent
 from schemas.run import Checkpoint, EpochRecord, RunReport
 from trainer_client import lineage, record
 from trainer_client.assess import draw, evaluate, tiles, write_references
 from trainer_client.card import write_card
-from trainer_client.checkpoint import NotSaved, checkpoint_name, save_checkpoint
+from trainer_client.checkpoint import checkpoint_name, save_checkpoint
 from trainer_client.clock import Clock, Ledger
 from trainer_client.draws import epoch_steps
 from trainer_client.interrupt import StopRequest
 from trainer_client.learner import Learner
 from trainer_client.outcome import TrainResult, outcome
-from trainer_client.pace import NotEnoughMemory
 from trainer_client.preparation import Prepared, encode, prepare
 from trainer_client.processes import Processes
 from trainer_client.schedule import learning_rate
 from trainer_client.state import Position, RunBusy, load_state, only_trainer, remove_state, save_state
 from trainer_client.stopping import judge, out_of_patience
 from trainer_client.trackers import Tracker
+from trainer_client.trouble import in_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,8 +50,8 @@ class NotFinite(AmatlError):
 def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
     """Trains as `config` says, or goes on with the run that was interrupted in its folder.
 
-    Raises what the checks raise before any training; NotFinite, NotSaved, OtherRun, RunBusy; KeyboardInterrupt after
-    the state is saved.
+    Raises what the checks raise before any training; NotFinite, NotSaved, NotEnoughMemory, ProcessLost, OtherRun,
+    RunBusy; KeyboardInterrupt after the state is saved.
     """
     with StopRequest() as stop:
 
@@ -67,23 +66,16 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
             prepared = prepare(config, watched)
             processes.wait()  # None may change the folder before all have looked at it.
         if isinstance(prepared, RunReport):
+            if processes.first:
+                remove_state(config.out)  # A kill between the last report and this left it.
             return outcome(prepared, config.out, was_complete=True)
         with only_trainer(config.out) if processes.first else nullcontext():
             if processes.first:
                 _refuse_stale(prepared)
             run = Run(prepared, processes, ledger, stop, progress, watched)
-            try:
+            with in_words(run):
                 run.go()
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-                raise NotSaved.to(error.filename or config.out, error) from error
-            except torch.OutOfMemoryError as error:
-                raise NotEnoughMemory(
-                    f"The memory of {run.family.device} is too small. Use a smaller --sample-batch-size or"
-                    " --eval-batch-size to go on with this run; or begin another with a smaller --batch-size."
-                ) from error
-        return outcome(run.report, config.out, resumed=run.resumed)
+        return outcome(run.report, config.out, resumed=run.resumed, tracker_failure=run.tracker.failure)
 
 
 def _refuse_stale(prepared: Prepared) -> None:
@@ -138,9 +130,10 @@ class Run:
                 if self.learner.blocks is not None:
                     some = next(epoch_steps(self.family, self.prepared.data, self.config, self.plan, 1))
                     self.learner.compile(self.prepared.data, some, self.watched)
-                if self.processes.first:
-                    self._begin_files()
             self.ledger.carry_over(before, self.position.cost)
+            self._write("running")  # First of all files: by it the folder is known for a run's.
+            if self.processes.first:
+                self._begin_files()
             self._write("running")
             self._train()
             self._write("complete")
@@ -156,8 +149,9 @@ class Run:
     def _begin_files(self) -> None:
         for leftover in self.folder.glob(".*.tmp"):
             leftover.unlink()
-        self.prepared.report = self.report.model_copy(update={"references": write_references(self.prepared)})
-        self.tracker = Tracker(self.config.tracker, self.report, self.folder)
+        told = {"references": write_references(self.prepared), "epochs": self.position.epochs}
+        self.prepared.report = self.report.model_copy(update=told)
+        self.tracker = Tracker(self.config.tracker, self.report, self.folder, self.progress)
 
     def _train(self) -> None:
         to_save = set(self.config.checkpoint_epochs())
@@ -233,7 +227,8 @@ class Run:
         seconds = images / rate + max(paces, default=0.0) * checkpoints
         spent, in_all = self.ledger.money(), self.ledger.money(seconds)
         money = f" (cost {spent:.2f} of {in_all:.2f})" if spent is not None and in_all is not None else ""
-        return f"{duration(seconds)} to the end{money}"
+        so_far = duration(sum(self.ledger.seconds.values()))
+        return f"{so_far} so far, {duration(seconds)} {TO_THE_END}{money}"
 
     def _not_finite(self, epoch: int, step: int) -> str:
         kept = max((checkpoint.epoch for checkpoint in self.report.checkpoints), default=0)
@@ -268,6 +263,8 @@ class Run:
         self.position, tensors = found
         done = self.position.epochs_done * self.plan.steps_per_epoch + self.position.steps_done
         self.learner.restore(tensors, done)
+        if self.config.auto_batch and self.position.images_at_once is not None:
+            self.learner.images_at_once = min(self.position.images_at_once, self.config.batch_size)
         self.resumed = True
 
     def _save_state(self, clock: Clock) -> None:
@@ -275,9 +272,13 @@ class Run:
         if self.stop.asked:
             self.progress("stopping", 0, 1, "saving the state")
         with self.ledger.timed("preparing"):
-            self.position = self.position.model_copy(
-                update={"epoch_seconds": clock.seconds if self.position.steps_done else 0.0, "cost": self.ledger.cost()}
-            )
+            lowered = self.learner.images_at_once < self.config.batch_size
+            now_true = {
+                "epoch_seconds": clock.seconds if self.position.steps_done else 0.0,
+                "cost": self.ledger.cost(),
+                "images_at_once": self.learner.images_at_once if lowered else None,
+            }
+            self.position = self.position.model_copy(update=now_true)
             tensors = self.learner.tensors()
             if self.processes.first:
                 save_state(self.folder, self.position, tensors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from schemas.digest import sha256_file
 from schemas.errors import BadOption
 from schemas.run import RunReport
 from tests.trainer_client.test_learning import learn, prepared
@@ -76,7 +78,7 @@ def test_pixels_are_the_middle_in_the_buckets_shape(tmp_path: Path) -> None:
     picture = np.zeros((20, 60, 4), np.uint8)
     picture[:, 10:50] = (200, 0, 0, 255)  # Transparent at the sides.
     Image.fromarray(picture).save(tmp_path / "wide.png")
-    wide = row(60, 20, tmp_path / "wide.png")
+    wide = replace(row(60, 20, tmp_path / "wide.png"), sha256=sha256_file(tmp_path / "wide.png"))
     cut = pixels(wide, (16, 8), "black")
     assert cut.shape == (8, 16, 3)
     assert cut[:, :, 0].min() > 190  # 40 of 60 columns are left: the red ones.

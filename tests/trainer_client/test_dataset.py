@@ -194,7 +194,20 @@ def test_track_names(snapshot: Path) -> None:
 
 
 def row_of(path: Path, size: tuple[int, int] = (8, 8)) -> Row:
-    return Row(path, "0" * 64, {}, *size)
+    return Row(path, sha256_file(path), {}, *size)
+
+
+def test_a_picture_that_changed_after_it_was_verified_is_refused(tmp_path: Path) -> None:
+    """What is made of it would be kept under the checksum of the picture that it was."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8), "red").save(path)
+    row = row_of(path)
+    Image.new("RGB", (8, 8), "blue").save(path)
+    with pytest.raises(ChecksumMismatch, match=r"a\.png: has changed since it was verified"):
+        pixels(row, 8)
+    path.unlink()
+    with pytest.raises(NotFound, match=r"a\.png: missing from the snapshot"):
+        pixels(row, 8)
 
 
 def test_pixels_put_alpha_on_the_background(tmp_path: Path) -> None:

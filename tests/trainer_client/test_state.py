@@ -91,7 +91,7 @@ except RunBusy as error: print("busy", error)
     assert other_process() == "in\n"
 
 
-def test_the_first_signal_asks_and_the_second_stops() -> None:
+def test_the_first_signal_asks_and_a_later_one_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.getsignal(signal.SIGINT)
     with StopRequest() as stop:
         stop.check()
@@ -99,9 +99,24 @@ def test_the_first_signal_asks_and_the_second_stops() -> None:
         assert stop.asked
         with pytest.raises(KeyboardInterrupt):
             stop.check()
+        os.kill(os.getpid(), signal.SIGINT)  # The same request: the terminal's, and torchrun's.
+        monkeypatch.setattr("trainer_client.interrupt.SAME_REQUEST_SECONDS", 0.0)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_closed_terminal_asks_unless_hangups_are_ignored() -> None:
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.asked
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # As `nohup` does.
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.asked
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def baseline(tmp_path: Path, digest: str = "d") -> Baseline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from schemas.errors import BadOption
@@ -13,7 +14,7 @@ from tests.trainer_client.conftest import write_snapshot
 from tests.trainer_client.synthetic_runs import Plan, make_run
 from trainer_client.config import TrainConfig
 from trainer_client.outcome import outcome, render
-from trainer_client.stopping import judge, out_of_patience, plateau
+from trainer_client.stopping import Plateau, judge, out_of_patience, plateau
 from trainer_client.train import train
 
 IMAGES = 8
@@ -38,6 +39,42 @@ def test_a_run_that_still_improves_and_one_that_gets_worse() -> None:
     improving, worse = plateau(at((0, 1, 5), 0.5, 0.4, 0.3)), plateau(at((0, 1, 5), 0.5, 0.4, 0.45))
     assert improving is not None and tuple(improving) == (5, True, None)
     assert worse is not None and tuple(worse) == (1, False, 5)
+
+
+EPOCHS = (0, 1, 2, 5, 15, 30, 45, 60, 70, 100)
+
+
+def noisy(levels: list[float], runs: int, images: int = 16) -> list[Plateau]:
+    """Verdicts on runs whose checkpoints have these levels, and chance that differs by checkpoint and image."""
+    generator = np.random.default_rng(7)
+    found = []
+    for _ in range(runs):
+        image_I = generator.normal(0.2, 0.08, images)
+        curve = {
+            epoch: (image_I + level + generator.normal(0, 0.01, images)).tolist()
+            for epoch, level in zip(EPOCHS, levels, strict=True)
+        }
+        verdict = plateau(curve)
+        assert verdict is not None
+        found.append(verdict)
+    return found
+
+
+def test_chance_is_neither_a_gain_nor_a_loss() -> None:
+    """Nine later checkpoints have nine chances: one by one, 17% of such runs gained and 25% got worse."""
+    found = noisy([0.0] * 10, 60)
+    assert sum(verdict.epoch > 0 for verdict in found) <= 5
+    assert sum(verdict.worse_from is not None for verdict in found) <= 3
+
+
+def test_a_bump_that_later_checkpoints_make_up_for_is_not_worse_from_there() -> None:
+    found = plateau(at((0, 1, 5, 15, 30), 0.5, 0.4, 0.6, 0.4, 0.4))
+    assert found is not None and tuple(found) == (1, False, None)
+    fallen = [0, -0.02, -0.04, -0.06, -0.08]
+    bumps = noisy([*fallen, -0.04, -0.08, -0.08, -0.08, -0.08], 20)
+    assert 30 not in {verdict.worse_from for verdict in bumps}
+    rising = noisy([*fallen, -0.08, -0.06, -0.04, -0.02, 0.0], 20)
+    assert {verdict.epoch for verdict in rising} <= {15, 30} and {verdict.worse_from for verdict in rising} <= {45, 60}
 
 
 def test_one_checkpoint_says_nothing() -> None:

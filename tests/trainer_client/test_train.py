@@ -16,9 +16,12 @@ from schemas.errors import AlreadyExists, BadOption, ChecksumMismatch
 from schemas.progress import Progress, silent
 from schemas.run import RunReport
 from tests.trainer_client.conftest import write_snapshot
+from trainer_client import train as training
 from trainer_client.checkpoint import checkpoint_name
 from trainer_client.config import TrainConfig
 from trainer_client.dataset import Snapshot
+from trainer_client.draws import Drawn
+from trainer_client.learner import Learner
 from trainer_client.pace import NotEnoughMemory
 from trainer_client.preparation import OtherRun, prepare
 from trainer_client.state import RunBusy
@@ -230,6 +233,21 @@ def test_a_run_that_broke_off_anywhere_ends_like_one_that_did_not(
 
 
 @pytest.mark.slow
+def test_a_run_killed_at_its_very_first_files_goes_on(
+    folder: Path, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but the lock, a half-written report, or the report is there before anything else is."""
+    asked, out = config(folder, snapshot, base, "first", epochs=1, save_epochs=()), folder / "first"
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(training.Run, "_begin_files", lambda run: (_ for _ in ()).throw(Stop))
+        train(asked)
+    assert sorted(path.name for path in out.iterdir()) == ["run.json", "state"]
+    (out / "run.json").rename(out / ".run.json.4711.tmp")
+    assert train(asked).epochs == 1
+    assert not list(out.glob(".*.tmp"))
+
+
+@pytest.mark.slow
 def test_a_moving_average_and_a_text_encoder_resume_too(
     folder: Path, snapshot: Path, base: Path, tmp_path: Path
 ) -> None:
@@ -319,12 +337,42 @@ def test_too_little_memory_is_said_and_the_run_goes_on_with_smaller_batches(
     def too_large(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with monkeypatch.context() as patch, pytest.raises(NotEnoughMemory, match="--sample-batch-size"):
-        patch.setattr("trainer_client.train.evaluate", too_large)
+    for part, option in (("evaluate", "--eval-batch-size below 64"), ("draw", "--sample-batch-size below 16")):
+        with monkeypatch.context() as patch, pytest.raises(NotEnoughMemory, match=f"Use a {option} to go on with this"):
+            patch.setattr(f"trainer_client.train.{part}", too_large)
+            train(config(folder, snapshot, base, "large"))
+        assert RunReport.read(folder / "large" / "run.json").status == "interrupted"
+    with monkeypatch.context() as patch, pytest.raises(NotEnoughMemory, match="Use --auto-batch to go on with this"):
+        patch.setattr(Learner, "_backward", too_large)
         train(config(folder, snapshot, base, "large"))
-    assert RunReport.read(folder / "large" / "run.json").status == "interrupted"
     train(config(folder, snapshot, base, "large", sample_batch_size=3, state_every_seconds=1))
     assert weights(folder / "large").keys() == weights(whole).keys()
+
+
+@pytest.mark.slow
+def test_auto_batch_goes_on_with_what_fitted(
+    folder: Path, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same steps in smaller batches; a run that is cut off remembers how small."""
+    tried: list[int] = []
+    backward = Learner._backward
+
+    def small(learner: Learner, micro: Drawn, *more: Any) -> Any:
+        tried.append(len(micro.timesteps_B))
+        if tried[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return backward(learner, micro, *more)
+
+    settings = {"batch_size": 6, "auto_batch": True, "epochs": 4, "save_epochs": (1,), "state_every_seconds": 0}
+    monkeypatch.setattr(Learner, "_backward", small)
+    whole = train(config(folder, snapshot, base, "auto-whole", **settings))
+    assert set(tried[2:]) == {2} and tried[:2] == [6, 3]
+    with pytest.raises(Stop):
+        train(config(folder, snapshot, base, "auto", **settings), stop_when("evaluating", "epoch 1"))
+    tried.clear()
+    resumed = train(config(folder, snapshot, base, "auto", **settings))
+    assert resumed.resumed and set(tried) == {2} and resumed.steps == whole.steps
+    assert_same_run(folder / "auto-whole", folder / "auto", epoch=4)
 
 
 def test_progress_names_every_stage_and_counts_over_the_whole_run(folder: Path, snapshot: Path, base: Path) -> None:

@@ -17,17 +17,18 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
 from fastapi.responses import FileResponse
 
-from curator.annotate.images import has_preview, make_preview, preview_path
+from curator.annotate.images import PreviewFailed, has_preview, make_preview, preview_path
 from curator.catalog import Catalog
 from curator.gallery.table import file_id_of_image
 from curator.ingest.decode import pillow_for_ingest
 from curator.ingest.formats import sniff
 from curator.originals import Originals
 from curator.server.access import Opened, allowed_picture
-from schemas.errors import ChecksumMismatch, NotFound
+from schemas.errors import AmatlError, ChecksumMismatch, NotFound
 
 Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 THUMBNAIL_PX = 384
+CHANGED = "changed since the ingest, or can't be read. Ingest its folder again."
 FOR_EVER = "private, max-age=31536000, immutable"
 # A full gallery page asks for many at once; decoding more of them than there are cores makes none of them faster.
 _decoding = BoundedSemaphore(os.cpu_count() or 1)
@@ -52,7 +53,7 @@ def thumbnail(request: Request, catalog: Opened, sha256: Sha256) -> Response:
     if not has_preview(folder, sha256):
         folder.mkdir(mode=0o700, exist_ok=True)
         with _decoding:
-            make_preview(next(_files(catalog, sha256)), sha256, folder, THUMBNAIL_PX)
+            _make_thumbnail(catalog, sha256, folder)
     return FileResponse(preview_path(folder, sha256), media_type="image/jpeg", headers=headers)
 
 
@@ -71,7 +72,22 @@ def original(request: Request, catalog: Opened, sha256: Sha256) -> Response:
             continue
         if hashlib.sha256(content).hexdigest() == sha256:
             return Response(content, headers=headers, media_type=_media_type(content))
-    raise ChecksumMismatch(f"{name}: changed since the ingest, or can't be read. Ingest its folder again.")
+    raise ChecksumMismatch(f"{name}: {CHANGED}")
+
+
+def _make_thumbnail(catalog: Catalog, sha256: str, folder: File) -> None:
+    """Of the first file that still is the image. Raises ChecksumMismatch, PreviewFailed where none will do."""
+    failed: AmatlError | None = None
+    for file in _files(catalog, sha256):
+        try:
+            make_preview(file, sha256, folder, THUMBNAIL_PX)
+            return
+        except ChecksumMismatch:  # it may lie elsewhere too, in this dataset or another
+            failed = ChecksumMismatch(f"{file.name}: {CHANGED}")
+        except PreviewFailed as error:
+            failed = error
+    assert failed is not None
+    raise failed
 
 
 def _files(catalog: Catalog, sha256: str) -> Iterator[File]:

@@ -57,6 +57,17 @@ def test_of_several_paths_one_that_still_holds_it(client: TestClient, lab: Lab) 
         file.write_bytes(content)
 
 
+def test_a_thumbnail_of_whichever_path_still_holds_it(client: TestClient, lab: Lab) -> None:
+    for shade, changed in ((41, 0), (42, 1)):
+        sha256 = lab.add(f"{shade}.png", shade)
+        paths = [lab.folder / "images" / f"{shade}.png", lab.folder / "images" / f"copy of {shade}.png"]
+        paths[1].write_bytes(paths[0].read_bytes())
+        lab.file(paths[1], sha256, {})
+        lab.write()
+        paths[changed].write_bytes(b"something else")
+        assert client.get(f"/thumbnails/{sha256}.jpg").status_code == 200
+
+
 def test_unknown_and_malformed_names(client: TestClient) -> None:
     assert client.get(f"/images/{'0' * 64}").status_code == 404
     assert client.get("/thumbnails/..%2Fkey.jpg").status_code in (404, 422)

@@ -188,6 +188,21 @@ def test_next_accept_edit_and_undo_by_keyboard(page: Page, service: Service) -> 
     page.wait_for_url(f"**/{first}**")
 
 
+@pytest.mark.parametrize("asked", ["caption_set=template", "show=template"])
+def test_keys_work_on_the_set_whose_captions_the_gallery_showed(page: Page, service: Service, asked: str) -> None:
+    _, address = image_page(service, 20)
+    page.goto(address)
+    page.keyboard.press("1")
+    assert page.locator("form.caption.chosen").get_attribute("data-set") == "human"
+    page.goto(f"{address}?{asked}")
+    assert page.locator("form.caption.chosen").get_attribute("data-set") == "template"
+    page.keyboard.press("1")
+    page.keyboard.press("j")
+    page.wait_for_url("**/images/**?**")
+    page.reload()
+    assert page.locator("form.caption.chosen").get_attribute("data-set") == "human"
+
+
 def test_keys_faster_than_pages_are_done_in_their_order(page: Page, service: Service) -> None:
     """No letter typed into a caption becomes a command, none is lost, and nobody waits for a page."""
     page.goto(image_page(service, 40)[1])

@@ -313,4 +313,13 @@ addEventListener("popstate", () => {
   if (page()) location.reload();
 });
 
-if (page()) arrive();
+/** Whoever comes from a gallery of one set's captions has the keys work on that set; a reload changes nothing. */
+function begin() {
+  const asked = new URLSearchParams(location.search);
+  const named = asked.get("caption_set") || asked.get("show");
+  const arrived = performance.getEntriesByType("navigation")[0]?.type === "navigate";
+  if (arrived && forms().some((form) => form.dataset.set === named)) localStorage.setItem(CHOSEN, named);
+  arrive();
+}
+
+if (page()) begin();

@@ -34,8 +34,9 @@ from curator.annotate.process import (
     settings,
 )
 from curator.annotate.state import LocalServer, read_local_server, state_folder, write_local_server
+from curator.catalog.service import url_in
 from curator.person import user_name
-from schemas.errors import AlreadyExists, NotFound
+from schemas.errors import AlreadyExists, BadOption, NotFound
 from schemas.progress import Progress, silent
 
 DEFAULT_PORT = 8080
@@ -80,6 +81,8 @@ def start(
     Raises NotFound without a catalog, AlreadyExists where it runs already, PortBusy, NoLabelStudio, BadOption for a
     database URL; AmatlError where Label Studio ends by itself.
     """
+    if url := url_in(catalog_path):
+        raise BadOption(f"{url}: Label Studio is started on that machine, beside the catalog's file.")
     if not catalog_path.is_file():
         raise NotFound(f"{catalog_path}: there is no catalog here. Make one with: curator init {catalog_path}")
     folder = state_folder(catalog_path)

@@ -79,7 +79,9 @@ def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None
     Raises NotFound without a catalog, AlreadyExists where a service has it, CatalogLocked where another process has,
     PortBusy, BadOption, AmatlError where other machines could reach it and there is no token yet.
     """
-    if url_in(catalog_path) or not catalog_path.is_file():
+    if url := url_in(catalog_path):
+        raise BadOption(f"{url}: a service is started on the machine of its catalog. Of one here: --catalog FILE")
+    if not catalog_path.is_file():
         raise NotFound(f"{catalog_path}: there is no catalog here. Make one with: curator init {catalog_path}")
     settings = settings_of(catalog_path, wish)
     configure(wish.log_format)

@@ -36,9 +36,9 @@ SAME = (
 REFUSED = (
     ((*CAPTION, "sidecar"), "2 pictures aren't on this machine"),
     (("snapshot", "template@1", "--out", "here", "--link"), "there is nothing to link"),
-    (("annotate", "start"), "there is no catalog here"),
+    (("annotate", "start"), "started on that machine"),
     (("token", "add", "eve"), "own machine"),
-    (("serve",), "there is no catalog here"),
+    (("serve",), "on the machine of its catalog"),
 )
 
 

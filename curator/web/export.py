@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 import threading
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from curator.api.jobs import Opened as OpenedJobs
 from curator.gallery import gallery
@@ -49,7 +49,15 @@ class Asked(BaseModel):
     keep_missing: bool = False
     keep_rejected: bool = False
     folder: str = Field(default="", max_length=200)
+    suggested: str = Field(default="", max_length=200, description="The folder's name that the form came with.")
     seen: str = Field(default="", max_length=64, description="The identity that was previewed.")
+
+    @model_validator(mode="after")
+    def _named_by_what_is_chosen_now(self) -> Self:
+        """A name that nobody chose follows the versions: it would tell of others."""
+        if self.text and self.folder and self.folder == self.suggested:
+            self.folder = _folder(self)
+        return self
 
     @property
     def references(self) -> list[str]:
@@ -134,6 +142,7 @@ def _page(
         names=names,
         asked=asked,
         folder=asked.folder or _folder(asked),
+        suggested=_folder(asked),
         place=str(jobs.made / PLACE),
         result=result,
         as_job=as_job,

@@ -60,6 +60,25 @@ def test_what_is_shown_is_what_the_stage_makes_and_nothing_is_written(
     assert set(held_out) <= shown and len(shown) == made.held_out
 
 
+def test_images_that_stay_without_a_caption_are_not_among_those_left_out(client: TestClient) -> None:
+    def left_out(**more: str) -> str:
+        page = client.get(EXPORT, params=BOTH | more, headers=HTML).text
+        assert "without a caption in human" in page
+        return page[page.index("<h3>Left out</h3>") : page.index("<h3 class")]
+
+    assert "without a caption in human" in left_out()
+    assert "without a caption in human" not in left_out(keep_missing="true")
+
+
+def test_a_suggested_folder_is_named_by_the_versions_chosen_and_a_chosen_one_stays(client: TestClient) -> None:
+    def folder(**form: str) -> str:
+        return hidden(client.get(EXPORT, params=form, headers=HTML).text)["folder"]
+
+    first = {"suggested": "zoo-human-1", "text": "zoo/template@1", "holdout": "1"}
+    assert folder(folder="zoo-human-1", **first) == "zoo-template-1"
+    assert folder(folder="mine", **first) == "mine"
+
+
 def test_a_preview_counts_groups_and_what_is_new(catalog: Catalog, tmp_path: Path) -> None:
     first = preview(catalog, ["zoo/template@1"], tmp_path / "out", holdout=Holdout(count=2))
     assert (first.train, first.train_new, first.held_out_new, first.groups, first.group_images) == (4, 4, 2, 1, 2)

@@ -143,6 +143,13 @@ def test_a_commit_sent_twice_makes_one_version(client: TestClient, catalog: Cata
     assert len(versions(catalog, "zoo/human").sets[0].versions) == 2
 
 
+def test_a_wrong_token_leads_back_to_the_form_and_on_to_where_one_wanted(make_client: MakeClient) -> None:
+    client = make_client(require_token=True)
+    came = {"Referer": "http://127.0.0.1/login?next=%2Fjobs", "Host": "127.0.0.1"}
+    answer = client.post("/login", data={"token": "wrong"}, headers=HTML | came)
+    assert answer.status_code == 401 and 'href="/login?next=%2Fjobs"' in answer.text
+
+
 def test_a_login_that_ended_meanwhile(make_client: MakeClient, catalog: Catalog, lab: Lab) -> None:
     client = make_client(require_token=True)
     added = add(catalog, "ana", "write", None, "boss")

@@ -79,7 +79,7 @@ def start(
     """Runs until Ctrl-C or SIGTERM, then stops all it started and returns.
 
     Raises NotFound without a catalog, AlreadyExists where it runs already, PortBusy, NoLabelStudio, BadOption for a
-    database URL; AmatlError where Label Studio ends by itself.
+    database URL or a service's; AmatlError where Label Studio ends by itself.
     """
     if url := url_in(catalog_path):
         raise BadOption(f"{url}: Label Studio is started on that machine, beside the catalog's file.")

@@ -77,7 +77,8 @@ def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None
     """Runs until Ctrl-C or SIGTERM.
 
     Raises NotFound without a catalog, AlreadyExists where a service has it, CatalogLocked where another process has,
-    PortBusy, BadOption (also for a service's URL), AmatlError where other machines could reach it and there is no token yet.
+    PortBusy, BadOption (also for a service's URL), AmatlError where other machines could reach it and there is no
+    token yet.
     """
     if url := url_in(catalog_path):
         raise BadOption(f"{url}: a service is started on the machine of its catalog. Of one here: --catalog FILE")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ T = TypeVar("T")
 
 FORMAT = 2  # Raise it when the same key would hold other values.
 SHARD_PX = 1 << 24  # Pictures encoded between two writes: 64 of 512 px, 4,096 of 64 px.
+BEGUN_BATCHES = 2  # Encoded by a GPU while the one before them is kept.
 BATCH_PX = 1 << 23  # Pictures encoded at once: 32 of 512 px.
 COMPILED_PX = 1 << 30  # Pictures for which compiling the encoder pays on a GPU: 4,096 of 512 px.
 FLIPPED = "-flipped"  # After the key of a mirror image.
@@ -172,7 +174,7 @@ def cache_latents(
         "encoder": family.image_encoder_digest,
         "resolution_px": side_px if is_square else list(size),
         "background": list(background_colour(background)),
-        "crop": "middle square, Lanczos" if is_square else "middle, Lanczos",
+        "crop": "middle square, bicubic" if is_square else "middle, bicubic",
         "precision": str(family.dtype),
     }
     shelf = Shelf((folder or default_folder()) / "latents" / sha256_json(settings)[:32])
@@ -188,7 +190,7 @@ def cache_latents(
         each = [list(alike) for _, alike in groupby(keys, lambda key: key.removesuffix(FLIPPED))]
         pays = len(keys) * size[0] * size[1] >= COMPILED_PX
         with family.encoding_many() if pays else nullcontext():
-            pictures = chain.from_iterable(in_threads(read, each, "", ahead=2 * at_once))
+            pictures = chain.from_iterable(in_threads(read, each, "", ahead=3 * at_once))
             yield from _encoded(family, keys, pictures, at_once, whole=pays)
 
     in_shard = max(1, SHARD_PX // side_px**2)
@@ -358,24 +360,51 @@ def _encoded(
 ) -> Iterator[tuple[str, Tensor]]:
     """Each key with its (mean and logvar, C, H, W), in the family's precision on the CPU.
 
-    A batch is fetched after the next one is begun, so that the device never waits for this. `whole` fills the last
+    A batch is fetched after the next ones are begun, so that the device never waits for this. `whole` fills the last
     batch up: another size would be compiled anew.
     """
-    begun: tuple[Sequence[str], Tensor] | None = None
+    begun: deque[tuple[Sequence[str], Fetched]] = deque()
     for names in _chunks(keys, at_once):
         batch = [next(pictures) for _ in names]
         batch += batch[-1:] * (at_once - len(batch)) if whole else []
-        pixels_BCHW = torch.stack(batch).to(family.device).permute(0, 3, 1, 2).float() / 127.5 - 1
-        both = torch.stack(family.encode_images(pixels_BCHW), dim=1).to(family.dtype)
-        if begun:
-            yield from _fetched(*begun)
-        begun = names, both
-    if begun:
-        yield from _fetched(*begun)
+        pixels_BHWC = _sent(batch, family.device)
+        mean_BCHW, logvar_BCHW = family.encode_images(pixels_BHWC.permute(0, 3, 1, 2).float() / 127.5 - 1)
+        begun.append((names, Fetched(torch.stack((mean_BCHW, logvar_BCHW), dim=1).to(family.dtype))))
+        if len(begun) > BEGUN_BATCHES:
+            yield from _named(*begun.popleft())
+    while begun:
+        yield from _named(*begun.popleft())
 
 
-def _fetched(names: Sequence[str], both_B2CHW: Tensor) -> Iterator[tuple[str, Tensor]]:
-    yield from zip(names, both_B2CHW.cpu(), strict=False)  # The last batch may be filled up.
+def _named(names: Sequence[str], fetched: Fetched) -> Iterator[tuple[str, Tensor]]:
+    yield from zip(names, fetched.tensor(), strict=False)  # The last batch may be filled up.
+
+
+def _sent(pictures: list[Tensor], device: torch.device) -> Tensor:
+    """Stacked on the device; on a GPU in its turn, without waiting for what it works on."""
+    if device.type != "cuda":
+        return torch.stack(pictures).to(device)
+    stacked = torch.empty(len(pictures), *pictures[0].shape, dtype=pictures[0].dtype, pin_memory=True)
+    return torch.stack(pictures, out=stacked).to(device, non_blocking=True)
+
+
+class Fetched:
+    """A tensor on its way from the device to the CPU; only `tensor` waits for it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.event: torch.cuda.Event | None = None
+        self.copy = tensor
+        if tensor.device.type == "cuda":
+            self.copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            self.copy.copy_(tensor, non_blocking=True)
+            self.event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self.event.record()
+
+    def tensor(self) -> Tensor:
+        """It, on the CPU."""
+        if self.event is not None:
+            self.event.synchronize()
+        return self.copy.cpu()
 
 
 def _where(tensor: Tensor, device: torch.device) -> torch.device:

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from trainer_client.draws import Drawn
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from trainer_client.families import Family
 
@@ -36,6 +37,11 @@ def worth_it(wanted: str, denoiser: nn.Module, compiled: bool = False) -> bool:
 def is_small(denoiser: nn.Module) -> bool:
     """Whether its kernels take less time than their launches."""
     return sum(weight.numel() for weight in denoiser.parameters()) < SMALL_MODEL_WEIGHTS
+
+
+def recording(graph: torch.cuda.CUDAGraph, pool: Any = None) -> torch.cuda.graph:
+    """While entered, this thread's kernels are recorded; what other threads ask the device is theirs (NCCL's does)."""
+    return torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local")
 
 
 class Graphed:
@@ -66,7 +72,7 @@ class Graphed:
     ) -> tuple[torch.cuda.CUDAGraph, Drawn, Tensor, Tensor]:
         static = replace(drawn, **{name: tensor.clone() for name, tensor in drawn.tensors().items()})
         static_text_BTD = text_BTD.clone()
-        kept = self._gradients()
+        kept = self._gradients(first)
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
@@ -75,18 +81,23 @@ class Graphed:
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         pool = next((recorded[0].pool() for recorded in self.recorded.values()), None)
-        with torch.cuda.graph(graph, pool=pool):
+        with recording(graph, pool):
             losses_B = self.backward(static, static_text_BTD, first)
-        for weight, gradient in zip(self.parameters, kept, strict=True):
-            weight.grad.copy_(gradient)  # type: ignore[union-attr]  # Undoes what the warm-ups added.
+        with torch.no_grad():  # Undoes what the warm-ups added.
+            for weight, gradient in zip(self.parameters, kept, strict=True):
+                assert weight.grad is not None
+                if gradient is None:
+                    weight.grad.zero_()
+                else:
+                    weight.grad.copy_(gradient)
         return graph, static, static_text_BTD, losses_B
 
-    def _gradients(self) -> list[Tensor]:
-        """A copy of the present gradients; makes those that aren't there yet."""
+    def _gradients(self, first: bool) -> list[Tensor | None]:
+        """A copy of the present gradients, which before a step's first passes are zeros; makes those not yet there."""
         for weight in self.parameters:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
-        return [weight.grad.clone() for weight in self.parameters if weight.grad is not None]
+        return [None if first or weight.grad is None else weight.grad.clone() for weight in self.parameters]
 
 
 class GraphedUpdate:
@@ -106,7 +117,7 @@ class GraphedUpdate:
         if self.graph is None:
             self.loss_sum = loss_sum.clone()
             self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph):
+            with recording(self.graph):
                 self.move(self.loss_sum)
         self.loss_sum.copy_(loss_sum)
         self.graph.replay()
@@ -138,9 +149,23 @@ class GraphedPass:
             self.run(*static)  # Also casts the weights, where autocast keeps them: outside the recording.
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with recording(graph):
             found = self.run(*static)
         return graph, static, found
+
+
+class Replayed(nn.Module):
+    """A module whose passes without gradients are recorded and replayed: no launch waits for Python, whose lock may be
+    in other threads' hands. It answers as `GraphedPass` does."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.recorded = GraphedPass(module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One tensor for one."""
+        return self.recorded(x)
 
 
 @contextmanager

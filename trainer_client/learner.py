@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from trainer_client import graphed, working
+from trainer_client.added import Added
 from trainer_client.compiled import Blocks
 from trainer_client.graphed import Graphed, GraphedUpdate
 from trainer_client.processes import Processes
@@ -39,20 +40,25 @@ class Learner:
         compiled: bool = False,
     ) -> None:
         self.processes = processes or Processes(config)
-        self.parameters = self.processes.wrap(method)
         self.family, self.config, self.plan = method.family, config, plan
         self.step = 0
-        alone = self.processes.count == 1
-        compiled = compiled and alone
+        here = not self.processes.shards
+        compiled, rounded = map(
+            self.processes.all, (here and compiled, here and working.worth_it(config.bf16_copy, self.family))
+        )
+        # Of pictures in many sizes, a large model's passes would be recorded for each size and number of images.
+        recorded = graphed.worth_it(config.cuda_graph, self.family.denoiser, compiled and not config.buckets)
+        self.recorded = recorded and here and not method.encodes_text
+        adds_up = self.processes.count > 1 and (compiled or rounded or self.recorded)
+        self.parameters = method.parameters if adds_up else self.processes.wrap(method)
         self.blocks, self.working = None, None
-        rounded = alone and working.worth_it(config.bf16_copy, self.family)
         if rounded or compiled:
             self.working = working.Working(self.family, self.parameters, rounded, compiled)
         if compiled and self.working:
             self.blocks = Blocks(self.working.module, open_sizes=config.buckets)
-        # Of pictures in many sizes, a large model's passes would be recorded for each size and number of images.
-        recorded = graphed.worth_it(config.cuda_graph, self.family.denoiser, compiled and not config.buckets)
-        self.recorded = recorded and alone and not method.encodes_text
+        self.added = Added(self.parameters.values()) if adds_up else None
+        if self.added and self.working:
+            self.working.refresh()
         # Recorded kernels read the rate from the device.
         rate = torch.zeros((), device=self.family.device) if self.recorded else config.learning_rate
         self.optimiser = torch.optim.AdamW(
@@ -66,7 +72,7 @@ class Learner:
         )
         self.average = {name: weight.detach().clone() for name, weight in self.parameters.items()} if config.ema else {}
         self.gain = torch.zeros((), device=self.family.device)  # What it takes of the weights at a recorded step.
-        self.images_at_once = config.batch_size
+        self.images_at_once = self.processes.most_at_once(config, plan)
         self.finite = torch.ones((), dtype=torch.bool, device=self.family.device)
         self._record_anew()
 
@@ -77,7 +83,7 @@ class Learner:
         with self.blocks.watch(progress):
             micro = self._whole(next(drawn.split(self.images_at_once)))
             self._backward(micro, data.embedded(self.family, micro.captions_B), True)
-        self.optimiser.zero_grad(set_to_none=True)
+        self._clear()
 
     def _record_anew(self) -> None:
         """Forgets what was recorded, and with it the memory that it holds."""
@@ -88,7 +94,7 @@ class Learner:
     def release(self) -> None:
         """Gives back the memory of a large model's recorded passes, which pictures and measures may need."""
         if self.graphed and not graphed.is_small(self.family.denoiser):
-            self.optimiser.zero_grad(set_to_none=True)
+            self._clear()
             self._record_anew()
             torch.cuda.empty_cache()
 
@@ -115,13 +121,15 @@ class Learner:
                     text_BTD = data.embedded(self.family, micro.captions_B)
                     losses_B = (self.graphed or self._backward)(micro, text_BTD, number == 1)
                 loss_sum += losses_B.double().sum()
+            if self.added:
+                self.added.add_up()
             return self.processes.total(loss_sum)
         except torch.OutOfMemoryError:
             if not self.config.auto_batch or self.images_at_once == 1:
                 raise
         # Out of the handler, since the error's frames hold the tensors that took the memory.
         self.images_at_once = -(-self.images_at_once // 2)
-        self.optimiser.zero_grad(set_to_none=True)
+        self._clear()
         self._record_anew()
         if self.family.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -141,7 +149,8 @@ class Learner:
         if micro.mask_B1HW is not None:
             errors_BCHW = errors_BCHW * micro.mask_B1HW
         losses_B = errors_BCHW.mean(dim=(1, 2, 3)) * micro.weights_B
-        summed = losses_B.sum() * self.processes.count  # The processes' gradients are averaged.
+        # DDP and FSDP average the processes' gradients.
+        summed = losses_B.sum() * (1 if self.added else self.processes.count)
         (summed / self.plan.full_step_images).backward()  # type: ignore[no-untyped-call]
         if self.working:
             self.working.collect(first)
@@ -166,7 +175,7 @@ class Learner:
         self.finite &= norm.isfinite() & loss_sum.isfinite()
         self.optimiser.step()
         if not self.recorded:
-            self.optimiser.zero_grad(set_to_none=True)
+            self._clear()
         elif added := [weight.grad for weight in self._uncopied() if weight.grad is not None]:
             torch._foreach_zero_(added)
         if self.average:
@@ -178,6 +187,12 @@ class Learner:
                 torch._foreach_lerp_(averages, weights, 1 - ema_decay(self.config, self.step))
         if self.working:
             self.working.refresh()
+
+    def _clear(self) -> None:
+        if self.added:
+            self.added.clear()
+        else:
+            self.optimiser.zero_grad(set_to_none=True)
 
     def _uncopied(self) -> list[Tensor]:
         """The weights that no copy stands for."""

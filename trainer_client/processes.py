@@ -2,9 +2,10 @@
 
 A step's images are shared among them, so that order, noise and arithmetic are those of one process, whatever their
 number: `--batch-size` times `--accumulation` images make a step for all of them together. Gradients are averaged by
-PyTorch's DistributedDataParallel as accelerate sets it up, or weights, gradients and moments are spread over the
-processes where its configuration asks for FSDP (sharding.py). The first process writes everything, draws the pictures
-and measures; the others wait for it. All see the same files.
+PyTorch's DistributedDataParallel as accelerate sets it up; or added up at once (added.py) where the passes are compiled
+or recorded or go through a copy; or weights, gradients and moments are spread over the processes where accelerate's
+configuration asks for FSDP (sharding.py). The first process writes everything, draws the pictures and measures; the
+others wait for it. All see the same files.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from trainer_client.config import TrainConfig
     from trainer_client.draws import Drawn, Step
     from trainer_client.methods import Method
+    from trainer_client.schedule import Plan
     from trainer_client.sharding import Sharded
 
 PATIENCE = timedelta(hours=24)  # The others wait while the first draws and measures.
@@ -85,8 +87,13 @@ class Processes:
         """The device of this process: its own GPU where there are several."""
         return asked if self.accelerator is None else str(self.accelerator.device)
 
+    @property
+    def shards(self) -> bool:
+        """Whether weights are spread over the processes: none has a whole model to copy, compile or record."""
+        return self.plugin is not None
+
     def wrap(self, method: Method) -> Mapping[str, nn.Parameter]:
-        """Makes the gradients those of all processes' images; gives what this process's optimiser moves."""
+        """Has DDP or FSDP make the gradients everybody's average; gives what this process's optimiser moves."""
         if self.accelerator is None:
             return method.parameters
         family = method.family
@@ -100,6 +107,10 @@ class Processes:
                 family.wrapped[name] = self.accelerator.prepare(module)
         self.wrapped = list(family.wrapped.values())
         return method.parameters
+
+    def most_at_once(self, config: TrainConfig, plan: Plan) -> int:
+        """The images of this process's largest pass."""
+        return min(config.batch_size, -(-plan.images_per_step // self.count))
 
     def passes(self, drawn: Step, images_at_once: int) -> list[Drawn]:
         """This process's share of a step in batches. With FSDP a pass is everybody's: as many as anyone has."""
@@ -150,6 +161,10 @@ class Processes:
         import torch
 
         return bool(self.total(torch.tensor(float(flag), device=self.accelerator.device)))
+
+    def all(self, flag: bool) -> bool:
+        """Whether it is so in every process."""
+        return not self.any(not flag)
 
     def wait(self) -> None:
         """Until all processes are here."""

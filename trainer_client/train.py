@@ -220,7 +220,7 @@ class Run:
         images = min(step * self.plan.images_per_step, self.plan.images)
         rate = images / clock.seconds
         detail = f"epoch {epoch}/{self.config.epochs}, loss {total / images:.4f}, {rate:.3g} images/s"
-        if self.learner.images_at_once < self.config.batch_size:
+        if self.learner.images_at_once < self.processes.most_at_once(self.config, self.plan):
             detail += f", {self.learner.images_at_once} at once"
         done = (epoch - 1) * self.plan.images + images
         left = self._left(epoch, self.config.epochs * self.plan.images - done, rate)

@@ -235,10 +235,10 @@ class Measured:
         return step
 
     def compare(
-        self, folder: Path, name: str, size: str, tflop: float, batches: tuple[int, int], **options: Any
+        self, folder: Path, name: str, size: str, tflop: float, batches: tuple[int, ...], **options: Any
     ) -> None:
-        """The example-style loop, then ours."""
-        example, batch = batches
+        """The example-style loop, then ours with the first of the further batches that the memory holds."""
+        example, *tried = batches
 
         def theirs() -> None:
             family = architectures.build(size, folder, self.device, self.dtype)
@@ -249,14 +249,23 @@ class Measured:
             detail = f"batch {example}, {self.memory()}, {self.share(rate, tflop)}"
             self.add(f"{name}, example-style loop", rate, detail)
 
-        def ours() -> None:
+        def fits(batch: int) -> bool:
             family = architectures.build(size, folder, self.device, self.dtype)
+            gc.collect()
             self.watch_memory()
-            data = self.set_of(family, self.device)
-            _, step = self.stepping(family, data, self.settings(folder, batch, **options), compiling=True)
-            rate = self.rate(step, batch)
+            try:
+                data = self.set_of(family, self.device)
+                _, step = self.stepping(family, data, self.settings(folder, batch, **options), compiling=True)
+                rate = self.rate(step, batch)
+            except torch.OutOfMemoryError:
+                self.say(f"{name}: a batch of {batch} takes more memory than there is")
+                return False
             detail = f"batch {batch}, {self.memory()}, {self.share(rate, tflop)}"
             self.add(f"{name}, ours", rate, detail, f"{name}, example-style loop")
+            return True
+
+        def ours() -> None:
+            any(map(fits, tried))
 
         self.attempt(f"{name}, example-style loop", theirs)
         self.attempt(f"{name}, ours", ours)
@@ -311,9 +320,10 @@ class Measured:
 
     def sdxl(self, folder: Path, method: str) -> None:
         tflop = SDXL_TFLOP if method == "full" else SDXL_TFLOP * 2 / 3
-        batch = self.scale.xl_batch // (2 if method == "full" else 1)
+        batch = self.scale.xl_batch
+        tried = (batch,) if method == "lora" else tuple(range(max(1, batch // 2), 0, -1))
         name = f"SDXL {'LoRA' if method == 'lora' else 'full'}, 1024 px"
-        self.compare(folder, name, self.scale.sdxl, tflop, (max(1, batch // 2), batch), method=method)
+        self.compare(folder, name, self.scale.sdxl, tflop, (max(1, tried[0] // 2), *tried), method=method)
 
     def curve(self, folder: Path) -> None:
         """The losses of the same steps, eager with float32 weights under autocast and ours, at half the size."""

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from schemas.digest import sha256_json
 from schemas.errors import BadDocument, BadOption
-from trainer_client import channels_last, compiled
+from trainer_client import channels_last, compiled, graphed
 from trainer_client.attention import fused
 from trainer_client.embeddings import read_words, save_words
 from trainer_client.families.conventions import CHUNK, Conventions, read_conventions
@@ -276,7 +276,7 @@ class StableDiffusion:
         many = copy.deepcopy(own).to(dtype)
         channels_last.keep(many)
         many.compile(backend=compiled.BACKEND, dynamic=False)
-        self.vae.encoder = many
+        self.vae.encoder = graphed.Replayed(many) if device == "cuda" else many
         before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
         try:
             with compiled.unwarned():

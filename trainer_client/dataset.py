@@ -245,8 +245,7 @@ def pixels(row: Row, size_px: int | Size, background: str = "white") -> NDArray[
 
     EXIF rotation applied, alpha composited on `background`, the middle cut out in the shape asked for, resized with
     antialiasing (bicubic: torch's takes a tenth of the time of Pillow's Lanczos and differs from it by 0.4 of 255 on
-    average where 1024 px become 512). Raises BadImage, ChecksumMismatch, NotFound
-    naming the file.
+    average where 1024 px become 512). Raises BadImage, ChecksumMismatch, NotFound naming the file.
     """
     import torch
 

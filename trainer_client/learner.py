@@ -76,6 +76,11 @@ class Learner:
         self.finite = torch.ones((), dtype=torch.bool, device=self.family.device)
         self._record_anew()
 
+    @property
+    def lowered(self) -> bool:
+        """Whether memory gave out, and passes are smaller since."""
+        return self.images_at_once < self.processes.most_at_once(self.config, self.plan)
+
     def compile(self, data: TrainingSet, drawn: Step, progress: Progress) -> None:
         """Has the blocks compiled, by passes over a step's images that leave no trace. Nothing to do where none are."""
         if self.blocks is None:

@@ -214,7 +214,7 @@ class Run:
         images = min(step * self.plan.images_per_step, self.plan.images)
         rate = images / clock.seconds
         detail = f"epoch {epoch}/{self.config.epochs}, loss {total / images:.4f}, {rate:.3g} images/s"
-        if self.learner.images_at_once < self.processes.most_at_once(self.config, self.plan):
+        if self.learner.lowered:
             detail += f", {self.learner.images_at_once} at once"
         done = (epoch - 1) * self.plan.images + images
         left = self._left(epoch, self.config.epochs * self.plan.images - done, rate)
@@ -272,11 +272,10 @@ class Run:
         if self.stop.asked:
             self.progress("stopping", 0, 1, "saving the state")
         with self.ledger.timed("preparing"):
-            lowered = self.learner.images_at_once < self.config.batch_size
             now_true = {
                 "epoch_seconds": clock.seconds if self.position.steps_done else 0.0,
                 "cost": self.ledger.cost(),
-                "images_at_once": self.learner.images_at_once if lowered else None,
+                "images_at_once": self.learner.images_at_once if self.learner.lowered else None,
             }
             self.position = self.position.model_copy(update=now_true)
             tensors = self.learner.tensors()

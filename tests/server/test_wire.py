@@ -16,6 +16,7 @@ from polars.testing import assert_frame_equal
 from curator.catalog import Catalog
 from curator.catalog.queries import load_queries
 from curator.catalog.wire import ARROW, decode_frame, decode_rows, dialect, encode_frame, encode_rows
+from curator.versions import versions
 from schemas.errors import BadDocument
 from tests.curator.lab import Lab
 
@@ -87,6 +88,43 @@ def test_what_a_program_of_ours_doesnt_send_is_refused(client: TestClient, lab: 
         broken = whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
         assert call(client, "names_of_images", good, rows=broken)[0] in {200, 422}
     assert lab.catalog.dataset_counts("zoo")["images"] == 6
+
+
+def test_what_another_process_writes_is_seen_at_once_by_whoever_looked_before(client: TestClient, lab: Lab) -> None:
+    def seen() -> tuple[list[tuple[str, int]], list[tuple[str, int, int]], int]:
+        [zoo] = client.get("/api/v1/datasets").json()["datasets"]
+        lines = versions(lab.catalog).sets
+        assert ("fresh" in client.get("/versions").text) == any(line.set_name == "fresh" for line in lines)
+        found = client.get("/api/v1/datasets/zoo/images", params={"text": "a walrus"}).json()["total"]
+        return (
+            [(one["set_name"], one["captions"]) for one in zoo["sets"]],
+            [(one.set_name, one.uncommitted, len(one.versions)) for one in lines],
+            found,
+        )
+
+    assert seen() == ([("human", 5), ("template", 6)], [("human", 1, 1), ("template", 0, 1)], 0)
+    run = {
+        "run_id": 900,
+        "dataset": "zoo",
+        "set_name": "fresh",
+        "strategy": "fixed",
+        "strategy_version": 1,
+        "options": "{}",
+    }
+    run |= {"model": None, "model_revision": None, "by_person": False, "person": "ben", "restored_from": None}
+    image = lab.catalog.images_of_dataset("zoo")["image_sha256"][0]
+    rows = pl.DataFrame({"image_sha256": [image], "text": ["a walrus"], "inputs_digest": ["x"], "parent_id": [None]})
+    failures = pl.DataFrame(schema={"image_sha256": pl.String, "reason": pl.String})
+    sources = pl.DataFrame(schema={"set_name": pl.String, "number": pl.Int32, "last_caption_id": pl.Int64})
+    tables = {"rows": rows, "failures": failures, "sources": sources}
+    frames = {name: encode_frame(frame) for name, frame in tables.items()}
+    assert call(client, "add_captions", run | {"restored_by": None}, **frames) == (204, "")
+    sets = [("fresh", 1), ("human", 5), ("template", 6)]
+    assert seen() == (sets, [("fresh", 1, 0), ("human", 1, 1), ("template", 0, 1)], 1)
+    last = lab.catalog.caption_sets().filter(set_name="fresh")["last_caption_id"].item()
+    version = {"dataset": "zoo", "set_name": "fresh", "last_caption_id": last, "captions": 1, "digest": "d"}
+    assert call(client, "add_version", version | {"message": "one", "person": "ben"}) == (204, "")
+    assert seen() == (sets, [("fresh", 0, 1), ("human", 1, 1), ("template", 0, 1)], 1)
 
 
 def test_a_broken_table_is_a_bad_document() -> None:

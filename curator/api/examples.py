@@ -69,6 +69,11 @@ IMAGE: dict[str, Any] = _FACTS | {
     ],
     "near_duplicates": [],
 }
+ADDRESSES: dict[str, Any] = {
+    "original": f"/images/{FOX}?expires=1795780800&signature={DIGEST}",
+    "thumbnail": f"/thumbnails/{FOX}.jpg?expires=1795780800&signature={DIGEST}",
+    "expires_at": "2026-11-27T12:00:00Z",
+}
 REVISED: dict[str, Any] = {
     "dataset": "openmoji",
     "set_name": "human",

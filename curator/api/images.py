@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from curator.api import examples
 from curator.api.answers import LARGEST_ID, STREAMS, Sha256, example, stream, tagged, wanted
@@ -13,6 +14,7 @@ from curator.gallery import LARGEST_LIMIT, LIMIT, GalleryFilters, GalleryResult,
 from curator.history import HistoryResult, history
 from curator.image import ImageResult, image
 from curator.server.access import Opened, needs
+from curator.server.signing import expiry, signed
 
 router = APIRouter(prefix="/datasets/{dataset}/images", tags=["images"], dependencies=[Depends(needs("read"))])
 
@@ -33,6 +35,14 @@ class Page(GalleryFilters):
         return GalleryFilters(**{name: getattr(self, name) for name in GalleryFilters.model_fields})
 
 
+class ImageAddresses(BaseModel):
+    """Where an image can be had without a token, at this service."""
+
+    original: str = Field(description="The file, byte for byte.")
+    thumbnail: str = Field(description="A JPEG, its longer side 384 px at most.")
+    expires_at: datetime = Field(description="Until when; a day, up to an hour more.")
+
+
 @router.get(
     "",
     operation_id="listImages",
@@ -51,6 +61,19 @@ def list_images(request: Request, catalog: Opened, dataset: str, page: Annotated
 def get_image(request: Request, catalog: Opened, dataset: str, sha256: Sha256) -> Response:
     """One image: facts, metadata, its caption in every set and what made it, near-duplicates."""
     return tagged(request, image(catalog, dataset, sha256))
+
+
+@router.get(
+    "/{sha256}/addresses", operation_id="getImageAddresses", response_model=ImageAddresses,
+    responses=example(examples.ADDRESSES),
+)  # fmt: skip
+def get_addresses(request: Request, catalog: Opened, dataset: str, sha256: Sha256) -> ImageAddresses:
+    """Signed addresses of an image, for whoever is shown it elsewhere: a notebook, a page of another origin."""
+    image(catalog, dataset, sha256)
+    key = request.app.state.key
+    original, thumbnail = (signed(path, key) for path in (f"/images/{sha256}", f"/thumbnails/{sha256}.jpg"))
+    expires_at = datetime.fromtimestamp(expiry(), UTC)
+    return ImageAddresses(original=original, thumbnail=thumbnail, expires_at=expires_at)
 
 
 @router.get("/{sha256}/history", operation_id="getHistory", response_model=HistoryResult)

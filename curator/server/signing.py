@@ -1,4 +1,4 @@
-"""Addresses that are good for a while without a token: pictures in a page of another origin, downloads by a program.
+"""Addresses that are good for a while without a token: pictures in a page of another origin or in a notebook.
 
 A signature is HMAC-SHA256 over purpose, path and expiry with the service's own key, which never leaves its data folder.
 """
@@ -21,10 +21,15 @@ def signature(key: bytes, purpose: str, *parts: str | int) -> str:
     return hmac.new(key, message.encode(), hashlib.sha256).hexdigest()
 
 
+def expiry(seconds: int = 24 * 3600, now: float | None = None) -> int:
+    """In `seconds`, or up to an hour later; in seconds since 1970."""
+    expires = int(time.time() if now is None else now) + seconds
+    return expires + -expires % ROUNDED_TO_SECONDS
+
+
 def signed(path: str, key: bytes, seconds: int = 24 * 3600, now: float | None = None) -> str:
     """`path` with an expiry and a signature: good for `seconds`, up to an hour longer."""
-    expires = int(time.time() if now is None else now) + seconds
-    expires += -expires % ROUNDED_TO_SECONDS
+    expires = expiry(seconds, now)
     return f"{path}?{urlencode({'expires': expires, 'signature': signature(key, 'address', path, expires)})}"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -16,9 +18,11 @@ from curator import datasets, diff, history, image, versions
 from curator import runs as running
 from curator import snapshots as listing
 from curator.api import examples
+from curator.api.images import ImageAddresses
 from curator.gallery import GalleryFilters, GalleryResult, gallery
 from curator.revise import ReviseResult
 from tests.curator.lab import Lab
+from tests.server.conftest import MakeClient
 
 ZOO = "/api/v1/datasets/zoo"
 ARROW, LINES = "application/vnd.apache.arrow.stream", "application/x-ndjson"
@@ -148,6 +152,7 @@ EXAMPLES: list[tuple[type[BaseModel], dict[str, Any]]] = [
     (datasets.DatasetHealth, examples.DATASET),
     (GalleryResult, examples.PAGE),
     (image.ImageResult, examples.IMAGE),
+    (ImageAddresses, examples.ADDRESSES),
     (ReviseResult, examples.REVISED),
     (versions.SetVersions, examples.SET),
     (diff.DiffResult, examples.DIFF),
@@ -161,6 +166,23 @@ def test_an_example_is_what_the_model_would_say(model: type[BaseModel], example:
     assert json.loads(model.model_validate(example).model_dump_json()) == example
 
 
+def test_addresses_are_good_without_a_token_until_they_expire(
+    client: TestClient, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fox, stranger = named(client)["fox"], make_client(require_token=True)
+    found = client.get(f"{ZOO}/images/{fox}/addresses").json()
+    assert [stranger.get(f"{ZOO}/images/{fox}{more}").status_code for more in ("", "/addresses")] == [401, 401]
+    assert stranger.get(f"/images/{fox}").status_code == 401
+    assert hashlib.sha256(stranger.get(found["original"]).content).hexdigest() == fox
+    assert stranger.get(found["thumbnail"]).headers["content-type"] == "image/jpeg"
+    query = found["thumbnail"].partition("?")[2]
+    assert stranger.get(f"/images/{fox}?{query}").status_code == 403
+    until = datetime.fromisoformat(found["expires_at"]).timestamp()
+    monkeypatch.setattr("curator.server.signing.time.time", lambda: until + 1)
+    assert "has expired" in stranger.get(found["original"]).json()["detail"]
+    assert client.get(f"{ZOO}/images/{'0' * 64}/addresses").status_code == 404
+
+
 OPERATIONS = [
     "acceptCaptions",
     "checkSet",
@@ -172,6 +194,7 @@ OPERATIONS = [
     "getDataset",
     "getHistory",
     "getImage",
+    "getImageAddresses",
     "getRun",
     "getRunPicture",
     "getSet",

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,9 +125,7 @@ def _started(name: str, report: RunReport, folder: Path) -> Any:
 
 def _ended(name: str, tracker: Any) -> None:
     if name == "trackio":  # Its run alone, ended, is ended again as the program ends, which is told on stdout.
-        import trackio
-
-        trackio.finish()
+        import_module("trackio").finish()
     else:
         tracker.finish()
 
@@ -161,10 +160,8 @@ def _settings(name: str, report: RunReport) -> dict[str, Any]:
 
 def _begun_in_mlflow(own: str) -> str | None:
     """MLflow's name for a run that was begun before; None where it isn't there."""
-    import mlflow
-
     project = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
-    found = mlflow.search_runs(
+    found = import_module("mlflow").search_runs(
         experiment_names=[project], filter_string=f"tags.`{TAG}` = '{own}'", max_results=1, output_format="list"
     )
     return found[0].info.run_id if found else None

@@ -43,6 +43,7 @@ def sizes(family: Family, config: TrainConfig) -> list[Size]:
     if not least_px <= resolution_px <= most_px:
         raise BadOption(
             f"--min-side {least_px}, --max-side {most_px}: the resolution, {resolution_px} px, isn't between them."
+            " Set them round it, or leave them out: half and twice the resolution."
         )
     found = {(resolution_px, resolution_px)}
     for side_px in range(least_px, most_px + 1, step_px):

@@ -232,7 +232,10 @@ class TrainConfig(BaseModel):
         shown="$AMATL_CACHE, else ~/.cache/amatl",
     )
     tracker: Literal["tensorboard", "wandb", "mlflow", "trackio", "none"] = _option(
-        "tensorboard", RUN, "Where figures and pictures go as the run goes on, beside its own run.json.", decides=False
+        "tensorboard",
+        RUN,
+        "Where figures, and pictures (not mlflow, trackio), go as the run goes on, beside its own run.json.",
+        decides=False,
     )
     price_per_hour: float | None = _option(
         None, RUN, "What the machine costs an hour, to report cost.", decides=False, ge=0

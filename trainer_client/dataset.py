@@ -298,12 +298,23 @@ def upright(image: Image.Image) -> Image.Image:
 def on_background(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
     """Any mode as RGB; transparent parts, also a palette's transparent entry, show `colour`."""
     if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray((np.clip(np.asarray(image, np.float64) / 65535, 0, 1) * 255).round().astype(np.uint8))
+        image = Image.fromarray(_of_deep(np.asarray(image)))
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     image = image.convert("RGBA")
     canvas = Image.new("RGBA", image.size, (*colour, 255))
     return Image.alpha_composite(canvas, image).convert("RGB")
+
+
+def _of_deep(values_HW: NDArray[Any]) -> NDArray[np.uint8]:
+    """Samples of 16 bits and more, and floating-point ones, to 8 bits; the latter may also run from 0 to 1, or to 255,
+    which their largest tells."""
+    found_HW = np.nan_to_num(np.asarray(values_HW, np.float64))
+    top, white = found_HW.max(), 65535
+    if values_HW.dtype.kind == "f":
+        white = 1 if top <= 1 else 255 if top <= 255 else 65535
+    eight_HW: NDArray[np.uint8] = (np.clip(found_HW / white, 0, 1) * 255).round().astype(np.uint8)
+    return eight_HW
 
 
 @contextmanager

@@ -1,17 +1,23 @@
 """A run's figures and pictures for a tracker: TensorBoard, Weights & Biases, MLflow, trackio, through accelerate.
 
 The truth is `run.json`; a tracker is for watching. Figures are logged by optimiser step. TensorBoard's files lie in the
-run's folder, so `tensorboard --logdir runs` shows all runs beside each other. A resumed run goes on in the same curve
-(MLflow and trackio begin a run anew). One that fails while the run goes on is said once, and costs the run nothing.
+run's folder, so `tensorboard --logdir runs` shows all runs beside each other; in the others they are the runs of one
+project, by their names. A resumed run goes on in the same curve. One that fails while the run goes on is said once, and
+costs the run nothing. MLflow and trackio get no pictures: accelerate sends them none.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from schemas.digest import sha256_json
 from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
 from trainer_client.stopping import own_losses
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
     from schemas.run import Checkpoint, EpochRecord, RunReport
 
 FOLDER = "tensorboard"
+PROJECT = "amatl"  # What all runs are in, so that they are drawn beside each other.
+TAG = "amatl.run"
 MOST_IN_A_ROW = 3
 
 
@@ -67,14 +75,15 @@ class Tracker:
 
     def finish(self) -> None:
         """Closes it; a second time is harmless."""
-        self._tell(lambda tracker: tracker.finish())
+        self._tell(lambda tracker: _ended(self._name, tracker))
         self._tracker = None
 
     def _tell(self, what: Callable[[Any], None]) -> None:
         if self._tracker is None:
             return
         try:
-            what(self._tracker)
+            with redirect_stdout(sys.stderr):  # The result's own.
+                what(self._tracker)
             self._in_a_row = 0
         except Exception as error:  # Of services there are as many errors as there are services.
             self._in_a_row += 1
@@ -98,12 +107,10 @@ def _started(name: str, report: RunReport, folder: Path) -> Any:
 
     PartialState()  # Its trackers ask which process they are in.
     try:
-        tracker = LOGGER_TYPE_TO_CLASS[name](*_where(name, report, folder), **_settings(name, report))
-        tracker.start()
-        if name == "tensorboard":  # Its own way writes the configuration into a folder of a new name each time.
-            tracker.log({"config": _as_text(report.config)}, step=0)
-        else:
-            tracker.store_init_configuration({key: str(value) for key, value in report.config.items()})
+        with redirect_stdout(sys.stderr):  # The result's own.
+            tracker = LOGGER_TYPE_TO_CLASS[name](*_where(name, folder), **_settings(name, report))
+            tracker.start()
+            _tell_config(name, tracker, report)
     except ImportError as error:
         missing = error.name or name
         raise NoTracker(
@@ -116,18 +123,48 @@ def _started(name: str, report: RunReport, folder: Path) -> Any:
     return tracker
 
 
-def _where(name: str, report: RunReport, folder: Path) -> tuple[Any, ...]:
-    return (FOLDER, str(folder)) if name == "tensorboard" else (report.name,)
+def _ended(name: str, tracker: Any) -> None:
+    if name == "trackio":  # Its run alone, ended, is ended again as the program ends, which is told on stdout.
+        import_module("trackio").finish()
+    else:
+        tracker.finish()
+
+
+def _tell_config(name: str, tracker: Any, report: RunReport) -> None:
+    if name == "tensorboard":  # Its own way writes the configuration into a folder of a new name each time.
+        tracker.log({"config": _as_text(report.config)}, step=0)
+    elif name != "mlflow" or not report.epochs:  # MLflow refuses another value of what it was told before.
+        tracker.store_init_configuration({key: str(value) for key, value in report.config.items()})
+
+
+def _where(name: str, folder: Path) -> tuple[Any, ...]:
+    if name == "tensorboard":
+        return (FOLDER, str(folder))
+    asked = os.environ.get("WANDB_PROJECT") if name == "wandb" else None  # accelerate reads MLflow's own.
+    return (asked or PROJECT,)
 
 
 def _settings(name: str, report: RunReport) -> dict[str, Any]:
-    """What makes a resumed run go on in its own curve."""
+    """What names a run, and makes a resumed one go on in its own curve."""
     steps = report.epochs[-1].steps if report.epochs else 0
+    own = sha256_json([report.name, report.config_digest, report.started_at])[:16]
     if name == "tensorboard":
         return {"purge_step": steps + 1}  # What a run that was killed had told of later steps is told again.
     if name == "wandb":
-        return {"id": report.config_digest[:16], "resume": "allow"}
-    return {}
+        return {"name": report.name, "id": own, "resume": "allow"}
+    if name == "trackio":
+        return {"name": report.name, "resume": "allow" if report.epochs else "never"}
+    begun = _begun_in_mlflow(own) if report.epochs else None
+    return {"run_name": report.name, "run_id": begun, "tags": {TAG: own}}
+
+
+def _begun_in_mlflow(own: str) -> str | None:
+    """MLflow's name for a run that was begun before; None where it isn't there."""
+    project = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
+    found = import_module("mlflow").search_runs(
+        experiment_names=[project], filter_string=f"tags.`{TAG}` = '{own}'", max_results=1, output_format="list"
+    )
+    return found[0].info.run_id if found else None
 
 
 def _first_line(error: Exception) -> str:

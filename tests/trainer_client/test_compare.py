@@ -116,7 +116,10 @@ def test_other_images_base_or_steps_are_refused(tmp_path: Path, changes: dict[st
 
 
 def test_what_does_not_touch_the_comparison_may_differ(tmp_path: Path) -> None:
-    runs = two(tmp_path, config={"device": "cuda", "price_per_hour": 2.5, "out": "elsewhere", "save_epochs": [1]})
+    runs = two(
+        tmp_path,
+        config={"device": "cuda", "price_per_hour": 2.5, "out": "elsewhere", "save_epochs": [1], "tracker": "none"},
+    )
     rewrite(runs[1], base__name="another/folder/of/the/same/weights")
     assert invoke(*runs, "--out", tmp_path / "r.html").exit_code == 0
 

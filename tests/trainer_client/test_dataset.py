@@ -240,6 +240,15 @@ def test_pixels_of_other_modes_are_grey(tmp_path: Path, mode: str, colour: Any) 
     assert (abs(pixels(row_of(path, (6, 6)), 6).astype(int) - 100) <= 1).all()
 
 
+@pytest.mark.parametrize("white", [1, 255, 65535])
+def test_floating_point_samples_run_to_what_their_largest_tells(tmp_path: Path, white: int) -> None:
+    values = np.full((6, 6), white, np.float32)
+    values[3:] *= 100 / 255
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    found = pixels(row_of(tmp_path / "a.tif", (6, 6)), 6)
+    assert found[0, 0].tolist() == [255] * 3 and found[5, 5].tolist() == [100] * 3
+
+
 def test_pixels_are_turned_as_exif_says(tmp_path: Path) -> None:
     image = Image.new("RGB", (8, 8), "white")
     image.paste("red", (0, 0, 8, 4))

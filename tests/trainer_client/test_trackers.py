@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -16,7 +16,7 @@ from trainer_client.card import _front_matter, _use, public_name
 from trainer_client.config import TrainConfig
 from trainer_client.outcome import render
 from trainer_client.sample import sample
-from trainer_client.trackers import NoTracker
+from trainer_client.trackers import NoTracker, Tracker
 from trainer_client.train import train
 
 
@@ -122,6 +122,46 @@ def test_a_tracker_that_fails_in_the_middle_costs_the_run_nothing(
     assert said == ["tensorboard: no route to host; the run goes on, run.json has every figure"]
     assert failing.calls == 1 + 3  # After three failures in a row it is left alone.
     assert "The tracker lacks figures (tensorboard: no route to host); the report has them all." in render(result)
+
+
+class Talking:
+    """A tracker of accelerate's kind, that prints."""
+
+    made: ClassVar[list[Any]] = []
+
+    def __init__(self, project: str, **settings: Any) -> None:
+        self.made.append((project, settings))
+
+    def start(self) -> None:
+        print("* a project")
+
+    def store_init_configuration(self, values: dict[str, str]) -> None:
+        print("* settings")
+
+    def log(self, values: Any, step: int) -> None:
+        print("* figures")
+
+    def finish(self) -> None:
+        print("* the end")
+
+
+def test_runs_are_named_in_one_project_and_what_a_tracker_prints_is_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "wandb", Talking)
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    reports = [make_run(tmp_path / name, Plan()).model_copy(update={"name": name}) for name in ("a", "b")]
+    for report in (*reports, reports[0]):
+        tracker = Tracker("wandb", report, tmp_path)
+        tracker.epoch(report.epochs[0])
+        tracker.finish()
+    told = capsys.readouterr()
+    assert told.out == "" and "* the end" in told.err and tracker.failure is None
+    projects, settings = zip(*Talking.made, strict=True)
+    assert set(projects) == {"amatl"} and [each["name"] for each in settings] == ["a", "b", "a"]
+    assert settings[0]["id"] == settings[2]["id"] != settings[1]["id"]
 
 
 def test_none_leaves_no_file_and_a_missing_tracker_is_said_before_training(

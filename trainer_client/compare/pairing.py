@@ -28,7 +28,7 @@ MAY_DIFFER = {
     "prompts",
     "revision",
 }
-MAY_DIFFER |= {"sample_batch_size", "save_epochs", "seeds", "snapshot", "state_every_seconds"}
+MAY_DIFFER |= {"sample_batch_size", "save_epochs", "seeds", "snapshot", "state_every_seconds", "tracker"}
 NAMED, LONG = 12, 48  # differences in an error, characters of a value
 
 

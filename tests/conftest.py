@@ -6,6 +6,7 @@ import functools
 import gc
 import importlib.metadata
 import os
+import signal
 
 import pytest
 
@@ -28,6 +29,14 @@ def pytest_unconfigure() -> None:
     """Else what is frozen outlives the interpreter, and libraries complain of it at exit."""
     gc.unfreeze()
     gc.collect()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_as_in_a_terminal() -> None:
+    """Who is started in the background, or by nohup, has some ignored; so have its children, and ours are tested."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)

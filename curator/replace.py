@@ -13,7 +13,7 @@ from curator.diff import Change, word_operations
 from curator.person import user_name
 from curator.reference import Reference, resolve
 from curator.revise import LONGEST, UndoResult, inputs_digest, undo_last, writing
-from curator.where import images_where
+from curator.where import images_where, of_images
 from schemas.errors import BadOption
 
 if TYPE_CHECKING:
@@ -98,11 +98,9 @@ def undo_replace(catalog: Catalog, reference: str, run_id: int | None, person: s
 
 
 def _captions(catalog: Catalog, named: Reference, where: str | None, images: Collection[str] | None) -> pl.DataFrame:
-    import polars as pl
-
     captions = catalog.caption_texts(named.dataset, named.set_name)
     if images is not None:
-        captions = captions.filter(pl.col("image_sha256").is_in(pl.Series(list(images), dtype=pl.String).implode()))
+        captions = of_images(captions, images)
     if where is None:
         return captions
     return captions.filter(captions["image_sha256"].is_in(images_where(catalog, named.dataset, where).implode()))

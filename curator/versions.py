@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from curator.person import user_name
 from curator.reference import Reference, resolve, set_versions
+from curator.where import of_images
 from schemas.errors import BadOption
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def restore(
     uncommitted = sum(_changes_since(catalog, named, since, now).values())
     differences = _differences(catalog, named, now, named.last_caption_id)
     if images is not None:
-        differences = _of(images, differences)
+        differences = of_images(differences, images)
     if differences.height:
         rows = _revisions(catalog, named, differences)
         catalog.restore_captions(named.dataset, named.set_name, str(named), person or user_name(), rows)
@@ -194,12 +195,6 @@ def _changes_since(catalog: Catalog, named: Reference, before: int, after: int) 
 def _differences(catalog: Catalog, named: Reference, before: int, after: int) -> pl.DataFrame:
     """Between two states of one set, each a caption id."""
     return catalog.revision_differences(named.dataset, named.set_name, before, after)
-
-
-def _of(images: list[str], differences: pl.DataFrame) -> pl.DataFrame:
-    import polars as pl
-
-    return differences.filter(pl.col("image_sha256").is_in(pl.Series(list(images), dtype=pl.String).implode()))
 
 
 def _commit_result(

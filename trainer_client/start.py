@@ -62,8 +62,8 @@ def load(
     """`families.load_family` of what a name stands for, an adapter attached to its base.
 
     `under` says where an adapter's base is now, `config` where a single file's configuration is, `under_config` that of
-    such a base. Raises as
-    `load_family` does; NotFound and BadDocument where an adapter's base isn't there or is another model.
+    such a base. Raises as `load_family` does; NotFound and BadDocument where an adapter's base isn't there or is
+    another model.
     """
     start = resolve(base, config)
     _refuse_idle(base, start, revision, config)

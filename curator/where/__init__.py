@@ -25,8 +25,8 @@ every `not` are the exact opposites of what they negate, so they do hold for a m
 """
 
 from curator.where.evaluate import matches
-from curator.where.images import images_where, listed_columns
+from curator.where.images import images_where, listed_columns, of_images
 from curator.where.parse import Where, parse
 from curator.where.tokens import BadExpression
 
-__all__ = ["BadExpression", "Where", "images_where", "listed_columns", "matches", "parse"]
+__all__ = ["BadExpression", "Where", "images_where", "listed_columns", "matches", "of_images", "parse"]

@@ -1,8 +1,8 @@
-"""The columns an expression may name: those of an image, its metadata fields, its captions."""
+"""Images by an expression, and the columns it may name: those of an image, its metadata fields, its captions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from curator.where.evaluate import matches
@@ -66,3 +66,10 @@ def images_where(catalog: Catalog, dataset: str, text: str, option: str = "--whe
         captions = {name: catalog.caption_texts(dataset, name) for name in names}
     table = listed_columns(catalog.images_of_dataset(dataset), catalog.stored_splits(dataset), captions)
     return table.filter(matches(where, table))["sha256"]
+
+
+def of_images(rows: pl.DataFrame, images: Collection[str]) -> pl.DataFrame:
+    """The rows whose `image_sha256` is one of these."""
+    import polars as pl
+
+    return rows.filter(pl.col("image_sha256").is_in(pl.Series(list(images), dtype=pl.String).implode()))

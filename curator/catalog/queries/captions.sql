@@ -28,7 +28,7 @@ FROM (
     GROUP BY names
 ) AS images, unnest(names) WITH ORDINALITY AS named(field, place)
 GROUP BY field
-ORDER BY min(first_file_id), min(place);
+ORDER BY min(row(first_file_id, place));
 
 -- name: current_captions
 -- The last revision of each image in a set, up to a caption id (null: all), with its run.

@@ -54,13 +54,14 @@ class OtherRun(AmatlError):
 
 @dataclass
 class Prepared:
-    """A run, checked and encoded. `report` is as the run's folder has it, or a new one without epochs."""
+    """A run, checked and encoded. `report` goes on from `before`, what the run's folder had when it was looked at."""
 
     config: TrainConfig
     snapshot: Snapshot
     family: Family
     method: Method
     plan: Plan
+    before: RunReport | None
     report: RunReport
     own_track: str
     example_rows: list[Row]
@@ -124,7 +125,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
     measured = {"buckets": [list(size) for size in buckets.sizes(family, config)]} if config.buckets else {}
     baseline = Baseline(cache, method, config.background, measured)
     pays = compiled.pays(config.compile, family.device.type, seconds)
-    return Prepared(config, snapshot, family, method, plan, report, own, rows, baseline, pays)
+    return Prepared(config, snapshot, family, method, plan, before, report, own, rows, baseline, pays)
 
 
 def _training_left(report: RunReport, plan: Plan) -> float:

@@ -81,8 +81,7 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
 def _refuse_stale(prepared: Prepared) -> None:
     """Raises RunBusy where another process has trained in the folder between the first look at it and the lock."""
     folder = prepared.config.out
-    found = record.read_report(folder)
-    if found is not None and found.updated_at != prepared.report.updated_at:
+    if record.read_report(folder) != prepared.before:
         raise RunBusy(f"{folder}: another process has just trained there. Give the command again to go on from that.")
 
 

@@ -138,7 +138,7 @@ def test_the_gallery_goes_on_as_it_is_scrolled_and_moves_by_arrows(page: Page) -
     for _ in range(6):
         page.mouse.wheel(0, 20_000)
         page.wait_for_timeout(150)
-    page.wait_for_function("document.querySelectorAll('.tile').length === 301")
+    page.wait_for_function("() => document.querySelectorAll('.tile').length === 301")
     assert page.locator(".more").count() == 0
     page.evaluate("scrollTo(0, 0)")
     for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowUp"):
@@ -180,7 +180,7 @@ def test_next_accept_edit_and_undo_by_keyboard(page: Page, service: Service) -> 
     assert caption(service, second, "template").text == "a drawing of animal 2"
     page.keyboard.press("u")
     page.wait_for_url(f"**/{first}**")
-    page.wait_for_function("document.getElementById('said').textContent.startsWith('Undone')")
+    said(page, "Undone")
     assert not caption(service, first, "template").by_person
     page.keyboard.press("j")
     page.wait_for_url(f"**/{second}**")
@@ -217,6 +217,20 @@ def test_keys_faster_than_pages_are_done_in_their_order(page: Page, service: Ser
     assert (accepted.by_person, accepted.text) == (True, "an animal in the snow, 45")
 
 
+def test_a_key_just_after_a_page_came_waits_for_those_before_it(page: Page, service: Service) -> None:
+    """Timers are slow here, so that the keys held while the page came are still to be done when the next ones come."""
+    page.add_init_script("const real = setTimeout; window.setTimeout = (done, ms) => real(done, ms ?? 500);")
+    page.goto(image_page(service, 47)[1])
+    page.keyboard.press("1")
+    page.keyboard.type("ae")
+    page.wait_for_url(f"**/{image_page(service, 48)[0]}**")
+    page.keyboard.type(", a hare")
+    page.keyboard.press("Enter")
+    said(page, "Saved in human")
+    assert caption(service, image_page(service, 48)[0], "human").text == "an animal in the snow, 48, a hare"
+    assert not caption(service, image_page(service, 49)[0], "human").by_person
+
+
 def test_shift_and_enter_go_on_editing(page: Page, service: Service) -> None:
     third, address = image_page(service, 3)
     fourth, _ = image_page(service, 4)
@@ -227,7 +241,7 @@ def test_shift_and_enter_go_on_editing(page: Page, service: Service) -> None:
     page.keyboard.press("Shift+Enter")
     page.wait_for_url(f"**/{fourth}**")
     assert caption(service, third, "human").text == "an animal in the snow, 3 and more"
-    page.wait_for_function("document.activeElement.id === 'text-human'")
+    page.wait_for_function("() => document.activeElement.id === 'text-human'")
     page.keyboard.type("left")
     page.keyboard.press("Escape")
     assert page.locator("#text-human").input_value() == "an animal in the snow, 4"

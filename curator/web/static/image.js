@@ -9,7 +9,7 @@ const page = () => document.querySelector('[data-page="image"]');
 const ahead = new Map(); // address -> promise of a page
 const WAITING_AT_MOST = 200;
 const OTHER_WAY_MS = 400;
-let waiting = []; // keys that were pressed while a page came
+let waiting = []; // keys that were pressed while a page came, and those since, until it is their turn
 let busy = false;
 let later; // the neighbour the other way is fetched when whoever looks rests
 
@@ -109,6 +109,7 @@ function hold(event) {
   if (!known || isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
   if (!event.repeat && waiting.length < WAITING_AT_MOST) waiting.push({ key, shiftKey });
+  if (!busy) setTimeout(goOn);
 }
 
 function goOn() {
@@ -238,7 +239,7 @@ function enter(text, onward) {
 }
 
 function editing(event) {
-  if (busy) hold(event);
+  if (busy || waiting.length) hold(event);
   else if (event.key === "Escape") leave(event.target);
   else if (event.key === "Enter" && !event.isComposing) {
     event.preventDefault();
@@ -267,7 +268,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (typing(event)) return;
-  if (busy) hold(event);
+  if (busy || waiting.length) hold(event);
   else if (command(event.key)) event.preventDefault();
 });
 

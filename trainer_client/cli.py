@@ -94,6 +94,7 @@ def train_command(as_json: bool, **values: Any) -> None:
     "--epochs",
     "epochs",
     type=Epochs(),
+    metavar="N,N,...|all",
     default=(),
     help="The checkpoints to draw with, side by side; 0 is the base.  [default: the last]",
 )

@@ -191,11 +191,11 @@ def sample(
     drawing = Drawing(compile, each * len(checkpoints), default_folder(), progress)
     pictures: list[Picture] = []
     tiles: list[Tensor] = []
-    for place, checkpoint in enumerate(checkpoints):
 
-        def shown(stage: str, done: int, _: int | None, detail: str = "", before: int = place * each) -> None:
-            progress(stage, before + done, each * len(checkpoints), detail)
+    def shown(stage: str, done: int, total: int | None, detail: str = "") -> None:
+        progress(stage, len(pictures) + done, each * len(checkpoints), detail)
 
+    for checkpoint in checkpoints:
         family = start.load(
             str(run_folder / checkpoint.folder),
             *choose_device(device, precision),
@@ -206,9 +206,8 @@ def sample(
         pictures += _write_pictures(drawn_PSHWC, prompts, seeds, out, checkpoint.epoch, len(checkpoints) > 1)
         tiles.append(drawn_PSHWC)
         del family  # Its weights make room for the next one's.
-    write_png(
-        _sheet(report, numbers, tiles, prompts, seeds, f"{steps} steps, guidance {guidance_scale:g}"), out / SHEET
-    )
+    detail = f"{steps} steps, guidance {guidance_scale:g}"
+    write_png(_sheet(report, numbers, tiles, prompts, seeds, detail), out / SHEET)
     return SampleResult(
         run=report.name,
         captions=report.captions,
@@ -293,7 +292,9 @@ def find_checkpoints(
     if epochs == "all":
         last = find_checkpoint(report, run_folder, None)
         return [one for one in report.checkpoints if one == last or (run_folder / one.folder).is_dir()]
-    return [find_checkpoint(report, run_folder, epoch) for epoch in sorted(set(epochs)) or [None]]
+    if not epochs:
+        return [find_checkpoint(report, run_folder, None)]
+    return [find_checkpoint(report, run_folder, epoch) for epoch in sorted(set(epochs))]
 
 
 def read_prompt_lines(path: Path) -> list[str]:

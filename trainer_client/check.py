@@ -20,6 +20,7 @@ from schemas.run import Truncation
 from schemas.snapshot import SPLITS
 from trainer_client import compiled, instance, methods, mix, start
 from trainer_client.buckets import Place, places, table
+from trainer_client.cache import default_folder
 from trainer_client.dataset import Row, Snapshot, decode_all
 from trainer_client.device import choose_device, device_name
 from trainer_client.evaluate import choose_measures
@@ -177,7 +178,15 @@ def examine(
         pictures=prompts * len(config.seeds),
         tracks=[check_track(family, snapshot, name, rows) for name in names],
         buckets=found,
-        estimate=estimate(config, snapshot, pace, batch_size, prompts * len(config.seeds), family.device.type),
+        estimate=estimate(
+            config,
+            snapshot,
+            pace,
+            batch_size,
+            prompts * len(config.seeds),
+            family.device.type,
+            compiled.TRAINED.seconds(config.cache or default_folder(), compiled.trained(family, config)),
+        ),
         space=space,
     )
 
@@ -217,7 +226,13 @@ def _cut(caption: str, lost: str) -> str:
 
 
 def estimate(
-    config: TrainConfig, snapshot: Snapshot, pace: Pace, batch_size: int, pictures: int, device: str = "cpu"
+    config: TrainConfig,
+    snapshot: Snapshot,
+    pace: Pace,
+    batch_size: int,
+    pictures: int,
+    device: str = "cpu",
+    compiling_seconds: float = compiled.TRAINED.new_seconds,
 ) -> Estimate:
     """The run's seconds by part, and money where there is a price. What compiling would bring is taken as usual.
 
@@ -232,8 +247,9 @@ def estimate(
     each = 2 if of_class else 1  # An image of the class goes with every image.
     rate = batch_size / pace.step / each
     extra = 0.0
-    if compiled.pays(config.compile, device, train_images * config.epochs / rate):
-        rate, extra = rate * compiled.GAIN, compiled.COMPILING_SECONDS
+    gain = compiled.TRAINED.gain
+    if compiled.pays(config.compile, device, train_images * config.epochs / rate, compiling_seconds, gain):
+        rate, extra = rate * gain, compiling_seconds
     epoch_seconds = train_images / rate
     parts = {
         "preparing_seconds": extra

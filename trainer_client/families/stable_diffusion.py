@@ -77,6 +77,7 @@ class StableDiffusion:
         self.denoiser: nn.Module = self._load(UNet2DConditionModel, "unet", torch_dtype=torch.float32)
         self.vae = self._load(AutoencoderKL, "vae", torch_dtype=torch.float32).requires_grad_(False)
         self.wrapped: dict[str, nn.Module] = {}
+        self.painter: nn.Module | None = None
         self.replayed: Callable[..., Tensor] | None = None
         self.text_encoders: dict[str, nn.Module] = {
             name: self._load(getattr(transformers, kind), name, dtype=torch.float32).requires_grad_(False)
@@ -306,7 +307,9 @@ class StableDiffusion:
     def called(self, component: str) -> nn.Module:
         """What a component's passes go through: where gradients are made, what shares them among processes."""
         module = self.denoiser if component == "denoiser" else self.text_encoders[component]
-        return self.wrapped.get(component, module) if torch.is_grad_enabled() else module
+        if torch.is_grad_enabled():
+            return self.wrapped.get(component, module)
+        return self.painter if component == "denoiser" and self.painter is not None else module
 
     def add_noise(self, latents_BCHW: Tensor, noise_BCHW: Tensor, timesteps_B: Tensor) -> Tensor:
         return _of(self.signal_S, timesteps_B) * latents_BCHW + _of(self.noise_S, timesteps_B) * noise_BCHW

@@ -94,7 +94,7 @@ def evaluate(prepared: Prepared, epoch: int, progress: Progress) -> Evaluation:
             prepared, pairs, embedded(), lambda stage, done, total, detail="": shown(stage, before + done, in_all)
         )
 
-    for pairs in parts:
+    for pairs in filter(None, parts):  # Nothing may be measured, and the captions of nothing have no embeddings.
         made = prepared.baseline.losses(pairs, timesteps, by_model) if epoch == 0 else by_model(pairs)
         losses |= made
     steps = fixed_timesteps(prepared.family.train_timesteps, timesteps)

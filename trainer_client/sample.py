@@ -279,6 +279,8 @@ def find_checkpoint(report: RunReport, run_folder: Path, epoch: int | None) -> C
     found = [checkpoint for checkpoint in there if epoch is None or checkpoint.epoch == epoch]
     if found:
         return found[-1]
+    if not report.checkpoints:
+        raise NotFound(f"{run_folder}: no checkpoint is saved yet. `trainer train` with the same options goes on.")
     if not there:
         raise NotFound(f"{run_folder}: its checkpoints aren't there any more. Train it again to draw more pictures.")
     epochs = ", ".join(str(checkpoint.epoch) for checkpoint in there)

@@ -26,6 +26,7 @@ from trainer_client.sample import (
     seed_noise,
 )
 from trainer_client.sheet import contact_sheet
+from trainer_client.start import last_checkpoint
 from trainer_client.train import train
 
 GOLDEN_NOISE = [0.3388519, 1.6221637, 0.190195]
@@ -151,6 +152,12 @@ def test_checkpoints_are_found_or_listed(run: Path, snapshot: Path, tmp_path: Pa
         find_checkpoint(report, run, 7)
     with pytest.raises(NotFound, match="aren't there any more"):
         find_checkpoint(report, tmp_path, None)
+    begun = report.model_copy(update={"checkpoints": []})
+    with pytest.raises(NotFound, match="no checkpoint is saved yet"):
+        find_checkpoint(begun, run, None)
+    begun.write(tmp_path / "run.json")
+    with pytest.raises(NotFound, match="no checkpoint is saved yet"):
+        last_checkpoint(tmp_path)
     with pytest.raises(NotFound, match=r"run\.json"):
         read_run(snapshot)
 

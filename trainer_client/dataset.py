@@ -27,6 +27,7 @@ from schemas.digest import sha256_file, snapshot_identity
 from schemas.document import FileRef, first_problem
 from schemas.errors import AmatlError, BadDocument, BadOption, ChecksumMismatch, NotFound
 from schemas.progress import Progress, silent
+from schemas.samples import eight_bits
 from schemas.snapshot import SPLITS, SampleRow, SnapshotManifest, Split, manifest_digest
 from trainer_client.fetch import local
 
@@ -252,7 +253,7 @@ def pixels(row: Row, size_px: int | Size, background: str = "white") -> NDArray[
     width, height = (size_px, size_px) if isinstance(size_px, int) else size_px
     colour = background_colour(background)
     with _decoding(row) as image:
-        whole_HWC = np.array(on_background(upright(image), colour))
+        whole_HWC = np.array(on_background(upright(eight_bits(image)), colour))
     left, top, right, bottom = _middle((whole_HWC.shape[1], whole_HWC.shape[0]), (width, height))
     cut_1CHW = torch.from_numpy(whole_HWC[top:bottom, left:right]).permute(2, 0, 1)[None]
     if cut_1CHW.shape[2:] != (height, width):
@@ -272,7 +273,7 @@ def _middle(image: Size, shape: Size) -> tuple[int, int, int, int]:
 def opacity(row: Row, width: int, height: int) -> NDArray[np.uint8] | None:
     """How opaque the picture is, uint8 (height, width), cut as `pixels` cuts and averaged over areas; None: all is."""
     with _decoding(row) as image:
-        image = upright(image)
+        image = upright(eight_bits(image))
         if not image.has_transparency_data:
             return None
         alpha = image.convert("RGBA").getchannel("A")
@@ -296,25 +297,12 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def on_background(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
-    """Any mode as RGB; transparent parts, also a palette's transparent entry, show `colour`."""
-    if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(_of_deep(np.asarray(image)))
+    """Any mode of 8 bits as RGB; transparent parts, also a palette's transparent entry, show `colour`."""
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     image = image.convert("RGBA")
     canvas = Image.new("RGBA", image.size, (*colour, 255))
     return Image.alpha_composite(canvas, image).convert("RGB")
-
-
-def _of_deep(values_HW: NDArray[Any]) -> NDArray[np.uint8]:
-    """Samples of 16 bits and more, and floating-point ones, to 8 bits; the latter may also run from 0 to 1, or to 255,
-    which their largest tells."""
-    found_HW = np.nan_to_num(np.asarray(values_HW, np.float64))
-    top, white = found_HW.max(), 65535
-    if values_HW.dtype.kind == "f":
-        white = 1 if top <= 1 else 255 if top <= 255 else 65535
-    eight_HW: NDArray[np.uint8] = (np.clip(found_HW / white, 0, 1) * 255).round().astype(np.uint8)
-    return eight_HW
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from curator.ingest.formats import check_complete, jpeg_has_exif, sniff
 from curator.ingest.rejects import Reason, Unusable
+from schemas.samples import eight_bits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 SMALL_PX = 64  # the shorter side of the grey copy is at least this, where the picture is
 ORIENTATION_TAG = 0x0112
-ALPHA_MODES = {"RGBA", "LA", "PA", "RGBa", "La"}
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,8 @@ def _decode_with_pillow(data: bytes, image_format: str, max_pixels: int) -> Deco
         if orientation >= 5:
             width_px, height_px = height_px, width_px
         image.load()
-        has_alpha = image.mode in ALPHA_MODES or "transparency" in image.info
-        grey = _grey_on_white(image, has_alpha)
+        has_alpha = image.has_transparency_data
+        grey = _grey_on_white(eight_bits(image), has_alpha)
         if image_format != "tiff":
             orientation = exif_orientation(image)
             grey = upright(grey, orientation)
@@ -152,8 +152,6 @@ def _grey_on_white(image: Image, has_alpha: bool) -> NDArray[np.uint8]:
     import numpy as np
     from PIL import Image
 
-    if image.mode.startswith(("I", "F")):
-        return grey_of_deep(np.asarray(image))
     if has_alpha:
         small = _reduced(image.convert("RGBA"))
         white = Image.new("RGBA", small.size, "white")
@@ -161,17 +159,6 @@ def _grey_on_white(image: Image, has_alpha: bool) -> NDArray[np.uint8]:
         return np.asarray(white.convert("L"), dtype=np.uint8)
     direct = image.mode in {"L", "RGB"}
     return np.asarray(_reduced(image if direct else image.convert("RGB")).convert("L"), dtype=np.uint8)
-
-
-def grey_of_deep(values_HW: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """16-bit and floating-point samples to 8 bits: by 257 where they pass 255, by 255 where they stay within 1."""
-    import numpy as np
-
-    values = np.nan_to_num(values_HW.astype(np.float32))
-    top = float(values.max())
-    scale = 255.0 if values_HW.dtype.kind == "f" and top <= 1 else 1 / 257 if top > 255 else 1.0
-    grey: NDArray[np.uint8] = np.clip(values * scale, 0, 255).astype(np.uint8)
-    return grey
 
 
 def _reduced(image: Image) -> Image:

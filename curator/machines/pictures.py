@@ -16,10 +16,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curator.ingest.decode import ALPHA_MODES, exif_orientation, grey_of_deep, unusable, upright
+from curator.ingest.decode import exif_orientation, unusable, upright
 from curator.ingest.formats import check_complete, jpeg_has_exif, sniff
 from curator.ingest.rejects import Unusable
 from curator.machines import CannotCaption
+from schemas.samples import eight_bits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,9 +128,8 @@ def _rgb(image: Image) -> NDArray[np.uint8]:
     import numpy as np
     from PIL import Image as pillow
 
-    if image.mode.startswith(("I", "F")):
-        return np.repeat(grey_of_deep(np.asarray(image))[:, :, None], 3, axis=2)
-    if image.mode in ALPHA_MODES or "transparency" in image.info:
+    image = eight_bits(image)
+    if image.has_transparency_data:
         coloured = image.convert("RGBA")
         white = pillow.new("RGBA", coloured.size, "white")
         white.alpha_composite(coloured)

@@ -62,3 +62,31 @@ def flat(value: float, dtype: str) -> np.ndarray:
 def beside(values: Sequence[float], dtype: str) -> np.ndarray:
     """The same with columns of several values, from left to right."""
     return np.tile(np.repeat(np.array(values, dtype), SIDE // len(values)), (SIDE, 1))
+
+
+def exif_block(way: int | None, order: str = "<", kind: int = 3, count: int = 1) -> bytes:
+    """An EXIF block with texts beside the orientation; that is of type `kind`, a short by rights."""
+    entries = [(0x010E, 2, 20, None), (0x0112, kind, count, way), (0x0131, 2, 20, None)]
+    entries = [entry for entry in entries if entry[0] != 0x0112 or way is not None]
+    texts = 8 + 2 + 12 * len(entries) + 4
+    block = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(entries))
+    for tag, type_, length, value in entries:
+        block += struct.pack(f"{order}HHI", tag, type_, length)
+        packed = struct.pack(order + {1: "B", 3: "H"}.get(type_, "I"), texts if value is None else value)
+        block += packed.ljust(4, b"\0")
+    return block + bytes(4) + b"what is to be seen\0\0"
+
+
+def with_text(data: bytes, xmp: bytes) -> bytes:
+    """A PNG with XMP."""
+    return _with_chunk(data, b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
+
+
+def with_raw_profile(data: bytes, digits: str) -> bytes:
+    """A PNG with EXIF as older programs wrote it."""
+    return _with_chunk(data, b"tEXt", f"Raw profile type exif\0\nexif\n{len(digits) // 2:8}\n{digits}\n".encode())
+
+
+def _with_chunk(data: bytes, name: bytes, content: bytes) -> bytes:
+    packed = struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    return data[:33] + packed + data[33:]

@@ -11,10 +11,13 @@ import pytest
 from PIL import Image
 
 from curator.annotate.images import make_preview
+from curator.ingest import ingest
 from curator.ingest.decode import decode, pillow_for_ingest
 from curator.machines.pictures import decode_rgb
-from tests.real_pictures import SIDE, beside, flat, plain, png, tiff, written
-from trainer_client.dataset import Row, opacity, pixels
+from schemas.orientation import orientation_in
+from tests.curator.lab import new_catalog
+from tests.real_pictures import SIDE, beside, exif_block, flat, plain, png, tiff, written
+from trainer_client.dataset import Row, decode_all, opacity, pixels
 
 WHITE, BLACK = (255,) * 3, (0,) * 3
 GREY = (100,) * 3
@@ -127,3 +130,66 @@ def test_dark_pictures_are_as_dark_as_their_format_says(tmp_path: Path) -> None:
         data = plain("I;16", value)
         shown = {who: int(found[0, 0, 0]) for who, found in by_both(data, tmp_path).items()}
         assert set(shown.values()) == {round(value / 257)}, value
+
+
+@pytest.mark.parametrize("way", range(1, 9))
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "16 bits"])
+def test_pictures_are_turned_the_same_way(name: str, way: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = way
+    corners = beside([255, 170, 85, 0], "u1") // np.array([[1]] * 4 + [[2]] * 4, "u1")
+    image = Image.fromarray(corners.astype("u2") * 257 if name == "16 bits" else np.repeat(corners[..., None], 3, 2))
+    options = {"quality": 100} if name == "JPEG" else {"lossless": True} if name == "WEBP" else {}
+    data = written(image, "PNG" if name == "16 bits" else name, exif=exif, **options)
+    turned = TURNS[way](corners.astype(int))[..., None]
+    for who, found in by_both(data, tmp_path).items():
+        assert np.abs(found.astype(int) - turned).mean() <= (6 if who == "annotators" else 2), who
+    assert decode(data, 1000).exif_orientation == way
+
+
+TURNS = {  # Exif 2.32, 4.6.4 A: where the stored row 0 and column 0 belong.
+    1: lambda stored: stored,
+    2: np.fliplr,
+    3: lambda stored: np.rot90(stored, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: np.rot90(stored, 2).T,
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
+def test_a_damaged_exif_block_turns_nothing_and_stops_nothing(name: str, tmp_path: Path) -> None:
+    """Cut off anywhere, or with any byte changed, it's the same picture in both: turned where the tag can be read."""
+    block, random = exif_block(6), np.random.default_rng(0)
+    damaged = [block[: int(length)] for length in random.integers(0, len(block), 12)]
+    for place in random.integers(0, len(block), 24):
+        damaged += [block[:place] + bytes([int(random.integers(256))]) + block[place + 1 :]]
+    damaged += [b"MM\0*\xff\xff\xff\xff", b"MM", b"II*\0\x08\0\0\0\xff\xff", b"\xff" * 200]
+    image = Image.fromarray(np.repeat(beside([255, 0], "u1")[..., None], 3, 2))
+    options = {"quality": 100} if name == "JPEG" else {"lossless": True} if name == "WEBP" else {}
+    for part in filter(None, damaged):
+        data = written(image, name, exif=b"Exif\0\0" + part, **options)
+        way = decode(data, 1000).exif_orientation
+        assert way == orientation_in(part)
+        expected = TURNS[way or 1](np.asarray(image)[..., 0].astype(int))[..., None]
+        for who, found in by_both(data, tmp_path).items():
+            assert np.abs(found.astype(int) - expected).mean() <= 6, (who, part)
+
+
+def test_both_programs_name_the_files_whose_orientation_cannot_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "sound.jpg").write_bytes(plain("RGB", "red", "JPEG", exif=exif_block(6)))
+    (folder / "cut.jpg").write_bytes(plain("RGB", "blue", "JPEG", exif=b"Exif\0\0" + exif_block(6)[:15]))
+    catalog = new_catalog(tmp_path / "catalog.duckdb")
+    result = ingest(catalog, folder, "broken", person="ann")
+    again = ingest(catalog, folder, "broken", person="ann")
+    catalog.close()
+    told = "1 picture has EXIF that can't be read, so which way up is unknown; taken as stored: cut.jpg"
+    assert result.images == 2 and result.notes == [f"{told}."] and again.notes == [], "once"
+    said = []
+    rows = [Row(path, hashlib.sha256(path.read_bytes()).hexdigest(), {}, SIDE, SIDE) for path in folder.iterdir()]
+    assert decode_all(rows, progress=lambda stage, done, total, detail="": said.append(detail)) == ["cut.jpg"]
+    assert [detail for detail in said if detail] == [told]

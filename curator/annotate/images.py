@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from curator.secret_files import load_key
 from schemas.errors import AmatlError, ChecksumMismatch
+from schemas.orientation import upright
 from schemas.progress import Progress, silent
 from schemas.samples import eight_bits
 
@@ -201,13 +202,13 @@ def _cache_control(request: Request) -> str:
 
 
 def _jpeg(data: bytes, image_path: Path, side_px: int) -> bytes:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     try:
         with Image.open(BytesIO(data)) as opened:
             opened.draft("RGB", (side_px, side_px))  # a large JPEG is decoded at a fraction of its size
             profile = opened.info.get("icc_profile") if opened.mode in {"RGB", "RGBA", "P"} else None
-            picture = _on_white(ImageOps.exif_transpose(eight_bits(opened)))
+            picture = _on_white(eight_bits(upright(opened)))
     except Exception as error:  # decoders raise almost anything on broken input
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PreviewFailed(f"{image_path}: can't be decoded ({reason[:200]}). Run: curator doctor") from error

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from schemas.edge import duration
 from schemas.errors import AmatlError
+from schemas.orientation import in_words
 from schemas.progress import Progress, silent
 from schemas.run import Truncation
 from schemas.snapshot import SPLITS
@@ -94,6 +95,9 @@ class CheckResult(BaseModel):
     pictures: int = Field(description="Drawn at each checkpoint.")
     tracks: list[TrackCheck]
     buckets: list[Place] = Field(default_factory=list, description="With --buckets: where every image goes.")
+    unread_orientation: list[str] = Field(
+        default_factory=list, description="Images whose EXIF is damaged: they are taken as they are stored."
+    )
     estimate: Estimate
     space: Space
 
@@ -137,7 +141,7 @@ def examine(
     """
     family = method.family
     rows = [row for split in SPLITS for row in snapshot.rows(split)]
-    decode_all(rows, config.background, progress)
+    unread = decode_all(rows, config.background, progress)
     space = needed_space(config, method)
     if space.needed_bytes > space.free_bytes:
         raise NotEnoughSpace(
@@ -178,6 +182,7 @@ def examine(
         pictures=prompts * len(config.seeds),
         tracks=[check_track(family, snapshot, name, rows) for name in names],
         buckets=found,
+        unread_orientation=unread,
         estimate=estimate(
             config,
             snapshot,
@@ -309,6 +314,7 @@ def render(result: CheckResult) -> str:
         "",
         *_tracks(result.tracks),
         "",
+        *([f"{in_words(result.unread_orientation)}.", ""] if result.unread_orientation else []),
         *([*table(result.buckets), ""] if result.buckets else []),
         f"{result.epochs} epochs at {found.images_per_second:.3g} images/s, {duration(found.epoch_seconds)} an epoch.",
         f"About {duration(found.total_seconds)}{_money(found)} for a track:"

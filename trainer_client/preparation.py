@@ -31,6 +31,7 @@ from trainer_client.device import choose_device
 from trainer_client.draws import Prior, TrainingSet
 from trainer_client.evaluate import Measures, choose_measures
 from trainer_client.families.conventions import adopt_asked
+from trainer_client.leftovers import remove_leftovers
 from trainer_client.pace import SHORT_BUDGET_SECONDS
 from trainer_client.prior import class_images
 from trainer_client.prompts import default_prompts, read_prompts
@@ -123,6 +124,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
     if before is not None:
         report = _go_on(before, report)
     cache = config.cache or default_folder()
+    remove_leftovers(cache)
     compiled.keep_in(cache)
     seconds = _training_left(report, plan)
     if not report.checkpoints:  # What goes on was examined when it began.

@@ -264,6 +264,8 @@ def test_a_disagreement_is_settled_from_the_page(
     form = page[page.index("/annotation/settle") :]
     fields = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', form[: form.index("</form>")]))
     data = {name: unescape(value) for name, value in fields.items()}
+    own = client.post("/annotation/settle", data={**data, "text": "a third"}, headers=HTML)
+    assert own.status_code == 422 and "nobody wrote" in own.text and "(p2@x)" in own.text
     done = client.post("/annotation/settle", data=data, headers=HTML).text
     assert "Settled." in done and "to settle in" not in done
     assert image_caption(catalog, "zoo", fox(lab), "human").text == "one <b>fox</b>"

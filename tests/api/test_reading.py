@@ -56,8 +56,8 @@ def test_health_says_what_is_missing(client: TestClient) -> None:
     health = client.get(ZOO).json()
     assert (health["images"], health["near_duplicate_groups"], health["near_duplicate_images"]) == (6, 1, 2)
     assert health["sets"] == [
-        {"set_name": "human", "captions": 5, "missing": 1},
-        {"set_name": "template", "captions": 6, "missing": 0},
+        {"set_name": "human", "captions": 5, "without_image": 0, "missing": 1},
+        {"set_name": "template", "captions": 6, "without_image": 0, "missing": 0},
     ]
 
 

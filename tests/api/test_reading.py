@@ -85,6 +85,7 @@ def test_pages_by_key_with_filters(client: TestClient) -> None:
     assert [len(first["images"]), len(second["images"]), second["after"], second["position"]] == [4, 2, None, 4]
     assert page(limit=4, before=second["before"]) == first
     assert page(text="RED FOX")["total"] == 1
+    assert (page(caption_set="human")["total"], page(caption_set="template")["total"]) == (5, 6)
     assert page(caption_set="human", status="missing")["images"][0]["file_name"] == "lion.png"
     assert page(metadata=["group=animal", "title=bear"])["total"] == 1
     assert page(where="title in ('fox', 'wolf') and license = 'CC0-1.0'")["total"] == 2

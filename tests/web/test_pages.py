@@ -57,6 +57,10 @@ def test_home_says_what_to_do_next(client: TestClient) -> None:
 
 
 def test_the_gallery_filters_and_shows_the_set_asked_for(client: TestClient) -> None:
+    alone = client.get("/datasets/zoo", params={"caption_set": "human"}, headers=HTML).text
+    assert "fox.png" in alone and "lion.png" not in alone
+    assert "lion.png" in client.get("/datasets/zoo", params={"show": "human"}, headers=HTML).text
+    assert 'href="/datasets/zoo?show=human"' in client.get("/sets/zoo/human", headers=HTML).text
     page = client.get("/datasets/zoo", params={"text": "deep", "caption_set": "human", "status": ""}, headers=HTML).text
     assert "1 image found" in page and "a red fox in deep snow" in page and "a drawing of a fox" not in page
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 EVENTS = "AMATL_EVENTS"
+UNITS = ("bytes", "KB", "MB", "GB", "TB")
 WIDE = 90  # Columns of a terminal from which there is room for a bar.
 
 
@@ -210,6 +211,15 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(size_bytes: int) -> str:
+    """Bytes for a person: `640 bytes`, `1.2 MB`, `33 GB`."""
+    if size_bytes < 1000:
+        return plural(size_bytes, "byte")
+    power = min(4, (len(str(size_bytes)) - 1) // 3)
+    value = size_bytes / 1000**power
+    return f"{value:.0f} {UNITS[power]}" if value >= 10 else f"{value:.1f} {UNITS[power]}"
 
 
 def plural(count: int, noun: str) -> str:

@@ -77,7 +77,10 @@ def prune(
     known, here = set(rows["image_sha256"]), set(rows.filter("here")["image_sha256"])
     unnamed = _but(sent, UPLOAD, known)
     lost = [file for file in _but(sent, UPLOAD, here) if file not in set(unnamed)]
-    sweep = _Sweep(time.time() - days * 86_400, dry_run, progress)
+    unwanted = _but(drawn, THUMBNAIL, here)
+    unfinished = [file for file in (*sent, *drawn) if UNFINISHED.fullmatch(file.name)]
+    total = sum(map(len, (unnamed, lost, unwanted, unfinished)))
+    sweep = _Sweep(time.time() - days * 86_400, dry_run, total, progress)
     return PruneResult(
         folder=str(service_folder(catalog.path)),
         dry_run=dry_run,
@@ -85,8 +88,8 @@ def prune(
         gone=gone,
         uploads=sweep.of(unnamed),
         uploads_gone=sweep.of(lost, keep=not gone),
-        thumbnails=sweep.of(_but(drawn, THUMBNAIL, here)),
-        unfinished=sweep.of([file for file in (*sent, *drawn) if UNFINISHED.fullmatch(file.name)]),
+        thumbnails=sweep.of(unwanted),
+        unfinished=sweep.of(unfinished),
     )
 
 
@@ -115,15 +118,17 @@ def account(result: PruneResult) -> str:
 class _Sweep:
     """Removes files that are older than a time."""
 
-    def __init__(self, before: float, dry_run: bool, progress: Progress) -> None:
+    def __init__(self, before: float, dry_run: bool, total: int, progress: Progress) -> None:
         self._before, self._dry_run, self._progress = before, dry_run, progress
+        self._done, self._total = 0, total
 
     def of(self, files: Sequence[Path], keep: bool = False) -> Pruned:
         """Those of these that are old enough, removed unless they are to be kept."""
         found = Pruned()
-        for done, file in enumerate(files, start=1):
-            if done % REPORT_EVERY == 0 or done == len(files):
-                self._progress("pruning", done, len(files))
+        for file in files:
+            self._done += 1
+            if self._done % REPORT_EVERY == 0 or self._done == self._total:
+                self._progress("pruning", self._done, self._total)
             try:
                 status = file.stat()
                 if status.st_mtime >= self._before:

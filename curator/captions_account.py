@@ -133,6 +133,8 @@ def _effort(effort: Effort) -> str:
 def of_commit(result: CommitResult) -> str:
     """The version and its digest."""
     captions = plural(result.captions, "caption")
+    if result.without_image:
+        captions += f", {result.without_image:,} of images that are gone"
     if result.unchanged:
         return f"Nothing new to commit: {_bold(result.version)} has these {captions}.\ndigest {result.digest}"
     changes = _changes(result.added, result.changed, result.removed)

@@ -9,16 +9,18 @@ from pydantic import BaseModel, Field
 from curator.gallery.table import CAPTION, working_copy
 from curator.reference import check_dataset
 from curator.rejects import rejects
+from curator.versions import captions_now
 
 if TYPE_CHECKING:
     from curator.catalog import Catalog
 
 
 class SetHealth(BaseModel):
-    """A caption set over the images that are there now."""
+    """A caption set over the images that are there now: `captions` - `without_image` + `missing` of them."""
 
     set_name: str
-    captions: int
+    captions: int = Field(description="As a commit would have them: also of images that are gone.")
+    without_image: int = Field(description="Captions of images that the dataset has no file of any more.")
     missing: int = Field(description="Images without a caption in it.")
 
 
@@ -52,9 +54,9 @@ def dataset_health(catalog: Catalog, dataset: str) -> DatasetHealth:
     check_dataset(catalog, dataset)
     table = working_copy(catalog, dataset)
     frame, rejected = table.frame, rejects(catalog, dataset)
-    missing = {name: frame[f"{CAPTION}{name}"].null_count() for name in table.sets}
+    lacking = {name: frame[f"{CAPTION}{name}"].null_count() for name in table.sets}
     in_groups = frame["near_duplicate_of"].filter(~frame["alone"])
-    images = frame.height
+    images, captions = frame.height, captions_now(catalog, dataset)
     return DatasetHealth(
         dataset=dataset,
         images=images,
@@ -64,7 +66,11 @@ def dataset_health(catalog: Catalog, dataset: str) -> DatasetHealth:
         rejects=rejected.rejects,
         rejects_by_reason=rejected.by_reason,
         without_split=frame["split"].null_count(),
-        sets=[
-            SetHealth(set_name=name, captions=images - lacking, missing=lacking) for name, lacking in missing.items()
-        ],
+        sets=[_set_health(name, images, missing, captions[name]) for name, missing in lacking.items()],
     )
+
+
+def _set_health(set_name: str, images: int, missing: int, captions: int) -> SetHealth:
+    here = images - missing
+    captions = max(here, captions)  # some may have been taken out between the two looks
+    return SetHealth(set_name=set_name, captions=captions, without_image=captions - here, missing=missing)

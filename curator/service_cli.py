@@ -1,4 +1,4 @@
-"""The commands `curator serve` and `curator token`: the service, and who may use it."""
+"""The commands `curator serve`, `token` and `prune`: the service, who may use it, and what it keeps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from curator.options import catalog_option, person_option
-from schemas.edge import Program, catch_errors, json_option, show
+from schemas.edge import Program, catch_errors, json_option, progress_bar, show
 
 if TYPE_CHECKING:
     from curator.access_tokens import Scope
@@ -127,4 +127,30 @@ def revoke(token_id: int, person: str | None, catalog: Path, as_json: bool) -> N
     show(result, as_json, stage.account_revoked)
 
 
-COMMANDS = (serve, token)
+@click.command()
+@click.option(
+    "--days", type=click.IntRange(1), default=7, show_default=True, metavar="N", help="What lay untouched for N days."
+)
+@click.option("--gone", is_flag=True, help="Also sent pictures of images that are gone: perhaps the last copies.")
+@click.option("--dry-run", is_flag=True, help="Show what would go; remove nothing.")
+@catalog_option
+@json_option
+@catch_errors
+def prune(days: int, gone: bool, dry_run: bool, catalog: Path, as_json: bool) -> None:
+    """Free disk of what nothing refers to: sent pictures that no ingest named, thumbnails of images that are gone.
+
+    It works in CATALOG.service, also while a service runs. Captions, versions, runs and pictures of a dataset stay.
+
+    \b
+    Example:
+      curator prune --dry-run
+    """
+    from curator import prune as stage
+    from curator.catalog import Catalog
+
+    with Catalog(catalog) as opened, progress_bar(as_json) as progress:
+        result = stage.prune(opened, days, gone, dry_run, progress)
+    show(result, as_json, stage.account)
+
+
+COMMANDS = (serve, token, prune)

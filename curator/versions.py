@@ -36,7 +36,8 @@ class CommitResult(BaseModel):
 
     version: str = Field(description="dataset/set@n: the new version; with `unchanged`, the latest.")
     digest: str
-    captions: int
+    captions: int = Field(description="All of the set's, also of images that are gone: they may come back.")
+    without_image: int = Field(description="Of these, captions of images that the dataset has no file of any more.")
     unchanged: bool
     message: str
     added: int = Field(description="Against the version before it.")
@@ -49,7 +50,7 @@ class SetVersions(BaseModel):
 
     dataset: str
     set_name: str
-    captions: int = Field(description="Images that have a caption now.")
+    captions: int = Field(description="What it has now, also of images that are gone.")
     uncommitted: int = Field(description="Captions that differ from the latest version.")
     versions: list[Version]
 
@@ -101,7 +102,7 @@ def commit(catalog: Catalog, reference: str, message: str, person: str | None = 
     versions = set_versions(catalog, named.dataset, named.set_name)
     latest = versions[-1] if versions else None
     if latest and latest["digest"] == digest:
-        return _commit_result(f"{_set(named)}@{latest['number']}", digest, texts.height, latest["message"], None)
+        return _commit_result(catalog, named, latest["number"], digest, texts.height, latest["message"], None)
     changes = {"added": texts.height, "removed": 0, "changed": 0}
     if latest:
         changes = _changes_since(catalog, named, latest["last_caption_id"], named.last_caption_id)
@@ -109,7 +110,7 @@ def commit(catalog: Catalog, reference: str, message: str, person: str | None = 
         named.dataset, named.set_name, named.last_caption_id, texts.height, digest, message, person or user_name()
     )
     number = set_versions(catalog, named.dataset, named.set_name)[-1]["number"]
-    return _commit_result(f"{_set(named)}@{number}", digest, texts.height, message, changes)
+    return _commit_result(catalog, named, number, digest, texts.height, message, changes)
 
 
 def versions(catalog: Catalog, reference: str | None = None) -> VersionsResult:
@@ -132,6 +133,16 @@ def versions(catalog: Catalog, reference: str | None = None) -> VersionsResult:
             )
         )
     return VersionsResult(sets=sets)
+
+
+def captions_now(catalog: Catalog, dataset: str) -> dict[str, int]:
+    """How many captions each set of a dataset has, also of images that are gone."""
+    found = catalog.caption_sets().filter(dataset=dataset).iter_rows(named=True)
+    sets = [Reference.model_validate({**row, "number": None}) for row in found]
+    return {
+        named.set_name: _counts_of_now(catalog, named, set_versions(catalog, dataset, named.set_name))[0]
+        for named in sets
+    }
 
 
 def is_committed(catalog: Catalog, named: Reference) -> bool:
@@ -198,12 +209,19 @@ def _differences(catalog: Catalog, named: Reference, before: int, after: int) ->
 
 
 def _commit_result(
-    version: str, digest: str, captions: int, message: str, changes: dict[str, int] | None
+    catalog: Catalog,
+    named: Reference,
+    number: int,
+    digest: str,
+    captions: int,
+    message: str,
+    changes: dict[str, int] | None,
 ) -> CommitResult:
     return CommitResult(
-        version=version,
+        version=f"{_set(named)}@{number}",
         digest=digest,
         captions=captions,
+        without_image=catalog.captions_without_image(named.dataset, named.set_name, named.last_caption_id),
         unchanged=changes is None,
         message=message,
         **(changes or {"added": 0, "removed": 0, "changed": 0}),

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 import click
 
 from schemas.errors import AmatlError
+from schemas.in_the_clear import InTheClear
 from schemas.progress import TO_THE_END, Notice, Progress, silent
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 EVENTS = "AMATL_EVENTS"
+UNITS = ("bytes", "KB", "MB", "GB", "TB")
 WIDE = 90  # Columns of a terminal from which there is room for a bar.
 
 
@@ -51,13 +54,17 @@ def json_option(command: Command) -> Command:
 
 
 def catch_errors(command: Command) -> Command:
-    """Turns AmatlError, OSError and Ctrl-C into one line (or JSON) and an exit code; never a traceback."""
+    """Turns AmatlError, OSError and Ctrl-C into one line (or JSON) and an exit code; never a traceback.
+
+    What a person is warned of, `InTheClear`, is a line, too, told once; with `--json` an event (see `listeners`).
+    """
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         as_json = bool(kwargs.get("as_json"))
         try:
-            return command(*args, **kwargs)
+            with _warned(as_json):
+                return command(*args, **kwargs)
         except AmatlError as error:
             fail(type(error).__name__, str(error), error.exit_code, as_json)
         except KeyboardInterrupt:
@@ -70,6 +77,25 @@ def catch_errors(command: Command) -> Command:
             fail(type(error).__name__, f"{where}{error.strerror or error}", 1, as_json)
 
     return wrapped  # type: ignore[return-value]
+
+
+@contextmanager
+def _warned(as_json: bool) -> Iterator[None]:
+    """Has `InTheClear` told as everything else is; other warnings stay as they are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", InTheClear)
+        other, said = warnings.showwarning, set[str]()
+
+        def told(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            text = str(message)
+            if category is not InTheClear:
+                other(message, category, *where, **more)
+            elif text not in said:
+                said.add(text)
+                click.echo(_line({"event": "notice", "message": text}) if as_json else f"Warning: {text}", err=True)
+
+        warnings.showwarning = told
+        yield
 
 
 def fail(kind: str, message: str, exit_code: int, as_json: bool) -> NoReturn:
@@ -185,6 +211,15 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(size_bytes: int) -> str:
+    """Bytes for a person: `640 bytes`, `1.2 MB`, `33 GB`."""
+    if size_bytes < 1000:
+        return plural(size_bytes, "byte")
+    power = min(4, (len(str(size_bytes)) - 1) // 3)
+    value = size_bytes / 1000**power
+    return f"{value:.0f} {UNITS[power]}" if value >= 10 else f"{value:.1f} {UNITS[power]}"
 
 
 def plural(count: int, noun: str) -> str:

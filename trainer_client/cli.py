@@ -208,7 +208,7 @@ def report_command(run: Path, to: str, as_json: bool) -> None:
 
     \b
     Example:
-      trainer report runs/template --to http://curator.example:8400
+      trainer report runs/template --to https://lab.example.org
     """
     from trainer_client.report.post import post, render
 

@@ -69,7 +69,7 @@ def fetched(address: str, cache: Path, progress: Progress = silent) -> Path:
     identity = _identity_in(address)
     if identity and (cache / identity / "manifest.json").is_file():
         return cache / identity
-    with client() as http:
+    with client(address) as http:
         manifest = Download(http, f"{address}/manifest.json").content()
         read = _manifest(manifest, f"{address}/manifest.json", identity)
         folder = cache / read.identity

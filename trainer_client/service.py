@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.errors import AmatlError, NotFound
+from schemas.in_the_clear import warn_in_the_clear
+from trainer_client.processes import is_first
 
 if TYPE_CHECKING:
     import httpx
@@ -31,8 +33,8 @@ def address_of(text: Path | str) -> str | None:
     return f"{match[1]}://{match[2].rstrip('/')}" if match else None
 
 
-def client() -> httpx.Client:
-    """Connections to a service, with the token where there is one. Redirects aren't followed: the token stays here."""
+def client(address: str) -> httpx.Client:
+    """Connections to a service, with the token where there is one. Redirects aren't followed: it stays there."""
     import httpx
 
     from schemas import __version__
@@ -42,6 +44,8 @@ def client() -> httpx.Client:
         if not token.isascii() or not token.isprintable():
             raise ServiceFailed(f"{TOKEN}: holds characters that no token has. Set it again.")
         headers["Authorization"] = f"Bearer {token}"
+        if is_first():
+            warn_in_the_clear(address)
     return httpx.Client(
         headers=headers,
         timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),

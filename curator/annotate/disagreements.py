@@ -1,7 +1,7 @@
 """Where people who captioned the same image don't agree, and settling it: one caption becomes what the image has.
 
 Settled is what somebody wrote into the set afterwards, here or by an edit; a later answer in Label Studio opens it
-again.
+again. Here only what one of the people wrote is taken: another text is an edit, and is kept as one.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from curator.catalog import Catalog
 
 STRATEGY = "settle"
+SHOWN = 60
 
 
 class Said(BaseModel):
@@ -74,20 +75,20 @@ def settle(
     expected: int | None,
     person: str | None = None,
 ) -> None:
-    """Makes `text` the image's caption, as the person's word on it. `expected`: the caption_id that was looked at.
+    """Makes what one of the people wrote the image's caption, as the person's word on it.
 
-    Raises BadOption, NotFound where nothing is to settle, Overtaken where something changed meanwhile.
+    `expected`: the caption_id that was looked at. Raises BadOption where nobody wrote `text`, NotFound where nothing is
+    to settle, Overtaken where something changed meanwhile.
     """
     import polars as pl
 
     text = on_one_line(text)
-    if not text:
-        raise BadOption("An empty caption settles nothing.")
     found = [one for one in disagreements(catalog, dataset, target_set) if one.image_sha256 == image_sha256]
     if not found:
         raise NotFound(f"{dataset}/{target_set}, image {image_sha256[:12]}: there is nothing to settle (any more).")
     if found[0].caption_id != expected:
         raise Overtaken
+    _check_said(f"{dataset}/{target_set}", found[0], text)
     with writing:
         run_id = catalog.reserve_caption_run()
         row = {
@@ -100,6 +101,24 @@ def settle(
         catalog.revise_captions(dataset, target_set, run_id, STRATEGY, {}, person or user_name(), rows)
         if not catalog.captions_of_run(dataset, target_set, run_id).height:
             raise Overtaken
+
+
+def _check_said(target: str, found: Disagreement, text: str) -> None:
+    """Raises BadOption, with what there is to choose from, where none of the people wrote the text."""
+    choices: dict[str, list[str]] = {}
+    for said in found.said:
+        if said.text:
+            choices.setdefault(on_one_line(said.text), []).append(said.person)
+    if text not in choices:
+        listed = ", or ".join(f'"{_short(choice)}" ({", ".join(people)})' for choice, people in choices.items())
+        where = f"{target}, {found.file_name or found.image_sha256[:12]}"
+        raise BadOption(
+            f'{where}: nobody wrote "{_short(text)}" on it. Take {listed}; for a text of your own edit its caption.'
+        )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 def _counts(row: dict[str, object]) -> bool:

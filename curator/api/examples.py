@@ -31,7 +31,7 @@ DATASET: dict[str, Any] = {
     "rejects": 1,
     "rejects_by_reason": {"truncated": 1},
     "without_split": 0,
-    "sets": [{"set_name": "human", "captions": 250, "missing": 27}],
+    "sets": [{"set_name": "human", "captions": 252, "without_image": 2, "missing": 27}],
 }
 PAGE: dict[str, Any] = {
     "dataset": "openmoji",

@@ -113,6 +113,13 @@ class Captions(Connection):
         found = self._read("caption_count", dataset=dataset, set_name=set_name, last_caption_id=last_caption_id)
         return int(found["captions"][0])
 
+    def captions_without_image(self, dataset: str, set_name: str, last_caption_id: int) -> int:
+        """How many captions of a set, as of a caption id, are of images that its dataset has no file of any more."""
+        found = self._read(
+            "captions_without_image", dataset=dataset, set_name=set_name, last_caption_id=last_caption_id
+        )
+        return int(found["captions"][0])
+
     def reserve_caption_run(self) -> int:
         """An id for a new caption run, never given out twice."""
         return int(self._read("reserve_caption_run")["run_id"][0])

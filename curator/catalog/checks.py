@@ -1,4 +1,4 @@
-"""What `curator doctor` asks the catalog: one method a query of queries/checks.sql."""
+"""What `curator doctor` and `curator prune` ask the catalog: one method a query of queries/checks.sql."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ class Checks(Connection):
     def files_on_record(self, dataset: str) -> pl.DataFrame:
         """Every path of a dataset as it was read: path, image_sha256, size_bytes, mtime_ns."""
         return self._read("files_on_record", dataset=dataset)
+
+    def images_on_record(self) -> pl.DataFrame:
+        """Every image that a path of any dataset ever held: image_sha256, here (a path holds it now)."""
+        return self._read("images_on_record")
 
     def ingested_folders(self, dataset: str) -> dict[str, dict[str, Any]]:
         """The folders of a dataset, each with the options of its last finished ingest."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from curator.catalog.wire import ARROW, PARAMETERS, decode_rows, dialect, encode_frame
 from schemas.errors import AmatlError, BadOption
+from schemas.in_the_clear import warn_in_the_clear
 
 if TYPE_CHECKING:
     import httpx
@@ -196,6 +197,8 @@ def _by_url(url: str) -> httpx.Client:
 
     given = token()
     headers = {"Authorization": f"Bearer {given}"} if given else {}
+    if given:
+        warn_in_the_clear(url)
     timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
     return httpx.Client(base_url=url, headers=headers, timeout=timeout)
 

@@ -18,7 +18,9 @@ class GalleryFilters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     caption_set: str | None = Field(
-        default=None, description="The set that is asked about; without it any set will do."
+        default=None,
+        description="The set that is asked about; without it any set will do. Where nothing else asks about its "
+        "captions: images that have a caption in it.",
     )
     split: Literal["train", "validation", "none"] | None = Field(default=None, description="`none`: not placed yet.")
     status: Status | None = Field(
@@ -62,4 +64,9 @@ class GalleryFilters(BaseModel):
     def asks_of_captions(self) -> bool:
         """Whether a single caption is asked for."""
         asked = (self.strategy, self.person, self.text, self.min_length, self.max_length)
-        return any(value is not None for value in asked) or self.status in ("captioned", "empty", "person", "machine")
+        if any(value is not None for value in asked):
+            return True
+        # The other statuses ask about the set itself: what it lacks, failed at, or had rejected.
+        return self.status in ("captioned", "empty", "person", "machine") or (
+            self.status is None and self.caption_set is not None
+        )

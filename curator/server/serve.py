@@ -129,9 +129,13 @@ def account(result: ServeResult) -> str:
 
 
 def _started(catalog: Catalog, settings: Settings, announce: Callable[[ServeResult], None]) -> None:
-    """Says so; and has the first page of a large dataset not be the one that waits."""
+    """Says so; and has the first page of a large dataset not be the one that waits.
+
+    No daemon: one that has the catalog in hand while Python ends makes DuckDB complain of a leak. It ends with the
+    catalog.
+    """
     announce(_result(settings))
-    threading.Thread(target=warm, args=(catalog,), name="warm", daemon=True).start()
+    threading.Thread(target=warm, args=(catalog,), name="warm").start()
 
 
 def _result(settings: Settings) -> ServeResult:

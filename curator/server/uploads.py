@@ -69,7 +69,7 @@ def limits(request: Request) -> dict[str, int]:
 def lacking(catalog: Opened, asked: Asked) -> dict[str, list[str]]:
     """Those whose bytes aren't here."""
     folder = uploads_folder(catalog.path)
-    return {"lacking": [sha256 for sha256 in asked.images if not uploaded(folder, sha256).is_file()]}
+    return {"lacking": [sha256 for sha256 in asked.images if not _is_here(uploaded(folder, sha256))]}
 
 
 @router.put("/uploads/{sha256}", status_code=204)
@@ -78,7 +78,7 @@ async def upload(request: Request, catalog: Opened, sha256: Sha256) -> Response:
     target = uploaded(uploads_folder(catalog.path), sha256)
     with full_disk():
         await run_in_threadpool(target.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
-        if not await run_in_threadpool(target.is_file):
+        if not await run_in_threadpool(_is_here, target):
             _check_space(target.parent, request.headers.get("content-length", "0"))
             await _taken(request, sha256, target)
     return Response(status_code=204)
@@ -109,6 +109,17 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
             yield waiting
             waiting = b""
     yield waiting
+
+
+def _is_here(target: File) -> bool:
+    """Touches what is: its name will be in the catalog only later, and until then nothing may prune it as old."""
+    if not target.is_file():
+        return False
+    try:
+        os.utime(target)
+    except FileNotFoundError:  # pruned just now
+        return False
+    return True
 
 
 def _checked(head: bytes) -> bytes:

@@ -14,10 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from curator.server.signing import signature
 from curator.web import assets
-from schemas.edge import plural
+from schemas.edge import plural, size
 
 # Never kept by a cache, yet a browser may go back to the page as it was left.
-UNITS = ("bytes", "KB", "MB", "GB", "TB")
 HEADERS = {"Cache-Control": "private, no-cache"}
 
 
@@ -93,15 +92,6 @@ def plain(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
         return ", ".join(plain(item) for item in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def size(size_bytes: int) -> str:
-    """Bytes for people."""
-    if size_bytes < 1000:
-        return f"{size_bytes} bytes"
-    power = min(4, (len(str(size_bytes)) - 1) // 3)
-    value = size_bytes / 1000**power
-    return f"{value:.0f} {UNITS[power]}" if value >= 10 else f"{value:.1f} {UNITS[power]}"
 
 
 def duration(seconds: float) -> str:

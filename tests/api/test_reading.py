@@ -56,8 +56,8 @@ def test_health_says_what_is_missing(client: TestClient) -> None:
     health = client.get(ZOO).json()
     assert (health["images"], health["near_duplicate_groups"], health["near_duplicate_images"]) == (6, 1, 2)
     assert health["sets"] == [
-        {"set_name": "human", "captions": 5, "missing": 1},
-        {"set_name": "template", "captions": 6, "missing": 0},
+        {"set_name": "human", "captions": 5, "without_image": 0, "missing": 1},
+        {"set_name": "template", "captions": 6, "without_image": 0, "missing": 0},
     ]
 
 
@@ -85,6 +85,7 @@ def test_pages_by_key_with_filters(client: TestClient) -> None:
     assert [len(first["images"]), len(second["images"]), second["after"], second["position"]] == [4, 2, None, 4]
     assert page(limit=4, before=second["before"]) == first
     assert page(text="RED FOX")["total"] == 1
+    assert (page(caption_set="human")["total"], page(caption_set="template")["total"]) == (5, 6)
     assert page(caption_set="human", status="missing")["images"][0]["file_name"] == "lion.png"
     assert page(metadata=["group=animal", "title=bear"])["total"] == 1
     assert page(where="title in ('fox', 'wolf') and license = 'CC0-1.0'")["total"] == 2

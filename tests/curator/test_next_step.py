@@ -25,7 +25,7 @@ def kinds(*arguments: Any) -> list[str]:
 
 
 def test_from_images_to_a_run() -> None:
-    full = SetHealth(set_name="human", captions=3, missing=0)
+    full = SetHealth(set_name="human", captions=3, without_image=0, missing=0)
     assert kinds(health(), [], 0, 0) == ["caption"]
     assert kinds(health(full), [line(uncommitted=3)], 0, 0) == ["commit"]
     assert kinds(health(full), [line(COMMITTED)], 0, 0) == ["snapshot"]
@@ -34,7 +34,7 @@ def test_from_images_to_a_run() -> None:
 
 
 def test_what_is_lacking_comes_before_what_is_next() -> None:
-    half = SetHealth(set_name="human", captions=2, missing=1)
+    half = SetHealth(set_name="human", captions=2, without_image=0, missing=1)
     steps = next_steps(health(half, rejects=1), [line(COMMITTED, uncommitted=1)], 0, 0)
     assert [step.kind for step in steps] == ["fill", "commit", "snapshot", "rejects"]
     assert steps[0].text == "1 image without a caption in human."
@@ -42,7 +42,7 @@ def test_what_is_lacking_comes_before_what_is_next() -> None:
 
 
 def test_many_sets_hide_no_other_kind_of_step() -> None:
-    lacking = [SetHealth(set_name=f"s{missing}", captions=1, missing=missing) for missing in (2, 1)]
+    lacking = [SetHealth(set_name=f"s{missing}", captions=1, without_image=0, missing=missing) for missing in (2, 1)]
     lines = [SetVersions(dataset="zoo", set_name=f"s{new}", captions=3, uncommitted=new, versions=[]) for new in (1, 2)]
     steps = next_steps(health(*lacking, rejects=1), lines, 0, 0)
     assert [(step.kind, step.set_name) for step in steps] == [

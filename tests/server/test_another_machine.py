@@ -38,6 +38,7 @@ REFUSED = (
     (("snapshot", "template@1", "--out", "here", "--link"), "there is nothing to link"),
     (("annotate", "start"), "started on that machine"),
     (("token", "add", "eve"), "own machine"),
+    (("prune",), "own machine"),
     (("serve",), "on the machine of its catalog"),
 )
 

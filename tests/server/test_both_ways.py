@@ -66,13 +66,14 @@ STORY: tuple[tuple[str, ...], ...] = (
     ("doctor",),
     ("token", "list"),
     ("token", "revoke", "7"),
+    ("prune", "--dry-run"),
     ("annotate", "status"),
     ("annotate", "pull"),
     ("annotate", "push", "zoo", "--set", "template", "--to", "human", "--images-url", "http://127.0.0.1:1"),
     ("annotate", "prefer", "zoo", "--sets", "template@1,template@2", "--images-url", "http://127.0.0.1:1"),
 )
-# Who may use a service is said on its own machine alone.
-NOT_BY_URL = {("token", "list"), ("token", "revoke", "7")}
+# Who may use a service, and what is on its disk, is said on its own machine alone.
+NOT_BY_URL = {("token", "list"), ("token", "revoke", "7"), ("prune", "--dry-run")}
 PEOPLE = r"\b(ana|ben|cyd)\b"
 # Not about a catalog that is there (init), or the service itself; `token add` prints what nobody can know before.
 NOT_BOTH = {"init", "serve", "token add", "annotate start"}

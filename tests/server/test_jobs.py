@@ -61,7 +61,7 @@ def test_a_job_is_done_and_tells_of_it(service: Serving) -> None:
     assert ended == told[-1]
     assert service.client.get("/api/v1/jobs").json()["jobs"] == [ended]
     captions = service.client.get("/api/v1/datasets/zoo").json()["sets"]
-    assert captions == [{"set_name": "template", "captions": 40, "missing": 0}]
+    assert captions == [{"set_name": "template", "captions": 40, "without_image": 0, "missing": 0}]
 
 
 def test_a_job_that_fails_says_why_as_the_command_does(service: Serving) -> None:

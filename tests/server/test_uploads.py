@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from fastapi.testclient import TestClient
 
 from curator.catalog import Catalog
 from curator.elsewhere import uploaded, uploads_folder
+from curator.prune import prune
 from curator.server import guards, uploads
 from curator.server.problems import TooSlow
 from tests.curator.lab import picture
@@ -50,6 +52,17 @@ def test_what_is_lacking_is_sent_once(abroad: TestClient, catalog: Catalog) -> N
     assert abroad.post("/uploads/lacking", json=asked).json() == {"lacking": [other]}
     assert send(abroad, b"anything: it is there") == (204, "")
     assert uploaded(uploads_folder(catalog.path), SHA256).read_bytes() == CONTENT
+
+
+def test_who_is_told_that_a_picture_is_there_can_rely_on_it(abroad: TestClient, catalog: Catalog) -> None:
+    """An old one that no ingest has named yet would be pruned else, before the ingest under way names it."""
+    assert send(abroad) == (204, "")
+    file = uploaded(uploads_folder(catalog.path), SHA256)
+    for again in (lambda: abroad.post("/uploads/lacking", json={"images": [SHA256]}), lambda: send(abroad)):
+        os.utime(file, (0, 0))
+        assert prune(catalog, dry_run=True).uploads.files == 1
+        again()
+        assert prune(catalog).uploads.files == 0 and file.is_file()
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,10 @@ def test_home_says_what_to_do_next(client: TestClient) -> None:
 
 
 def test_the_gallery_filters_and_shows_the_set_asked_for(client: TestClient) -> None:
+    alone = client.get("/datasets/zoo", params={"caption_set": "human"}, headers=HTML).text
+    assert "fox.png" in alone and "lion.png" not in alone
+    assert "lion.png" in client.get("/datasets/zoo", params={"show": "human"}, headers=HTML).text
+    assert 'href="/datasets/zoo?show=human"' in client.get("/sets/zoo/human", headers=HTML).text
     page = client.get("/datasets/zoo", params={"text": "deep", "caption_set": "human", "status": ""}, headers=HTML).text
     assert "1 image found" in page and "a red fox in deep snow" in page and "a drawing of a fox" not in page
 
@@ -264,6 +268,8 @@ def test_a_disagreement_is_settled_from_the_page(
     form = page[page.index("/annotation/settle") :]
     fields = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', form[: form.index("</form>")]))
     data = {name: unescape(value) for name, value in fields.items()}
+    own = client.post("/annotation/settle", data={**data, "text": "a third"}, headers=HTML)
+    assert own.status_code == 422 and "nobody wrote" in own.text and "(p2@x)" in own.text
     done = client.post("/annotation/settle", data=data, headers=HTML).text
     assert "Settled." in done and "to settle in" not in done
     assert image_caption(catalog, "zoo", fox(lab), "human").text == "one <b>fox</b>"

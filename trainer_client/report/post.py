@@ -52,7 +52,7 @@ def post(run: Path, to: str, progress: Progress = silent) -> ReportResult:
     content = file.read_bytes()
     report = RunReport.read(file)
     named = pictures(report)
-    with client() as http:
+    with client(base) as http:
         progress("posting the report", 0, len(named))
         receipt = _receipt(base, _sent(http, "POST", f"{base}/api/v1/runs", content, "application/json"), content)
         missing = [picture for picture in named if picture.sha256 in receipt.missing]

@@ -147,6 +147,17 @@ FROM (
 )
 WHERE has_one;
 
+-- name: captions_without_image
+-- How many captions of a set, as of a caption id, are of images that its dataset has no file of any more.
+SELECT count(*) AS captions
+FROM (
+    SELECT image_sha256, arg_max(text IS NOT NULL, caption_id) AS has_one
+    FROM captions
+    WHERE dataset = $dataset AND set_name = $set_name AND caption_id <= $last_caption_id
+    GROUP BY image_sha256
+)
+WHERE has_one AND image_sha256 NOT IN (SELECT image_sha256 FROM current_files WHERE dataset = $dataset);
+
 -- name: reserve_caption_run
 -- The id of the next caption run.
 SELECT nextval('caption_run_ids') AS run_id;

@@ -1,4 +1,4 @@
---! Queries of `curator doctor`; methods in ../checks.py.
+--! Queries of `curator doctor` and `curator prune`; methods in ../checks.py.
 
 -- name: schema_number
 -- The number of the last migration the catalog has had.
@@ -7,6 +7,11 @@ SELECT max(number) AS number FROM migrations;
 -- name: files_on_record
 -- Every path of a dataset with the size and time it was read at.
 SELECT path, image_sha256, size_bytes, mtime_ns FROM current_files WHERE dataset = $dataset ORDER BY path;
+
+-- name: images_on_record
+-- Every image that a path of any dataset ever held, and whether one holds it now.
+SELECT image_sha256, image_sha256 IN (SELECT image_sha256 FROM current_files) AS here
+FROM (SELECT DISTINCT image_sha256 FROM files);
 
 -- name: ingested_folders
 -- The folders of a dataset, each with the options of its last finished ingest.

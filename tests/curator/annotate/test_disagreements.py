@@ -85,6 +85,16 @@ def test_not_over_what_wasnt_looked_at_and_not_by_nothing(catalog: Catalog) -> N
     write(catalog, revision(1, 5, "one"), revision(2, 9, "two"))
     with pytest.raises(Overtaken):
         settle(catalog, "zoo", "human", IMAGE, "one", None, "me")
-    with pytest.raises(BadOption):
+    with pytest.raises(BadOption, match='nobody wrote ""'):
         settle(catalog, "zoo", "human", IMAGE, " ", one(catalog).caption_id, "me")
     assert now(catalog).text == "two"
+
+
+def test_only_what_one_of_the_people_wrote_settles(catalog: Catalog) -> None:
+    write(catalog, revision(1, 5, "one"), revision(2, 9, "two"), revision(4, 9, "two", person="p4@x"))
+    said = r'zoo/human, .*: nobody wrote "three" on it\. Take "one" \(p1@x\), or "two" \(p2@x, p4@x\); for'
+    with pytest.raises(BadOption, match=said):
+        settle(catalog, "zoo", "human", IMAGE, "three", one(catalog).caption_id, "me")
+    assert now(catalog).text == "two"
+    settle(catalog, "zoo", "human", IMAGE, " one\n", one(catalog).caption_id, "me")
+    assert now(catalog).text == "one"

@@ -1,0 +1,36 @@
+"""A token that goes over plain http to another machine can be read on the way: whoever sends it is warned, not stopped.
+
+Stopping would cut off those whose network is private (a VPN, containers); on this machine itself nobody is warned.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import warnings
+from urllib.parse import urlsplit
+
+
+class InTheClear(UserWarning):
+    """A token can be read on its way."""
+
+
+def warn_in_the_clear(address: str) -> None:
+    """Warns where a token that is sent to `address` can be read on the way."""
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    if parts.scheme == "http" and not _is_this_machine(host):
+        where = f"[{host}]" if ":" in host else host  # without the login that an address may hold
+        warnings.warn(
+            f"http://{where}: your token goes there unencrypted, for all on the way to read. Use https, or a tunnel.",
+            InTheClear,
+            stacklevel=2,
+        )
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

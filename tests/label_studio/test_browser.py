@@ -217,7 +217,9 @@ def test_it_fits_a_small_laptop(
     fill(server, project, [pictures.task(0, long.strip(), size=(700, 1900))])
     annotator = Annotator(browser, server, server.owner.email, server.owner.password, (1280, 720))
     annotator.open(project)
-    annotator.page.wait_for_function("() => [...document.querySelectorAll('.lsf-image img')].some(i => i.naturalWidth > 1)")
+    annotator.page.wait_for_function(
+        "() => [...document.querySelectorAll('.lsf-image img')].some(i => i.naturalWidth > 1)"
+    )
     annotator.screenshot("small")
     for what in [
         ".lsf-image",

@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import io
 import json
+import math
 import os
 import warnings
 from collections import deque
@@ -40,6 +41,7 @@ Size = tuple[int, int]  # Width and height in pixels.
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+SPARE_SIZE = 2  # How many times the size asked for a picture is decoded at, at least.
 THREADS = min(32, os.cpu_count() or 1)  # Hashing and decoding release the interpreter's lock.
 
 
@@ -247,13 +249,15 @@ def pixels(row: Row, size_px: int | Size, background: str = "white") -> NDArray[
 
     EXIF rotation applied, alpha composited on `background`, the middle cut out in the shape asked for, resized with
     antialiasing (bicubic: torch's takes a tenth of the time of Pillow's Lanczos and differs from it by 0.4 of 255 on
-    average where 1024 px become 512). Raises BadImage, ChecksumMismatch, NotFound naming the file.
+    average where 1024 px become 512). A JPEG of four times the size and more is decoded at a half, a quarter or an
+    eighth, in less than half the time, and is as near. Raises BadImage, ChecksumMismatch, NotFound naming the file.
     """
     import torch
 
     width, height = (size_px, size_px) if isinstance(size_px, int) else size_px
     colour = background_colour(background)
     with _decoding(row) as image:
+        _decode_smaller(image, (width, height))
         whole_HWC = np.array(on_background(eight_bits(upright(image)), colour))
     left, top, right, bottom = _middle((whole_HWC.shape[1], whole_HWC.shape[0]), (width, height))
     cut_1CHW = torch.from_numpy(whole_HWC[top:bottom, left:right]).permute(2, 0, 1)[None]
@@ -261,6 +265,15 @@ def pixels(row: Row, size_px: int | Size, background: str = "white") -> NDArray[
         cut_1CHW = torch.nn.functional.interpolate(cut_1CHW, (height, width), mode="bicubic", antialias=True)
     resized_HWC: NDArray[np.uint8] = np.ascontiguousarray(cut_1CHW[0].permute(1, 2, 0).numpy())
     return resized_HWC
+
+
+def _decode_smaller(image: Image.Image, shape: Size) -> None:
+    """Where the format can (JPEG), has no more decoded than resizing needs: at least twice the shape's size."""
+    turned = (orientation(image) or 1) > 4  # On its side.
+    width, height = shape[::-1] if turned else shape
+    times = min(image.width / width, image.height / height) / SPARE_SIZE
+    if times > 1:
+        image.draft(None, (math.ceil(image.width / times), math.ceil(image.height / times)))
 
 
 def _middle(image: Size, shape: Size) -> tuple[int, int, int, int]:

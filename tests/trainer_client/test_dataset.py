@@ -18,6 +18,7 @@ from schemas.errors import AmatlError, BadDocument, BadOption, ChecksumMismatch,
 from schemas.snapshot import manifest_digest
 from tests.real_pictures import exif_block, plain
 from tests.trainer_client.conftest import write_snapshot
+from trainer_client import dataset
 from trainer_client.dataset import BadImage, BadSnapshot, Row, Snapshot, decode_all, in_threads, opacity, pixels
 
 
@@ -293,6 +294,27 @@ def test_pixels_cut_the_middle_square_and_average(tmp_path: Path) -> None:
     found = pixels(row_of(tmp_path / "a.png", (300, 100)), 10)
     assert (found[:4] > 250).all(), "only the middle third"
     assert (abs(found[6:].astype(int) - 128) < 12).all(), "antialiased: stripes become grey"
+
+
+@pytest.mark.parametrize("way", [1, 6])
+@pytest.mark.parametrize("shape", [(32, 32), (40, 24), (64, 64), (200, 100)])
+def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: int, shape: tuple[int, int]
+) -> None:
+    """At a half, a quarter or an eighth, whichever still leaves twice the shape; also of a picture on its side."""
+    smooth = Image.fromarray(np.random.default_rng(0).integers(0, 256, (3, 4, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = way
+    smooth.resize((512, 384), Image.Resampling.BICUBIC).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    seen = (512, 384) if way == 1 else (384, 512)
+    row = row_of(tmp_path / "a.jpg", seen)
+    decoded: list[int] = []
+    monkeypatch.setattr(dataset, "eight_bits", lambda image: (decoded.append(image.width), image)[1])
+    found = pixels(row, shape)
+    monkeypatch.setattr(dataset, "SPARE_SIZE", 1000)
+    assert abs(found.astype(int) - pixels(row, shape)).mean() < 2  # Its middle may lie a quarter of a pixel away.
+    times = min(seen[0] / shape[0], seen[1] / shape[1])
+    assert decoded[1] / decoded[0] == max(part for part in (1, 2, 4, 8) if part == 1 or times / part >= 2)
 
 
 def test_a_background_that_is_no_colour(snapshot: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import json
 import re
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -122,7 +124,7 @@ def test_a_closed_terminal_does_not_end_the_work(
 
 def test_plain_lines_tell_the_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 0.0, 30.0, 30.0, 30.0, 31.0, 31.0, 31.0])
-    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    monkeypatch.setattr("schemas.edge.time", SimpleNamespace(monotonic=lambda: next(now)))
     with listeners() as (progress, notice):
         notice("12 images were captioned with other options.")
         progress("captioning", 0, 300)
@@ -143,7 +145,11 @@ def test_a_job_s_progress_is_events_too(capsys: pytest.CaptureFixture[str], monk
     assert (event["event"], event["stage"], event["done"]) == ("progress", "hashing", 3)
 
 
-def test_events_are_lines_of_json_at_most_one_a_second(capsys: pytest.CaptureFixture[str]) -> None:
+def test_events_are_lines_of_json_at_most_one_a_second(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = itertools.count(step=0.01)
+    monkeypatch.setattr("schemas.edge.time", SimpleNamespace(monotonic=lambda: next(now)))
     with listeners(as_json=True) as (progress, notice):
         notice("a smaller batch")
         for done in range(4):

@@ -16,6 +16,7 @@ from schemas.document import FileRef
 from schemas.progress import Progress
 from schemas.run import Evaluation, Grid
 from trainer_client.dataset import pixels
+from trainer_client.drawing import Drawing
 from trainer_client.evaluate import Losses, Pair, fixed_timesteps, leakage, measure
 from trainer_client.sample import draw_grid, read_tiles, write_grid
 
@@ -47,6 +48,8 @@ def draw(prepared: Prepared, epoch: int, progress: Progress) -> Grid:
     """The epoch's grid, by the model as it is now; epoch 0's from the cache where another run drew it."""
     config, report = prepared.config, prepared.report
     prompts = [prompt.text for prompt in report.prompts]
+    pictures = len(prompts) * len(report.seeds)
+    later = sum(other >= epoch for other in config.checkpoint_epochs())
     path = config.out / grid_name(epoch)
     settings = {
         "prompts": prompts,
@@ -66,6 +69,7 @@ def draw(prepared: Prepared, epoch: int, progress: Progress) -> Grid:
             config.guidance_scale,
             config.sample_batch_size,
             _over_checkpoints(prepared, epoch, "sampling", progress),
+            Drawing(config.compile, later * pictures, prepared.cache, progress),
         )
 
     if epoch == 0:
@@ -90,7 +94,7 @@ def evaluate(prepared: Prepared, epoch: int, progress: Progress) -> Evaluation:
             prepared, pairs, embedded(), lambda stage, done, total, detail="": shown(stage, before + done, in_all)
         )
 
-    for pairs in parts:
+    for pairs in filter(None, parts):  # Nothing may be measured, and the captions of nothing have no embeddings.
         made = prepared.baseline.losses(pairs, timesteps, by_model) if epoch == 0 else by_model(pairs)
         losses |= made
     steps = fixed_timesteps(prepared.family.train_timesteps, timesteps)

@@ -1,4 +1,5 @@
-"""Which fused attention a GPU uses: cuDNN's first, which on Hopper takes 0.6 times as long as torch's own.
+"""Which attention a GPU uses: cuDNN's fused one first, which on Hopper takes 0.6 times as long as torch's own; products
+written out where heads are too wide for either.
 
 Measured on an H100, forward and backward, bfloat16: see tests/bench/LOG.md. What cuDNN can't do goes to the next.
 """
@@ -9,7 +10,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from torch import nn
 
+WIDEST_HEAD = 256  # Of the fast fused kernels. The autoencoder's one head has 512 numbers.
 HOPPER = (9, 0)  # Compute capability; on older chips torch's own is as fast.
 
 
@@ -26,3 +29,15 @@ def fused(device: torch.device) -> AbstractContextManager[Any]:
         SDPBackend.MATH,
     ]
     return sdpa_kernel(order, set_priority=True)
+
+
+def write_out(module: nn.Module, wider_than: int = WIDEST_HEAD) -> None:
+    """Has attention with wider heads multiply in the open, whose scores take tokens squared of memory.
+
+    The fused kernel that is left for such heads saves that memory, and is slow.
+    """
+    from diffusers.models.attention_processor import Attention, AttnProcessor
+
+    for layer in module.modules():
+        if isinstance(layer, Attention) and layer.inner_dim // layer.heads > wider_than:
+            layer.set_processor(AttnProcessor())

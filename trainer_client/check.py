@@ -15,11 +15,13 @@ from pydantic import BaseModel, Field
 
 from schemas.edge import duration
 from schemas.errors import AmatlError
+from schemas.orientation import in_words
 from schemas.progress import Progress, silent
 from schemas.run import Truncation
 from schemas.snapshot import SPLITS
 from trainer_client import compiled, instance, methods, mix, start
 from trainer_client.buckets import Place, places, table
+from trainer_client.cache import default_folder
 from trainer_client.dataset import Row, Snapshot, decode_all
 from trainer_client.device import choose_device, device_name
 from trainer_client.evaluate import choose_measures
@@ -93,6 +95,9 @@ class CheckResult(BaseModel):
     pictures: int = Field(description="Drawn at each checkpoint.")
     tracks: list[TrackCheck]
     buckets: list[Place] = Field(default_factory=list, description="With --buckets: where every image goes.")
+    unread_orientation: list[str] = Field(
+        default_factory=list, description="Images whose EXIF is damaged: they are taken as they are stored."
+    )
     estimate: Estimate
     space: Space
 
@@ -136,7 +141,7 @@ def examine(
     """
     family = method.family
     rows = [row for split in SPLITS for row in snapshot.rows(split)]
-    decode_all(rows, config.background, progress)
+    unread = decode_all(rows, config.background, progress)
     space = needed_space(config, method)
     if space.needed_bytes > space.free_bytes:
         raise NotEnoughSpace(
@@ -177,7 +182,16 @@ def examine(
         pictures=prompts * len(config.seeds),
         tracks=[check_track(family, snapshot, name, rows) for name in names],
         buckets=found,
-        estimate=estimate(config, snapshot, pace, batch_size, prompts * len(config.seeds), family.device.type),
+        unread_orientation=unread,
+        estimate=estimate(
+            config,
+            snapshot,
+            pace,
+            batch_size,
+            prompts * len(config.seeds),
+            family.device.type,
+            compiled.TRAINED.seconds(config.cache or default_folder(), compiled.trained(family, config)),
+        ),
         space=space,
     )
 
@@ -217,7 +231,13 @@ def _cut(caption: str, lost: str) -> str:
 
 
 def estimate(
-    config: TrainConfig, snapshot: Snapshot, pace: Pace, batch_size: int, pictures: int, device: str = "cpu"
+    config: TrainConfig,
+    snapshot: Snapshot,
+    pace: Pace,
+    batch_size: int,
+    pictures: int,
+    device: str = "cpu",
+    compiling_seconds: float = compiled.TRAINED.new_seconds,
 ) -> Estimate:
     """The run's seconds by part, and money where there is a price. What compiling would bring is taken as usual.
 
@@ -232,8 +252,9 @@ def estimate(
     each = 2 if of_class else 1  # An image of the class goes with every image.
     rate = batch_size / pace.step / each
     extra = 0.0
-    if compiled.pays(config.compile, device, train_images * config.epochs / rate):
-        rate, extra = rate * compiled.GAIN, compiled.COMPILING_SECONDS
+    gain = compiled.TRAINED.gain
+    if compiled.pays(config.compile, device, train_images * config.epochs / rate, compiling_seconds, gain):
+        rate, extra = rate * gain, compiling_seconds
     epoch_seconds = train_images / rate
     parts = {
         "preparing_seconds": extra
@@ -293,6 +314,7 @@ def render(result: CheckResult) -> str:
         "",
         *_tracks(result.tracks),
         "",
+        *([f"{in_words(result.unread_orientation)}.", ""] if result.unread_orientation else []),
         *([*table(result.buckets), ""] if result.buckets else []),
         f"{result.epochs} epochs at {found.images_per_second:.3g} images/s, {duration(found.epoch_seconds)} an epoch.",
         f"About {duration(found.total_seconds)}{_money(found)} for a track:"

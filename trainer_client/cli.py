@@ -11,7 +11,7 @@ import click
 from schemas import __version__
 from schemas.edge import Program, catch_errors, json_option, progress_bar, show
 from trainer_client.config import TrainConfig
-from trainer_client.options import GroupedCommand, WholeNumbers, config_of, options_of
+from trainer_client.options import Epochs, GroupedCommand, WholeNumbers, config_of, options_of
 from trainer_client.recipe import recipe_options
 
 
@@ -90,7 +90,13 @@ def train_command(as_json: bool, **values: Any) -> None:
 @main.command("sample")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--epoch", type=click.IntRange(min=0), help="The checkpoint to draw with; 0 is the base.  [default: the last]"
+    "--epoch",
+    "--epochs",
+    "epochs",
+    type=Epochs(),
+    metavar="N,N,...|all",
+    default=(),
+    help="The checkpoints to draw with, side by side; 0 is the base.  [default: the last]",
 )
 @click.option("--prompt", "prompts", multiple=True, help="What to draw; may be repeated.  [default: the run's prompts]")
 @click.option("--prompts", "file", type=click.Path(path_type=Path), help="Text file of prompts, one a line.")
@@ -102,18 +108,26 @@ def train_command(as_json: bool, **values: Any) -> None:
 @click.option("--base", help="Where the base of a LoRA is now.  [default: where it was]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True)
+@click.option(
+    "--compile",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="Compile the denoiser's blocks; auto: on a GPU, where there is so much to draw that it is earned back.",
+)
 @json_option
 @catch_errors
 def sample_command(
     run: Path, prompts: tuple[str, ...], file: Path | None, seeds: tuple[int, ...], as_json: bool, **settings: Any
 ) -> None:
-    """Draw pictures with one of RUN's checkpoints: a PNG each and a labelled sheet.
+    """Draw pictures with RUN's checkpoints: a PNG each and a labelled sheet.
 
     The noise depends on the seed alone, so pictures of one seed can be compared over epochs, runs and prompts.
 
     \b
     Example:
       trainer sample runs/template --epoch 45 --prompt "openmoji drawing of a fox" --seeds 1,2,3
+      trainer sample runs/template --epochs all --prompts new.txt --seeds 1
     """
     if prompts and file:
         raise click.UsageError("Give --prompt or --prompts, not both.")

@@ -10,10 +10,12 @@ https://docs.pytorch.org/tutorials/recipes/regional_compilation.html
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +26,10 @@ from schemas.progress import Progress, silent
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-COMPILING_SECONDS = 160.0  # Of Stable Diffusion 1.5 on 16 cores, with nothing kept from an earlier run.
-GAIN = 1.6  # How many times faster a compiled, recorded training step is than one that is neither.
+    from trainer_client.config import TrainConfig
+    from trainer_client.families import Family
+
+FOLDER_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 STAGE = "compiling"
 BACKEND = "inductor"
 WHOLE = ("ResnetBlock2D", "Upsample2D", "Downsample2D", "BasicTransformerBlock")
@@ -33,19 +37,73 @@ FEW_LAYERS = 2  # A transformer of more is compiled layer by layer.
 ENOUGH_SHAPES = 256  # Of blocks and widths; torch gives up at 8.
 
 
-def pays(wanted: str, device: str, training_seconds: float) -> bool:
-    """Whether to compile: `on`, or `auto` on a GPU where training would take so long without that it is earned back.
+@dataclass(frozen=True)
+class Worth:
+    """What compiling costs and brings, of Stable Diffusion 1.5 on an H100 with 16 cores (tests/bench/LOG.md).
+
+    A mark beside what torch keeps tells that an earlier run has compiled the same.
+    """
+
+    new_seconds: float  # With nothing kept.
+    kept_seconds: float  # From what an earlier run has kept.
+    gain: float  # How many times faster passes are afterwards.
+
+    def seconds(self, cache: Path | None, name: str) -> float:
+        """What compiling will take, by whether the mark of this `name` (see `named`) is there."""
+        return self.kept_seconds if cache is not None and _mark(cache, name).is_file() else self.new_seconds
+
+    def remember(self, cache: Path | None, name: str) -> None:
+        """Leaves the mark, once it is compiled. A cache that can't be written costs the next run time, nothing else."""
+        if cache is not None:
+            with suppress(OSError):
+                _mark(cache, name).parent.mkdir(parents=True, exist_ok=True)
+                _mark(cache, name).touch()
+
+
+TRAINED = Worth(new_seconds=160.0, kept_seconds=18.0, gain=1.6)  # Against steps neither compiled nor recorded.
+DRAWN = Worth(new_seconds=60.0, kept_seconds=8.0, gain=1.3)  # Against recorded passes; estimated, not yet measured.
+
+
+def named(family: Family, *facts: object) -> str:
+    """What names compiled passes: the denoiser's layers, what runs them, and the `facts` that decide shapes."""
+    device = torch.cuda.get_device_name(family.device) if family.device.type == "cuda" else family.device.type
+    told = (torch.__version__, device, family.dtype, family.latent_shape, family.token_limit, *facts, family.denoiser)
+    return hashlib.sha256("\n".join(map(str, told)).encode()).hexdigest()[:32]
+
+
+def trained(family: Family, config: TrainConfig) -> str:
+    """`named` of training's passes, once its method has begun with the family."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    return named(family, config.method, config.batch_size, config.buckets, config.bf16_copy, processes)
+
+
+def drawn(family: Family) -> str:
+    """`named` of passes that draw pictures."""
+    return named(family, "drawn")
+
+
+def _mark(cache: Path, name: str) -> Path:
+    return folder(cache) / "amatl" / name
+
+
+def pays(wanted: str, device: str, seconds: float, cost: float, gain: float) -> bool:
+    """Whether to compile: `on`, or `auto` on a GPU where what would take `seconds` without it earns the `cost` back.
 
     `device` is its type: cpu, cuda.
     """
     if wanted != "auto":
         return wanted == "on"
-    return device == "cuda" and training_seconds * (1 - 1 / GAIN) > COMPILING_SECONDS
+    return device == "cuda" and seconds * (1 - 1 / gain) > cost
+
+
+def folder(cache: Path) -> Path:
+    """Where torch keeps what it compiles: in the cache, unless the environment says where."""
+    return Path(os.environ.get(FOLDER_VARIABLE) or cache / "compiled")
 
 
 def keep_in(cache: Path) -> None:
-    """Has torch keep what it compiles there, unless the environment says where. Call before the first compilation."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "compiled"))
+    """Has torch keep it there. Call before the first compilation."""
+    os.environ[FOLDER_VARIABLE] = str(folder(cache))
 
 
 @contextmanager
@@ -71,21 +129,22 @@ class Blocks:
         for module in self.modules:
             module.compile(backend=BACKEND, dynamic=open_sizes)
 
-    def watch(self, progress: Progress = silent) -> _Watch:
-        """While entered, each block's first passes are told of."""
-        return _Watch(self.modules, progress)
+    def watch(self, progress: Progress = silent, backward: bool = True) -> _Watch:
+        """While entered, each block's first passes are told of: forward, and `backward` where there is a way back."""
+        return _Watch(self.modules, progress, backward)
 
 
 class _Watch:
-    def __init__(self, modules: list[nn.Module], progress: Progress) -> None:
+    def __init__(self, modules: list[nn.Module], progress: Progress, backward: bool) -> None:
         self.modules, self.progress = modules, progress
+        self.passes = len(modules) * (2 if backward else 1)
         self.done, self.handles = 0, []  # type: ignore[var-annotated]
 
     def __enter__(self) -> None:
         """Wraps the call, not the block: a hook inside would be compiled with it."""
         self.unwarned = unwarned()
         self.unwarned.__enter__()
-        self.progress(STAGE, 0, 2 * len(self.modules), "the denoiser's blocks, once; kept for later runs")
+        self.progress(STAGE, 0, self.passes, "the denoiser's blocks, once; kept for later runs")
         for module in self.modules:
             compiled = module._compiled_call_impl
 
@@ -104,11 +163,11 @@ class _Watch:
         for module, compiled in self.handles:
             module._compiled_call_impl = compiled
         self.unwarned.__exit__(None, None, None)
-        self.progress(STAGE, 2 * len(self.modules), 2 * len(self.modules))
+        self.progress(STAGE, self.passes, self.passes)
 
     def _tell(self) -> None:
         self.done += 1
-        self.progress(STAGE, min(self.done, 2 * len(self.modules) - 1), 2 * len(self.modules))
+        self.progress(STAGE, min(self.done, self.passes - 1), self.passes)
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,13 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps
+from PIL import Image, ImageColor
 from pydantic import ValidationError
 
 from schemas.digest import sha256_file, snapshot_identity
 from schemas.document import FileRef, first_problem
 from schemas.errors import AmatlError, BadDocument, BadOption, ChecksumMismatch, NotFound
+from schemas.orientation import in_words, orientation, upright
 from schemas.progress import Progress, silent
+from schemas.samples import eight_bits
 from schemas.snapshot import SPLITS, SampleRow, SnapshotManifest, Split, manifest_digest
 from trainer_client.fetch import local
 
@@ -37,7 +40,6 @@ Size = tuple[int, int]  # Width and height in pixels.
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-ORIENTATION = 0x0112  # The EXIF tag.
 THREADS = min(32, os.cpu_count() or 1)  # Hashing and decoding release the interpreter's lock.
 
 
@@ -252,7 +254,7 @@ def pixels(row: Row, size_px: int | Size, background: str = "white") -> NDArray[
     width, height = (size_px, size_px) if isinstance(size_px, int) else size_px
     colour = background_colour(background)
     with _decoding(row) as image:
-        whole_HWC = np.array(on_background(upright(image), colour))
+        whole_HWC = np.array(on_background(eight_bits(upright(image)), colour))
     left, top, right, bottom = _middle((whole_HWC.shape[1], whole_HWC.shape[0]), (width, height))
     cut_1CHW = torch.from_numpy(whole_HWC[top:bottom, left:right]).permute(2, 0, 1)[None]
     if cut_1CHW.shape[2:] != (height, width):
@@ -272,7 +274,7 @@ def _middle(image: Size, shape: Size) -> tuple[int, int, int, int]:
 def opacity(row: Row, width: int, height: int) -> NDArray[np.uint8] | None:
     """How opaque the picture is, uint8 (height, width), cut as `pixels` cuts and averaged over areas; None: all is."""
     with _decoding(row) as image:
-        image = upright(image)
+        image = eight_bits(upright(image))
         if not image.has_transparency_data:
             return None
         alpha = image.convert("RGBA").getchannel("A")
@@ -289,32 +291,13 @@ def crop_sizes(row: Row, size: Size) -> tuple[int, int, int, int, int, int]:
     return row.height_px, row.width_px, top, left, height, width
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """The picture as its EXIF orientation says it should be seen."""
-    turned = image.getexif().get(ORIENTATION, 1) != 1
-    return ImageOps.exif_transpose(image) if turned else image  # Which would copy it.
-
-
 def on_background(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
-    """Any mode as RGB; transparent parts, also a palette's transparent entry, show `colour`."""
-    if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(_of_deep(np.asarray(image)))
+    """Any mode of 8 bits as RGB; transparent parts, also a palette's transparent entry, show `colour`."""
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     image = image.convert("RGBA")
     canvas = Image.new("RGBA", image.size, (*colour, 255))
     return Image.alpha_composite(canvas, image).convert("RGB")
-
-
-def _of_deep(values_HW: NDArray[Any]) -> NDArray[np.uint8]:
-    """Samples of 16 bits and more, and floating-point ones, to 8 bits; the latter may also run from 0 to 1, or to 255,
-    which their largest tells."""
-    found_HW = np.nan_to_num(np.asarray(values_HW, np.float64))
-    top, white = found_HW.max(), 65535
-    if values_HW.dtype.kind == "f":
-        white = 1 if top <= 1 else 255 if top <= 255 else 65535
-    eight_HW: NDArray[np.uint8] = (np.clip(found_HW / white, 0, 1) * 255).round().astype(np.uint8)
-    return eight_HW
 
 
 @contextmanager
@@ -324,6 +307,9 @@ def _decoding(row: Row, verify: bool = True) -> Iterator[Image.Image]:
     With `verify` it must still be the picture that the snapshot was opened with: what is made of it is kept under its
     checksum.
     """
+    # Of damaged metadata and large pictures, where the snapshot knows better. For the whole process: what undoes a
+    # filter isn't safe in threads. Each time, since others round this may have undone theirs.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         content = row.path.read_bytes()
     except FileNotFoundError as error:
@@ -333,30 +319,46 @@ def _decoding(row: Row, verify: bool = True) -> Iterator[Image.Image]:
     try:
         with Image.open(io.BytesIO(content)) as image:
             yield image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # Decoders raise almost anything on broken input.
         raise BadImage(f"{row.path}: can't be decoded ({error}). Take it out and export the snapshot again.") from error
 
 
-def decode_all(rows: Sequence[Row], background: str = "white", progress: Progress = silent) -> None:
+def decode_all(rows: Sequence[Row], background: str = "white", progress: Progress = silent) -> list[str]:
     """Decodes every picture, at a reduced scale where its format can. Raises BadImage: the first, and how many.
 
-    Also where the picture isn't as large as the snapshot says, since crops and grids rely on it.
+    Also where the picture isn't as large as the snapshot says, since crops and grids rely on it. Returns the names of
+    those whose orientation can't be read, in the rows' order, and says so as progress.
     """
     background_colour(background)
-    problems = [problem for problem in in_threads(_problem, rows, "decoding images", progress) if problem]
-    if problems:
+    looks = list(in_threads(_look, rows, "decoding images", progress))
+    if problems := [look.problem for look in looks if look.problem]:
         more = f" And {len(problems) - 1} more like it." if len(problems) > 1 else ""
         raise BadImage(problems[0] + more)
+    unread = [row.path.name for row, look in zip(rows, looks, strict=True) if look.way is None]
+    if unread:
+        progress("decoding images", len(rows), len(rows), in_words(unread))
+    return unread
 
 
-def _problem(row: Row) -> str | None:
+@dataclass(frozen=True)
+class _Look:
+    """What is wrong with a picture, and how it is to be turned: see `orientation`."""
+
+    problem: str | None
+    way: int | None = 1
+
+
+def _look(row: Row) -> _Look:
     try:
         with _decoding(row, verify=False) as image:  # Which has just been done.
-            size = image.size
+            way, size = orientation(image), image.size
             image.draft("RGB", (256, 256))
             image.load()
     except BadImage as error:
-        return str(error)
-    if sorted(size) != sorted((row.width_px, row.height_px)):
-        return f"{row.path}: {size[0]}x{size[1]} px, the snapshot says {row.width_px}x{row.height_px}. Export it again."
-    return None
+        return _Look(str(error))
+    if sorted(size) == sorted((row.width_px, row.height_px)):
+        return _Look(None, way)
+    size_told = f"{row.width_px}x{row.height_px}"
+    return _Look(f"{row.path}: {size[0]}x{size[1]} px, the snapshot says {size_told}. Export it again.")

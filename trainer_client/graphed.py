@@ -7,8 +7,7 @@ https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +18,6 @@ from trainer_client.draws import Drawn
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from trainer_client.families import Family
 
 SMALL_MODEL_WEIGHTS = 300_000_000  # Larger ones keep a GPU busy unless compiled, and need the memory a graph holds.
 WARM_UPS = 3  # Lets cuDNN choose its algorithms outside the recording.
@@ -166,14 +163,3 @@ class Replayed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """One tensor for one."""
         return self.recorded(x)
-
-
-@contextmanager
-def replaying(family: Family) -> Iterator[None]:
-    """While entered, pictures are drawn by recorded passes, on a GPU. The weights must stay as they are."""
-    if family.device.type == "cuda":
-        family.replayed = GraphedPass(family.predict)
-    try:
-        yield
-    finally:
-        family.replayed = None

@@ -39,6 +39,20 @@ class WholeNumbers(click.ParamType):  # type: ignore[type-arg]  # Generic since 
             self.fail(f"{value!r} is not whole numbers with commas between.", param, ctx)
 
 
+class Epochs(WholeNumbers):
+    """Epochs with commas between, or `all`."""
+
+    name = "N,N,...|all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "all":
+            return value
+        found = super().convert(value, param, ctx)
+        if (not found and value) or min(found, default=0) < 0:
+            self.fail(f"{value!r}: epochs are 0 (the base), 1, 2 and so on, or `all`.", param, ctx)
+        return found
+
+
 class GroupedOption(click.Option):
     """An option that knows its section of `--help`."""
 

@@ -31,6 +31,7 @@ from trainer_client.device import choose_device
 from trainer_client.draws import Prior, TrainingSet
 from trainer_client.evaluate import Measures, choose_measures
 from trainer_client.families.conventions import adopt_asked
+from trainer_client.leftovers import remove_leftovers
 from trainer_client.pace import SHORT_BUDGET_SECONDS
 from trainer_client.prior import class_images
 from trainer_client.prompts import default_prompts, read_prompts
@@ -39,6 +40,8 @@ from trainer_client.trackers import refuse_missing
 from trainer_client.writable import refuse_unwritable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trainer_client.config import TrainConfig
     from trainer_client.families import Family
     from trainer_client.methods import Method
@@ -67,11 +70,17 @@ class Prepared:
     example_rows: list[Row]
     baseline: Baseline
     compiled: bool = False  # Whether training is so long that compiling the denoiser pays.
+    compiling: str = ""  # What names that, see compiled.named.
     measures: Measures = field(init=False)
     data: TrainingSet = field(init=False)
     latents: Latents | BucketLatents = field(init=False)
     places: dict[str, int] = field(init=False)
     text: TextEmbeddings | None = field(init=False)
+
+    @property
+    def cache(self) -> Path:
+        """The folder of what can be made anew."""
+        return self.config.cache or default_folder()
 
     def embeddings(self) -> TextEmbeddings:
         """Of every caption that is measured; made anew where the text encoder is trained."""
@@ -115,6 +124,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
     if before is not None:
         report = _go_on(before, report)
     cache = config.cache or default_folder()
+    remove_leftovers(cache)
     compiled.keep_in(cache)
     seconds = _training_left(report, plan)
     if not report.checkpoints:  # What goes on was examined when it began.
@@ -124,8 +134,10 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
         progress("estimating", 1, 1, f"about {duration(found.total_seconds)}{money}")
     measured = {"buckets": [list(size) for size in buckets.sizes(family, config)]} if config.buckets else {}
     baseline = Baseline(cache, method, config.background, measured)
-    pays = compiled.pays(config.compile, family.device.type, seconds)
-    return Prepared(config, snapshot, family, method, plan, before, report, own, rows, baseline, pays)
+    name = compiled.trained(family, config)
+    cost = compiled.TRAINED.seconds(cache, name)
+    pays = compiled.pays(config.compile, family.device.type, seconds, cost, compiled.TRAINED.gain)
+    return Prepared(config, snapshot, family, method, plan, before, report, own, rows, baseline, pays, name)
 
 
 def _training_left(report: RunReport, plan: Plan) -> float:

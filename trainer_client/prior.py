@@ -17,6 +17,7 @@ from schemas.digest import sha256_file, sha256_json
 from schemas.progress import Progress, silent
 from trainer_client.cache import default_folder
 from trainer_client.dataset import Row
+from trainer_client.drawing import Drawing
 from trainer_client.randomness import key, normal
 from trainer_client.sample import write_png
 
@@ -35,10 +36,13 @@ def class_images(family: Family, config: TrainConfig, progress: Progress = silen
     paths = [folder / f"{number:05d}.png" for number in range(config.class_images)]
     missing = [number for number, path in enumerate(paths) if not _whole(path)]
     size = config.sample_batch_size
-    for start in range(0, len(missing), size):
-        batch = missing[start : start + size]
-        _draw(family, config, batch, [paths[number] for number in batch])
-        progress("drawing the class", len(paths) - len(missing) + start + len(batch), len(paths))
+    drawing = Drawing(config.compile, len(missing), config.cache or default_folder(), progress)
+    with drawing.by(family):
+        for start in range(0, len(missing), size):
+            batch = missing[start : start + size]
+            _draw(family, config, drawing.filled(batch), [paths[number] for number in batch])
+            drawing.drew(len(batch))
+            progress("drawing the class", len(paths) - len(missing) + start + len(batch), len(paths))
     return [_row(path, config) for path in paths]
 
 
@@ -59,7 +63,7 @@ def _key(family: Family, config: TrainConfig) -> str:
 
 @torch.no_grad()
 def _draw(family: Family, config: TrainConfig, numbers: Sequence[int], paths: Sequence[Path]) -> None:
-    """Draws these pictures with the model as it is."""
+    """Draws these pictures, and writes as many as there are paths."""
     assert config.class_prompt is not None
     keys_B = torch.tensor([key(number, "class", 0, 0, "") for number in numbers], device=family.device)
     noise_BCHW = normal(keys_B, family.latent_shape)
@@ -67,7 +71,7 @@ def _draw(family: Family, config: TrainConfig, numbers: Sequence[int], paths: Se
         text_2TD = family.encode_text(family.tokenise([config.class_prompt, ""]))
         text_BTD = text_2TD[:1].expand(len(numbers), -1, -1)
         drawn = family.sample(text_BTD, text_2TD[1:], noise_BCHW, config.sample_steps, config.guidance_scale)
-    for picture_HWC, path in zip(drawn.cpu(), paths, strict=True):
+    for picture_HWC, path in zip(drawn[: len(paths)].cpu(), paths, strict=True):
         write_png(Image.fromarray(picture_HWC.numpy()), path)
 
 

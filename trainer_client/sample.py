@@ -11,7 +11,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from PIL import Image
@@ -24,8 +24,10 @@ from schemas.errors import AlreadyExists, BadDocument, BadOption, NotFound
 from schemas.progress import Progress, silent
 from schemas.run import Checkpoint, Grid, RunReport
 from trainer_client import start
+from trainer_client.cache import default_folder
+from trainer_client.compiled import keep_in
 from trainer_client.device import choose_device
-from trainer_client.graphed import replaying
+from trainer_client.drawing import Drawing
 from trainer_client.randomness import key, normal
 from trainer_client.sheet import contact_sheet
 
@@ -44,6 +46,7 @@ class Picture(BaseModel):
     path: Path
     prompt: str
     seed: int
+    epoch: int
 
 
 class SampleResult(BaseModel):
@@ -51,7 +54,7 @@ class SampleResult(BaseModel):
 
     run: str
     captions: str
-    epoch: int
+    epochs: list[int]
     steps: int
     guidance_scale: float
     folder: Path
@@ -74,11 +77,16 @@ def draw_tiles(
     guidance_scale: float = GUIDANCE_SCALE,
     batch_size: int = BATCH_SIZE,
     progress: Progress = silent,
+    drawing: Drawing | None = None,
 ) -> Tensor:
-    """Every prompt with every seed: uint8 (P, S, H, W, 3) on the CPU. Raises BadOption where steps are too many."""
+    """Every prompt with every seed: uint8 (P, S, H, W, 3) on the CPU. Raises BadOption where steps are too many.
+
+    `drawing` is shared by checkpoints that are drawn one after another.
+    """
     if not 1 <= steps <= family.train_timesteps:
         raise BadOption(f"--steps {steps}: this model takes 1 to {family.train_timesteps}.")
-    with family.autocast(), replaying(family):  # Round all batches: weights are cast, and kernels recorded, once.
+    drawing = drawing or Drawing()
+    with family.autocast(), drawing.by(family):  # Round all batches: weights are cast, and kernels recorded, once.
         distinct = list(dict.fromkeys(["", *prompts]))
         parts = [family.encode_text(family.tokenise(distinct[i : i + 64])) for i in range(0, len(distinct), 64)]
         text = dict(zip(distinct, torch.cat(parts), strict=True))
@@ -88,11 +96,11 @@ def draw_tiles(
         for start in range(0, len(wanted), batch_size):
             batch = wanted[start : start + batch_size]
             count = len(batch)
-            if start and family.replayed:  # A batch of another size would be recorded anew.
-                batch += batch[-1:] * (batch_size - count)
+            batch = drawing.filled(batch)
             text_BTD = torch.stack([text[prompt] for prompt, _ in batch])
             noise_BCHW = torch.stack([noise[seed] for _, seed in batch])
             drawn.append(family.sample(text_BTD, text[""][None], noise_BCHW, steps, guidance_scale)[:count].cpu())
+            drawing.drew(count)
             progress("drawing pictures", start + count, len(wanted))
     tiles_BHWC = torch.cat(drawn)
     return tiles_BHWC.view(len(prompts), len(seeds), *tiles_BHWC.shape[1:])
@@ -129,9 +137,10 @@ def draw_grid(
     guidance_scale: float = GUIDANCE_SCALE,
     batch_size: int = BATCH_SIZE,
     progress: Progress = silent,
+    drawing: Drawing | None = None,
 ) -> tuple[Tensor, Grid]:
     """`draw_tiles`, then `write_grid`: what a checkpoint's grid is made by."""
-    tiles_PSHWC = draw_tiles(family, prompts, seeds, steps, guidance_scale, batch_size, progress)
+    tiles_PSHWC = draw_tiles(family, prompts, seeds, steps, guidance_scale, batch_size, progress, drawing)
     return tiles_PSHWC, write_grid(tiles_PSHWC, file, run_folder)
 
 
@@ -147,17 +156,18 @@ def sample(
     run_folder: Path,
     prompts: Sequence[str],
     seeds: Sequence[int],
-    epoch: int | None = None,
+    epochs: Sequence[int] | Literal["all"] = (),
     out: Path | None = None,
     steps: int | None = None,
     guidance_scale: float | None = None,
     batch_size: int = BATCH_SIZE,
     device: str = "auto",
     precision: str = "auto",
+    compile: str = "auto",
     base: str | None = None,
     progress: Progress = silent,
 ) -> SampleResult:
-    """Draws prompts and seeds with a run's checkpoint: a PNG each and a labelled sheet.
+    """Draws prompts and seeds with a run's checkpoints: a PNG each and a labelled sheet.
 
     What isn't given is the run's: its last checkpoint, its prompts, seeds, steps, guidance scale. The folder's default
     name is a function of what is asked, so that asking again overwrites the same pictures and nothing else. `base` says
@@ -167,33 +177,80 @@ def sample(
     report = read_run(run_folder)
     if out is not None:
         _refuse_strangers(out)
-    checkpoint = find_checkpoint(report, run_folder, epoch)
+    checkpoints = find_checkpoints(report, run_folder, epochs)
     prompts = list(dict.fromkeys(prompts)) or [prompt.text for prompt in report.prompts]
     seeds = list(dict.fromkeys(seeds)) or report.seeds
     steps = steps if steps is not None else int(report.config.get("sample_steps", STEPS))
     if guidance_scale is None:
         guidance_scale = float(report.config.get("guidance_scale", GUIDANCE_SCALE))
-    folder = run_folder / checkpoint.folder
-    resolution_px = report.config.get("resolution")
-    family = start.load(str(folder), *choose_device(device, precision), resolution_px=resolution_px, under=base)
-    tiles_PSHWC = draw_tiles(family, prompts, seeds, steps, guidance_scale, batch_size, progress)
-    request = sha256_json([prompts, [str(seed) for seed in seeds], steps, str(guidance_scale)])[:8]
-    out = out or run_folder / "samples" / f"epoch-{checkpoint.epoch:03d}-{request}"
-    title = f"{report.name} · captions {report.captions} · epoch {checkpoint.epoch}"
+    numbers = [checkpoint.epoch for checkpoint in checkpoints]
+    out = out or run_folder / "samples" / _folder_name(numbers, prompts, seeds, steps, guidance_scale)
+
+    keep_in(default_folder())
+    each = len(prompts) * len(seeds)
+    drawing = Drawing(compile, each * len(checkpoints), default_folder(), progress)
+    pictures: list[Picture] = []
+    tiles: list[Tensor] = []
+
+    def shown(stage: str, done: int, total: int | None, detail: str = "") -> None:
+        progress(stage, len(pictures) + done, each * len(checkpoints), detail)
+
+    for checkpoint in checkpoints:
+        family = start.load(
+            str(run_folder / checkpoint.folder),
+            *choose_device(device, precision),
+            resolution_px=report.config.get("resolution"),
+            under=base,
+        )
+        drawn_PSHWC = draw_tiles(family, prompts, seeds, steps, guidance_scale, batch_size, shown, drawing)
+        pictures += _write_pictures(drawn_PSHWC, prompts, seeds, out, checkpoint.epoch, len(checkpoints) > 1)
+        tiles.append(drawn_PSHWC)
+        del family  # Its weights make room for the next one's.
     detail = f"{steps} steps, guidance {guidance_scale:g}"
-    sheet = out / SHEET
-    pictures = _write_pictures(tiles_PSHWC, prompts, seeds, out)
-    write_png(contact_sheet(tiles_PSHWC, prompts, [f"seed {seed}" for seed in seeds], title, detail), sheet)
+    write_png(_sheet(report, numbers, tiles, prompts, seeds, detail), out / SHEET)
     return SampleResult(
         run=report.name,
         captions=report.captions,
-        epoch=checkpoint.epoch,
+        epochs=numbers,
         steps=steps,
         guidance_scale=guidance_scale,
         folder=out,
-        sheet=sheet,
+        sheet=out / SHEET,
         pictures=pictures,
     )
+
+
+def _folder_name(
+    epochs: Sequence[int], prompts: Sequence[str], seeds: Sequence[int], steps: int, guidance_scale: float
+) -> str:
+    asked = [prompts, [str(seed) for seed in seeds], steps, str(guidance_scale)]
+    if len(epochs) == 1:
+        return f"epoch-{epochs[0]:03d}-{sha256_json(asked)[:8]}"
+    return f"epochs-{epochs[0]:03d}-to-{epochs[-1]:03d}-{sha256_json([*asked, epochs])[:8]}"
+
+
+def _sheet(
+    report: RunReport,
+    epochs: Sequence[int],
+    tiles: Sequence[Tensor],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    detail: str,
+) -> Image.Image:
+    """Prompts by seeds; of several checkpoints, what each drew of a prompt and seed side by side."""
+    title = f"{report.name} · captions {report.captions} · {counted(epochs)}"
+    if len(tiles) == 1:
+        return contact_sheet(tiles[0], prompts, [f"seed {seed}" for seed in seeds], title, detail)
+    rows = [f"{prompt} · seed {seed}" if len(seeds) > 1 else prompt for prompt in prompts for seed in seeds]
+    if len(seeds) == 1:
+        detail += f", seed {seeds[0]}"
+    side_by_side_REHWC = torch.stack([drawn_PSHWC.flatten(0, 1) for drawn_PSHWC in tiles], dim=1)
+    return contact_sheet(side_by_side_REHWC, rows, [f"epoch {epoch}" for epoch in epochs], title, detail)
+
+
+def counted(epochs: Sequence[int]) -> str:
+    """`epoch 5`, `epochs 1, 2, 5`."""
+    return f"{'epoch' if len(epochs) == 1 else 'epochs'} {', '.join(map(str, epochs))}"
 
 
 def _refuse_strangers(out: Path) -> None:
@@ -201,7 +258,9 @@ def _refuse_strangers(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise AlreadyExists(f"{out}: is a file; the pictures need a folder. Choose another --out.")
     names = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
-    strangers = [name for name in names if name != SHEET and not re.search(r"^\d\d+-.*-seed-\d+\.png$", name)]
+    strangers = [
+        name for name in names if name != SHEET and not re.search(r"^\d\d+-.*-seed-\d+(-epoch-\d+)?\.png$", name)
+    ]
     if strangers:
         raise AlreadyExists(f"{out}: holds {strangers[0]}, which isn't a sample. Choose another --out.")
 
@@ -220,10 +279,24 @@ def find_checkpoint(report: RunReport, run_folder: Path, epoch: int | None) -> C
     found = [checkpoint for checkpoint in there if epoch is None or checkpoint.epoch == epoch]
     if found:
         return found[-1]
+    if not report.checkpoints:
+        raise NotFound(f"{run_folder}: no checkpoint is saved yet. `trainer train` with the same options goes on.")
     if not there:
         raise NotFound(f"{run_folder}: its checkpoints aren't there any more. Train it again to draw more pictures.")
     epochs = ", ".join(str(checkpoint.epoch) for checkpoint in there)
     raise NotFound(f"{run_folder}: no checkpoint of epoch {epoch}. There are {epochs}.")
+
+
+def find_checkpoints(
+    report: RunReport, run_folder: Path, epochs: Sequence[int] | Literal["all"] = ()
+) -> list[Checkpoint]:
+    """The checkpoints of these epochs in their order, all that are there, or the last. Raises NotFound."""
+    if epochs == "all":
+        last = find_checkpoint(report, run_folder, None)
+        return [one for one in report.checkpoints if one == last or (run_folder / one.folder).is_dir()]
+    if not epochs:
+        return [find_checkpoint(report, run_folder, None)]
+    return [find_checkpoint(report, run_folder, epoch) for epoch in sorted(set(epochs))]
 
 
 def read_prompt_lines(path: Path) -> list[str]:
@@ -240,12 +313,16 @@ def read_prompt_lines(path: Path) -> list[str]:
     return prompts
 
 
-def _write_pictures(tiles_PSHWC: Tensor, prompts: Sequence[str], seeds: Sequence[int], out: Path) -> list[Picture]:
+def _write_pictures(
+    tiles_PSHWC: Tensor, prompts: Sequence[str], seeds: Sequence[int], out: Path, epoch: int, told: bool
+) -> list[Picture]:
+    """A PNG each; its name tells the epoch where there are several."""
     pictures = []
+    ending = f"-epoch-{epoch:03d}" if told else ""
     for (row, prompt), (column, seed) in itertools.product(enumerate(prompts), enumerate(seeds)):
-        path = out / f"{row + 1:02d}-{_slug(prompt)}-seed-{seed}.png"
+        path = out / f"{row + 1:02d}-{_slug(prompt)}-seed-{seed}{ending}.png"
         write_png(Image.fromarray(tiles_PSHWC[row, column].numpy()), path)
-        pictures.append(Picture(path=path, prompt=prompt, seed=seed))
+        pictures.append(Picture(path=path, prompt=prompt, seed=seed, epoch=epoch))
     return pictures
 
 
@@ -259,7 +336,7 @@ def render(result: SampleResult) -> str:
     """For a person: the sheet first, then every picture."""
     count = len(result.pictures)
     lines = [
-        f"{result.run}, epoch {result.epoch}: {count} {'picture' if count == 1 else 'pictures'} in {result.folder}",
+        f"{result.run}, {counted(result.epochs)}: {count} {'picture' if count == 1 else 'pictures'} in {result.folder}",
         str(result.sheet),
     ]
     return "\n".join([*lines, *(str(picture.path) for picture in result.pictures)])

@@ -118,6 +118,8 @@ def last_checkpoint(run_folder: Path) -> Path:
     report = RunReport.read(run_folder / record.FILE)
     there = [run_folder / checkpoint.folder for checkpoint in report.checkpoints]
     found = [folder for folder in there if folder.is_dir()]
+    if not there:
+        raise NotFound(f"{run_folder}: no checkpoint is saved yet. `trainer train` with the same options goes on.")
     if not found:
         raise NotFound(f"{run_folder}: its checkpoints aren't there any more. Give another run, or train it again.")
     return found[-1]

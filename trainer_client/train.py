@@ -18,7 +18,7 @@ from schemas.edge import duration
 from schemas.errors import AmatlError
 from schemas.progress import TO_THE_END, Progress, silent
 from schemas.run import Checkpoint, EpochRecord, RunReport
-from trainer_client import lineage, record
+from trainer_client import compiled, lineage, record
 from trainer_client.assess import draw, evaluate, tiles, write_references
 from trainer_client.card import write_card
 from trainer_client.checkpoint import checkpoint_name, save_checkpoint
@@ -129,6 +129,8 @@ class Run:
                 if self.learner.blocks is not None:
                     some = next(epoch_steps(self.family, self.prepared.data, self.config, self.plan, 1))
                     self.learner.compile(self.prepared.data, some, self.watched)
+                    if self.processes.first:
+                        compiled.TRAINED.remember(self.prepared.cache, self.prepared.compiling)
             self.ledger.carry_over(before, self.position.cost)
             self._write("running")  # First of all files: by it the folder is known for a run's.
             if self.processes.first:

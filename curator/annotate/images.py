@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING
 
 from curator.secret_files import load_key
 from schemas.errors import AmatlError, ChecksumMismatch
+from schemas.orientation import upright
 from schemas.progress import Progress, silent
+from schemas.samples import eight_bits
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -200,13 +202,13 @@ def _cache_control(request: Request) -> str:
 
 
 def _jpeg(data: bytes, image_path: Path, side_px: int) -> bytes:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     try:
         with Image.open(BytesIO(data)) as opened:
             opened.draft("RGB", (side_px, side_px))  # a large JPEG is decoded at a fraction of its size
             profile = opened.info.get("icc_profile") if opened.mode in {"RGB", "RGBA", "P"} else None
-            picture = _on_white(ImageOps.exif_transpose(opened))
+            picture = _on_white(eight_bits(upright(opened)))
     except Exception as error:  # decoders raise almost anything on broken input
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PreviewFailed(f"{image_path}: can't be decoded ({reason[:200]}). Run: curator doctor") from error
@@ -218,16 +220,10 @@ def _jpeg(data: bytes, image_path: Path, side_px: int) -> bytes:
 
 
 def _on_white(image: Image) -> Image:
-    """RGB, transparent parts white; samples deeper than 8 bits are scaled as ingest does."""
+    """RGB, transparent parts white."""
     from PIL import Image as Images
 
-    if image.mode.startswith(("I", "F")):
-        import numpy as np
-
-        from curator.ingest.decode import grey_of_deep
-
-        return Images.fromarray(grey_of_deep(np.asarray(image))).convert("RGB")
-    if image.mode not in {"RGBA", "LA", "PA", "RGBa", "La"} and "transparency" not in image.info:
+    if not image.has_transparency_data:
         return image.convert("RGB")
     layer = image.convert("RGBA")
     white = Images.new("RGBA", layer.size, "white")

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from curator.ingest.formats import check_complete, jpeg_has_exif, sniff
+from curator.ingest.formats import check_complete, sniff
 from curator.ingest.rejects import Reason, Unusable
+from schemas.orientation import jpeg_orientation, orientation
+from schemas.samples import eight_bits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,19 +24,20 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SMALL_PX = 64  # the shorter side of the grey copy is at least this, where the picture is
-ORIENTATION_TAG = 0x0112
-ALPHA_MODES = {"RGBA", "LA", "PA", "RGBa", "La"}
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture's measures. Width and height are as stored; `grey_HW` is upright and on white."""
+    """A picture's measures. Width and height are as stored; `grey_HW` is upright and on white.
+
+    `exif_orientation` is None where EXIF is there and can't be read: then upright is as stored.
+    """
 
     format: str
     width_px: int
     height_px: int
     has_alpha: bool
-    exif_orientation: int
+    exif_orientation: int | None
     grey_HW: NDArray[np.uint8]
 
 
@@ -110,25 +113,23 @@ def _decode_jpeg(data: bytes) -> Decoded | None:
     if colours in {"CMYK", "YCCK"}:
         return None
     grey = simplejpeg.decode_jpeg(data, "GRAY", min_height=SMALL_PX, min_width=SMALL_PX, strict=True)[:, :, 0]
-    orientation = exif_orientation(_open(data, "jpeg")) if jpeg_has_exif(data) else 1
-    return Decoded("jpeg", width_px, height_px, False, orientation, upright(grey, orientation))
+    way = jpeg_orientation(data)
+    return Decoded("jpeg", width_px, height_px, False, way, upright(grey, way))
 
 
 def _decode_with_pillow(data: bytes, image_format: str, max_pixels: int) -> Decoded:
     with _open(data, image_format) as image:
         width_px, height_px = image.size
         _refuse_large(width_px, height_px, max_pixels)
-        # Pillow turns a TIFF upright as it loads it and forgets the orientation; a PNG may tell its own only then.
-        orientation = exif_orientation(image) if image_format == "tiff" else 1
-        if orientation >= 5:
+        way = orientation(image)
+        if image_format == "tiff" and (way or 1) >= 5:  # Pillow turns it as it loads it.
             width_px, height_px = height_px, width_px
         image.load()
-        has_alpha = image.mode in ALPHA_MODES or "transparency" in image.info
-        grey = _grey_on_white(image, has_alpha)
-        if image_format != "tiff":
-            orientation = exif_orientation(image)
-            grey = upright(grey, orientation)
-        return Decoded(image_format, width_px, height_px, has_alpha, orientation, grey)
+        has_alpha = image.has_transparency_data
+        grey = _grey_on_white(eight_bits(image), has_alpha)
+        return Decoded(
+            image_format, width_px, height_px, has_alpha, way, grey if image_format == "tiff" else upright(grey, way)
+        )
 
 
 def _open(data: bytes, image_format: str) -> Image:
@@ -138,22 +139,11 @@ def _open(data: bytes, image_format: str) -> Image:
     return Image.open(BytesIO(data), formats=formats)
 
 
-def exif_orientation(image: Image) -> int:
-    """1 to 8; 1 where there is none or it can't be read, as viewers do."""
-    try:
-        orientation = image.getexif().get(ORIENTATION_TAG, 1)
-    except Exception:  # broken EXIF in a sound picture
-        return 1
-    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-
-
 def _grey_on_white(image: Image, has_alpha: bool) -> NDArray[np.uint8]:
     """A small grey copy; transparent parts are white (on black, dark drawings would fuse)."""
     import numpy as np
     from PIL import Image
 
-    if image.mode.startswith(("I", "F")):
-        return grey_of_deep(np.asarray(image))
     if has_alpha:
         small = _reduced(image.convert("RGBA"))
         white = Image.new("RGBA", small.size, "white")
@@ -163,24 +153,13 @@ def _grey_on_white(image: Image, has_alpha: bool) -> NDArray[np.uint8]:
     return np.asarray(_reduced(image if direct else image.convert("RGB")).convert("L"), dtype=np.uint8)
 
 
-def grey_of_deep(values_HW: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """16-bit and floating-point samples to 8 bits: by 257 where they pass 255, by 255 where they stay within 1."""
-    import numpy as np
-
-    values = np.nan_to_num(values_HW.astype(np.float32))
-    top = float(values.max())
-    scale = 255.0 if values_HW.dtype.kind == "f" and top <= 1 else 1 / 257 if top > 255 else 1.0
-    grey: NDArray[np.uint8] = np.clip(values * scale, 0, 255).astype(np.uint8)
-    return grey
-
-
 def _reduced(image: Image) -> Image:
     factor = min(image.size) // SMALL_PX
     return image.reduce(factor) if factor > 1 else image
 
 
-def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Undoes the EXIF orientation (Exif 2.32, tag 0x0112) of grey (H, W) or coloured (H, W, C) pixels."""
+def upright(pixels: NDArray[np.uint8], orientation: int | None) -> NDArray[np.uint8]:
+    """Undoes the EXIF orientation (Exif 2.32, tag 0x0112) of grey (H, W) or coloured (H, W, C) pixels, if known."""
     import numpy as np
 
     if orientation in {5, 6, 7, 8}:

@@ -67,17 +67,6 @@ def check_complete(data: bytes, image_format: str) -> None:
         check(data)
 
 
-def jpeg_has_exif(data: bytes) -> bool:
-    """Whether a JPEG has an EXIF segment: a walk over its segments, up to the pixels (ISO 10918-1, B.1.1)."""
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF and (marker := data[position + 1]) != 0xDA:
-        if marker == 0xE1 and data[position + 4 : position + 9] == b"Exif\0":
-            return True
-        fill = marker == 0xFF
-        position += 1 if fill else 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return False
-
-
 def _check_png(data: bytes) -> None:
     """Walks the chunks: each whole, each with its CRC right, up to IEND."""
     position = 8

@@ -30,6 +30,7 @@ class Measured:
     has_alpha: bool
     exif_orientation: int
     phash: int
+    orientation_unread: bool = False  # Its EXIF is damaged: it counts as upright.
 
 
 def measure(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Measured:
@@ -46,8 +47,9 @@ def measure(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Measured:
         height_px=decoded.height_px,
         format=decoded.format,
         has_alpha=decoded.has_alpha,
-        exif_orientation=decoded.exif_orientation,
+        exif_orientation=decoded.exif_orientation or 1,
         phash=perceptual_hash(decoded.grey_HW),
+        orientation_unread=decoded.exif_orientation is None,
     )
 
 

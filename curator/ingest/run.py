@@ -14,6 +14,7 @@ from curator.ingest.read import read_pictures
 from curator.ingest.rejects import Reason, Reject
 from curator.ingest.store import Store, metadata_files_frame
 from curator.ingest.walk import Entry, Listing, entry_of
+from schemas.orientation import in_words
 from schemas.progress import Progress
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class IngestRun:
         self.tally: Counter[str] = Counter()
         self.rejects: dict[tuple[str, str], Reject] = {}
         self.notes: list[str] = []
+        self.unread: list[str] = []  # pictures whose EXIF is damaged
         self.present: set[str] = set()  # paths that hold a picture
         self.to_read: list[Entry] = []
         self.sources = self._sources()
@@ -62,6 +64,8 @@ class IngestRun:
         for reject in tables.unused():
             self._reject(reject)
         self.notes += [*tables.notes_on_joining(self.options["join_on"]), *self._note_on_a_table_left_out()]
+        if self.unread:
+            self.notes.append(in_words(self.unread) + ".")
         self._gone()
         self._write_rejects()
         self.store.flush()
@@ -150,6 +154,8 @@ class IngestRun:
                 self.store.add_reject(result)
             else:
                 self.present.add(entry.path)
+                if result.orientation_unread:
+                    self.unread.append(entry.file_name)
                 before = self.known.files.get(entry.path)
                 same = before is not None and before.image_sha256 == result.sha256
                 self.tally["added" if before is None else "unchanged" if same else "changed"] += 1

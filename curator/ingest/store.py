@@ -83,6 +83,8 @@ class Store:
 
     def _write(self) -> None:
         images = [asdict(image) for image in self._images.values()]
+        for image in images:
+            del image["orientation_unread"]
         files, rejects = self._files, self._rejects
         # Taken before they are written: where nobody knows whether they were, they aren't written a second time.
         self._images, self._files, self._rejects = {}, [], []

@@ -16,10 +16,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curator.ingest.decode import ALPHA_MODES, exif_orientation, grey_of_deep, unusable, upright
-from curator.ingest.formats import check_complete, jpeg_has_exif, sniff
+from curator.ingest.decode import unusable, upright
+from curator.ingest.formats import check_complete, sniff
 from curator.ingest.rejects import Unusable
 from curator.machines import CannotCaption
+from schemas.orientation import jpeg_orientation, orientation
+from schemas.samples import eight_bits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,10 +83,10 @@ def _decode_jpeg(data: bytes, at_least_px: Size | None) -> NDArray[np.uint8] | N
     height_px, width_px, colours, _ = simplejpeg.decode_jpeg_header(data)
     if colours in {"CMYK", "YCCK"}:
         return None
-    orientation = exif_orientation(_open(data, "jpeg")) if jpeg_has_exif(data) else 1
-    factor = _reduction((height_px, width_px), _as_stored(at_least_px, orientation))
+    way = jpeg_orientation(data)
+    factor = _reduction((height_px, width_px), _as_stored(at_least_px, way))
     least = {"min_height": -(-height_px // factor), "min_width": -(-width_px // factor)}
-    return upright(simplejpeg.decode_jpeg(data, "RGB", **least, strict=True), orientation)
+    return upright(simplejpeg.decode_jpeg(data, "RGB", **least, strict=True), way)
 
 
 def _reduction(stored_px: Size, at_least_px: Size | None) -> int:
@@ -99,20 +101,19 @@ def _reduction(stored_px: Size, at_least_px: Size | None) -> int:
     return next(fits, 1)
 
 
-def _as_stored(at_least_px: Size | None, orientation: int) -> Size | None:
+def _as_stored(at_least_px: Size | None, orientation: int | None) -> Size | None:
     """The least height and width before the picture is turned upright."""
-    return (at_least_px[1], at_least_px[0]) if at_least_px and orientation >= 5 else at_least_px
+    return (at_least_px[1], at_least_px[0]) if at_least_px and (orientation or 1) >= 5 else at_least_px
 
 
 def _decode_with_pillow(data: bytes, image_format: str, at_least_px: Size | None) -> NDArray[np.uint8]:
     with _open(data, image_format) as image:
-        # Pillow turns a TIFF upright as it loads it and forgets the orientation; a PNG may tell its own only then.
-        orientation = exif_orientation(image) if image_format == "jpeg" else 1
+        way = orientation(image)
         if image_format == "jpeg" and at_least_px:
-            _draft(image, _as_stored(at_least_px, orientation))
+            _draft(image, _as_stored(at_least_px, way))
         image.load()
         pixels = _rgb(image)
-        return upright(pixels, exif_orientation(image) if image_format != "tiff" else 1)
+        return pixels if image_format == "tiff" else upright(pixels, way)  # Pillow turns it as it loads it.
 
 
 def _draft(image: Image, at_least_px: Size | None) -> None:
@@ -127,9 +128,8 @@ def _rgb(image: Image) -> NDArray[np.uint8]:
     import numpy as np
     from PIL import Image as pillow
 
-    if image.mode.startswith(("I", "F")):
-        return np.repeat(grey_of_deep(np.asarray(image))[:, :, None], 3, axis=2)
-    if image.mode in ALPHA_MODES or "transparency" in image.info:
+    image = eight_bits(image)
+    if image.has_transparency_data:
         coloured = image.convert("RGBA")
         white = pillow.new("RGBA", coloured.size, "white")
         white.alpha_composite(coloured)

@@ -33,6 +33,7 @@ from trainer_client.cache import Latents, TextEmbeddings, cache_latents
 from trainer_client.config import TrainConfig
 from trainer_client.dataset import Row as ImageRow
 from trainer_client.dataset import in_threads, pixels
+from trainer_client.drawing import Drawing
 from trainer_client.draws import TrainingSet, epoch_steps
 from trainer_client.learner import Learner
 from trainer_client.methods import begin
@@ -422,9 +423,12 @@ class Measured:
         steps = 20 if self.device.type == "cuda" else 2
         count = len(prompts) * len(seeds)
         draw_tiles(family, prompts[:1], seeds[:1], steps)
-        self.watch_memory()
-        taken = min(self.seconds(lambda: draw_tiles(family, prompts, seeds, steps)) for _ in range(2))
-        memory = self.memory()
+
+        found = {
+            "": self.drawn(family, prompts, seeds, steps, None),
+            ", the next checkpoint": self.drawn(family, prompts, seeds, steps, Drawing("off")),
+            ", compiled": self.drawn(family, prompts, seeds, steps, Drawing("on")),
+        }
         family.denoiser, family.vae = family.denoiser.to(self.dtype), family.vae.to(self.dtype)
         pipeline = StableDiffusionPipeline(
             vae=family.vae,
@@ -443,5 +447,19 @@ class Measured:
             for _ in range(3)
         )
         self.add("sampling, pipeline calls one by one", 1 / one, f"{steps} steps, bf16")
-        detail = f"{count} pictures, 16 at once, {steps} steps, {memory}"
-        self.add("sampling a grid, ours", count / taken, detail, "sampling, pipeline calls one by one")
+        for name, (taken, detail) in found.items():
+            told = f"{count} pictures, 16 at once, {steps} steps, {detail}"
+            self.add(f"sampling a grid, ours{name}", count / taken, told, "sampling, pipeline calls one by one")
+
+    def drawn(
+        self, family: Any, prompts: list[str], seeds: list[int], steps: int, drawing: Drawing | None
+    ) -> tuple[float, str]:
+        """A grid's seconds; those that getting ready took, once for all grids of a `drawing`, are told beside it."""
+
+        def grid() -> None:
+            draw_tiles(family, prompts, seeds, steps, drawing=drawing)
+
+        ready = f"the first after {self.seconds(grid):.0f} s, " if drawing else ""
+        self.watch_memory()
+        taken = min(self.seconds(grid) for _ in range(2))
+        return taken, ready + self.memory()

@@ -19,16 +19,18 @@ from tests.curator.machines.fake import Robot, install
 
 IMAGES, BATCH = 200, 4
 RUN = """
-import sys, pytest
+import sys, time, pytest
 from curator.cli import main
 from tests.curator.machines.fake import Robot, install
 
 class Loud(Robot):
     def write(self, items, prepared):
         print("writing", file=sys.stderr, flush=True)
+        if len(self.written) == 5:
+            time.sleep(600)  # until it is killed
         return super().write(items, prepared)
 
-install(pytest.MonkeyPatch(), Loud(batch_size={batch}, call_s=0.05))
+install(pytest.MonkeyPatch(), Loud(batch_size={batch}))
 main(["caption", "zoo", "--strategy", "robot", "--set", "seen", "--json", "--catalog", {path!r}])
 """
 

@@ -37,7 +37,7 @@ class Shell:
         return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=self.environment)
 
     def ended(self, process: subprocess.Popen[str], code: int = 0) -> str:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=100)
         self.seen += out + err
         assert process.returncode == code, out + err
         return out if code == 0 else err
@@ -83,7 +83,7 @@ def test_from_a_refused_key_to_a_whole_set(shell: Shell) -> None:
     def slow_after_two(asked: Asked) -> Reply:
         if asked.number >= 3:
             waiting.set()
-            return Reply(echo(asked).body, after_s=30)
+            return Reply(echo(asked).body, after_s=120)
         return echo(asked)
 
     with serving(slow_after_two) as endpoint:
@@ -91,12 +91,12 @@ def test_from_a_refused_key_to_a_whole_set(shell: Shell) -> None:
         process = shell.start(
             "caption", "zoo", "--strategy", "openai", "--set", "seen", "-o", "prompt=Describe ${name}", *more
         )
-        assert waiting.wait(30)
+        assert waiting.wait(120)
         time.sleep(0.3)
         started = time.perf_counter()
         process.send_signal(signal.SIGINT)
         assert "Traceback" not in shell.ended(process, 130)
-        assert time.perf_counter() - started < 5
+        assert time.perf_counter() - started < 60  # the answer it waits for takes twice as long
 
     def one_refused(asked: Asked) -> Reply:
         return fails(400, "no", code="content_filter") if asked.prompt.endswith("7") else echo(asked)

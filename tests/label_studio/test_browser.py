@@ -80,7 +80,7 @@ def test_the_keyboard_path_saves_every_edit(
     tasks = fill(server, project, [pictures.task(number, text) for number, text in enumerate(captions)])
     ann.open(project)
     ann.wait_for_caption(captions[0])
-    ann.page.wait_for_function("[...document.querySelectorAll('.lsf-image img')].some(i => i.naturalWidth > 1)")
+    ann.page.wait_for_function("() => [...document.querySelectorAll('.lsf-image img')].some(i => i.naturalWidth > 1)")
     ann.screenshot("page")
 
     ann.press("Tab", "1", "Control+Enter")  # good as it was
@@ -203,7 +203,7 @@ def test_no_script_in_captions_or_metadata_runs(
     fill(server, project, [task])
     ann.open(project)
     ann.page.get_by_text(evil).nth(1).wait_for()  # in both tables, as it was written
-    ann.page.wait_for_function("[...document.querySelectorAll('.lsf-image img')].some(i => i.naturalWidth > 1)")
+    ann.page.wait_for_function("() => [...document.querySelectorAll('.lsf-image img')].some(i => i.naturalWidth > 1)")
     assert ann.box.input_value() == f"a shape {evil}"
     assert ann.page.evaluate("window.ran") is None
 
@@ -217,7 +217,9 @@ def test_it_fits_a_small_laptop(
     fill(server, project, [pictures.task(0, long.strip(), size=(700, 1900))])
     annotator = Annotator(browser, server, server.owner.email, server.owner.password, (1280, 720))
     annotator.open(project)
-    annotator.page.wait_for_function("[...document.querySelectorAll('.lsf-image img')].some(i => i.naturalWidth > 1)")
+    annotator.page.wait_for_function(
+        "() => [...document.querySelectorAll('.lsf-image img')].some(i => i.naturalWidth > 1)"
+    )
     annotator.screenshot("small")
     for what in [
         ".lsf-image",

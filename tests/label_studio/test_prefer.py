@@ -208,7 +208,7 @@ def test_by_keyboard_in_the_browser(lab: Lab, server: Server) -> None:
         page.get_by_text("Labeling Instructions").wait_for()
         page.keyboard.press("Escape")
         page.get_by_text("Labeling Instructions").wait_for(state="hidden")
-        page.wait_for_function("[...document.querySelectorAll('.lsf-image img')].some(i => i.naturalWidth > 1)")
+        page.wait_for_function("() => [...document.querySelectorAll('.lsf-image img')].some(i => i.naturalWidth > 1)")
         page.wait_for_timeout(1500)
         annotator.screenshot("prefer")
         answer_by_key(page, "1", tasks[0])

@@ -17,8 +17,8 @@ from curator.catalog import Catalog, distant
 from curator.cli import main
 from curator.elsewhere import uploads_folder
 from tests.curator.lab import new_catalog
-from tests.label_studio.proxy import Proxy
-from tests.server.serving import Serving
+from tests.label_studio.proxy import Fault, Proxy
+from tests.server.serving import PATIENCE_S, Serving
 
 pytestmark = pytest.mark.slow
 PICTURES = 60
@@ -52,6 +52,13 @@ class Far:
         """How many pictures were sent, whether they arrived or not."""
         return sum(seen.startswith("PUT /uploads/") for seen in self.proxy.seen)
 
+    def swept(self, count: int) -> None:
+        """Until the service has noticed that the rest of a picture won't come, and keeps so many whole ones."""
+        ends = time.monotonic() + PATIENCE_S
+        while len(self.kept()) != count:
+            assert time.monotonic() < ends, self.kept()
+            time.sleep(0.05)
+
     def kept(self) -> list[Path]:
         """What lies among the uploads, half-sent files too."""
         return [file for file in uploads_folder(self.catalog).rglob("*") if file.is_file()]
@@ -79,8 +86,7 @@ def test_an_ingest_that_was_cut_off_goes_on_with_the_picture_it_was_at(far: Far)
     cut = far.ingest()
     assert cut.exit_code == 1 and "the connection broke" in cut.stderr, cut.output
     far.proxy.faults.clear()
-    time.sleep(0.5)
-    assert len(far.kept()) == PICTURES
+    far.swept(PICTURES)
     with Catalog(far.catalog) as catalog:
         assert catalog.dataset_counts("zoo")["images"] == PICTURES
     before = far.sent()
@@ -124,17 +130,22 @@ def test_an_interrupt_keeps_what_arrived(far: Far, monkeypatch: pytest.MonkeyPat
     assert (far.sent() - before, len(far.kept())) == (PICTURES - arrived, PICTURES)
 
 
-def test_a_token_that_ends_meanwhile_ends_the_ingest_and_a_new_one_goes_on(far: Far) -> None:
-    def revoking() -> None:
-        while far.sent() < 3:
-            time.sleep(0.001)
-        with Catalog(far.catalog) as catalog:
-            revoke(catalog, 1, "ana")
+def test_a_token_that_ends_meanwhile_ends_the_ingest_and_a_new_one_goes_on(
+    far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault, lock, revoked = far.proxy.fault, threading.Lock(), list[int]()
 
-    thread = threading.Thread(target=revoking)
-    thread.start()
+    def revoking(method: str, path: str) -> Fault | None:
+        """Four pictures are sent at a time: when the ninth comes some have arrived."""
+        found = fault(method, path)
+        with lock:
+            if far.sent() > 8 and not revoked:
+                with Catalog(far.catalog) as catalog:
+                    revoked.append(revoke(catalog, 1, "ana").token.id)
+        return found
+
+    monkeypatch.setattr(far.proxy, "fault", revoking)
     ended = far.ingest()
-    thread.join()
     assert ended.exit_code == 1 and "wants a token that holds" in ended.stderr, ended.output
     arrived = len(far.kept())
     assert 0 < arrived < PICTURES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from html import unescape
@@ -13,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.curator.lab import Lab
-from tests.curator.machines.fake_endpoint import says, serving
-from tests.server.serving import Serving
+from tests.curator.machines.fake_endpoint import Asked, Reply, says, serving
+from tests.server.serving import PATIENCE_S, Serving
 
 pytestmark = pytest.mark.slow
 
@@ -30,13 +31,27 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def slowly(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A command that captions some pictures a second, by a model on loopback."""
+def go_on() -> threading.Event:
+    """The model of `slowly` waits for it after 16 pictures, two batches."""
+    return threading.Event()
+
+
+@pytest.fixture
+def slowly(monkeypatch: pytest.MonkeyPatch, go_on: threading.Event) -> Iterator[list[str]]:
+    """A command that captions some pictures a second, by a model on loopback; a batch takes longer than an event."""
+
+    def model(asked: Asked) -> Reply:
+        if asked.number < 16:
+            return replace(says("a thing"), after_s=0.3)
+        go_on.wait(PATIENCE_S)
+        return says("a thing")
+
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-    with serving(lambda asked: replace(says("a thing"), after_s=0.3)) as endpoint:
+    with serving(model) as endpoint:
         options = ["model=m", f"base_url={endpoint.url}", "prompt=Describe it", "concurrency=2"]
         command = ["caption", "zoo", "--strategy", "openai", "--set", "seen"]
         yield [*command, *(word for option in options for word in ("-o", option))]
+        go_on.set()
 
 
 @pytest.fixture
@@ -90,7 +105,7 @@ def test_cancelled_and_resumed_it_does_what_is_missing(service: Serving, slowly:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_cut_off_by_a_restart_it_is_interrupted_and_can_be_resumed(
-    lab: Lab, service: Serving, slowly: list[str], number: int
+    lab: Lab, service: Serving, slowly: list[str], go_on: threading.Event, number: int
 ) -> None:
     job = service.start_job(*slowly)
     service.job_when(job["id"], lambda job: job["done"] >= 4)
@@ -101,6 +116,7 @@ def test_cut_off_by_a_restart_it_is_interrupted_and_can_be_resumed(
         assert (found["id"], found["status"]) == (job["id"], "interrupted")
         before = again.client.get("/api/v1/datasets/zoo").json()["sets"][0]["captions"]
         assert 4 <= before < 40
+        go_on.set()
         assert again.client.post(f"/api/v1/jobs/{job['id']}/resume").status_code == 202
         ended = again.job_ended(job["id"])
         assert (ended["status"], ended["result"]["new"]) == ("done", 40 - before)

@@ -18,9 +18,10 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    monkeypatch.setattr(patience, "HEAD_SECONDS", 0.1)
+    """Impatient from the first request on: until then a test may take its time to send it."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        monkeypatch.setattr(patience, "HEAD_SECONDS", 0.1)
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
@@ -37,14 +38,15 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HT", REQUEST[:-2]])
-def test_a_request_that_doesnt_come_isnt_waited_for(port: int, begun: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+def test_a_request_that_doesnt_come_isnt_waited_for(port: int, begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "HEAD_SECONDS", 0.1)
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(begun)
         assert connection.recv(100) == b""
 
 
 def test_an_idle_connection_is_kept_for_the_next_request(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         for _ in range(2):
             connection.sendall(REQUEST)
             assert connection.recv(1000).startswith(b"HTTP/1.1 204")

@@ -14,7 +14,17 @@ from PIL import Image
 
 from schemas.errors import BadOption, ChecksumMismatch
 from tests.trainer_client.conftest import write_snapshot
-from trainer_client.check import NotEnoughSpace, check, check_track, estimate, examine, needed_space, size, truncation
+from trainer_client.check import (
+    NotEnoughSpace,
+    check,
+    check_track,
+    estimate,
+    examine,
+    needed_space,
+    render,
+    size,
+    truncation,
+)
 from trainer_client.cli import main
 from trainer_client.config import TrainConfig
 from trainer_client.dataset import BadImage, Snapshot
@@ -58,6 +68,11 @@ def test_a_good_snapshot(snapshot: Path, base: Path, tmp_path: Path, monkeypatch
     assert result.estimate.images_per_second > 0 and result.estimate.cost is None
     assert calls["verifying checksums"] == calls["decoding images"] == (16, 16)
     assert not list(tmp_path.iterdir()), "a check writes nothing"
+    assert "EXIF" not in render(result)
+    damaged = result.model_copy(update={"unread_orientation": ["cut.jpg"]})
+    assert "1 picture has EXIF that can't be read, so which way up is unknown; taken as stored: cut.jpg." in render(
+        damaged
+    )
 
 
 def test_one_track(snapshot: Path, base: Path) -> None:

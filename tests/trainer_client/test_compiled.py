@@ -114,9 +114,28 @@ def test_images_that_fill_up_a_batch_count_nothing(base: Path, snapshot: Path, t
 
 
 def test_compiling_pays_on_a_gpu_and_a_long_run() -> None:
-    assert compiled.pays("auto", "cuda", 3600) and not compiled.pays("auto", "cuda", 60)
-    assert not compiled.pays("auto", "cpu", 1e9)
-    assert compiled.pays("on", "cpu", 1) and not compiled.pays("off", "cuda", 1e9)
+    assert compiled.pays("auto", "cuda", 3600, 160, 1.6) and not compiled.pays("auto", "cuda", 60, 160, 1.6)
+    assert not compiled.pays("auto", "cpu", 1e9, 160, 1.6)
+    assert compiled.pays("on", "cpu", 1, 160, 1.6) and not compiled.pays("off", "cuda", 1e9, 160, 1.6)
+
+
+def test_what_an_earlier_run_has_compiled_costs_little(
+    base: Path, snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a mark beside what torch keeps: of the same passes, there, and only once they are compiled."""
+    worth, cache = compiled.TRAINED, tmp_path / "cache"
+    monkeypatch.delenv(compiled.FOLDER_VARIABLE, raising=False)
+    one, other = (prepared(snapshot, base, tmp_path, batch_size=size) for size in (2, 3))
+    names = [compiled.trained(run.family, run.config) for run in (one, other, one)]
+    assert names[0] == names[2] != names[1] != compiled.drawn(one.family)
+    assert worth.seconds(cache, names[0]) == worth.seconds(None, names[0]) == worth.new_seconds
+    worth.remember(cache, names[0])
+    assert [worth.seconds(cache, name) for name in names[:2]] == [worth.kept_seconds, worth.new_seconds]
+    monkeypatch.setenv(compiled.FOLDER_VARIABLE, str(tmp_path / "elsewhere"))
+    assert worth.seconds(cache, names[0]) == worth.new_seconds
+    monkeypatch.setenv(compiled.FOLDER_VARIABLE, str(base / "model_index.json"))  # Nothing can be written there.
+    worth.remember(cache, names[0])
+    assert worth.seconds(cache, names[0]) == worth.new_seconds
 
 
 def test_blocks_dont_lie_within_another(base: Path) -> None:
@@ -211,6 +230,7 @@ def test_every_variant_of_the_benchmark_runs(
         "loss curve, ours",
     ):
         assert part in names
-    assert {"VAE encode, cache from files", "sampling a grid, ours", "mini, batch 8, whole step recorded"} <= names
+    assert {"VAE encode, cache from files", "mini, batch 8, whole step recorded"} <= names
+    assert {f"sampling a grid, ours{kind}" for kind in ("", ", the next checkpoint", ", compiled")} <= names
     curve = next(row for row in found if row.name == "loss curve, ours")
     assert curve.ratio == pytest.approx(1, abs=0.02)

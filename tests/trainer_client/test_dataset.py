@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from PIL import Image
 from schemas.digest import sha256_file
 from schemas.errors import AmatlError, BadDocument, BadOption, ChecksumMismatch, NotFound
 from schemas.snapshot import manifest_digest
+from tests.real_pictures import exif_block, plain
 from tests.trainer_client.conftest import write_snapshot
-from trainer_client.dataset import BadImage, BadSnapshot, Row, Snapshot, decode_all, in_threads, pixels
+from trainer_client.dataset import BadImage, BadSnapshot, Row, Snapshot, decode_all, in_threads, opacity, pixels
 
 
 @pytest.fixture
@@ -257,6 +259,27 @@ def test_pixels_are_turned_as_exif_says(tmp_path: Path) -> None:
     image.save(tmp_path / "a.jpg", exif=exif, quality=95)
     found = pixels(row_of(tmp_path / "a.jpg"), 8)
     assert found[4, 7, 1] < 60 and found[4, 0, 1] > 200
+
+
+@pytest.mark.parametrize("length", [4, 15, 34, 50])
+def test_damaged_exif_neither_ends_nor_warns(tmp_path: Path, length: int) -> None:
+    """Pillow warns of it as it opens a JPEG, and raises what it likes as it turns one."""
+    block = exif_block(6)[:length]
+    (tmp_path / "a.jpg").write_bytes(plain("RGB", "red", "JPEG", exif=b"Exif\0\0" + block, dpi=(0, 0)))
+    row = row_of(tmp_path / "a.jpg")
+    assert decode_all([row]) == (["a.jpg"] if length < 34 else [])
+    assert pixels(row, 8)[0, 0, 0] > 250
+    assert opacity(row, 4, 4) is None
+
+
+def test_a_decoder_that_raises_anything_is_a_bad_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise struct.error("unpack requires a buffer of 2 bytes")
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image.Image, "load", broken)
+    with pytest.raises(BadImage, match=r"a\.png: can't be decoded \(unpack requires"):
+        decode_all([row_of(tmp_path / "a.png")])
 
 
 def test_pixels_cut_the_middle_square_and_average(tmp_path: Path) -> None:

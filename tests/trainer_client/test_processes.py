@@ -22,14 +22,18 @@ from schemas.run import RunReport
 from tests.bench import two_gpus
 from trainer_client import sharding
 from trainer_client.checkpoint import checkpoint_name
-from trainer_client.state import load_state
+from trainer_client.state import RunBusy, load_state, only_trainer
 
 pytestmark = pytest.mark.slow
 UNET = "unet/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
+PATIENCE_S = 300
 
 
-def command(processes: int, folder: Path, name: str, snapshot: Path, base: Path, *options: str) -> list[str]:
+def command(
+    processes: int, folder: Path, name: str, snapshot: Path, base: Path, *options: str, held: Path | None = None
+) -> list[str]:
+    """With `held`, a run that stands still after its first epoch, when it has made that file."""
     (folder / "prompts.txt").write_text("a red fox\n[unrelated] a house\n", encoding="utf-8")
     start = [sys.executable, "-m"]
     if processes > 1:
@@ -52,7 +56,8 @@ def command(processes: int, folder: Path, name: str, snapshot: Path, base: Path,
         "--out": folder / name,
     }
     given = [str(part) for pair in settings.items() for part in pair]
-    return [*start, "trainer_client", "train", str(snapshot), *given, *options]
+    program = ["tests.trainer_client.holding", "1", "0", str(held)] if held else ["trainer_client"]
+    return [*start, *program, "train", str(snapshot), *given, *options]
 
 
 def surroundings(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -61,7 +66,9 @@ def surroundings(environment: Mapping[str, str] | None = None) -> dict[str, str]
 
 def run(processes: int, folder: Path, name: str, snapshot: Path, base: Path, *options: str, **more: Any) -> str:
     asked = command(processes, folder, name, snapshot, base, *options)
-    done = subprocess.run(asked, env=surroundings(**more), capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        asked, env=surroundings(**more), capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -113,21 +120,7 @@ def test_with_buckets_and_layers_that_nothing_reads(tmp_path: Path, shaped: Path
 
 def test_a_killed_run_goes_on_with_another_number_of_processes(tmp_path: Path, snapshot: Path, base: Path) -> None:
     run(1, tmp_path, "one", snapshot, base)
-    started = subprocess.Popen(
-        command(2, tmp_path, "cut", snapshot, base, "--state-every-seconds", "0"),
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and started.poll() is None:
-        state = load_state(tmp_path / "cut", "cpu")
-        if state is not None and state[0].epochs_done >= 1:
-            break
-        time.sleep(0.1)
-    kill_all(started)
-    assert RunReport.read(tmp_path / "cut" / "run.json").status != "complete"
+    kill_after_an_epoch(tmp_path / "cut", 2, snapshot, base, "--state-every-seconds", "0")
     run(1, tmp_path, "cut", snapshot, base)
     assert_alike(tmp_path, "one", "cut")
 
@@ -168,36 +161,49 @@ def test_a_killed_fsdp_run_goes_on_alone_and_the_other_way_round(tmp_path: Path,
     options = ("--ema", "--state-every-seconds", "0")
     run(1, tmp_path, "one", snapshot, base, *options)
     for name, before, after in (("apart", 2, 1), ("together", 1, 2)):
-        kill_after_an_epoch(tmp_path / name, before, snapshot, base, *options)
+        kill_after_an_epoch(tmp_path / name, before, snapshot, base, *options, environment=FSDP)
         run(after, tmp_path, name, snapshot, base, *options, environment=FSDP)
         assert_alike(tmp_path, "one", name)
 
 
-def kill_all(started: subprocess.Popen[bytes]) -> None:
-    """The launcher and what it started, which are sessions of their own."""
+def kill_all(started: subprocess.Popen[bytes], folder: Path) -> None:
+    """The launcher and what it started, which are sessions of their own; until the run's folder is free."""
     children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text(encoding="ascii").split()
     for pid in (started.pid, *map(int, children)):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     started.wait()
-    time.sleep(0.5)  # Until the system has let go of the folder's lock.
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        with suppress(RunBusy), only_trainer(folder):
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
-def kill_after_an_epoch(folder: Path, processes: int, snapshot: Path, base: Path, *options: str) -> None:
+def kill_after_an_epoch(
+    folder: Path,
+    processes: int,
+    snapshot: Path,
+    base: Path,
+    *options: str,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    held = folder.with_suffix(".held")
     started = subprocess.Popen(
-        command(processes, folder.parent, folder.name, snapshot, base, *options),
-        env=surroundings(FSDP),
+        command(processes, folder.parent, folder.name, snapshot, base, *options, held=held),
+        env=surroundings(environment),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and started.poll() is None:
-        state = load_state(folder, "cpu")
-        if state is not None and state[0].epochs_done >= 1:
-            break
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline and started.poll() is None and not held.exists():
         time.sleep(0.1)
-    kill_all(started)
+    kill_all(started, folder)
+    assert held.exists()
+    state = load_state(folder, "cpu")
+    assert state is not None and state[0].epochs_done == 1
     assert RunReport.read(folder / "run.json").status != "complete"
 
 
@@ -229,7 +235,7 @@ def test_auto_batch_is_refused_with_several(tmp_path: Path, snapshot: Path, base
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode != 0

@@ -26,6 +26,7 @@ from trainer_client.sample import (
     seed_noise,
 )
 from trainer_client.sheet import contact_sheet
+from trainer_client.start import last_checkpoint
 from trainer_client.train import train
 
 GOLDEN_NOISE = [0.3388519, 1.6221637, 0.190195]
@@ -100,7 +101,7 @@ def test_a_grid_is_its_tiles(family: Family, tmp_path: Path) -> None:
 
 def test_a_runs_checkpoint_draws_what_its_grid_shows(run: Path) -> None:
     result = sample(run, [], [], device="cpu")
-    assert (result.epoch, result.steps, result.guidance_scale) == (1, 3, 4.0)
+    assert (result.epochs, result.steps, result.guidance_scale) == ([1], 3, 4.0)
     assert [(picture.prompt, picture.seed) for picture in result.pictures] == [("a red fox", 5), ("an image", 5)]
     with Image.open(run / "grids" / "epoch-001.png") as image:
         grid = np.asarray(image.convert("RGB")).astype(int)
@@ -114,6 +115,35 @@ def test_a_runs_checkpoint_draws_what_its_grid_shows(run: Path) -> None:
     assert sample(run, ["a wolf"], [], device="cpu").folder != result.folder
 
 
+def test_several_checkpoints_side_by_side(run: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int | None]] = []
+    both = sample(
+        run, ["a wolf"], [1, 2], "all", device="cpu", progress=lambda stage, n, of, _="": told.append((stage, n, of))
+    )
+    assert both.epochs == [0, 1] and told == [("drawing pictures", 2, 4), ("drawing pictures", 4, 4)]
+    assert [(picture.seed, picture.epoch) for picture in both.pictures] == [(1, 0), (2, 0), (1, 1), (2, 1)]
+    assert both.pictures[2].path.name == "01-a-wolf-seed-1-epoch-001.png"
+    for epoch in (0, 1):
+        alone = sample(run, ["a wolf"], [1, 2], [epoch], device="cpu")
+        assert alone.folder != both.folder
+        together = [picture for picture in both.pictures if picture.epoch == epoch]
+        for one, other in zip(alone.pictures, together, strict=True):
+            assert one.path.read_bytes() == other.path.read_bytes()
+    again = sample(run, ["a wolf"], [1, 2], [1, 0, 1], device="cpu")
+    assert (again.folder, again.epochs) == (both.folder, [0, 1])
+    with Image.open(both.sheet) as sheet, Image.open(alone.sheet) as narrow:
+        assert sheet.width == narrow.width and sheet.height > 1.5 * narrow.height  # Two epochs wide, two seeds high.
+    sample(run, ["a wolf"], [1, 2], [1, 0], out=both.folder, device="cpu")
+    with pytest.raises(NotFound, match="no checkpoint of epoch 2"):
+        sample(run, ["a wolf"], [1], [0, 2], device="cpu")
+
+
+@pytest.mark.parametrize("asked", ["-1", "one", ","])
+def test_epochs_that_are_none(run: Path, asked: str) -> None:
+    result = CliRunner().invoke(main, ["sample", str(run), "--epochs", asked])
+    assert result.exit_code == 2 and "Invalid value for '--epoch'" in result.stderr
+
+
 def test_checkpoints_are_found_or_listed(run: Path, snapshot: Path, tmp_path: Path) -> None:
     report = read_run(run)
     assert find_checkpoint(report, run, None).epoch == 1
@@ -122,6 +152,12 @@ def test_checkpoints_are_found_or_listed(run: Path, snapshot: Path, tmp_path: Pa
         find_checkpoint(report, run, 7)
     with pytest.raises(NotFound, match="aren't there any more"):
         find_checkpoint(report, tmp_path, None)
+    begun = report.model_copy(update={"checkpoints": []})
+    with pytest.raises(NotFound, match="no checkpoint is saved yet"):
+        find_checkpoint(begun, run, None)
+    begun.write(tmp_path / "run.json")
+    with pytest.raises(NotFound, match="no checkpoint is saved yet"):
+        last_checkpoint(tmp_path)
     with pytest.raises(NotFound, match=r"run\.json"):
         read_run(snapshot)
 

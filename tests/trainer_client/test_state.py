@@ -93,6 +93,7 @@ except RunBusy as error: print("busy", error)
 
 def test_the_first_signal_asks_and_a_later_one_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("trainer_client.interrupt.SAME_REQUEST_SECONDS", 600.0)
     with StopRequest() as stop:
         stop.check()
         os.kill(os.getpid(), signal.SIGINT)

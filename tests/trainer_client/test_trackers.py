@@ -222,4 +222,4 @@ def test_a_card_says_what_the_checkpoint_is_made_of(tmp_path: Path, snapshot: Pa
     assert "not yet trained" in (tmp_path / "run" / report.checkpoints[0].folder / "README.md").read_text(
         encoding="utf-8"
     )
-    assert sample(tmp_path / "run", [], []).epoch == 1  # The card is in nobody's way.
+    assert sample(tmp_path / "run", [], []).epochs == [1]  # The card is in nobody's way.

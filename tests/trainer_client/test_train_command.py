@@ -8,13 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from schemas.run import RunReport
@@ -56,28 +54,20 @@ def test_what_is_wrong_is_one_line(snapshot: Path, base: Path, cache: Path, tmp_
     assert not (tmp_path / "run").exists()
 
 
-def start(asked: list[str], cache: Path) -> subprocess.Popen[str]:
+def start(asked: list[str], cache: Path, held: Path) -> subprocess.Popen[str]:
+    """Stands still in the second epoch, while `held` is there."""
     environment = os.environ | {"AMATL_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "trainer_client", *asked, "--state-every-seconds", "0"]
+    holding = ["tests.trainer_client.holding", "1", "4", str(held)]
+    command = [sys.executable, "-m", *holding, *asked, "--state-every-seconds", "0"]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def wait_for(process: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not happened():
+def wait_for(process: subprocess.Popen[str], file: Path) -> None:
+    deadline = time.monotonic() + 240
+    while not file.exists():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def steps_done(out: Path) -> tuple[int, int]:
-    """Epochs and further steps in the saved state."""
-    try:
-        with safe_open(out / "state/state.safetensors", framework="pt") as file:
-            position = json.loads(file.metadata()["position"])
-    except (OSError, SafetensorError, RuntimeError):  # RuntimeError: replaced while it was being opened.
-        return 0, 0
-    return position["epochs_done"], position["steps_done"]
 
 
 @pytest.mark.slow
@@ -86,12 +76,13 @@ def test_a_process_that_is_killed_goes_on_to_the_same_weights(
     snapshot: Path, base: Path, cache: Path, tmp_path: Path, number: signal.Signals, exit_code: int
 ) -> None:
     CliRunner().invoke(main, arguments(snapshot, base, tmp_path / "whole", epochs=6), catch_exceptions=False)
-    broken = tmp_path / "broken"
+    broken, held = tmp_path / "broken", tmp_path / "held"
     asked = arguments(snapshot, base, broken, epochs=6)
-    with start(asked, cache) as process:
+    with start(asked, cache, held) as process:
         try:
-            wait_for(process, lambda: steps_done(broken) > (1, 3))
+            wait_for(process, held)
             process.send_signal(number)
+            held.unlink()
             _, errors = process.communicate(timeout=60)
         finally:
             process.kill()

@@ -42,7 +42,8 @@ class Family(Protocol):
     revision: str | None
     denoiser: nn.Module
     wrapped: dict[str, nn.Module]  # Components by name, as passes with gradients call them in one of several processes.
-    replayed: Callable[..., Tensor] | None  # `predict` as `sample` calls it while its kernels are recorded.
+    painter: nn.Module | None  # What passes without gradients go through instead of the denoiser, while many are drawn.
+    replayed: Callable[..., Tensor] | None  # `predict` as `sample` calls it meanwhile.
     text_encoders: dict[str, nn.Module]  # by component: "text_encoder", SDXL's also "text_encoder_2"
     device: torch.device
     dtype: torch.dtype

@@ -14,6 +14,7 @@ from typing import Any
 
 from schemas.digest import sha256_file, sha256_json
 from schemas.errors import BadDocument, BadOption, NotFound
+from trainer_client.families import hub
 
 FORMAT = 1  # Raise it when the same key would hold another model.
 XL_MARK, SD_MARK = "conditioner.embedders.1.", "cond_stage_model."
@@ -97,7 +98,8 @@ def _load(file: Path, name: str, config: str | None) -> Any:
     for library in (logging, transformers_logging):
         library.disable_progress_bar()
         library.set_verbosity(library.CRITICAL)  # What matters is in the error below.
-    settings: dict[str, Any] = {"config": config} if config else {}
+    unasked = None if config else hub.unreachable()
+    settings: dict[str, Any] = {"config": config} if config else {"local_files_only": unasked is not None}
     try:
         return getattr(diffusers, name).from_single_file(str(file), torch_dtype=_dtype(file), **settings)
     except MemoryError:
@@ -105,7 +107,8 @@ def _load(file: Path, name: str, config: str | None) -> Any:
     except Exception as error:  # Of other shapes, missing parts or no network diffusers raises many kinds.
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(" .:")
         if config is None:
-            raise NotFound(f"{file}: its configuration isn't to be had from the hub ({reason}). {ADVICE}") from error
+            why = unasked or reason
+            raise NotFound(f"{file}: its configuration isn't to be had from the hub ({why}). {ADVICE}") from error
         raise BadDocument(f"{file}: doesn't fit the configuration of {config} ({reason}). {ADVICE}") from error
 
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from schemas.digest import sha256_json
 from schemas.errors import BadDocument, BadOption
 from trainer_client import channels_last, compiled, graphed
-from trainer_client.attention import fused
+from trainer_client.attention import fused, write_out
 from trainer_client.embeddings import read_words, save_words
 from trainer_client.families.conventions import CHUNK, Conventions, read_conventions
 from trainer_client.families.weights import (
@@ -46,6 +46,7 @@ PREDICTIONS = ("epsilon", "v_prediction")
 ZERO_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}  # As diffusers calls it.
 OF_TEXT = ("clip_skip", "max_tokens")  # Conventions that the embeddings depend on.
 GUIDANCE_RESCALE = 0.7  # Of guided predictions under such a schedule (Lin et al. 2023).
+WRITTEN_OUT_PX = 512  # Of larger pictures, attention's scores of a batch would take more than a gigabyte.
 DECODED_AT_ONCE_PX = 1 << 21  # Eight pictures of 512 px: the decoder's activations are large.
 
 
@@ -77,6 +78,7 @@ class StableDiffusion:
         self.denoiser: nn.Module = self._load(UNet2DConditionModel, "unet", torch_dtype=torch.float32)
         self.vae = self._load(AutoencoderKL, "vae", torch_dtype=torch.float32).requires_grad_(False)
         self.wrapped: dict[str, nn.Module] = {}
+        self.painter: nn.Module | None = None
         self.replayed: Callable[..., Tensor] | None = None
         self.text_encoders: dict[str, nn.Module] = {
             name: self._load(getattr(transformers, kind), name, dtype=torch.float32).requires_grad_(False)
@@ -275,6 +277,8 @@ class StableDiffusion:
             dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
         many = copy.deepcopy(own).to(dtype)
         channels_last.keep(many)
+        if device == "cuda" and self.resolution_px <= WRITTEN_OUT_PX:
+            write_out(many)
         many.compile(backend=compiled.BACKEND, dynamic=False)
         self.vae.encoder = graphed.Replayed(many) if device == "cuda" else many
         before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
@@ -306,7 +310,9 @@ class StableDiffusion:
     def called(self, component: str) -> nn.Module:
         """What a component's passes go through: where gradients are made, what shares them among processes."""
         module = self.denoiser if component == "denoiser" else self.text_encoders[component]
-        return self.wrapped.get(component, module) if torch.is_grad_enabled() else module
+        if torch.is_grad_enabled():
+            return self.wrapped.get(component, module)
+        return self.painter if component == "denoiser" and self.painter is not None else module
 
     def add_noise(self, latents_BCHW: Tensor, noise_BCHW: Tensor, timesteps_B: Tensor) -> Tensor:
         return _of(self.signal_S, timesteps_B) * latents_BCHW + _of(self.noise_S, timesteps_B) * noise_BCHW

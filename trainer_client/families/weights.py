@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.digest import sha256_file
 from schemas.errors import BadDocument, NotFound
+from trainer_client.families import hub
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+INDEX = "model_index.json"
 CHUNK_BYTES = 1 << 22
 NOT_NEEDED = {"safety_checker": None, "feature_extractor": None, "image_encoder": None}  # gigabytes saved
 
@@ -28,40 +30,42 @@ def locate(base: str, revision: str | None = None) -> Path:
     if path.is_dir():
         return path
     if path.is_file():
-        raise BadDocument(f"{base}: a single file, not a folder in diffusers layout.")
+        raise BadDocument(f"--base {base}: a single file, not a folder in diffusers layout.")
     if base.count("/") != 1 or base.startswith((".", "/", "~")):
         raise NotFound(
-            f"{base}: there is no such folder. Give a folder in diffusers layout, or a hub name as owner/name."
+            f"--base {base}: there is no such folder. Give a folder in diffusers layout, or a hub name as owner/name."
         )
-    return _download(base, revision)
+    return _of_hub(base, revision)
 
 
-def _download(base: str, revision: str | None) -> Path:
-    """Full-precision weights where the hub has them, else the fp16 variant."""
+def _of_hub(base: str, revision: str | None) -> Path:
+    """Asks before anything heavy is imported; where the hub can't be asked, what it gave before will do."""
+    unasked = hub.ask("--base", base, INDEX, revision)
+    if unasked and not hub.is_cached(base, INDEX, revision):
+        raise unasked
+    return _download(base, revision, unasked)
+
+
+def _download(base: str, revision: str | None, unasked: NotFound | None) -> Path:
+    """Full-precision weights where the hub has them, else the fp16 variant; what is cached where it doesn't give it."""
     from diffusers import DiffusionPipeline
     from diffusers.utils import logging
 
     logging.set_verbosity(logging.CRITICAL)  # Its attempts are summed up in one message below.
     problem: Exception | None = None
+    settings: dict[str, Any] = {**NOT_NEEDED, "revision": revision, "local_files_only": unasked is not None}
     for variant in (None, "fp16"):
         try:
-            return Path(DiffusionPipeline.download(base, revision=revision, variant=variant, **NOT_NEEDED))
-        except (
-            OSError,
-            ValueError,
-        ) as error:  # The hub's own errors are OSErrors; ValueError: no such variant.
+            return Path(DiffusionPipeline.download(base, variant=variant, **settings))
+        except (OSError, ValueError) as error:  # The hub's own are OSErrors; ValueError: no such variant.
             problem = problem or error
+    if unasked:
+        raise unasked from problem
+    reason = str(problem).strip().splitlines()[0].split(". ")[0].rstrip(".:")
     raise NotFound(
-        f"{base}: neither a folder here nor to be had from the hub ({_reason(str(problem))}). Check the name and the"
-        " network, or give a folder in diffusers layout."
+        f"--base {base}: the hub has it, but it can't be downloaded ({reason}). Try again: what has come is kept; or"
+        " give a folder in diffusers layout."
     ) from problem
-
-
-def _reason(message: str) -> str:
-    """A hub error's first sentence; what it says at length of being offline, shorter."""
-    if "cached" in message or "connect" in message:
-        return "it was not downloaded before, and the hub can't be reached"
-    return message.strip().splitlines()[0].split(". ")[0].rstrip(".:")
 
 
 @contextmanager

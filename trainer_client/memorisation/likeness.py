@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from schemas.errors import AmatlError, BadOption, NotFound
+from trainer_client.families import hub
 
 if TYPE_CHECKING:
     from trainer_client.families import Family
@@ -76,13 +78,17 @@ def model_features(name: str, device: torch.device) -> Features:
 
     Raises NotFound (no such model), NoFeatures (not an image encoder).
     """
+    unasked = None if Path(name).is_dir() else hub.ask("--features", name, "config.json")
+    if unasked and not hub.is_cached(name, "config.json"):
+        raise unasked
     from transformers import AutoImageProcessor, AutoModel
 
+    where: dict[str, Any] = {"local_files_only": unasked is not None}
     try:
-        processor: Any = AutoImageProcessor.from_pretrained(name)
-        model: Any = AutoModel.from_pretrained(name, dtype=torch.float32).to(device).eval()
+        processor: Any = AutoImageProcessor.from_pretrained(name, **where)
+        model: Any = AutoModel.from_pretrained(name, dtype=torch.float32, **where).to(device).eval()
     except OSError as error:
-        raise NotFound(f"--features {name}: no such folder, and no such model on the hub. ({_first(error)})") from error
+        raise unasked or NotFound(f"--features {name}: can't be loaded ({_first(error)}).") from error
     except (ValueError, ImportError) as error:
         raise NoFeatures(f"--features {name}: no image encoder that can be used here. ({_first(error)})") from error
 

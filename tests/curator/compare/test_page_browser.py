@@ -34,7 +34,7 @@ def test_it_fits_and_needs_no_network(lab: Lab, tokenizer: str, tmp_path: Path) 
                 tab.on("console", lambda message: complaints.append(message.text))
                 tab.goto(page.as_uri())
                 tab.evaluate("document.querySelectorAll('img').forEach((image) => (image.loading = 'eager'))")
-                tab.wait_for_function("[...document.images].every((image) => image.complete)")
+                tab.wait_for_function("() => [...document.images].every((image) => image.complete)")
                 seen[width, scheme] = tab.evaluate(LOOK)
         browser.close()
     assert [look["overflow"] for look in seen.values()] == [0, 0, 0, 0]

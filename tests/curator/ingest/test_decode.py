@@ -157,9 +157,11 @@ def test_exif_orientation_is_undone_as_viewers_do(orientation: int, pillow_name:
     assert np.abs(decoded.grey_HW.astype(int) - upright).mean() < 3
 
 
-def test_broken_exif_in_a_sound_picture_is_no_orientation() -> None:
+def test_broken_exif_in_a_sound_picture_tells_no_orientation() -> None:
     data = encoded(picture(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
-    assert decode(data, DEFAULT_MAX_PIXELS).exif_orientation == 1
+    decoded = decode(data, DEFAULT_MAX_PIXELS)
+    assert decoded.exif_orientation is None
+    assert (decoded.grey_HW == decode(encoded(picture(), "JPEG"), DEFAULT_MAX_PIXELS).grey_HW).all()
 
 
 def test_the_bytes_decide_not_the_suffix(tmp_path: object) -> None:

@@ -246,17 +246,20 @@ def test_bases_that_cannot_be_used(copy: Path, tmp_path: Path) -> None:
         load_family(str(copy))
 
 
-def test_a_hub_name_without_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     from diffusers import DiffusionPipeline
 
     asked: list[str | None] = []
 
     def download(name: str, variant: str | None = None, **others: object) -> str:
         asked.append(variant)
-        raise OSError("We couldn't connect.\nsecond line")
+        raise OSError("The connection broke.\nsecond line")
 
+    monkeypatch.setattr("trainer_client.families.hub.ask", lambda *_: None)
     monkeypatch.setattr(DiffusionPipeline, "download", download)
-    with pytest.raises(NotFound, match=r"owner/model.*hub can't be reached.*give a folder") as caught:
+    with pytest.raises(
+        NotFound, match=r"--base owner/model: the hub has it, .*The connection broke.*Try again"
+    ) as caught:
         load_family("owner/model")
     assert asked == [None, "fp16"] and "\n" not in str(caught.value)
 
@@ -270,6 +273,7 @@ def test_a_hub_name_with_only_an_fp16_variant(base: Path, monkeypatch: pytest.Mo
             raise ValueError("no such variant")
         return str(base)
 
+    monkeypatch.setattr("trainer_client.families.hub.ask", lambda *_: None)
     monkeypatch.setattr(DiffusionPipeline, "download", download)
     family = load_family("owner/model", revision="main")
     assert (family.base, family.revision) == ("owner/model", "main")

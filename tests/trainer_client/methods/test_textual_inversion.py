@@ -169,6 +169,12 @@ def test_it_goes_on_and_is_baked_in(trained: Path, snapshot: Path, base: Path, t
 
 
 @pytest.mark.slow
+def test_nothing_needs_to_be_measured(snapshot: Path, base: Path, tmp_path: Path) -> None:
+    report = run(snapshot, base, tmp_path / "frog", **WORD, epochs=1, eval_images=0)
+    for one in report.checkpoints:
+        assert not any(one.evaluation.held_out.values()) and not any(one.evaluation.train_subset.values())
+
+
 def test_sdxl_has_vectors_for_both_encoders(snapshot: Path, xl_base: Path, tmp_path: Path) -> None:
     run(snapshot, xl_base, tmp_path / "frog", **WORD, epochs=1)
     folder = tmp_path / "frog" / checkpoint_name(1)

@@ -1,0 +1,111 @@
+"""Which way up a picture is, by its EXIF block: one rule for both programs.
+
+Pillow's own reading won't do. It takes an orientation from XMP where EXIF has none, which no browser does; and of a
+damaged block it keeps what it could read with a warning, or raises any of a dozen errors.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from PIL.Image import Image
+
+ORIENTATION = 0x0112  # The tag, in EXIF and TIFF.
+EXIF_HEADER = b"Exif\0\0"
+XMP = ("xmp", "XML:com.adobe.xmp")  # Where Pillow keeps it, by format.
+NAMED = 10  # Files that a sentence lists.
+PNG_TEXT = "Raw profile type exif"  # Older programs' EXIF in a PNG: a name, a length, hexadecimal digits.
+
+
+def orientation(image: Image) -> int | None:
+    """How an opened picture is to be turned, 1 to 8 (Exif 2.32, tag 0x0112); 1 where nothing is said.
+
+    None where EXIF is there and that part of it can't be read. Loads a PNG, which may tell it after its pixels. Of a
+    TIFF it is what Pillow does by itself as it loads it: nothing is left to turn.
+    """
+    if image.format == "PNG":
+        image.load()
+    for name in XMP:  # Else Pillow turns a TIFF by it.
+        image.info.pop(name, None)
+    if image.format == "TIFF":
+        return _valid(image.tag_v2.get(ORIENTATION, 1))  # type: ignore[attr-defined]
+    exif = image.info.get("exif")
+    if exif is None and PNG_TEXT in image.info:
+        try:
+            exif = bytes.fromhex("".join(image.info[PNG_TEXT].split("\n")[3:]))
+        except (ValueError, AttributeError):
+            return None
+    return orientation_in(exif) if exif else 1
+
+
+def upright(image: Image) -> Image:
+    """An opened picture, turned as its orientation says where that can be read; itself where nothing is to turn."""
+    from PIL.Image import Transpose
+
+    way = orientation(image)
+    turn = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }.get(way or 1)
+    return image if turn is None or image.format == "TIFF" else image.transpose(turn)
+
+
+def orientation_in(exif: bytes) -> int | None:
+    """The same of an EXIF block: a TIFF header and directories (TIFF 6.0, section 2). None where it can't be read."""
+    while exif.startswith(EXIF_HEADER):
+        exif = exif[len(EXIF_HEADER) :]
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    if order is None:
+        return None
+    try:
+        (directory,) = struct.unpack_from(f"{order}I", exif, 4)
+        (entries,) = struct.unpack_from(f"{order}H", exif, directory)
+        for start in range(directory + 2, directory + 2 + 12 * entries, 12):
+            tag, kind, count = struct.unpack_from(f"{order}HHI", exif, start)
+            if tag == ORIENTATION:
+                letter = {1: "B", 3: "H", 4: "I"}.get(kind)  # It should be a short.
+                return _valid(struct.unpack_from(order + letter, exif, start + 8)[0]) if letter and count == 1 else None
+    except struct.error:
+        return None
+    return 1
+
+
+def jpeg_orientation(data: bytes) -> int | None:
+    """The same of a JPEG's bytes, which nothing else need have read."""
+    exif = b"".join(_exif_segments(data))
+    return orientation_in(exif) if exif else 1
+
+
+def _exif_segments(data: bytes) -> Iterator[bytes]:
+    """A walk over a JPEG's segments, up to the pixels (ISO 10918-1, B.1.1). Large blocks may go on in the next one."""
+    position, first = 2, True
+    while position + 4 <= len(data) and data[position] == 0xFF and (marker := data[position + 1]) != 0xDA:
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker == 0xE1 and data[position + 4 :].startswith(EXIF_HEADER):
+            yield data[position + 4 + (0 if first else len(EXIF_HEADER)) : end]
+            first = False
+        position = end
+
+
+def in_words(unread: Sequence[str]) -> str:
+    """What a person should know of these files, whose orientation can't be read."""
+    listed = ", ".join(unread[:NAMED]) + (f" and {len(unread) - NAMED:,} more" if len(unread) > NAMED else "")
+    pictures = "1 picture has" if len(unread) == 1 else f"{len(unread):,} pictures have"
+    return f"{pictures} EXIF that can't be read, so which way up is unknown; taken as stored: {listed}"
+
+
+def _valid(value: object) -> int | None:
+    """0 is what cameras write that don't know."""
+    return (value or 1) if isinstance(value, int) and 0 <= value <= 8 else None

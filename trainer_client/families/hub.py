@@ -1,0 +1,112 @@
+"""What the Hugging Face hub says of a model, asked once and for seconds: its own client tries for a minute.
+
+problem = ask("--base", "owner/model", "model_index.json")      # None: it has the file
+if problem and not is_cached("owner/model", "model_index.json"):
+    raise problem
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+from schemas.errors import NotFound
+
+ASK_SECONDS = 5.0
+LOCAL = "or give a local folder"
+
+
+def ask(option: str, name: str, file: str, revision: str | None = None) -> NotFound | None:
+    """None where the hub gives this file of the model; else why not, what was tried and how to go on.
+
+    `option` is the one that names the model. Raises NotFound for what can't be a name.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        url = hf_hub_url(name, file, revision=revision)
+    except HFValidationError:
+        raise NotFound(f"{option} {name}: no such folder here, and no name that the hub could have.") from None
+    error = _error_of(lambda: get_hf_file_metadata(url, timeout=ASK_SECONDS))
+    if error is None:
+        return None
+    if refusal := _refusal(error, name, file, revision):
+        return NotFound(f"{option} {name}: {refusal}, {LOCAL}.")
+    what, to_do = _in_words(error)
+    return NotFound(f"{option} {name}: no such folder here, not in the hub's cache, and {what}. {to_do}, {LOCAL}.")
+
+
+def is_cached(name: str, file: str, revision: str | None = None) -> bool:
+    """Whether the hub gave this file on an earlier day."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(name, file, revision=revision), str)
+
+
+def unreachable() -> str | None:
+    """Why the hub can't be asked anything; None where it answers."""
+    from huggingface_hub import constants, get_session
+
+    error = _error_of(lambda: get_session().head(constants.ENDPOINT, timeout=ASK_SECONDS))
+    return None if error is None else _in_words(error)[0]
+
+
+def _error_of(work: Callable[[], object]) -> Exception | None:
+    """What it raises; TimeoutError where it takes longer: looking up a host's name heeds no limit of a client."""
+    outcome: SimpleQueue[Exception | None] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            work()
+            outcome.put(None)
+        except Exception as error:  # Of a network that fails, HTTP libraries raise many kinds.
+            outcome.put(error)
+
+    Thread(target=run, daemon=True).start()
+    try:
+        return outcome.get(timeout=ASK_SECONDS)
+    except Empty:
+        return TimeoutError()
+
+
+def _refusal(error: Exception, name: str, file: str, revision: str | None) -> str | None:
+    """A final answer in words with what to do; None where the hub may think otherwise soon."""
+    from huggingface_hub import constants, errors, get_token
+
+    log_in = "log in with `hf auth login`"
+    if isinstance(error, errors.GatedRepoError):
+        return f"gated on the hub. Accept its terms at {constants.ENDPOINT}/{name} and {log_in}"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"no such folder here, no such model on the hub. Check the name, {log_in} if it is private"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"the hub has it, but not its revision {revision or 'main'}. Check --revision"
+    if isinstance(error, errors.RemoteEntryNotFoundError):
+        return f"the hub has it, but no {file} in it. Give another model"
+    if isinstance(error, errors.DisabledRepoError):
+        return "disabled on the hub. Give another model"
+    if (status := _status(error)) in (401, 403):
+        if get_token() is None:
+            return f"the hub doesn't give it to strangers (HTTP {status}). If the name is right, {log_in}"
+        return f"the hub doesn't take your token (HTTP {status}). For another, {log_in}"
+    return None
+
+
+def _in_words(error: Exception) -> tuple[str, str]:
+    """Why the hub gives no answer, and what to do."""
+    from huggingface_hub import constants, errors
+
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE keeps from asking the hub", "Check the name, unset HF_HUB_OFFLINE to download it"
+    hub = f"the hub ({constants.ENDPOINT})"
+    if status := _status(error):
+        return f"{hub} answers with HTTP {status}", "Check the name, try again later"
+    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
+        return f"{hub} doesn't answer within {ASK_SECONDS:g} s", "Check the name, the network and HF_ENDPOINT"
+    return f"{hub} can't be reached", "Check the name, the network and HF_ENDPOINT"
+
+
+def _status(error: Exception) -> int | None:
+    status: int | None = getattr(getattr(error, "response", None), "status_code", None)
+    return status

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 
+from curator.caption_totals import caption_total
 from curator.reference import Reference, resolve, set_versions
 from curator.versions import counts
 from schemas.errors import BadOption
@@ -71,7 +72,7 @@ def diff(catalog: Catalog, before: str, after: str | None = None, limit: int = L
         before=str(first),
         after=str(second),
         **number,
-        unchanged=catalog.caption_count(*sides[0]) - number["removed"] - number["changed"],
+        unchanged=caption_total(catalog, first) - number["removed"] - number["changed"],
         changes=changes,
         left_off=differences.height - len(changes),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
+from curator.caption_totals import caption_total
 from curator.person import user_name
 from curator.reference import Reference, resolve, set_versions
 from curator.where import of_images
@@ -191,7 +192,7 @@ def _set(reference: Reference) -> str:
 def _counts_of_now(catalog: Catalog, named: Reference, versions: list[dict[str, Any]]) -> tuple[int, int]:
     """Captions of a set, and those that differ from its latest version: only what came since has to be looked at."""
     if not versions:
-        captions = catalog.caption_count(named.dataset, named.set_name, named.last_caption_id)
+        captions = caption_total(catalog, named)
         return captions, captions
     latest = versions[-1]
     changes = _changes_since(catalog, named, latest["last_caption_id"], named.last_caption_id)

@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from schemas.edge import plural
 from schemas.errors import BadOption
 
 if TYPE_CHECKING:
@@ -37,6 +38,29 @@ PATIENCE = timedelta(hours=24)  # The others wait while the first draws and meas
 def is_first() -> bool:
     """Whether this process is the one that writes and speaks; found out without loading anything."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def _on_cpu(device: str, spread: bool) -> bool:
+    """Whether these processes compute on the CPU: asked for, or `auto` where there is no GPU.
+
+    Raises BadOption where there are too few GPUs, or none for FSDP (`spread`).
+    """
+    import torch
+
+    if device == "cpu":
+        return True
+    there, here = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if there >= here:
+        return False
+    if there or device != "auto":
+        gpus = f"{plural(there, 'GPU')} for the {here} processes started here"
+        raise BadOption(f"--device {device}: {gpus}. Start one a GPU, or give --device cpu.")
+    if spread:
+        raise BadOption(
+            "FSDP: there is no GPU here. Train with DDP, `accelerate launch --cpu --num_processes N`,"
+            " or give --device cpu."
+        )
+    return True
 
 
 class Processes:
@@ -72,8 +96,8 @@ class Processes:
                 gradient_as_bucket_view=True,  # One copy of the gradients less, in memory and in time.
             ),
         ]
+        on_cpu = _on_cpu(config.device, sharding.asked_for())
         self.plugin = sharding.settings() if sharding.asked_for() else None
-        on_cpu = config.device == "cpu"
         self.accelerator = Accelerator(
             cpu=on_cpu, mixed_precision="no", kwargs_handlers=handlers, fsdp_plugin=None if on_cpu else self.plugin
         )

@@ -53,7 +53,11 @@ def settings() -> Any:
 
     with warnings.catch_warnings():  # Of version 1 that it is going out of use: it isn't used here.
         warnings.simplefilter("ignore", FutureWarning)
-        plugin = FullyShardedDataParallelPlugin()
+        try:
+            plugin = FullyShardedDataParallelPlugin()
+        except (RuntimeError, ValueError) as error:  # Of version 1, that there is no GPU; of values that aren't known.
+            reason = str(error).strip().partition("\n")[0].rstrip(".")
+            raise BadOption(f"accelerate's FSDP settings: {reason}. Use fsdp_version 2, or DDP.") from error
     offload = plugin.cpu_offload
     if isinstance(offload, CPUOffloadPolicy) or getattr(offload, "offload_params", False):
         raise BadOption("accelerate's fsdp_offload_params: weights stay on the GPUs here. Set it to false.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
-from schemas.edge import duration
+from schemas.edge import duration, plural
 from schemas.errors import AmatlError
 from schemas.orientation import in_words
 from schemas.progress import Progress, silent
@@ -316,11 +316,12 @@ def render(result: CheckResult) -> str:
         "",
         *([f"{in_words(result.unread_orientation)}.", ""] if result.unread_orientation else []),
         *([*table(result.buckets), ""] if result.buckets else []),
-        f"{result.epochs} epochs at {found.images_per_second:.3g} images/s, {duration(found.epoch_seconds)} an epoch.",
+        f"{plural(result.epochs, 'epoch')} at {found.images_per_second:.3g} images/s,"
+        f" {duration(found.epoch_seconds)} an epoch.",
         f"About {duration(found.total_seconds)}{_money(found)} for a track:"
         f" training {duration(found.training_seconds)}, sampling {duration(found.sampling_seconds)}"
-        f" ({result.pictures} pictures at each of"
-        f" {len(result.checkpoint_epochs)} checkpoints), evaluating {duration(found.evaluating_seconds)},"
+        f" ({plural(result.pictures, 'picture')} at each of"
+        f" {plural(len(result.checkpoint_epochs), 'checkpoint')}), evaluating {duration(found.evaluating_seconds)},"
         f" preparing {duration(found.preparing_seconds)}.",
         f"Disk: {size(result.space.needed_bytes)} needed, {size(result.space.free_bytes)} free.",
     ]

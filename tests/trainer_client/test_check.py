@@ -68,7 +68,8 @@ def test_a_good_snapshot(snapshot: Path, base: Path, tmp_path: Path, monkeypatch
     assert result.estimate.images_per_second > 0 and result.estimate.cost is None
     assert calls["verifying checksums"] == calls["decoding images"] == (16, 16)
     assert not list(tmp_path.iterdir()), "a check writes nothing"
-    assert "EXIF" not in render(result)
+    assert "EXIF" not in render(result) and "\n10 epochs at " in render(result)
+    assert "\n1 epoch at " in render(result.model_copy(update={"epochs": 1}))
     damaged = result.model_copy(update={"unread_orientation": ["cut.jpg"]})
     assert "1 picture has EXIF that can't be read, so which way up is unknown; taken as stored: cut.jpg." in render(
         damaged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -85,7 +86,7 @@ def first_problem(error: ValidationError) -> str:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file by a temporary neighbour and a rename, flushed to disk before it. Raises OSError naming `path`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(content)

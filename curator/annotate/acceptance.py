@@ -66,7 +66,7 @@ def agreement(catalog: Catalog, dataset: str, target_set: str) -> Agreement | No
         (pl.col("text") == pl.col("text_other")).cast(pl.Float64).alias("exact"),
         token_f1(pairs["text"], pairs["text_other"]).alias("token_f1"),
     )
-    by_image = scored.group_by("image_sha256").agg(pl.col("exact", "token_f1").mean())
+    by_image = scored.group_by("image_sha256", maintain_order=True).agg(pl.col("exact", "token_f1").mean())
     exact, f1 = by_image.select(pl.col("exact", "token_f1").mean()).row(0)
     return Agreement(images=by_image.height, people=rows["person"].n_unique(), exact=exact, token_f1=f1)
 

@@ -26,7 +26,7 @@ def because(captioner: Captioner, run: CaptionRun, outdated: pl.DataFrame, runs:
     """
     against = {row["run_id"]: _difference(captioner, run, row) for row in runs.iter_rows(named=True)}
     counted: Counter[str] = Counter()
-    for run_id, count in outdated["run_id"].value_counts().iter_rows():
+    for run_id, count in sorted(outdated["run_id"].value_counts().iter_rows()):
         counted[against[run_id]] += count
     return dict(counted.most_common())
 

@@ -60,7 +60,7 @@ class Keeper:
         for name, count in counts.items():
             setattr(self.result, name, getattr(self.result, name) + count)
         for counter, group in ((self._without, ~pl.col("failed")), (self._failed, pl.col("failed"))):
-            counter.update(dict(batch.filter(~made & group)["reason"].value_counts().iter_rows()))
+            counter.update(batch.filter(~made & group)["reason"].to_list())  # as they occur: so are equal counts told
         self.result.without_caption = dict(self._without.most_common())
         self.result.failed = dict(self._failed.most_common())
         fresh = batch.filter(made & (~same).fill_null(True)).select("file_name", "image_sha256", "text")

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -74,7 +75,7 @@ class Jobs:
     def start(self, command: Sequence[str], person: str) -> Job:
         """Begins a job. Raises BadOption for a command that is none or may not be asked for here; Busy."""
         words = checked(command, self.made, self.allowed_folders)
-        name = f"{now().replace(':', '').replace('-', '')}-{secrets.token_hex(4)}"
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}"  # in the order they begin
         return self._begin(Job(id=name, command=words, person=person, status="running", started_at=now()))
 
     def resume(self, name: str) -> Job:
@@ -106,7 +107,11 @@ class Jobs:
     def all(self) -> list[Job]:
         """Newest first."""
         with self._lock:
-            return sorted(self._jobs.values(), key=lambda job: job.started_at, reverse=True)
+            return self._newest_first()
+
+    def _newest_first(self) -> list[Job]:
+        """Of those that began in one second the last to begin."""
+        return sorted(self._jobs.values(), key=lambda job: job.started_at)[::-1]
 
     def stop(self, grace_seconds: float) -> None:
         """Interrupts what runs and waits for it: the service ends. The next one can resume it."""
@@ -138,6 +143,7 @@ class Jobs:
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
             self._processes[job.id] = process
+            self._jobs.pop(job.id, None)  # one that is resumed is the newest
             self._jobs[job.id] = job
             self._write(job, process.pid)
         thread = threading.Thread(target=self._follow, args=(job.id, process, log), daemon=True)
@@ -157,15 +163,15 @@ class Jobs:
         reading = threading.Thread(target=lambda: out.append(process.stdout.read()), daemon=True)  # type: ignore[union-attr]
         reading.start()
         error, written = None, time.monotonic()
-        with log:
+        with log, process.stdout, process.stderr:
             for line in process.stderr:
                 log.write(line)
                 error = self._hear(name, line) or error
                 if time.monotonic() - written > WRITE_EVERY_SECONDS:
                     written = time.monotonic()
                     self._write(self.get(name), process.pid)
-        code = process.wait()
-        reading.join()
+            code = process.wait()
+            reading.join()
         self._ended(name, code, error, out[0] if out else b"")
 
     def _hear(self, name: str, line: bytes) -> str | None:
@@ -183,15 +189,16 @@ class Jobs:
         return None
 
     def _ended(self, name: str, code: int, error: str | None, out: bytes) -> None:
-        with self._lock:
-            asked = self._asked.pop(name, None)
-            del self._processes[name]
-        status: Status = "done" if code == 0 else asked or "failed"
         if code and not error:
             error = f"It ended with exit code {code}. Its log is jobs/{name}.log in the service's data folder."
-        self._change(name, status=status, ended_at=now(), error=error if code else None, result=_document(out))
-        self._write(self.get(name))
-        self._forget()
+        how = {"ended_at": now(), "error": error if code else None, "result": _document(out)}
+        with self._lock:  # as one: whoever sees that it has ended may resume it, and that is written, too
+            asked = self._asked.pop(name, None)
+            del self._processes[name]
+            status: Status = "done" if code == 0 else asked or "failed"
+            self._jobs[name] = self._jobs[name].model_copy(update={"status": status, **how})
+            self._write(self._jobs[name])
+            self._forget()
 
     def _change(self, name: str, **changes: Any) -> None:
         with self._lock:
@@ -204,11 +211,10 @@ class Jobs:
         temporary.replace(self.folder / f"{job.id}.json")
 
     def _forget(self) -> None:
-        """Of the jobs that have ended the oldest, once there are many."""
-        ended = [job for job in self.all() if job.status != "running"][KEPT:]
+        """Of the jobs that have ended the oldest, once there are many. The lock is held."""
+        ended = [job for job in self._newest_first() if job.status != "running"][KEPT:]
         for job in ended:
-            with self._lock:
-                del self._jobs[job.id]
+            del self._jobs[job.id]
             for suffix in ("json", "log"):
                 (self.folder / f"{job.id}.{suffix}").unlink(missing_ok=True)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,8 +61,11 @@ class Selections:
         return images
 
     def _forget(self) -> None:
-        files = sorted(self.folder.glob("[0-9a-f]*"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
-        for file in files[KEPT:]:
+        kept_at = {}
+        for file in self.folder.glob("[0-9a-f]*"):
+            with suppress(FileNotFoundError):  # another request forgot it meanwhile
+                kept_at[file] = file.stat().st_mtime_ns
+        for file in sorted(kept_at, key=lambda file: kept_at[file], reverse=True)[KEPT:]:
             file.unlink(missing_ok=True)
 
 

@@ -228,7 +228,11 @@ def answer_by_key(page: Page, key: str, task: dict[str, Any]) -> None:
         "id => document.querySelector('.lsf-current-task__task-id')?.textContent.includes(id)", arg=str(task["id"])
     )
     page.wait_for_timeout(1500)
-    page.keyboard.press(key)
-    page.wait_for_timeout(200)
+    for _ in range(50):  # While a task loads, Label Studio makes the choices anew: a key may have chosen among the old.
+        if page.locator(".amatl input:checked").count() == 0:
+            page.keyboard.press(key)
+        page.wait_for_timeout(200)
+        if page.locator(".amatl input:checked").count() == 1:
+            break
     with page.expect_response(lambda answer: f"/api/tasks/{task['id']}/annotations" in answer.url):
         page.keyboard.press("Control+Enter")

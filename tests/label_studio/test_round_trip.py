@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.label_studio import rounds
-from tests.label_studio.browser import CHROMIUM, QUIET, Annotator
+from tests.label_studio.browser import CHROMIUM, PATIENCE_MS, QUIET, Annotator
 from tests.label_studio.pictures import Pictures
 from tests.label_studio.rounds import Round
 from tests.label_studio.server import Server
@@ -56,8 +57,10 @@ def test_what_a_person_does_at_the_page_arrives_in_the_catalog(
     eve.wait_for_caption("a beast, number 3")
     eve.write(", after all")
     eve.press("Tab", "2", "Control+Enter")
-    eve.page.wait_for_timeout(2_000)
-    assert round_.pull().edited == 1
+    ends, edited = time.monotonic() + PATIENCE_MS / 1000, 0
+    while not edited and time.monotonic() < ends:
+        edited = round_.pull().edited
+    assert edited == 1
     eve.screenshot("round-trip")
     eve.page.close()
 

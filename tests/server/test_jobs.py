@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from html import unescape
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from curator.server import jobs
 from tests.curator.lab import Lab
 from tests.curator.machines.fake_endpoint import Asked, Reply, says, serving
 from tests.server.serving import PATIENCE_S, Serving
@@ -122,6 +124,37 @@ def test_cut_off_by_a_restart_it_is_interrupted_and_can_be_resumed(
         assert (ended["status"], ended["result"]["new"]) == ("done", 40 - before)
     finally:
         assert again.stop() == 0
+
+
+def test_jobs_that_began_in_one_second_are_told_newest_first_also_by_the_next_service(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "now", lambda: "2026-11-23T12:00:00Z")
+    kept = jobs.Jobs(tmp_path / "jobs", lab.catalog.path, None)
+    begun = [kept.start(CAPTION, "ana").id for _ in range(4)]
+    assert [job.id for job in kept.all()] == begun[::-1]
+    kept.stop(PATIENCE_S)
+    again = jobs.Jobs(tmp_path / "jobs", lab.catalog.path, None)
+    assert [job.id for job in again.all()] == begun[::-1]
+
+
+def test_a_job_that_is_seen_to_have_ended_is_written_so(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one that is resumed at once is overwritten by how it had ended."""
+    write = jobs.Jobs._write
+
+    def slow(self: jobs.Jobs, job: jobs.Job, pid: int | None = None) -> None:
+        time.sleep(0 if job.status == "running" else 0.5)
+        write(self, job, pid)
+
+    monkeypatch.setattr(jobs.Jobs, "_write", slow)
+    kept = jobs.Jobs(tmp_path / "jobs", lab.catalog.path, None)
+    name = kept.start(CAPTION, "ana").id
+    while kept.get(name).status == "running":
+        time.sleep(0.01)
+    assert json.loads((tmp_path / "jobs" / f"{name}.json").read_bytes())["status"] == kept.get(name).status
+    kept.stop(PATIENCE_S)
 
 
 def test_the_page_begins_a_job_and_says_how_it_ended(service: Serving) -> None:

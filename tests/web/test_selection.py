@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from typing import Any
 
@@ -140,6 +141,14 @@ def test_who_may_only_read_changes_nothing(make_client: MakeClient, catalog: Cat
     assert "/accept" not in answer.text and "/send" not in answer.text
     data = {"caption_set": "human", "seen": 99, "csrf_token": token}
     assert reader.post(f"{answer.url.path}/accept", data=data, headers=HTML).status_code == 403
+
+
+def test_requests_that_choose_at_once_dont_disturb_each_other(app: FastAPI) -> None:
+    kept = Selections(app.state.settings.data)
+    with ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(lambda number: kept.keep("zoo", [f"{number // 2:064x}"]), range(8 * KEPT)))
+    assert len(set(names)) == 4 * KEPT
+    assert len([file for file in kept.folder.iterdir() if not file.name.startswith(".")]) == KEPT
 
 
 def test_the_last_selections_are_kept_each_of_its_dataset(app: FastAPI) -> None:

@@ -6,9 +6,13 @@ architecture (`--base-config`), or from the hub by what kind of model it is. The
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import json
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +39,30 @@ def converted(file: Path, config: str | None, cache: Path) -> Path:
     folder = cache / "models" / key
     if (folder / "model_index.json").is_file():
         return folder
-    temporary = folder.with_name(f".{key}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        _load(file, pipeline, config).save_pretrained(temporary)
-        _note_prediction(temporary, names, header)
-        temporary.rename(folder)
-    finally:
+    with _alone(folder.parent):
+        if (folder / "model_index.json").is_file():
+            return folder
+        temporary = folder.with_name(f".{key}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            _load(file, pipeline, config).save_pretrained(temporary)
+            _note_prediction(temporary, names, header)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process converts; others that start from the same file wait for it, and then find the model there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @functools.lru_cache(maxsize=4)

@@ -176,10 +176,12 @@ ORDER BY a.revision_id;
 
 -- name: captions_by_person
 -- The captions that people gave the images of a dataset in a set, where several people did: each person's last.
-SELECT image_sha256, person, arg_max(text, updated_at) AS text
-FROM current_annotations
-WHERE dataset = $dataset AND target_set = $target_set AND outcome = 'captioned'
-GROUP BY image_sha256, person
+SELECT image_sha256, person, text
+FROM (
+    SELECT image_sha256, person, text FROM current_annotations
+    WHERE dataset = $dataset AND target_set = $target_set AND outcome = 'captioned'
+    QUALIFY row_number() OVER (PARTITION BY image_sha256, person ORDER BY updated_at DESC, revision_id DESC) = 1
+)
 QUALIFY count(*) OVER (PARTITION BY image_sha256) > 1
 ORDER BY image_sha256, person;
 
@@ -202,12 +204,10 @@ ORDER BY tasks DESC, a.person;
 -- The last answers of several people on one image of a set that differ, and that nobody has settled: what the image has
 -- now still comes from one of them.
 WITH answers AS (
-    SELECT image_sha256, person, arg_max(outcome, updated_at) AS outcome, arg_max(text, updated_at) AS text,
-        arg_max(project_key, updated_at) AS project_key, arg_max(task_id, updated_at) AS task_id,
-        max(updated_at) AS updated_at
+    SELECT image_sha256, person, outcome, text, project_key, task_id, updated_at
     FROM current_annotations
     WHERE dataset = $dataset AND target_set = $target_set AND outcome IN ('captioned', 'rejected')
-    GROUP BY image_sha256, person
+    QUALIFY row_number() OVER (PARTITION BY image_sha256, person ORDER BY updated_at DESC, revision_id DESC) = 1
 ),
 disputed AS (
     SELECT image_sha256 FROM answers GROUP BY image_sha256

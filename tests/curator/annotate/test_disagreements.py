@@ -69,6 +69,14 @@ def test_a_rejection_differs_from_a_caption(catalog: Catalog) -> None:
     assert [said.outcome for said in found.said] == ["captioned", "rejected"] and found.alike == 0
 
 
+def test_of_two_answers_at_the_same_moment_the_one_that_came_last_is_a_persons_last(catalog: Catalog) -> None:
+    write(catalog, revision(1, 5, "one"), revision(2, 5, "two"), revision(3, 5, "three", person="p1@x"))
+    assert catalog.captions_by_person("zoo", "human")["text"].to_list() == ["three", "two"]
+    assert [(said.person, said.text) for said in one(catalog).said] == [("p1@x", "three"), ("p2@x", "two")]
+    write(catalog, revision(4, 5, "", "rejected", person="p1@x"))
+    assert [(said.outcome, said.text) for said in one(catalog).said] == [("rejected", ""), ("captioned", "two")]
+
+
 @pytest.mark.parametrize("text", ["one", "two"])
 def test_settled_by_taking_either_until_somebody_answers_anew(catalog: Catalog, text: str) -> None:
     write(catalog, revision(1, 5, "one"), revision(2, 9, "two"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,16 @@ def test_a_folder_is_known_by_its_files_wherever_it_lies(folder: Path, tmp_path:
     assert find_source(str(copy)).revision != source.revision
     (folder / "sub" / "model.safetensors").rename(folder / "sub" / "renamed.safetensors")
     assert find_source(str(folder)).revision != source.revision
+
+
+def test_a_file_rewritten_within_a_tick_of_the_clock_is_read_again(folder: Path) -> None:
+    file, just_now = folder / "sub" / "model.safetensors", time.time_ns() + 10**12
+    revisions = set()
+    for content in (b"weights", b"Weights"):
+        file.write_bytes(content)
+        os.utime(file, ns=(just_now, just_now))
+        revisions.add(find_source(str(folder)).revision)
+    assert len(revisions) == 2
 
 
 def test_what_is_no_model_is_said_in_a_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

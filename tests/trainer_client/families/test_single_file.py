@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.trainer_client.families.single_file import write_single_file, write_x
 from tests.trainer_client.methods.runs import pictures, run
 from trainer_client import start
 from trainer_client.checkpoint import checkpoint_name
+from trainer_client.families import single_file
 from trainer_client.merge import merge
 
 
@@ -57,6 +59,18 @@ def test_half_precision_and_v_prediction_are_kept(base: Path, cache: Path, tmp_p
     assert next(family.denoiser.parameters()).dtype == torch.float32
     weights = load_file(family.located / "unet" / "diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
+
+
+def test_of_several_at_once_one_converts(
+    file: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when several runs start from one file, or one run has several processes."""
+    load, loaded = single_file._load, []
+    monkeypatch.setattr(single_file, "_load", lambda *given: loaded.append(given) or load(*given))
+    with ThreadPoolExecutor(3) as pool:
+        folders = set(pool.map(lambda _: single_file.converted(file, str(base), tmp_path / "cache"), range(3)))
+    assert len(loaded) == len(folders) == 1
+    assert list((tmp_path / "cache" / "models").iterdir()) == list(folders)
 
 
 @pytest.mark.slow

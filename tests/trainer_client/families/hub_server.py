@@ -57,7 +57,7 @@ def serving(folder: Path, name: str) -> Iterator[tuple[str, Hub]]:
                 return self.send(404, {}, b"")
             state.asked.append(f"{self.command} {path}")
             if state.answer == "hangs":
-                state.over.wait(60)
+                state.over.wait(600)
                 return self.send(503, {}, b"")
             if state.answer is not None:
                 return self.send(*ANSWERS[state.answer], b"")

@@ -250,7 +250,7 @@ def pixels(row: Row, size_px: int | Size, background: str = "white") -> NDArray[
     EXIF rotation applied, alpha composited on `background`, the middle cut out in the shape asked for, resized with
     antialiasing (bicubic: torch's takes a tenth of the time of Pillow's Lanczos and differs from it by 0.4 of 255 on
     average where 1024 px become 512). A JPEG of four times the size and more is decoded at a half, a quarter or an
-    eighth, in less than half the time, and is as near. Raises BadImage, ChecksumMismatch, NotFound naming the file.
+    eighth, in about half the time, and is as near. Raises BadImage, ChecksumMismatch, NotFound naming the file.
     """
     import torch
 

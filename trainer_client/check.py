@@ -252,9 +252,8 @@ def estimate(
     each = 2 if of_class else 1  # An image of the class goes with every image.
     rate = batch_size / pace.step / each
     extra = 0.0
-    gain = compiled.TRAINED.gain
-    if compiled.pays(config.compile, device, train_images * config.epochs / rate, compiling_seconds, gain):
-        rate, extra = rate * gain, compiling_seconds
+    if compiled.TRAINED.pays(config.compile, device, train_images * config.epochs / rate, compiling_seconds):
+        rate, extra = rate * compiled.TRAINED.gain, compiling_seconds
     epoch_seconds = train_images / rate
     parts = {
         "preparing_seconds": extra

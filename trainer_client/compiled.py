@@ -10,7 +10,6 @@ https://docs.pytorch.org/tutorials/recipes/regional_compilation.html
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from schemas.digest import sha256_json
 from schemas.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -52,6 +52,15 @@ class Worth:
         """What compiling will take, by whether the mark of this `name` (see `named`) is there."""
         return self.kept_seconds if cache is not None and _mark(cache, name).is_file() else self.new_seconds
 
+    def pays(self, wanted: str, device: str, seconds: float, cost: float) -> bool:
+        """Whether to compile: `on`, or `auto` on a GPU where it earns its `cost` back.
+
+        `seconds` are what the passes would take without it; `device` is its type: cpu, cuda.
+        """
+        if wanted != "auto":
+            return wanted == "on"
+        return device == "cuda" and seconds * (1 - 1 / self.gain) > cost
+
     def remember(self, cache: Path | None, name: str) -> None:
         """Leaves the mark, once it is compiled. A cache that can't be written costs the next run time, nothing else."""
         if cache is not None:
@@ -68,7 +77,7 @@ def named(family: Family, *facts: object) -> str:
     """What names compiled passes: the denoiser's layers, what runs them, and the `facts` that decide shapes."""
     device = torch.cuda.get_device_name(family.device) if family.device.type == "cuda" else family.device.type
     told = (torch.__version__, device, family.dtype, family.latent_shape, family.token_limit, *facts, family.denoiser)
-    return hashlib.sha256("\n".join(map(str, told)).encode()).hexdigest()[:32]
+    return sha256_json(list(map(str, told)))[:32]
 
 
 def trained(family: Family, config: TrainConfig) -> str:
@@ -84,16 +93,6 @@ def drawn(family: Family) -> str:
 
 def _mark(cache: Path, name: str) -> Path:
     return folder(cache) / "amatl" / name
-
-
-def pays(wanted: str, device: str, seconds: float, cost: float, gain: float) -> bool:
-    """Whether to compile: `on`, or `auto` on a GPU where what would take `seconds` without it earns the `cost` back.
-
-    `device` is its type: cpu, cuda.
-    """
-    if wanted != "auto":
-        return wanted == "on"
-    return device == "cuda" and seconds * (1 - 1 / gain) > cost
 
 
 def folder(cache: Path) -> Path:

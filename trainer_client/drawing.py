@@ -71,7 +71,7 @@ class Drawing:
         self.left, self.batches, self.began = self.left - pictures, self.batches + 1, now
         if self.family is not None and self.blocks is None and self.batches > 1:
             cost = compiled.DRAWN.seconds(self.cache, compiled.drawn(self.family))
-            if compiled.pays(self.wanted, self.family.device.type, seconds * self.left, cost, compiled.DRAWN.gain):
+            if compiled.DRAWN.pays(self.wanted, self.family.device.type, seconds * self.left, cost):
                 self._copy(self.family, compiling=True)
                 self.family.painter, self.family.replayed = self.module, self._pass
 

@@ -136,7 +136,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
     baseline = Baseline(cache, method, config.background, measured)
     name = compiled.trained(family, config)
     cost = compiled.TRAINED.seconds(cache, name)
-    pays = compiled.pays(config.compile, family.device.type, seconds, cost, compiled.TRAINED.gain)
+    pays = compiled.TRAINED.pays(config.compile, family.device.type, seconds, cost)
     return Prepared(config, snapshot, family, method, plan, before, report, own, rows, baseline, pays, name)
 
 

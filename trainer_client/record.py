@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from schemas import __version__
 from schemas.digest import sha256_json
-from schemas.errors import AlreadyExists
-from schemas.run import BaseModelRef, ExampleImage, Prompt, RunReport, SnapshotRef
+from schemas.errors import AlreadyExists, NotFound
+from schemas.run import BaseModelRef, Checkpoint, ExampleImage, Prompt, RunReport, SnapshotRef
 from schemas.snapshot import Split
 from trainer_client.config import TrainConfig, as_resolved_now, decisive_fields
 from trainer_client.device import device_name
@@ -42,6 +42,17 @@ def read_report(run_folder: Path) -> RunReport | None:
         what = f"holds {sorted(strangers)[0]} but no {FILE}" if strangers else "is a file"
         raise AlreadyExists(f"{run_folder}: {what}; a run needs a folder of its own. Choose another --out.")
     return None
+
+
+def kept_checkpoints(report: RunReport, run_folder: Path, otherwise: str) -> list[Checkpoint]:
+    """Those whose folders are still there, in their order. Raises NotFound where none is; `otherwise` is what to do
+    about checkpoints that are gone."""
+    kept = [checkpoint for checkpoint in report.checkpoints if (run_folder / checkpoint.folder).is_dir()]
+    if kept:
+        return kept
+    if not report.checkpoints:
+        raise NotFound(f"{run_folder}: no checkpoint is saved yet. `trainer train` with the same options goes on.")
+    raise NotFound(f"{run_folder}: its checkpoints aren't there any more. {otherwise}")
 
 
 def decisive(config: dict[str, Any], snapshot: str, base: str, prompts: Sequence[Prompt]) -> dict[str, Any]:

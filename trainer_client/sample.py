@@ -29,6 +29,7 @@ from trainer_client.compiled import keep_in
 from trainer_client.device import choose_device
 from trainer_client.drawing import Drawing
 from trainer_client.randomness import key, normal
+from trainer_client.record import kept_checkpoints
 from trainer_client.sheet import contact_sheet
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ STEPS = 20
 GUIDANCE_SCALE = 7.5
 BATCH_SIZE = 16  # Pictures at once.
 SHEET = "sheet.png"
+DRAW_AGAIN = "Train it again to draw more pictures."
 
 
 class Picture(BaseModel):
@@ -275,14 +277,10 @@ def read_run(folder: Path) -> RunReport:
 
 def find_checkpoint(report: RunReport, run_folder: Path, epoch: int | None) -> Checkpoint:
     """The checkpoint of an epoch, by default the last. Raises NotFound listing those that are there."""
-    there = [checkpoint for checkpoint in report.checkpoints if (run_folder / checkpoint.folder).is_dir()]
+    there = kept_checkpoints(report, run_folder, DRAW_AGAIN)
     found = [checkpoint for checkpoint in there if epoch is None or checkpoint.epoch == epoch]
     if found:
         return found[-1]
-    if not report.checkpoints:
-        raise NotFound(f"{run_folder}: no checkpoint is saved yet. `trainer train` with the same options goes on.")
-    if not there:
-        raise NotFound(f"{run_folder}: its checkpoints aren't there any more. Train it again to draw more pictures.")
     epochs = ", ".join(str(checkpoint.epoch) for checkpoint in there)
     raise NotFound(f"{run_folder}: no checkpoint of epoch {epoch}. There are {epochs}.")
 
@@ -292,8 +290,7 @@ def find_checkpoints(
 ) -> list[Checkpoint]:
     """The checkpoints of these epochs in their order, all that are there, or the last. Raises NotFound."""
     if epochs == "all":
-        last = find_checkpoint(report, run_folder, None)
-        return [one for one in report.checkpoints if one == last or (run_folder / one.folder).is_dir()]
+        return kept_checkpoints(report, run_folder, DRAW_AGAIN)
     if not epochs:
         return [find_checkpoint(report, run_folder, None)]
     return [find_checkpoint(report, run_folder, epoch) for epoch in sorted(set(epochs))]

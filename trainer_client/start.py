@@ -116,13 +116,8 @@ def digest(base: str, revision: str | None = None, config: str | None = None) ->
 def last_checkpoint(run_folder: Path) -> Path:
     """The folder of a run's last checkpoint that is still there. Raises NotFound."""
     report = RunReport.read(run_folder / record.FILE)
-    there = [run_folder / checkpoint.folder for checkpoint in report.checkpoints]
-    found = [folder for folder in there if folder.is_dir()]
-    if not there:
-        raise NotFound(f"{run_folder}: no checkpoint is saved yet. `trainer train` with the same options goes on.")
-    if not found:
-        raise NotFound(f"{run_folder}: its checkpoints aren't there any more. Give another run, or train it again.")
-    return found[-1]
+    kept = record.kept_checkpoints(report, run_folder, "Give another run, or train it again.")
+    return run_folder / kept[-1].folder
 
 
 def _base_of(start: Start, under: str | None) -> str:

@@ -114,9 +114,10 @@ def test_images_that_fill_up_a_batch_count_nothing(base: Path, snapshot: Path, t
 
 
 def test_compiling_pays_on_a_gpu_and_a_long_run() -> None:
-    assert compiled.pays("auto", "cuda", 3600, 160, 1.6) and not compiled.pays("auto", "cuda", 60, 160, 1.6)
-    assert not compiled.pays("auto", "cpu", 1e9, 160, 1.6)
-    assert compiled.pays("on", "cpu", 1, 160, 1.6) and not compiled.pays("off", "cuda", 1e9, 160, 1.6)
+    pays = compiled.TRAINED.pays
+    assert pays("auto", "cuda", 3600, 160) and not pays("auto", "cuda", 60, 160)
+    assert not pays("auto", "cpu", 1e9, 160)
+    assert pays("on", "cpu", 1, 160) and not pays("off", "cuda", 1e9, 160)
 
 
 def test_what_an_earlier_run_has_compiled_costs_little(

@@ -104,7 +104,8 @@ def test_compiling_begins_when_what_is_left_earns_it_back(
     monkeypatch.delenv(compiled.FOLDER_VARIABLE, raising=False)
     monkeypatch.setattr(drawing, "time", Clock())
     monkeypatch.setattr(compiled, "DRAWN", compiled.Worth(new_seconds=58.0, kept_seconds=8.0, gain=1.3))
-    monkeypatch.setattr(compiled, "pays", lambda wanted, _, *rest, pays=compiled.pays: pays(wanted, "cuda", *rest))
+    pays = compiled.Worth.pays
+    monkeypatch.setattr(compiled.Worth, "pays", lambda self, wanted, _, *rest: pays(self, wanted, "cuda", *rest))
     family = families[0]
     if kept:
         compiled.DRAWN.remember(tmp_path, compiled.drawn(family))

@@ -1,8 +1,6 @@
 """What the Hugging Face hub says of a model, asked once and for seconds: its own client tries for a minute.
 
-problem = ask("--base", "owner/model", "model_index.json")      # None: it has the file
-if problem and not is_cached("owner/model", "model_index.json"):
-    raise problem
+unasked = ask_or_cached("--base", "owner/model", "model_index.json")      # None: the hub gives it
 """
 
 from __future__ import annotations
@@ -36,6 +34,14 @@ def ask(option: str, name: str, file: str, revision: str | None = None) -> NotFo
         return NotFound(f"{option} {name}: {refusal}, {LOCAL}.")
     what, to_do = _in_words(error)
     return NotFound(f"{option} {name}: no such folder here, not in the hub's cache, and {what}. {to_do}, {LOCAL}.")
+
+
+def ask_or_cached(option: str, name: str, file: str, revision: str | None = None) -> NotFound | None:
+    """`ask`, where what the hub gave on an earlier day will do: raises what it gives where nothing was."""
+    unasked = ask(option, name, file, revision)
+    if unasked and not is_cached(name, file, revision):
+        raise unasked
+    return unasked
 
 
 def is_cached(name: str, file: str, revision: str | None = None) -> bool:

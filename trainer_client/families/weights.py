@@ -35,14 +35,7 @@ def locate(base: str, revision: str | None = None) -> Path:
         raise NotFound(
             f"--base {base}: there is no such folder. Give a folder in diffusers layout, or a hub name as owner/name."
         )
-    return _of_hub(base, revision)
-
-
-def _of_hub(base: str, revision: str | None) -> Path:
-    """Asks before anything heavy is imported; where the hub can't be asked, what it gave before will do."""
-    unasked = hub.ask("--base", base, INDEX, revision)
-    if unasked and not hub.is_cached(base, INDEX, revision):
-        raise unasked
+    unasked = hub.ask_or_cached("--base", base, INDEX, revision)  # Before anything heavy is imported.
     return _download(base, revision, unasked)
 
 

@@ -78,9 +78,7 @@ def model_features(name: str, device: torch.device) -> Features:
 
     Raises NotFound (no such model), NoFeatures (not an image encoder).
     """
-    unasked = None if Path(name).is_dir() else hub.ask("--features", name, "config.json")
-    if unasked and not hub.is_cached(name, "config.json"):
-        raise unasked
+    unasked = None if Path(name).is_dir() else hub.ask_or_cached("--features", name, "config.json")
     from transformers import AutoImageProcessor, AutoModel
 
     where: dict[str, Any] = {"local_files_only": unasked is not None}

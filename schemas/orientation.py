@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
 ORIENTATION = 0x0112  # The tag, in EXIF and TIFF.
@@ -57,6 +59,18 @@ def upright(image: Image) -> Image:
         8: Transpose.ROTATE_90,
     }.get(way or 1)
     return image if turn is None or image.format == "TIFF" else image.transpose(turn)
+
+
+def turned(pixels: NDArray[np.uint8], orientation: int | None) -> NDArray[np.uint8]:
+    """Undoes the EXIF orientation (Exif 2.32, tag 0x0112) of grey (H, W) or coloured (H, W, C) pixels, if known."""
+    import numpy as np
+
+    if orientation in {5, 6, 7, 8}:
+        pixels = pixels.swapaxes(0, 1)
+    rows_turned = orientation in {3, 4, 7, 8}
+    columns_turned = orientation in {2, 3, 6, 7}
+    turned = pixels[:: -1 if rows_turned else 1, :: -1 if columns_turned else 1]
+    return np.ascontiguousarray(turned)
 
 
 def orientation_in(exif: bytes) -> int | None:

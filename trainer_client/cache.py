@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FORMAT = 4  # Raise it when the same key would hold other values.
+FORMAT = 5  # Raise it when the same key would hold other values.
 SHARD_PX = 1 << 24  # Pictures encoded between two writes: 64 of 512 px, 4,096 of 64 px.
 BEGUN_BATCHES = 2  # Encoded by a GPU while the one before them is kept.
 BATCH_PX = 1 << 23  # Pictures encoded at once: 32 of 512 px.

@@ -10,7 +10,6 @@ import difflib
 import hashlib
 import io
 import json
-import math
 import os
 import warnings
 from collections import deque
@@ -25,6 +24,7 @@ import numpy as np
 from PIL import Image, ImageColor
 from pydantic import ValidationError
 
+from schemas import jpeg
 from schemas.digest import sha256_file, snapshot_identity
 from schemas.document import FileRef, first_problem
 from schemas.errors import AmatlError, BadDocument, BadOption, ChecksumMismatch, NotFound
@@ -256,24 +256,30 @@ def pixels(row: Row, size_px: int | Size, background: str = "white") -> NDArray[
 
     width, height = (size_px, size_px) if isinstance(size_px, int) else size_px
     colour = background_colour(background)
-    with _decoding(row) as image:
-        _decode_smaller(image, (width, height))
-        whole_HWC = np.array(on_background(eight_bits(upright(image)), colour))
+    with _reading(row) as content:
+        whole_HWC = _rgb(content, (SPARE_SIZE * height, SPARE_SIZE * width), colour)
     left, top, right, bottom = _middle((whole_HWC.shape[1], whole_HWC.shape[0]), (width, height))
-    cut_1CHW = torch.from_numpy(whole_HWC[top:bottom, left:right]).permute(2, 0, 1)[None]
-    if cut_1CHW.shape[2:] != (height, width):
+    cut_1HWC = torch.from_numpy(whole_HWC[top:bottom, left:right])[None]
+    if cut_1HWC.shape[1:3] != (height, width):
+        cut_1CHW = cut_1HWC.permute(0, 3, 1, 2)  # Channels last, also to torch: it needn't copy them apart.
         cut_1CHW = torch.nn.functional.interpolate(cut_1CHW, (height, width), mode="bicubic", antialias=True)
-    resized_HWC: NDArray[np.uint8] = np.ascontiguousarray(cut_1CHW[0].permute(1, 2, 0).numpy())
+        cut_1HWC = cut_1CHW.permute(0, 2, 3, 1)
+    resized_HWC: NDArray[np.uint8] = np.ascontiguousarray(cut_1HWC[0].numpy())
     return resized_HWC
 
 
-def _decode_smaller(image: Image.Image, shape: Size) -> None:
-    """Where the format can (JPEG), has no more decoded than resizing needs: at least twice the shape's size."""
-    turned = (orientation(image) or 1) > 4  # On its side.
-    width, height = shape[::-1] if turned else shape
-    times = min(image.width / width, image.height / height) / SPARE_SIZE
-    if times > 1:
-        image.draft(None, (math.ceil(image.width / times), math.ceil(image.height / times)))
+def _rgb(content: bytes, at_least_px: Size, colour: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Upright (H, W, 3); a JPEG no smaller than (height, width)."""
+    if content.startswith(jpeg.MAGIC):
+        try:
+            decoded = jpeg.decode_rgb(content, at_least_px)
+        except ValueError:
+            decoded = None  # Pillow says what is wrong, or bears with it.
+        if decoded is not None:
+            return decoded
+    with Image.open(io.BytesIO(content)) as image:
+        jpeg.draft(image, at_least_px, orientation(image))
+        return np.array(on_background(eight_bits(upright(image)), colour))
 
 
 def _middle(image: Size, shape: Size) -> tuple[int, int, int, int]:
@@ -286,8 +292,8 @@ def _middle(image: Size, shape: Size) -> tuple[int, int, int, int]:
 
 def opacity(row: Row, width: int, height: int) -> NDArray[np.uint8] | None:
     """How opaque the picture is, uint8 (height, width), cut as `pixels` cuts and averaged over areas; None: all is."""
-    with _decoding(row) as image:
-        image = eight_bits(upright(image))
+    with _reading(row) as content, Image.open(io.BytesIO(content)) as opened:
+        image = eight_bits(upright(opened))
         if not image.has_transparency_data:
             return None
         alpha = image.convert("RGBA").getchannel("A")
@@ -314,8 +320,8 @@ def on_background(image: Image.Image, colour: tuple[int, int, int]) -> Image.Ima
 
 
 @contextmanager
-def _decoding(row: Row, verify: bool = True) -> Iterator[Image.Image]:
-    """Opens a picture; whatever decoding raises becomes a BadImage that names the file.
+def _reading(row: Row, verify: bool = True) -> Iterator[bytes]:
+    """A picture's file; whatever decoding raises becomes a BadImage that names the file.
 
     With `verify` it must still be the picture that the snapshot was opened with: what is made of it is kept under its
     checksum.
@@ -330,8 +336,7 @@ def _decoding(row: Row, verify: bool = True) -> Iterator[Image.Image]:
     if verify and hashlib.sha256(content).hexdigest() != row.sha256:
         raise ChecksumMismatch(f"{row.path}: has changed since it was verified. Copy or export the snapshot again.")
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            yield image
+        yield content
     except MemoryError:
         raise
     except Exception as error:  # Decoders raise almost anything on broken input.
@@ -365,7 +370,7 @@ class _Look:
 
 def _look(row: Row) -> _Look:
     try:
-        with _decoding(row, verify=False) as image:  # Which has just been done.
+        with _reading(row, verify=False) as content, Image.open(io.BytesIO(content)) as image:  # Verified just now.
             way, size = orientation(image), image.size
             image.draft("RGB", (256, 256))
             image.load()

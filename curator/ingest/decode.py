@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from curator.ingest.formats import check_complete, sniff
 from curator.ingest.rejects import Reason, Unusable
-from schemas.orientation import jpeg_orientation, orientation
+from schemas.orientation import jpeg_orientation, orientation, turned
 from schemas.samples import eight_bits
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _decode_jpeg(data: bytes) -> Decoded | None:
         return None
     grey = simplejpeg.decode_jpeg(data, "GRAY", min_height=SMALL_PX, min_width=SMALL_PX, strict=True)[:, :, 0]
     way = jpeg_orientation(data)
-    return Decoded("jpeg", width_px, height_px, False, way, upright(grey, way))
+    return Decoded("jpeg", width_px, height_px, False, way, turned(grey, way))
 
 
 def _decode_with_pillow(data: bytes, image_format: str, max_pixels: int) -> Decoded:
@@ -128,7 +128,7 @@ def _decode_with_pillow(data: bytes, image_format: str, max_pixels: int) -> Deco
         has_alpha = image.has_transparency_data
         grey = _grey_on_white(eight_bits(image), has_alpha)
         return Decoded(
-            image_format, width_px, height_px, has_alpha, way, grey if image_format == "tiff" else upright(grey, way)
+            image_format, width_px, height_px, has_alpha, way, grey if image_format == "tiff" else turned(grey, way)
         )
 
 
@@ -156,15 +156,3 @@ def _grey_on_white(image: Image, has_alpha: bool) -> NDArray[np.uint8]:
 def _reduced(image: Image) -> Image:
     factor = min(image.size) // SMALL_PX
     return image.reduce(factor) if factor > 1 else image
-
-
-def upright(pixels: NDArray[np.uint8], orientation: int | None) -> NDArray[np.uint8]:
-    """Undoes the EXIF orientation (Exif 2.32, tag 0x0112) of grey (H, W) or coloured (H, W, C) pixels, if known."""
-    import numpy as np
-
-    if orientation in {5, 6, 7, 8}:
-        pixels = pixels.swapaxes(0, 1)
-    rows_turned = orientation in {3, 4, 7, 8}
-    columns_turned = orientation in {2, 3, 6, 7}
-    turned = pixels[:: -1 if rows_turned else 1, :: -1 if columns_turned else 1]
-    return np.ascontiguousarray(turned)

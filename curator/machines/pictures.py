@@ -16,21 +16,19 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curator.ingest.decode import unusable, upright
+from curator.ingest.decode import unusable
 from curator.ingest.formats import check_complete, sniff
 from curator.ingest.rejects import Unusable
 from curator.machines import CannotCaption
-from schemas.orientation import jpeg_orientation, orientation
+from schemas import jpeg
+from schemas.jpeg import Size
+from schemas.orientation import orientation, turned
 from schemas.samples import eight_bits
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image
-
-REDUCTIONS = (8, 4, 2)  # The scales that JPEG decoders have fast code for; 3/8 of 1024 px costs more than 1/2.
-Size = tuple[int, int]
-"""Height and width in pixels."""
 
 
 def read_rgb(path: str | Path, at_least_px: Size | None = None) -> NDArray[np.uint8]:
@@ -50,7 +48,7 @@ def decode_rgb(data: bytes, at_least_px: Size | None = None) -> NDArray[np.uint8
     image_format = sniff(data[:64])
     check_complete(data, image_format)
     try:
-        decoded = _decode_jpeg(data, at_least_px) if image_format == "jpeg" else None
+        decoded = jpeg.decode_rgb(data, at_least_px) if image_format == "jpeg" else None
         return _decode_with_pillow(data, image_format, at_least_px) if decoded is None else decoded
     except Unusable:
         raise
@@ -74,54 +72,14 @@ def resized(pixels_HWC: NDArray[np.uint8], height_px: int, width_px: int) -> NDA
     return made
 
 
-def _decode_jpeg(data: bytes, at_least_px: Size | None) -> NDArray[np.uint8] | None:
-    """By simplejpeg; None where that isn't installed, and for CMYK: Pillow's to do."""
-    try:
-        import simplejpeg
-    except ImportError:
-        return None
-    height_px, width_px, colours, _ = simplejpeg.decode_jpeg_header(data)
-    if colours in {"CMYK", "YCCK"}:
-        return None
-    way = jpeg_orientation(data)
-    factor = _reduction((height_px, width_px), _as_stored(at_least_px, way))
-    least = {"min_height": -(-height_px // factor), "min_width": -(-width_px // factor)}
-    return upright(simplejpeg.decode_jpeg(data, "RGB", **least, strict=True), way)
-
-
-def _reduction(stored_px: Size, at_least_px: Size | None) -> int:
-    """By how much a JPEG of that size may shrink."""
-    if at_least_px is None:
-        return 1
-    fits = (
-        factor
-        for factor in REDUCTIONS
-        if all(-(-px // factor) >= least for px, least in zip(stored_px, at_least_px, strict=True))
-    )
-    return next(fits, 1)
-
-
-def _as_stored(at_least_px: Size | None, orientation: int | None) -> Size | None:
-    """The least height and width before the picture is turned upright."""
-    return (at_least_px[1], at_least_px[0]) if at_least_px and (orientation or 1) >= 5 else at_least_px
-
-
 def _decode_with_pillow(data: bytes, image_format: str, at_least_px: Size | None) -> NDArray[np.uint8]:
     with _open(data, image_format) as image:
         way = orientation(image)
         if image_format == "jpeg" and at_least_px:
-            _draft(image, _as_stored(at_least_px, way))
+            jpeg.draft(image, at_least_px, way)
         image.load()
         pixels = _rgb(image)
-        return pixels if image_format == "tiff" else upright(pixels, way)  # Pillow turns it as it loads it.
-
-
-def _draft(image: Image, at_least_px: Size | None) -> None:
-    """Has Pillow decode at the same scale as simplejpeg would."""
-    stored_px = (image.height, image.width)
-    factor = _reduction(stored_px, at_least_px)
-    if factor > 1:
-        image.draft("RGB", (image.width // factor, image.height // factor))
+        return pixels if image_format == "tiff" else turned(pixels, way)  # Pillow turns it as it loads it.
 
 
 def _rgb(image: Image) -> NDArray[np.uint8]:

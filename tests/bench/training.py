@@ -115,6 +115,9 @@ class Measured:
         except Exception:
             self.say(f"{name} failed")
             traceback.print_exc()
+        self.clear()
+
+    def clear(self) -> None:
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -252,8 +255,8 @@ class Measured:
             self.add(f"{name}, example-style loop", rate, detail)
 
         def fits(batch: int) -> bool:
+            self.clear()  # Of the try before it.
             family = architectures.build(size, folder, self.device, self.dtype)
-            gc.collect()
             self.watch_memory()
             try:
                 data = self.set_of(family, self.device)
@@ -323,7 +326,7 @@ class Measured:
     def sdxl(self, folder: Path, method: str) -> None:
         tflop = SDXL_TFLOP if method == "full" else SDXL_TFLOP * 2 / 3
         batch = self.scale.xl_batch
-        tried = (batch,) if method == "lora" else tuple(range(max(1, batch // 2), 0, -1))
+        tried = (batch,) if method == "lora" else tuple(range(max(1, batch // 2 - 1), 0, -1))
         name = f"SDXL {'LoRA' if method == 'lora' else 'full'}, 1024 px"
         self.compare(folder, name, self.scale.sdxl, tflop, (max(1, tried[0] // 2), *tried), method=method)
 

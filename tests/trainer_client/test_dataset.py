@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from PIL import Image
 from schemas.digest import sha256_file
 from schemas.errors import AmatlError, BadDocument, BadOption, ChecksumMismatch, NotFound
 from schemas.snapshot import manifest_digest
-from tests.real_pictures import exif_block, plain
+from tests.real_pictures import exif_block, plain, written
 from tests.trainer_client.conftest import write_snapshot
 from trainer_client import dataset
 from trainer_client.dataset import BadImage, BadSnapshot, Row, Snapshot, decode_all, in_threads, opacity, pixels
@@ -296,10 +297,18 @@ def test_pixels_cut_the_middle_square_and_average(tmp_path: Path) -> None:
     assert (abs(found[6:].astype(int) - 128) < 12).all(), "antialiased: stripes become grey"
 
 
+@pytest.fixture(params=["simplejpeg", "pillow"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """JPEGs by simplejpeg, and by Pillow, to whom CMYK and damaged ones are left."""
+    if request.param == "pillow":
+        monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    return str(request.param)
+
+
 @pytest.mark.parametrize("way", [1, 6])
 @pytest.mark.parametrize("shape", [(32, 32), (40, 24), (64, 64), (200, 100)])
 def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: int, shape: tuple[int, int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: int, shape: tuple[int, int], decoder: str
 ) -> None:
     """At a half, a quarter or an eighth, whichever still leaves twice the shape; also of a picture on its side."""
     smooth = Image.fromarray(np.random.default_rng(0).integers(0, 256, (3, 4, 3), dtype=np.uint8))
@@ -309,12 +318,33 @@ def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(
     seen = (512, 384) if way == 1 else (384, 512)
     row = row_of(tmp_path / "a.jpg", seen)
     decoded: list[int] = []
-    monkeypatch.setattr(dataset, "eight_bits", lambda image: (decoded.append(image.width), image)[1])
+    whole = dataset._rgb
+    monkeypatch.setattr(dataset, "_rgb", lambda *given: (made := whole(*given), decoded.append(made.shape[1]))[0])
     found = pixels(row, shape)
     monkeypatch.setattr(dataset, "SPARE_SIZE", 1000)
     assert abs(found.astype(int) - pixels(row, shape)).mean() < 2  # Its middle may lie a quarter of a pixel away.
     times = min(seen[0] / shape[0], seen[1] / shape[1])
     assert decoded[1] / decoded[0] == max(part for part in (1, 2, 4, 8) if part == 1 or times / part >= 2)
+
+
+@pytest.mark.parametrize("size", [(300, 200), (301, 203)])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"mode": "L"}, {"mode": "CMYK"}])
+def test_jpegs_are_those_of_pillow(tmp_path: Path, size: tuple[int, int], options: dict[str, Any]) -> None:
+    """To the bit, whoever decodes them: a cache that was filled where simplejpeg is missing serves as well."""
+    mode, given = options.get("mode", "RGB"), {name: value for name, value in options.items() if name != "mode"}
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    noise.resize(size, Image.Resampling.BICUBIC).convert(mode).save(tmp_path / "a.jpg", quality=80, **given)
+    found = dataset._rgb((tmp_path / "a.jpg").read_bytes(), (200, 300), (255, 255, 255))
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert (found == np.array(image.convert("RGB"))).all()
+
+
+def test_half_a_jpeg_is_a_bad_image(tmp_path: Path, decoder: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    content = written(Image.fromarray(noise), "JPEG")
+    (tmp_path / "a.jpg").write_bytes(content[: len(content) // 2])
+    with pytest.raises(BadImage, match=r"a\.jpg: can't be decoded .*truncated"):
+        pixels(row_of(tmp_path / "a.jpg", (200, 200)), 8)
 
 
 def test_a_background_that_is_no_colour(snapshot: Path) -> None:

@@ -18,7 +18,8 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
@@ -189,7 +190,7 @@ def cache_latents(
     def encode(keys: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
         each = [list(alike) for _, alike in groupby(keys, lambda key: key.removesuffix(FLIPPED))]
         pays = len(keys) * size[0] * size[1] >= COMPILED_PX
-        with family.encoding_many() if pays else nullcontext():
+        with family.encoding_many() if pays else nullcontext(), left_to_readers(family.device):
             pictures = chain.from_iterable(in_threads(read, each, "", ahead=3 * at_once))
             yield from _encoded(family, keys, pictures, at_once, whole=pays)
 
@@ -312,16 +313,21 @@ class Shelf:
         distinct = list(dict.fromkeys(keys))
         self.read(set(distinct), found)
         missing = [key for key in distinct if key not in found]
-        shard: dict[str, Tensor] = {}
-        for key, tensor in encode(missing) if missing else ():
-            shard[key] = tensor.clone(memory_format=torch.contiguous_format)  # its own bytes, not a batch's
-            found[key] = shard[key]
-            progress(stage, len(found), len(distinct))
-            if len(shard) == in_shard:
-                self.write(shard)
-                shard = {}
-        if shard:
-            self.write(shard)
+        if not missing:
+            return
+        with ThreadPoolExecutor(1) as writer:  # A disk takes its time to be sure, and the encoder needs this thread.
+            writing: Future[None] | None = None
+            shard: dict[str, Tensor] = {}
+            for number, (key, tensor) in enumerate(encode(missing), start=1):
+                shard[key] = tensor.clone(memory_format=torch.contiguous_format)  # its own bytes, not a batch's
+                found[key] = shard[key]
+                progress(stage, len(found), len(distinct))
+                if len(shard) == in_shard or number == len(missing):
+                    if writing is not None:
+                        writing.result()
+                    writing, shard = writer.submit(self.write, shard), {}
+            if writing is not None:
+                writing.result()
 
     def read(self, wanted: set[str], found: dict[str, Tensor] | Table) -> None:
         """Adds what there is of the wanted keys. Deletes damaged shards: what they held is made again."""
@@ -374,6 +380,21 @@ def _encoded(
             yield from _named(*begun.popleft())
     while begun:
         yield from _named(*begun.popleft())
+
+
+@contextmanager
+def left_to_readers(device: torch.device) -> Iterator[None]:
+    """While a GPU encodes, torch uses one core: the threads that read pictures have the others.
+
+    A batch stacked on all cores waits for the slowest of them, and those that are done wait by spinning.
+    """
+    before = torch.get_num_threads()
+    if device.type == "cuda":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _named(names: Sequence[str], fetched: Fetched) -> Iterator[tuple[str, Tensor]]:

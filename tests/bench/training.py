@@ -326,7 +326,7 @@ class Measured:
     def sdxl(self, folder: Path, method: str) -> None:
         tflop = SDXL_TFLOP if method == "full" else SDXL_TFLOP * 2 / 3
         batch = self.scale.xl_batch
-        tried = (batch,) if method == "lora" else tuple(range(max(1, batch // 2 - 1), 0, -1))
+        tried = (batch,) if method == "lora" else (max(1, batch // 2 - 1), max(1, batch // 4))
         name = f"SDXL {'LoRA' if method == 'lora' else 'full'}, 1024 px"
         self.compare(folder, name, self.scale.sdxl, tflop, (max(1, tried[0] // 2), *tried), method=method)
 

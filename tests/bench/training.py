@@ -115,9 +115,6 @@ class Measured:
         except Exception:
             self.say(f"{name} failed")
             traceback.print_exc()
-        self.clear()
-
-    def clear(self) -> None:
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -240,37 +237,30 @@ class Measured:
         return step
 
     def compare(
-        self, folder: Path, name: str, size: str, tflop: float, batches: tuple[int, ...], **options: Any
+        self, folder: Path, name: str, size: str, tflop: float, example: int, batch: int, **options: Any
     ) -> None:
-        """The example-style loop, then ours with the first of the further batches that the memory holds."""
-        example, *tried = batches
+        """The example-style loop with batches of `example`, then ours with `batch`."""
+
+        def built() -> Any:
+            family = architectures.build(size, folder, self.device, self.dtype)
+            self.watch_memory()
+            return family
+
+        def told(batch: int, rate: float) -> str:
+            return f"batch {batch}, {self.memory()}, {self.share(rate, tflop)}"
 
         def theirs() -> None:
-            family = architectures.build(size, folder, self.device, self.dtype)
-            self.watch_memory()
-            step = self.example_style(family, self.settings(folder, example, **options), example)
+            step = self.example_style(built(), self.settings(folder, example, **options), example)
             with self.plain_attention():
                 rate = self.rate(step, example, warm=2)
-            detail = f"batch {example}, {self.memory()}, {self.share(rate, tflop)}"
-            self.add(f"{name}, example-style loop", rate, detail)
-
-        def fits(batch: int) -> bool:
-            self.clear()  # Of the try before it.
-            family = architectures.build(size, folder, self.device, self.dtype)
-            self.watch_memory()
-            try:
-                data = self.set_of(family, self.device)
-                _, step = self.stepping(family, data, self.settings(folder, batch, **options), compiling=True)
-                rate = self.rate(step, batch)
-            except torch.OutOfMemoryError:
-                self.say(f"{name}: a batch of {batch} takes more memory than there is")
-                return False
-            detail = f"batch {batch}, {self.memory()}, {self.share(rate, tflop)}"
-            self.add(f"{name}, ours", rate, detail, f"{name}, example-style loop")
-            return True
+            self.add(f"{name}, example-style loop", rate, told(example, rate))
 
         def ours() -> None:
-            any(map(fits, tried))
+            family = built()
+            config = self.settings(folder, batch, **options)
+            _, step = self.stepping(family, self.set_of(family, self.device), config, compiling=True)
+            rate = self.rate(step, batch)
+            self.add(f"{name}, ours", rate, told(batch, rate), f"{name}, example-style loop")
 
         self.attempt(f"{name}, example-style loop", theirs)
         self.attempt(f"{name}, ours", ours)
@@ -304,7 +294,7 @@ class Measured:
             detail = f"batch {scale.example_batch}, {self.memory()}, {self.share(rate, SD15_TFLOP)}"
             self.add(f"{name}, cached, eager", rate, detail, f"{name}, example-style loop")
 
-        self.compare(folder, name, scale.sd15, SD15_TFLOP, (scale.example_batch, scale.batch))
+        self.compare(folder, name, scale.sd15, SD15_TFLOP, scale.example_batch, scale.batch)
         self.attempt("eager", eager)
         self.attempt("streaming", lambda: self.streaming(folder, name))
 
@@ -320,15 +310,16 @@ class Measured:
         self.add(f"{name}, streamed", count * self.scale.batch / taken, "from the host's memory", f"{name}, ours")
 
     def sd15_lora(self, folder: Path) -> None:
-        batches = (self.scale.example_batch, self.scale.batch)
-        self.compare(folder, "SD 1.5 LoRA, 512 px", self.scale.sd15, SD15_TFLOP * 2 / 3, batches, method="lora")
+        name, scale = "SD 1.5 LoRA, 512 px", self.scale
+        tflop = SD15_TFLOP * 2 / 3
+        self.compare(folder, name, scale.sd15, tflop, scale.example_batch, scale.batch, method="lora")
 
     def sdxl(self, folder: Path, method: str) -> None:
         tflop = SDXL_TFLOP if method == "full" else SDXL_TFLOP * 2 / 3
-        batch = self.scale.xl_batch
-        tried = (batch,) if method == "lora" else (max(1, batch // 2 - 1), max(1, batch // 4))
+        batch = self.scale.xl_batch if method == "lora" else max(1, self.scale.xl_batch // 4)
+        example = max(1, batch // 2) if method == "lora" else batch  # Of all weights 80 GB hold two pictures' passes.
         name = f"SDXL {'LoRA' if method == 'lora' else 'full'}, 1024 px"
-        self.compare(folder, name, self.scale.sdxl, tflop, (max(1, tried[0] // 2), *tried), method=method)
+        self.compare(folder, name, self.scale.sdxl, tflop, example, batch, method=method)
 
     def curve(self, folder: Path) -> None:
         """The losses of the same steps, eager with float32 weights under autocast and ours, at half the size."""

@@ -39,8 +39,12 @@ def own_track(snapshot: Snapshot, config: TrainConfig) -> tuple[str, Snapshot, s
     if shares:
         name, snapshot = mix.with_mix(snapshot, shares)
         return name, snapshot, name
-    unneeded = config.captions is None and not needs_captions(config)
-    track = snapshot.tracks[0] if unneeded else snapshot.track(config.captions)
+    if config.captions is not None and not needs_captions(config):
+        raise BadOption(
+            f"--captions {config.captions} would have no effect: {config.instance_prompt!r} has no place for a caption."
+            f" Write {CAPTION} where it goes, or leave --captions away."
+        )
+    track = snapshot.track(config.captions) if needs_captions(config) else snapshot.tracks[0]
     if config.instance_prompt is None:
         return track, snapshot, track
     return track, _with_prompt(snapshot, config.instance_prompt, track), TRACK

@@ -176,8 +176,10 @@ def test_processes_share_a_step_of_several_sizes(shaped: Path, base: Path, tmp_p
 
 
 def test_masks_and_pictures_of_a_class_go_with_buckets(shaped: Path, base: Path, tmp_path: Path) -> None:
-    values: dict[str, Any] = {"method": "dreambooth", "class_images": 2, "sample_steps": 2, "batch_size": 4}
-    run = prepared(shaped, base, tmp_path, buckets=True, masked_loss=True, background_weight=0.1, **values)
+    values: dict[str, Any] = {"method": "dreambooth", "captions": None, "class_images": 2, "sample_steps": 2}
+    run = prepared(
+        shaped, base, tmp_path, buckets=True, masked_loss=True, background_weight=0.1, batch_size=4, **values
+    )
     for step in epoch_steps(run.family, run.data, run.config, run.plan, 1):
         assert len(step) == 8
         for one in step.split(8):

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from schemas.run import RunReport
 from trainer_client.cli import main
 from trainer_client.config import TrainConfig
+from trainer_client.instance import CAPTION
 from trainer_client.recipe import read_recipe
 
 FOLDER = Path(__file__).parents[2] / "examples" / "recipes"
@@ -45,7 +46,8 @@ def test_a_recipe_trains(path: Path, snapshot: Path, base: Path, tmp_path: Path,
     settings |= {key: value for key, value in WORDS.items() if key in recipe}
     settings |= {"seeds": 1, "sample_steps": 1, "eval_timesteps": 1, "tracker": "none", "device": "cpu"}
     chosen = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    given = ["--base", str(base), "--captions", "human", "--prompts", str(tmp_path / "prompts.txt")]
+    given = ["--base", str(base), "--prompts", str(tmp_path / "prompts.txt")]
+    given += ["--captions", "human"] if CAPTION in recipe.get("instance_prompt", CAPTION) else []
     arguments = ["train", str(snapshot), "--recipe", str(path), *chosen, *given, "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from schemas.errors import BadOption
 from schemas.progress import silent
 from schemas.run import RunReport
 from tests.trainer_client.methods.runs import config, pictures, prepared, run, tensors
@@ -141,6 +142,13 @@ def test_a_run_that_broke_off_ends_like_one_that_did_not(
     ours, theirs = (tensors(folder / checkpoint_name(2)) for folder in (tmp_path / "run", trained))
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
     assert (pictures(tmp_path / "run") == pictures(trained)).all()
+
+
+def test_captions_that_the_prompt_has_no_place_for_are_refused(snapshot: Path, base: Path, tmp_path: Path) -> None:
+    """Whoever compares tracks would get the same run from each."""
+    with pytest.raises(BadOption, match=r"--captions human would have no effect: 'photo of sks frog' .*\{caption\}"):
+        prepared(snapshot, base, tmp_path / "run", **SUBJECT | {"captions": "human"})
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

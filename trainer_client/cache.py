@@ -17,9 +17,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from trainer_client.families import Family
 
 T = TypeVar("T")
+Encoded = Generator[tuple[str, Tensor], None, None]  # To be closed where it isn't read to its end.
 
 FORMAT = 5  # Raise it when the same key would hold other values.
 SHARD_PX = 1 << 24  # Pictures encoded between two writes: 64 of 512 px, 4,096 of 64 px.
@@ -187,12 +188,15 @@ def cache_latents(
         picture_HWC = torch.from_numpy(pixels(row_of[keys[0]], size, background))
         return [picture_HWC.flip(1) if key.endswith(FLIPPED) else picture_HWC for key in keys]
 
-    def encode(keys: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    def encode(keys: Sequence[str]) -> Encoded:
         each = [list(alike) for _, alike in groupby(keys, lambda key: key.removesuffix(FLIPPED))]
         pays = len(keys) * size[0] * size[1] >= COMPILED_PX
-        with family.encoding_many() if pays else nullcontext(), left_to_readers(family.device):
-            pictures = chain.from_iterable(in_threads(read, each, "", ahead=3 * at_once))
-            yield from _encoded(family, keys, pictures, at_once, whole=pays)
+        with (
+            family.encoding_many() if pays else nullcontext(),
+            left_to_readers(family.device),
+            closing(in_threads(read, each, "", ahead=3 * at_once)) as pictures,  # Nobody reads on after an error.
+        ):
+            yield from _encoded(family, keys, chain.from_iterable(pictures), at_once, whole=pays)
 
     in_shard = max(1, SHARD_PX // side_px**2)
     table = shelf.fill(list(row_of), encode, in_shard, "encoding images", progress)
@@ -235,7 +239,7 @@ def _opacity(rows: Sequence[Row], size: Size, folder: Path | None, progress: Pro
     shelf = Shelf((folder or default_folder()) / "opacity" / sha256_json(settings)[:32])
     row_of = {row.sha256: row for row in rows}
 
-    def read(keys: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    def read(keys: Sequence[str]) -> Encoded:
         masks = in_threads(lambda key: opacity_of(row_of[key], size[1], size[0]), keys, "")
         for key, mask in zip(keys, masks, strict=True):
             opaque = torch.full(size, 255, dtype=torch.uint8)
@@ -256,7 +260,7 @@ def cache_text(
     keys = [hashlib.sha256(ids.numpy().astype("<i8").tobytes()).hexdigest() for ids in ids_MT]
     ids_of = dict(zip(keys, ids_MT, strict=True))
 
-    def encode(missing: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    def encode(missing: Sequence[str]) -> Encoded:
         for part in _chunks(missing, BATCH_CAPTIONS):
             text_BTD = family.encode_text(torch.stack([ids_of[key] for key in part]).to(family.device))
             yield from zip(part, text_BTD.to(family.dtype).cpu(), strict=True)
@@ -277,7 +281,7 @@ class Shelf:
     def complete(
         self,
         keys: Sequence[str],
-        encode: Callable[[Sequence[str]], Iterator[tuple[str, Tensor]]],
+        encode: Callable[[Sequence[str]], Encoded],
         in_shard: int,
         stage: str,
         progress: Progress = silent,
@@ -291,7 +295,7 @@ class Shelf:
     def fill(
         self,
         keys: Sequence[str],
-        encode: Callable[[Sequence[str]], Iterator[tuple[str, Tensor]]],
+        encode: Callable[[Sequence[str]], Encoded],
         in_shard: int,
         stage: str,
         progress: Progress = silent,
@@ -305,7 +309,7 @@ class Shelf:
         self,
         found: dict[str, Tensor] | Table,
         keys: Sequence[str],
-        encode: Callable[[Sequence[str]], Iterator[tuple[str, Tensor]]],
+        encode: Callable[[Sequence[str]], Encoded],
         in_shard: int,
         stage: str,
         progress: Progress,
@@ -315,10 +319,11 @@ class Shelf:
         missing = [key for key in distinct if key not in found]
         if not missing:
             return
-        with ThreadPoolExecutor(1) as writer:  # A disk takes its time to be sure, and the encoder needs this thread.
+        # A disk takes its time to be sure, and the encoder needs this thread.
+        with ThreadPoolExecutor(1) as writer, closing(encode(missing)) as encoded:
             writing: Future[None] | None = None
             shard: dict[str, Tensor] = {}
-            for number, (key, tensor) in enumerate(encode(missing), start=1):
+            for number, (key, tensor) in enumerate(encoded, start=1):
                 shard[key] = tensor.clone(memory_format=torch.contiguous_format)  # its own bytes, not a batch's
                 found[key] = shard[key]
                 progress(stage, len(found), len(distinct))

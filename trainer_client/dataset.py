@@ -13,7 +13,7 @@ import json
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -209,7 +209,7 @@ def check_file(path: Path, reference: FileRef) -> None:
 
 def in_threads(
     work: Callable[[Item], Result], items: Sequence[Item], stage: str, progress: Progress = silent, ahead: int = 0
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """`work` of each item in order, a few at a time; the first error stops the rest.
 
     At least `ahead` items are worked on before the reader wants them.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from trainer_client.cache import Shelf, cache_latents, cache_text, default_folder
-from trainer_client.dataset import Row, Snapshot, pixels
+from trainer_client.cache import BEGUN_BATCHES, Shelf, cache_latents, cache_text, default_folder, left_to_readers
+from trainer_client.dataset import BadImage, Row, Snapshot, pixels
 from trainer_client.families import Family, load_family
 
 
@@ -157,6 +161,90 @@ def test_what_was_encoded_before_an_interruption_is_kept(tmp_path: Path) -> None
     assert asked == list("abcde" + "efg")
     assert calls == [(5, 7), (6, 7), (7, 7)]
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def reading() -> list[str]:
+    """The threads of pools that are alive."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
+
+
+def test_an_error_of_the_encoder_ends_its_readers(
+    family: Family, rows: list[Row], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a process that has been interrupted reads all that is queued before it ends."""
+
+    def fail(pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(family, "encode_images", fail)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        cache_latents(family, rows, batch_size=1)
+    assert caught.tb is not None, "whose frames hold what was suspended"
+    assert not reading()
+
+
+def test_a_full_disk_ends_the_encoding_and_names_the_file(
+    family: Family, rows: list[Row], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the thread that writes, told by the one that encodes: with it end the readers, and torch has its cores."""
+    left: list[str] = []
+
+    @contextmanager
+    def noted(_: torch.device) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            left.append("the cores")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("trainer_client.cache.left_to_readers", noted)
+    monkeypatch.setattr("trainer_client.cache.SHARD_PX", 2 * family.resolution_px**2)
+    monkeypatch.setattr("schemas.document.os.fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*\.safetensors") as caught:
+        cache_latents(family, rows, batch_size=1)
+    assert caught.tb is not None
+    assert left == ["the cores"]
+    assert not reading()
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+
+
+def test_a_picture_that_fails_loses_no_finished_shard(
+    family: Family, rows: list[Row], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Row] = []
+    broken = [rows[7]]
+
+    def noted(row: Row, *given: Any) -> Any:
+        if row in broken:
+            raise BadImage(f"{row.path}: can't be decoded")
+        read.append(row)
+        return pixels(row, *given)
+
+    monkeypatch.setattr("trainer_client.cache.SHARD_PX", 2 * family.resolution_px**2)
+    monkeypatch.setattr("trainer_client.cache.pixels", noted)
+    with pytest.raises(BadImage, match=rf"{rows[7].path.name}: can't be decoded"):
+        cache_latents(family, rows, batch_size=1, flips=False)
+    kept = len(shards(cache, "latents"))
+    assert kept == (7 - BEGUN_BATCHES) // 2
+    broken.clear()
+    read.clear()
+    cache_latents(family, rows, batch_size=1, flips=False)
+    assert read == rows[2 * kept :]
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_torch_has_its_threads_back_after_an_error(kind: str) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(ValueError, match="an error"), left_to_readers(torch.device(kind)):
+            assert torch.get_num_threads() == (1 if kind == "cuda" else 3)
+            raise ValueError("an error")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_default_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

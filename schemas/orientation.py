@@ -20,6 +20,7 @@ ORIENTATION = 0x0112  # The tag, in EXIF and TIFF.
 EXIF_HEADER = b"Exif\0\0"
 XMP = ("xmp", "XML:com.adobe.xmp")  # Where Pillow keeps it, by format.
 NAMED = 10  # Files that a sentence lists.
+BARE = {0x01, *range(0xD0, 0xD8)}  # A JPEG's markers that nothing belongs to: TEM and RST0 to RST7.
 PNG_TEXT = "Raw profile type exif"  # Older programs' EXIF in a PNG: a name, a length, hexadecimal digits.
 
 
@@ -105,6 +106,9 @@ def _exif_segments(data: bytes) -> Iterator[bytes]:
     while position + 4 <= len(data) and data[position] == 0xFF and (marker := data[position + 1]) != 0xDA:
         if marker == 0xFF:  # a fill byte
             position += 1
+            continue
+        if marker in BARE:
+            position += 2
             continue
         end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
         if marker == 0xE1 and data[position + 4 :].startswith(EXIF_HEADER):

@@ -75,6 +75,15 @@ def test_a_jpeg_whose_block_goes_on_in_the_next_segment() -> None:
     assert jpeg_orientation(both) == orientation(opened(both)) == 6
 
 
+def test_a_jpeg_with_a_marker_that_nothing_belongs_to() -> None:
+    """No decoder minds it; a length read there would lead past the block, and the picture would lie on its side."""
+    data, block = plain("RGB", "red", "JPEG"), b"Exif\0\0" + exif_block(6)
+    segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
+    restarted = data[:2] + b"\xff\xd3" + segment + data[2:]
+    assert jpeg_orientation(restarted) == orientation(opened(restarted)) == 6
+    assert jpeg_orientation(data[:2] + b"\xff\x01" + segment + data[2:]) == 6
+
+
 def test_many_files_are_counted_and_a_few_named() -> None:
     assert in_words(["a.jpg"]).startswith("1 picture has EXIF that can't be read")
     assert in_words([f"{n}.jpg" for n in range(1200)]).endswith("9.jpg and 1,190 more")

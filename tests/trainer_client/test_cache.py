@@ -186,7 +186,7 @@ def test_an_error_of_the_encoder_ends_its_readers(
 def test_a_full_disk_ends_the_encoding_and_names_the_file(
     family: Family, rows: list[Row], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Found by the thread that writes, told by the one that encodes: with it end the readers, and torch has its cores."""
+    """Found by the thread that writes, told by the one that encodes; readers end, and torch has its cores back."""
     left: list[str] = []
 
     @contextmanager

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
-from PIL import Image, ImageColor
+from PIL import Image, ImageColor, UnidentifiedImageError
 from pydantic import ValidationError
 
 from schemas import jpeg
@@ -273,8 +273,8 @@ def _rgb(content: bytes, at_least_px: Size, colour: tuple[int, int, int]) -> NDA
     if content.startswith(jpeg.MAGIC):
         try:
             decoded = jpeg.decode_rgb(content, at_least_px)
-        except ValueError:
-            decoded = None  # Pillow says what is wrong, or bears with it.
+        except (ValueError, MemoryError):
+            decoded = None  # Pillow says what is wrong (a size that can't be true), or bears with it.
         if decoded is not None:
             return decoded
     with Image.open(io.BytesIO(content)) as image:
@@ -340,7 +340,10 @@ def _reading(row: Row, verify: bool = True) -> Iterator[bytes]:
     except MemoryError:
         raise
     except Exception as error:  # Decoders raise almost anything on broken input.
-        raise BadImage(f"{row.path}: can't be decoded ({error}). Take it out and export the snapshot again.") from error
+        why = (
+            "no picture in a known format" if isinstance(error, UnidentifiedImageError) else error
+        )  # It names no file.
+        raise BadImage(f"{row.path}: can't be decoded ({why}). Take it out and export the snapshot again.") from error
 
 
 def decode_all(rows: Sequence[Row], background: str = "white", progress: Progress = silent) -> list[str]:

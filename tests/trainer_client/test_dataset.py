@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from schemas import jpeg
 from schemas.digest import sha256_file
 from schemas.errors import AmatlError, BadDocument, BadOption, ChecksumMismatch, NotFound
 from schemas.snapshot import manifest_digest
@@ -345,6 +346,31 @@ def test_half_a_jpeg_is_a_bad_image(tmp_path: Path, decoder: str) -> None:
     (tmp_path / "a.jpg").write_bytes(content[: len(content) // 2])
     with pytest.raises(BadImage, match=r"a\.jpg: can't be decoded .*truncated"):
         pixels(row_of(tmp_path / "a.jpg", (200, 200)), 8)
+
+
+@pytest.mark.parametrize("content", [b"", jpeg.MAGIC, b"GIF and nothing else"])
+def test_what_is_no_picture_is_told_in_words(tmp_path: Path, content: bytes, decoder: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(BadImage, match=r"a\.jpg: can't be decoded \(no picture in a known format\)"):
+        pixels(row_of(tmp_path / "a.jpg"), 8)
+
+
+def test_a_jpeg_whose_header_lies_about_its_size_is_a_bad_image(
+    tmp_path: Path, decoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its 12 GB of pixels are more than many a machine has."""
+
+    def no_room(*_: object, **__: object) -> None:
+        raise MemoryError("Unable to allocate 11.8 GiB")
+
+    if decoder == "simplejpeg":
+        monkeypatch.setattr("simplejpeg.decode_jpeg", no_room)
+    content = bytearray(plain("RGB", "red", "JPEG"))
+    size = content.index(b"\xff\xc0") + 5
+    content[size : size + 4] = struct.pack(">HH", 65000, 65000)
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(BadImage, match=r"a\.jpg: can't be decoded .*4225000000 pixels.* exceeds limit"):
+        pixels(row_of(tmp_path / "a.jpg", (65000, 65000)), 8)
 
 
 def test_a_background_that_is_no_colour(snapshot: Path) -> None:

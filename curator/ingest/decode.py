@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from curator.ingest.formats import check_complete, sniff
 from curator.ingest.rejects import Reason, Unusable
+from schemas.jpeg import PRINTED
 from schemas.orientation import jpeg_orientation, orientation, turned
 from schemas.samples import eight_bits
 
@@ -110,7 +111,7 @@ def _decode_jpeg(data: bytes) -> Decoded | None:
     import simplejpeg
 
     height_px, width_px, colours, _ = simplejpeg.decode_jpeg_header(data)
-    if colours in {"CMYK", "YCCK"}:
+    if colours in PRINTED:
         return None
     grey = simplejpeg.decode_jpeg(data, "GRAY", min_height=SMALL_PX, min_width=SMALL_PX, strict=True)[:, :, 0]
     way = jpeg_orientation(data)

@@ -86,7 +86,8 @@ class Drawing:
 
     def _copy(self, family: Family, compiling: bool) -> None:
         self.structure = str(family.denoiser)
-        self.module, self.passes = None, self._predict  # What was recorded holds memory.
+        self.module, self.blocks, self.passes = None, None, self._predict  # What was recorded holds memory,
+        family.painter = None  # and so does the copy before this one.
         self.module = copy.deepcopy(family.denoiser).to(family.dtype).requires_grad_(False)
         self.passes = GraphedPass(self._predict) if family.device.type == "cuda" else self._predict
         if compiling:

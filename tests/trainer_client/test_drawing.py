@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,25 @@ def test_compiling_begins_when_what_is_left_earns_it_back(
     assert (shared.blocks is not None) is compiles and told == ["compiling"] * compiles
     assert compiled.DRAWN.seconds(tmp_path, compiled.drawn(family)) == (8.0 if kept or compiles else 58.0)
     assert (found.int() - draw_tiles(family, prompts, [1, 2, 3, 4], steps=1).int()).abs().max() <= 1
+
+
+def test_the_copy_before_is_gone_when_the_next_is_made(
+    families: list[Family], by_copy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of them are 10 GB of SDXL."""
+    shared, family = Drawing("on"), families[0]
+    copied, there = copy.deepcopy, []
+    with shared.by(family):
+        assert shared.module is not None
+        before = weakref.ref(shared.module)
+
+        def noted(thing: Any) -> Any:
+            there.append(before() is not None)
+            return copied(thing)
+
+        monkeypatch.setattr(drawing.copy, "deepcopy", noted)
+        shared._copy(family, compiling=True)
+    assert there == [False]
 
 
 @pytest.mark.slow

@@ -340,9 +340,8 @@ def _reading(row: Row, verify: bool = True) -> Iterator[bytes]:
     except MemoryError:
         raise
     except Exception as error:  # Decoders raise almost anything on broken input.
-        why = (
-            "no picture in a known format" if isinstance(error, UnidentifiedImageError) else error
-        )  # It names no file.
+        unknown = isinstance(error, UnidentifiedImageError)  # Whose words are of the bytes, not of the file.
+        why = "no picture in a known format" if unknown else error
         raise BadImage(f"{row.path}: can't be decoded ({why}). Take it out and export the snapshot again.") from error
 
 

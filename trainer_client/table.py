@@ -46,11 +46,21 @@ class Table:
 
 
 def roomy(shape: Sequence[int], dtype: torch.dtype, folder: Path) -> Tensor:
-    """An empty tensor: in memory, or in a file of `folder` where it would take most of what is free."""
+    """An empty tensor: in memory, or in a file of `folder` where it would take most of what is free.
+
+    Raises OSError naming the folder where its disk hasn't the room: found out later, it would end the process.
+    """
     size = torch.Size(shape)
     free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if size.numel() * dtype.itemsize <= MOST_OF_FREE_MEMORY * free_bytes:
+    size_bytes = size.numel() * dtype.itemsize
+    if size_bytes <= MOST_OF_FREE_MEMORY * free_bytes:
         return torch.empty(size, dtype=dtype)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".table-") as file:
+        if hasattr(os, "posix_fallocate") and size_bytes:
+            try:
+                os.posix_fallocate(file.fileno(), 0, size_bytes)
+            except OSError as error:
+                error.filename = str(folder)
+                raise
         return torch.from_file(file.name, shared=True, size=size.numel(), dtype=dtype).view(size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import resource
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,19 @@ def test_rows_lie_in_the_keys_order_and_no_file_is_left(
         rows[key] = torch.full((2, 3), value)
     assert rows.rows_N is not None and rows.rows_N[:, 0, 0].tolist() == [1, 2, 1]
     assert len(rows) == 2 and not list(tmp_path.rglob("*.*"))
+
+
+def test_a_disk_without_room_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file with holes would do until they are filled, and then end the process by a signal."""
+    monkeypatch.setattr(table, "MOST_OF_FREE_MEMORY", 0.0)
+    most_bytes, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(OSError, match=re.escape(str(tmp_path))):
+            table.roomy((1 << 20,), torch.float32, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_too_much_for_memory_is_read_from_a_file(

@@ -151,7 +151,8 @@ def test_fsdp_with_lora_and_one_layout_of_layers_after_the_other(tmp_path: Path,
 
 
 def test_fsdp_with_a_word_of_one_vector(tmp_path: Path, snapshot: Path, base: Path) -> None:
-    options = ("--method", "textual-inversion", "--token", "<fox>")  # Less than there are processes.
+    prompt = ("--instance-prompt", "<fox>, {caption}")
+    options = ("--method", "textual-inversion", "--token", "<fox>", *prompt)  # Less than there are processes.
     run(1, tmp_path, "one", snapshot, base, *options)
     run(2, tmp_path, "two", snapshot, base, *options, environment=FSDP)
     assert_alike(tmp_path, "one", "two", "learned_embeds.safetensors")

@@ -70,8 +70,7 @@ def turned(pixels: NDArray[np.uint8], orientation: int | None) -> NDArray[np.uin
         pixels = pixels.swapaxes(0, 1)
     rows_turned = orientation in {3, 4, 7, 8}
     columns_turned = orientation in {2, 3, 6, 7}
-    turned = pixels[:: -1 if rows_turned else 1, :: -1 if columns_turned else 1]
-    return np.ascontiguousarray(turned)
+    return np.ascontiguousarray(pixels[:: -1 if rows_turned else 1, :: -1 if columns_turned else 1])
 
 
 def orientation_in(exif: bytes) -> int | None:

@@ -150,7 +150,7 @@ def test_the_proxy_takes_its_configuration(address: str) -> None:
 @pytest.mark.slow
 def test_the_service_of_the_container_starts_and_is_found_healthy(tmp_path: Path) -> None:
     """Its command, and the image's health check against it."""
-    from tests.server.serving import Serving
+    from tests.curator.server.serving import Serving
 
     found = commands(DOCKER / "curator.Dockerfile")
     (command,) = [json.loads(rest) for word, rest in found if word == "CMD"]

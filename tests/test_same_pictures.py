@@ -11,13 +11,14 @@ import pytest
 from PIL import Image
 
 from curator.annotate.images import make_preview
+from curator.images.decode import decode, pillow_for_ingest
+from curator.images.read import decode_rgb
 from curator.ingest import ingest
-from curator.ingest.decode import decode, pillow_for_ingest
-from curator.machines.pictures import decode_rgb
-from schemas.orientation import orientation_in
+from schemas.images.orientation import orientation_in
 from tests.curator.lab import new_catalog
 from tests.real_pictures import SIDE, beside, exif_block, flat, plain, png, tiff, written
-from trainer_client.dataset import Row, decode_all, opacity, pixels
+from trainer_client.data.images import decode_all, opacity, pixels
+from trainer_client.data.snapshot import Row
 
 WHITE, BLACK = (255,) * 3, (0,) * 3
 GREY = (100,) * 3

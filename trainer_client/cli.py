@@ -11,8 +11,8 @@ import click
 from schemas import __version__
 from schemas.edge import Program, catch_errors, json_option, progress_bar, show
 from trainer_client.config import TrainConfig
-from trainer_client.options import Epochs, GroupedCommand, WholeNumbers, config_of, options_of
-from trainer_client.recipe import recipe_options
+from trainer_client.config.click_options import Epochs, GroupedCommand, WholeNumbers, config_of, options_of
+from trainer_client.config.recipe import recipe_options
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -71,13 +71,12 @@ def train_command(as_json: bool, **values: Any) -> None:
       trainer train snapshots/all --captions template --base examples/mini/sd --learning-rate 1e-4 \\
           --epochs 45 --save-epochs 1,2,5,15,30,45 --prompts prompts.txt --seeds 1,2,3 --out runs/template
     """
-    from trainer_client.processes import is_first
-    from trainer_client.voices import one_voice
+    from trainer_client.rank_zero import is_first, one_voice
 
     with one_voice():
         config = config_of(TrainConfig, values)
-        from trainer_client.outcome import render
         from trainer_client.train import train
+        from trainer_client.train.summary import render
 
         if not is_first():
             train(config)
@@ -210,7 +209,7 @@ def report_command(run: Path, to: str, as_json: bool) -> None:
     Example:
       trainer report runs/template --to https://lab.example.org
     """
-    from trainer_client.report.post import post, render
+    from trainer_client.report import post, render
 
     with progress_bar(as_json) as progress:
         result = post(run, to, progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from typing import TYPE_CHECKING
 
-from schemas.edge import plural
+from schemas.edge.words import plural
 from schemas.errors import BadOption
 
 if TYPE_CHECKING:

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from schemas.digest import sha256_file
-from schemas.edge import plural
+from schemas.edge.words import plural
 from schemas.errors import BadDocument, NotFound
 from schemas.run import Ancestor, RunReport
-from trainer_client import record, start
-from trainer_client.adapter import Adapter, combined
-from trainer_client.families.weights import header_of
+from trainer_client import load_model
+from trainer_client.models.adapter import Adapter, combined
+from trainer_client.models.weights import header_of
+from trainer_client.run_folder import FILE
 
 if TYPE_CHECKING:
-    from trainer_client.families import Family
+    from trainer_client.models import Family
 
 DENOISERS = ("unet",)  # Folders of the component that every training changes: its header tells where it comes from.
 
@@ -38,8 +39,8 @@ class LineageResult(BaseModel):
 def lineage(model: str) -> LineageResult:
     """The line of a run, a checkpoint, a model or a LoRA file. Raises NotFound, BadDocument."""
     folder = Path(model).expanduser()
-    if (folder / record.FILE).is_file():
-        report = RunReport.read(folder / record.FILE)
+    if (folder / FILE).is_file():
+        report = RunReport.read(folder / FILE)
         ancestors = report.lineage or [Ancestor(name=report.base.name, digest=report.base.digest)]
         return LineageResult(model=model, ancestors=ancestors, itself=_in_words(report))
     if folder.is_file():
@@ -47,16 +48,18 @@ def lineage(model: str) -> LineageResult:
         if not found:
             raise NotFound(f"{model}: says nothing of where it comes from; it wasn't made by this tool.")
         return LineageResult(model=model, ancestors=found[0], itself=link_in_words(found[1]))
-    found = from_header(_header(start.resolve(model)))
+    found = from_header(_header(load_model.resolve(model)))
     if found is None:
-        return LineageResult(model=model, ancestors=[], itself=f"{model}, from elsewhere, {start.digest(model)[:12]}")
-    itself = found[1].model_copy(update={"digest": start.digest(model)})
+        return LineageResult(
+            model=model, ancestors=[], itself=f"{model}, from elsewhere, {load_model.digest(model)[:12]}"
+        )
+    itself = found[1].model_copy(update={"digest": load_model.digest(model)})
     return LineageResult(model=model, ancestors=found[0], itself=link_in_words(itself))
 
 
 def of_family(family: Family) -> list[Ancestor]:
     """The line of a loaded base, itself at the end. Of an adapter that has been baked in, its folder still tells."""
-    found = from_header(_header(start.resolve(str(family.located))))
+    found = from_header(_header(load_model.resolve(str(family.located))))
     if found is None:
         return [Ancestor(name=family.base, digest=family.digest)]
     ancestors, itself = found
@@ -92,7 +95,7 @@ def metadata(report_lineage: list[Ancestor], **facts: str) -> dict[str, str]:
     return {f"amatl.{name}": value for name, value in {**facts, "lineage": line}.items()}
 
 
-def _header(found: start.Start) -> Mapping[str, str]:
+def _header(found: load_model.Start) -> Mapping[str, str]:
     folder = Path(found.base)
     if found.adapter is not None:
         return header_of(folder / found.adapter.weights.path)

@@ -12,14 +12,14 @@ from pydantic import BaseModel
 from schemas.errors import AlreadyExists, BadDocument, BadOption, NotFound
 from schemas.progress import Progress, silent
 from schemas.run import Ancestor
-from trainer_client import adapter, lineage, methods, record, start
-from trainer_client.adapter import Adapter
-from trainer_client.families import Family
-from trainer_client.families.conventions import from_header, read_conventions
-from trainer_client.families.weights import header_of
-from trainer_client.lora_files import merge_layers
-from trainer_client.lora_reading import read_lora
-from trainer_client.sample import find_checkpoint, read_run
+from trainer_client import lineage, load_model, methods
+from trainer_client.methods.lora.files import merge_layers
+from trainer_client.methods.lora.read import read_lora
+from trainer_client.models import Family, adapter
+from trainer_client.models.adapter import Adapter
+from trainer_client.models.conventions import from_header, read_conventions
+from trainer_client.models.weights import header_of
+from trainer_client.run_folder import FILE, find_checkpoint, read_run
 
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 
@@ -70,12 +70,12 @@ def merge(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     progress("merging", 2, 2)
-    return MergeResult(source=source, base=under, strength=strength, out=out, digest=start.digest(str(out)))
+    return MergeResult(source=source, base=under, strength=strength, out=out, digest=load_model.digest(str(out)))
 
 
 def _checkpoint(source: Path, epoch: int | None) -> Path:
     """The adapter's folder or file."""
-    if (source / record.FILE).is_file():
+    if (source / FILE).is_file():
         report = read_run(source)
         source = source / find_checkpoint(report, source, epoch).folder
     elif epoch is not None:
@@ -96,11 +96,11 @@ def _merged_folder(folder: Path, base: str | None, config: str | None, strength:
     if found.method != "lora":
         if strength != 1:
             raise BadOption(f"--strength {strength:g}: {folder} is no LoRA but {found.method}; it is merged as it is.")
-        family = start.load(str(folder), under=base, under_config=config)
+        family = load_model.load(str(folder), under=base, under_config=config)
         line = lineage.of_family(family)
         methods.bake(family)
         return family, under, line
-    family = start.load_under(start.resolve(str(folder)), base, config=config)
+    family = load_model.load_under(load_model.resolve(str(folder)), base, config=config)
     layers = read_lora(adapter.weights_of(folder, found), family)
     family.adopt(read_conventions(folder))
     merge_layers(family, layers, strength)
@@ -113,9 +113,9 @@ def _merged_file(file: Path, base: str | None, config: str | None, strength: flo
     if under is None:
         raise BadOption(f"{file}: doesn't say on which model it was trained. Say it with --base.")
     ours = "amatl.run" in header
-    if ours and base is None and not start.may_be_found(under):
+    if ours and base is None and not load_model.may_be_found(under):
         raise NotFound(f"{file}: its base {under} isn't there any more. Say with --base where it is.")
-    own = ours and start.digest(under, config=config) == header.get("amatl.base")
+    own = ours and load_model.digest(under, config=config) == header.get("amatl.base")
     if ours and base is None and not own:
         raise BadDocument(
             f"{file}: was trained on {under} as it was with digest {header.get('amatl.base', '')[:12]}; it has changed"
@@ -131,10 +131,10 @@ def _merged_file(file: Path, base: str | None, config: str | None, strength: flo
 
 def _under_file(base: str, config: str | None, continued: bool) -> Family:
     """What a LoRA's file is put on. One that went on from a LoRA holds that one's update too: it replaces it."""
-    found = start.resolve(base, config)
+    found = load_model.resolve(base, config)
     if continued and found.adapter is not None and found.adapter.method == "lora":
-        return start.load_under(found)
-    family = start.load(base, config=config)
+        return load_model.load_under(found)
+    family = load_model.load(base, config=config)
     methods.bake(family)
     return family
 

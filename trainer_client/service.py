@@ -10,9 +10,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from schemas.edge.token_warning import warn_in_the_clear
 from schemas.errors import AmatlError, NotFound
-from schemas.in_the_clear import warn_in_the_clear
-from trainer_client.processes import is_first
+from trainer_client.rank_zero import is_first
 
 if TYPE_CHECKING:
     import httpx

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from curator.annotate.client import LabelStudio, TokenRefused
 from curator.annotate.state import LocalServer, read_local_server
-from curator.catalog.service import url_in
+from curator.catalog.remote import url_in
 from schemas.errors import BadOption
 
 TOKEN_VARIABLE = "LABEL_STUDIO_API_KEY"

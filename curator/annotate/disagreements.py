@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 
+from curator.caption_sets.revise import Overtaken, inputs_digest, writing
 from curator.person import user_name
-from curator.revise import Overtaken, inputs_digest, on_one_line, writing
-from curator.similarity import token_f1
+from curator.text.one_line import on_one_line
+from curator.text.similarity import token_f1
 from schemas.errors import BadOption, NotFound
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 
 from curator.secret_files import load_key
 from schemas.errors import AmatlError, ChecksumMismatch
-from schemas.orientation import upright
+from schemas.images.bit_depth import eight_bits
+from schemas.images.orientation import upright
 from schemas.progress import Progress, silent
-from schemas.samples import eight_bits
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -98,7 +98,7 @@ def make_previews(
     images: Sequence[tuple[Path, str]], folder: Path, threads: int | None = None, progress: Progress = silent
 ) -> list[AmatlError]:
     """`make_preview` of many (path, sha256), on all cores; returns what couldn't be made, in the order given."""
-    from curator.ingest.decode import pillow_for_ingest
+    from curator.images.decode import pillow_for_ingest
 
     def attempt(image: tuple[Path, str]) -> AmatlError | None:
         try:

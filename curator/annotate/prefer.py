@@ -20,7 +20,7 @@ from curator.annotate.comparison import Address, Comparison, find_or_make
 from curator.annotate.prefer_answers import given, read_back, standing
 from curator.annotate.prefer_figures import Agreement, Pair, PersonFigures, agreement, first_place, pairs, people
 from curator.annotate.previews import previews
-from curator.reference import Reference, committed
+from curator.caption_sets.reference import Reference, committed
 from schemas.errors import BadOption
 from schemas.progress import Progress, silent
 

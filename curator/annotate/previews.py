@@ -15,13 +15,13 @@ from curator.annotate.images import (
     preview_url,
     signature_of,
 )
-from curator.originals import Originals
+from curator.images.originals import Originals
 from curator.secret_files import load_key
 from schemas.progress import Progress, silent
 
 if TYPE_CHECKING:
     from curator.catalog import Catalog
-    from curator.catalog.distant import Distant
+    from curator.catalog.remote_disk import Distant
 
 ASKED_AT_ONCE = 10_000
 MADE_AT_ONCE = 64

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from curator.annotate.client import LabelStudio, NotThere, Refused, Uncertain
-from curator.annotate.page import instructions, labeling_config
+from curator.annotate.labeling_page import instructions, labeling_config
 
 if TYPE_CHECKING:
     from curator.catalog import Catalog

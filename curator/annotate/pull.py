@@ -16,11 +16,11 @@ from pydantic import BaseModel, Field
 
 from curator.annotate import project as projects
 from curator.annotate.client import TIME_FORMAT, Condition, LabelStudio
-from curator.annotate.page import labeling_config
+from curator.annotate.labeling_page import labeling_config
 from curator.annotate.record import Recorder
 from curator.annotate.revisions import Revision, Rule, exact, revisions_of
 from curator.annotate.tasks import by_ids
-from curator.reference import resolve
+from curator.caption_sets.reference import resolve
 from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
 
@@ -282,7 +282,7 @@ class _Reader:
 
 def standing_of(catalog: Catalog, dataset: str, target_set: str) -> tuple[int, int]:
     """How many captions a set has, and how many of them its latest version hasn't."""
-    from curator.versions import versions
+    from curator.caption_sets.versions import versions
 
     sets = catalog.caption_sets().select("dataset", "set_name").rows()
     if (dataset, target_set) not in sets:

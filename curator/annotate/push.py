@@ -15,13 +15,13 @@ from pydantic import BaseModel, Field
 
 from curator.annotate import project as projects
 from curator.annotate.client import LabelStudio
-from curator.annotate.page import labeling_config, task_data
+from curator.annotate.labeling_page import labeling_config, task_data
 from curator.annotate.plan import Material, Plan, choose
 from curator.annotate.previews import Previews, previews
 from curator.annotate.send import Sender, Stock, signing
 from curator.annotate.tasks import Ledger, reconcile
+from curator.caption_sets.reference import Reference, committed, resolve, set_versions
 from curator.catalog.annotations import PushRecord
-from curator.reference import Reference, committed, resolve, set_versions
 from schemas.document import rfc3339
 from schemas.errors import BadOption
 from schemas.progress import Progress, silent
@@ -191,7 +191,7 @@ def _counts(result: PushResult) -> dict[str, int]:
 
 
 def _notes(catalog: Catalog, version: Reference, place: projects.Place) -> list[str]:
-    from curator.versions import is_committed
+    from curator.caption_sets.versions import is_committed
 
     notes = []
     if place.replaced is not None:

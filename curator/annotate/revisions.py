@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, TypeVar
 
 from curator.annotate.client import TIME_FORMAT, LabelStudioFailed
-from curator.annotate.page import Answer, read_annotation
+from curator.annotate.labeling_page import Answer, read_annotation
 from schemas.errors import BadOption
 
 Row = TypeVar("Row", bound=Mapping[str, Any])

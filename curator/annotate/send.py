@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from curator.annotate.client import LabelStudio, LabelStudioFailed, NotThere, Uncertain
-from curator.annotate.page import CAPTION, IMAGE, labeling_config, prediction
+from curator.annotate.labeling_page import CAPTION, IMAGE, labeling_config, prediction
 from curator.annotate.plan import Material, Plan, Signing, Task, plan
 from curator.annotate.previews import address
 from curator.annotate.tasks import Ledger, by_ids, look_for, reconcile

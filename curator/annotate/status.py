@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, Field
 
 from curator.annotate import project as projects
-from curator.annotate.acceptance import Agreement, agreement
 from curator.annotate.client import LabelStudio
 from curator.annotate.connect import connect
-from curator.annotate.page import labeling_config
+from curator.annotate.labeling_page import labeling_config
 from curator.annotate.previews import previews
 from curator.annotate.pull import standing_of
-from curator.annotate.round import chosen
+from curator.annotate.pull_all import chosen
+from curator.caption_sets.acceptance import Agreement, agreement
 from schemas.errors import AmatlError
 
 if TYPE_CHECKING:

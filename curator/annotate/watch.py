@@ -20,8 +20,8 @@ from typing import Any
 from curator.annotate import project as projects
 from curator.annotate.client import LabelStudio, NotThere, TokenRefused
 from curator.annotate.connect import connect
+from curator.annotate.pull_all import PullAllResult, chosen, pull_all
 from curator.annotate.revisions import Rule
-from curator.annotate.round import PullAllResult, chosen, pull_all
 from curator.catalog import Catalog, CatalogLocked
 from schemas.errors import AmatlError, BadOption
 

@@ -17,13 +17,13 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from curator.caption.because import tell_what_is_redone
-from curator.caption.keep import Keeper, current_examples
-from curator.caption.make import by_expression, by_machine
 from curator.caption.plan import Only, Plan, Request, check_set_name
 from curator.caption.plan import plan as planned
+from curator.caption.produce import by_expression, by_machine
 from curator.caption.result import CaptionResult, Effort, Example
-from curator.machines import MachineFailed
+from curator.caption.stale import tell_what_is_redone
+from curator.caption.store import Keeper, current_examples
+from curator.captioners.model import MachineFailed
 from schemas.progress import Notice, Progress, silent, unheard
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from curator.captioners import model_at
-from curator.pages import thumbnail
-from schemas.edge import duration, plural
+from curator.images.html_page import thumbnail
+from schemas.edge.words import duration, plural
 
 if TYPE_CHECKING:
-    from curator.caption.dry_run import DryPicture, DryRunResult
+    from curator.caption.dry_run_result import DryPicture, DryRunResult
 
 GENERATOR = '<meta name="generator" content="curator caption --dry-run">'
 TEMPLATE = Path(__file__).with_name("contact_sheet.html")
@@ -96,7 +96,7 @@ def _figure(picture: DryPicture) -> str:
 
 def _captions(picture: DryPicture) -> tuple[str, str]:
     """The caption made and the one there is, with what differs marked where they are alike."""
-    from curator.diff import word_operations
+    from curator.caption_sets.diff import word_operations
 
     if picture.text is None:
         new = f'<p class="text failed">no caption: {escape(picture.reason or "")}</p>'

@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field
-
-from curator.caption.because import tell_what_is_redone
 from curator.caption.contact_sheet import GENERATOR, page
-from curator.caption.keep import on_one_line
-from curator.caption.make import by_expression, by_machine
+from curator.caption.dry_run_result import DryPicture, DryRunResult
 from curator.caption.plan import Only, Plan, Request
 from curator.caption.plan import plan as planned
+from curator.caption.produce import by_expression, by_machine
 from curator.caption.result import Effort
-from curator.pages import refuse_other_file
+from curator.caption.stale import tell_what_is_redone
+from curator.caption.store import on_one_line
+from curator.images.html_page import refuse_other_file
 from schemas.document import now, write_atomically
 from schemas.progress import Notice, Progress, silent, unheard
 
@@ -26,42 +25,6 @@ if TYPE_CHECKING:
     from curator.catalog import Catalog
 
 PICTURES = 8
-
-
-class DryPicture(BaseModel):
-    """A picture and what the strategy says of it. `text` null: no caption, for `reason`."""
-
-    file_name: str
-    image_sha256: str
-    path: str
-    text: str | None
-    reason: str | None
-    current: str | None = Field(description="Its caption in the set now.")
-
-
-class DryRunResult(BaseModel):
-    """What a dry run saw. Nothing of it is in the catalog; times are of these pictures, which are few."""
-
-    dataset: str
-    set_name: str
-    strategy: str
-    strategy_version: int
-    model: str | None
-    model_revision: str | None
-    options: dict[str, Any]
-    images: int
-    not_chosen: int = Field(description="Images that `--where` doesn't hold for.")
-    to_caption: int = Field(description="Images that the run would caption.")
-    pictures: list[DryPicture]
-    effort: Effort
-    seconds_each: float
-    cost_usd_each: float
-    estimated_seconds: float = Field(description="For `to_caption`, the loading of the model left out.")
-    estimated_cost_usd: float
-    made_otherwise: dict[str, int]
-    warnings: list[str]
-    made_at: str
-    page: str = Field(description="The contact sheet.")
 
 
 def dry_run(

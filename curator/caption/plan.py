@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from curator import captioners
-from curator.caption.because import because
+from curator.caption.inputs import IDENTITY, available_fields, chosen_fields, image_inputs, inputs_digests, sources
 from curator.caption.result import CaptionResult
+from curator.caption.stale import because
+from curator.caption_sets.reference import check_dataset
 from curator.captioners import Captioner, Model
 from curator.catalog.captions import CaptionRun
-from curator.inputs import IDENTITY, available_fields, chosen_fields, image_inputs, inputs_digests, sources
-from curator.originals import Originals
+from curator.images.originals import Originals
 from curator.person import user_name
-from curator.reference import check_dataset
 from schemas.errors import BadOption
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from curator.caption_sets.reference import Reference
     from curator.catalog import Catalog
-    from curator.reference import Reference
 
 SET_NAME = re.compile(r"[a-z0-9_-]+")
 Only = Literal["changed", "missing", "all"]

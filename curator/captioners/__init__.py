@@ -18,7 +18,7 @@ The contract, for a table strategy (an expression over metadata) and a model str
 or, for a model, instead of `caption`:
 
     def machine(options) -> Machine:
-        \"\"\"Loads it: see curator.machines. Called only when there is a picture to caption.\"\"\"
+        \"\"\"Loads it: see curator.captioners.model. Called only when there is a picture to caption.\"\"\"
 
 and where it needs them:
 
@@ -57,10 +57,11 @@ from schemas.errors import AmatlError, BadOption, NotFound
 if TYPE_CHECKING:
     import polars as pl
 
-    from curator.machines import Machine
+    from curator.captioners.model import Machine
 
 ENTRY_POINTS = "amatl.captioners"
 TABLE_BATCH = 100_000
+SUPPORT = frozenset({"model"})  # What strategies with a model share; not a strategy.
 
 
 class BadCaptioner(AmatlError):
@@ -241,7 +242,8 @@ def describe_options(captioner: Captioner) -> str:
 def _modules() -> dict[str, str]:
     from importlib.metadata import entry_points
 
-    found = {entry.name: f"{__name__}.{entry.name}" for entry in pkgutil.iter_modules(__path__)}
+    here = [entry.name for entry in pkgutil.iter_modules(__path__) if entry.name not in SUPPORT]
+    found = {name: f"{__name__}.{name}" for name in here}
     for point in entry_points(group=ENTRY_POINTS):
         if point.name in found:
             raise BadCaptioner(f"Two strategies are called {point.name!r}: {found[point.name]} and {point.value}.")

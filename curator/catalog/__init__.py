@@ -14,7 +14,8 @@ from curator.catalog.access import Access
 from curator.catalog.annotations import Annotations
 from curator.catalog.captions import Captions
 from curator.catalog.checks import Checks
-from curator.catalog.connection import CatalogLocked, NotACatalog, connect
+from curator.catalog.connection import connect
+from curator.catalog.errors import CatalogLocked, NotACatalog
 from curator.catalog.gallery import Gallery
 from curator.catalog.images import Images
 from curator.catalog.lineage import Lineage

@@ -17,10 +17,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
-from curator.catalog.distant import Distant
-from curator.catalog.kept import Kept, table_changed
+from curator.catalog.errors import CatalogFailed, CatalogLocked, NotACatalog, OnAnotherMachine
 from curator.catalog.queries import Query, load_queries
-from curator.catalog.service import Service, find, url_in
+from curator.catalog.query_cache import Kept, table_changed
+from curator.catalog.remote import Service, find, url_in
+from curator.catalog.remote_disk import Distant
 from schemas.errors import AmatlError, NotFound
 
 if TYPE_CHECKING:
@@ -35,22 +36,6 @@ CONFIGURATION: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": "false",
     "lock_configuration": "true",
 }
-
-
-class CatalogLocked(AmatlError):
-    """Another process has the catalog open. Wait until it ends, then try again."""
-
-
-class NotACatalog(AmatlError):
-    """The file isn't a curator catalog. Name another one, or make one with: curator init FILE"""
-
-
-class OnAnotherMachine(AmatlError):
-    """This needs files beside the catalog: run it on the catalog's own machine."""
-
-
-class CatalogFailed(AmatlError):
-    """The catalog can't be read or written: look at the disk, the rights and the memory, then try again."""
 
 
 def connect(path: Path) -> duckdb.DuckDBPyConnection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curator.catalog.connection import NotACatalog
+from curator.catalog.errors import NotACatalog
 from schemas.errors import AmatlError
 
 if TYPE_CHECKING:

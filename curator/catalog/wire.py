@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any
 
 from curator.catalog.arrow_guard import check_plain
-from curator.catalog.queries import Query, load_queries
+from curator.catalog.queries import load_queries
 from schemas.errors import BadDocument
 
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from curator.catalog.connection import Connection
 
 ARROW = "application/vnd.apache.arrow.stream"
 PARAMETERS = "parameters"
@@ -94,27 +93,6 @@ def decode_parameters(content: bytes) -> dict[str, Any]:
     if not isinstance(parameters, dict):
         raise BadDocument(f"{PARAMETERS}: not a JSON object.")
     return parameters
-
-
-def perform(
-    catalog: Connection, query: Query, parameters: Mapping[str, Any], frames: Mapping[str, pl.DataFrame]
-) -> pa.Table | None:
-    """Runs a call that came from elsewhere; returns its rows, None for a change.
-
-    Raises BadDocument for what a program of ours doesn't send: other parameters, or values and tables that the database
-    refuses; and what the catalog itself raises.
-    """
-    import duckdb
-
-    if query.parameters != set(parameters):
-        raise BadDocument(f"{query.name} takes {sorted(query.parameters)}, not {sorted(parameters)}.")
-    try:
-        if query.changes:
-            catalog._write(query.name, frames=frames, **parameters)
-            return None
-        return catalog._rows(query.name, frames.get("rows"), parameters)
-    except (duckdb.DataError, duckdb.ProgrammingError, duckdb.NotSupportedError, duckdb.IntegrityError) as error:
-        raise BadDocument(f"{query.name}: {str(error).splitlines()[0][:300]}") from error
 
 
 class _Chunks:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
-from curator import tokens
+from curator.caption_sets.reference import resolve
+from curator.caption_sets.versions import is_committed
 from curator.check import captions as checks
 from curator.check.captions import Captions, Seen
 from curator.check.findings import KINDS, Example, Finding, Part, State
-from curator.mentions import check_fields
-from curator.reference import resolve
-from curator.tokens import TokenCounter, TokenizerUnavailable
-from curator.versions import is_committed
+from curator.check.mentions import check_fields
+from curator.text import tokens
+from curator.text.tokens import TokenCounter, TokenizerUnavailable
 from schemas.errors import BadOption, NotFound
 from schemas.progress import Progress, silent
 

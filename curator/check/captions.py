@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from curator.check import text as tests
 from curator.check.fused import fused_phrases
+from curator.check.mentions import field_values, mentions
 from curator.check.near import near_duplicates
-from curator.mentions import field_values, mentions
-from curator.words import Words, words
+from curator.text import printable as tests
+from curator.text.words import Words, words
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from curator.caption_sets.reference import Reference
     from curator.catalog import Catalog
-    from curator.reference import Reference
-    from curator.tokens import TokenCounter
+    from curator.text.tokens import TokenCounter
 
 PARTS = 12
 IMAGES_A_PART = 3
@@ -109,7 +109,7 @@ def fused(captions: Captions, above: float, trigger: str | None) -> Seen:
     """The phrases in more than `above` of the captions; the finding counts the captions that have the most common."""
     import polars as pl
 
-    from curator.words import WORD
+    from curator.text.words import WORD
 
     ignore = pl.Series([trigger or ""]).str.to_lowercase().str.extract_all(WORD)[0].to_list()
     phrases = fused_phrases(captions.words, above, frozenset(ignore))

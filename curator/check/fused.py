@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from curator.words import FUNCTION_WORDS, Words
+from curator.text.words import FUNCTION_WORDS, Words
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from curator.words import Words
+    from curator.text.words import Words
 
 WINDOW = 32  # of those with one key, each is compared with so many next ones; more is a crowd
 MOST_EXTRA = 3  # e at most

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curator import tokens
-from curator.annotate.acceptance import overall
+from curator.caption_sets.acceptance import overall
+from curator.caption_sets.reference import Reference, check_dataset, resolve
+from curator.caption_sets.stats import stats
 from curator.compare.agreement import agreement, headline, most_different
 from curator.compare.coverage import coverage
 from curator.compare.result import ClipScore, ComparedSet, CompareResult, Differing
 from curator.compare.vocabulary import vocabularies
-from curator.originals import Originals
-from curator.pages import refuse_other_file
-from curator.reference import Reference, check_dataset, resolve
-from curator.stats import stats
+from curator.images.html_page import refuse_other_file
+from curator.images.originals import Originals
+from curator.text import tokens
 from schemas.document import now
 from schemas.errors import BadOption, NotFound
 from schemas.progress import Progress, silent

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from curator.compare.result import Measure, Pair
-from curator.similarity import edit_distance, edit_share, token_f1
+from curator.text.similarity import edit_distance, edit_share, token_f1
 from schemas.progress import Progress
 
 if TYPE_CHECKING:

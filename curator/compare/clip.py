@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
-from curator import tokens
 from curator.cache import cache_folder
+from curator.captioners.model import CannotCaption
+from curator.captioners.model.source import find_source
 from curator.compare.agreement import measure
 from curator.compare.result import ClipScore
 from curator.compare.vectors import Vectors
-from curator.machines import CannotCaption
-from curator.machines.pictures import read_rgb, resized
-from curator.machines.source import find_source
+from curator.images.read import read_rgb, resized
+from curator.text import tokens
 from schemas.errors import BadOption, NotFound
 from schemas.progress import Progress
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from curator.tokens import TokenCounter
+    from curator.text.tokens import TokenCounter
 
 T = TypeVar("T")
 

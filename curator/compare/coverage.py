@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from curator.check.mentions import field_values, mentions
 from curator.compare.result import Coverage
-from curator.mentions import field_values, mentions
 
 if TYPE_CHECKING:
     import polars as pl

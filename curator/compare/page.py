@@ -10,7 +10,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from curator.compare.result import CompareResult, Differing, Measure
-from curator.pages import thumbnail
+from curator.images.html_page import thumbnail
 from schemas.document import write_atomically
 from schemas.progress import Progress, silent
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from curator.annotate.acceptance import Acceptance
-from curator.stats import Frequent, StatsResult
+from curator.caption_sets.acceptance import Acceptance
+from curator.caption_sets.stats import Frequent, StatsResult
 
 
 class Coverage(BaseModel):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from curator.stats import Frequent
-from curator.words import FUNCTION_WORDS, words
+from curator.caption_sets.stats import Frequent
+from curator.text.words import FUNCTION_WORDS, words
 
 if TYPE_CHECKING:
     import polars as pl

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
+from curator.caption_sets.reference import check_dataset
+from curator.datasets.table import CAPTION, CAPTION_ID, working_copy
 from curator.gallery.filters import GalleryFilters
 from curator.gallery.search import found
-from curator.gallery.table import CAPTION, CAPTION_ID, working_copy
-from curator.reference import check_dataset
 from schemas.errors import BadOption
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 from curator import where
+from curator.datasets.table import CAPTION, FOLDED, RUN, SEARCHES_KEPT, Table
 from curator.gallery.filters import GalleryFilters
-from curator.gallery.table import CAPTION, FOLDED, RUN, SEARCHES_KEPT, Table
-from curator.revise import LINE_ENDS
+from curator.text.one_line import LINE_ENDS
 from curator.where.evaluate import typed
 from schemas.errors import BadOption, NotFound
 

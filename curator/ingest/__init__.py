@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from curator.elsewhere import names
+from curator.images.locations import names
 from curator.ingest.measure import DEFAULT_MAX_PIXELS
 from schemas.errors import AmatlError, BadOption, NotFound
 from schemas.progress import Progress, silent

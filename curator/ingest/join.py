@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from curator.ingest.rejects import Reason, Reject
+from curator.images.unusable import Reason, Reject
 from curator.ingest.tables import BadTable, Row, Table, clean_key, object_text, read_table
 from curator.ingest.walk import Entry, Listing
 

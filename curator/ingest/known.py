@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from curator.images.unusable import Reason, Reject
 from curator.ingest.join import Metadata
-from curator.ingest.rejects import Reason, Reject
 from curator.ingest.walk import Entry
 
 if TYPE_CHECKING:
     from curator.catalog import Catalog
-    from curator.elsewhere import Names
+    from curator.images.locations import Names
 
 # A file that was one of these and hasn't changed still is. (An unreadable one may have become readable without a
 # change.)

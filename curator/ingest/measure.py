@@ -7,10 +7,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from curator.ingest.decode import decode
-from curator.ingest.formats import HEAD_BYTES, sniff
+from curator.images.decode import decode
+from curator.images.formats import HEAD_BYTES, sniff
+from curator.images.unusable import Reason, Unusable
 from curator.ingest.phash import perceptual_hash
-from curator.ingest.rejects import Reason, Unusable
 
 DEFAULT_MAX_PIXELS = 150_000_000
 # No picture within max_pixels takes more: 16 bytes a pixel, and a MiB of headers.

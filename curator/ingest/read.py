@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from curator.ingest.decode import pillow_for_ingest
+from curator.images.decode import pillow_for_ingest
+from curator.images.unusable import Reject, Unusable
 from curator.ingest.measure import Measured, measure
-from curator.ingest.rejects import Reject, Unusable
 from curator.ingest.walk import Entry
 
 AHEAD_PER_THREAD = 8  # files in flight: bounds memory, and what an interrupt throws away

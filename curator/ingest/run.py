@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curator.images.unusable import Reason, Reject
 from curator.ingest.join import SIDECAR_KEY, Metadata, Tables, describe, read_sidecar, read_tables
 from curator.ingest.known import Known
 from curator.ingest.read import read_pictures
-from curator.ingest.rejects import Reason, Reject
 from curator.ingest.store import Store, metadata_files_frame
 from curator.ingest.walk import Entry, Listing, entry_of
-from schemas.orientation import in_words
+from schemas.images.orientation import in_words
 from schemas.progress import Progress
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curator.ingest.rejects import Reason, Reject
+from curator.images.unusable import Reason, Reject
 from curator.ingest.walk import Entry
 from schemas.errors import ChecksumMismatch
 from schemas.progress import Progress
 
 if TYPE_CHECKING:
-    from curator.catalog.distant import Distant
+    from curator.catalog.remote_disk import Distant
 
 AT_ONCE = 4
 ASKED_AT_ONCE = 64

@@ -6,17 +6,17 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from curator.images.unusable import Reject
 from curator.ingest.join import Metadata
 from curator.ingest.known import KnownFile
 from curator.ingest.measure import Measured
-from curator.ingest.rejects import Reject
 from curator.ingest.walk import Entry
 
 if TYPE_CHECKING:
     import polars as pl
 
     from curator.catalog import Catalog
-    from curator.elsewhere import Names
+    from curator.images.locations import Names
     from curator.ingest.sending import Sending
 
 FILES_A_CHUNK = 2_000

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curator.ingest.rejects import Reason, Reject
+from curator.images.unusable import Reason, Reject
 from schemas.errors import AmatlError
 
 LARGEST_FIELD_CHARACTERS = 1 << 27

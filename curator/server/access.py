@@ -21,9 +21,9 @@ from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPBearer
 
-from curator.access_tokens import SCOPES, Scope, token_sha256
 from curator.catalog import Catalog
 from curator.person import user_name
+from curator.server.access_tokens import SCOPES, Scope, token_sha256
 from curator.server.problems import Refused, Unauthorised
 from curator.server.signing import refusal, signature
 

@@ -16,7 +16,7 @@ from curator.server.problems import Busy, Refused, TooLarge, TooSlow, answer, pr
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from curator.server.app import Settings
+    from curator.server.settings import Settings
 
 # No script or style within a page, nothing from elsewhere; pictures drawn by a page (canvas, data) are its own.
 CONTENT_POLICY = (

@@ -1,4 +1,4 @@
-"""Logging in by token: `POST /login` gives the cookie, `POST /logout` takes it back. The page is `curator.web`'s."""
+"""Logging in by token: `POST /login` gives the cookie, `POST /logout` takes it back."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import RedirectResponse
 
-from curator.access_tokens import token_sha256
 from curator.server.access import COOKIE, SESSION_SECONDS, Caller, Opened, needs, new_session
+from curator.server.access_tokens import token_sha256
 from curator.server.problems import Unauthorised
 
 router = APIRouter(include_in_schema=False)

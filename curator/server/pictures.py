@@ -19,10 +19,10 @@ from fastapi.responses import FileResponse
 
 from curator.annotate.images import PreviewFailed, has_preview, make_preview, preview_path
 from curator.catalog import Catalog
-from curator.gallery.table import file_id_of_image
-from curator.ingest.decode import pillow_for_ingest
-from curator.ingest.formats import sniff
-from curator.originals import Originals
+from curator.datasets.table import file_id_of_image
+from curator.images.decode import pillow_for_ingest
+from curator.images.formats import sniff
+from curator.images.originals import Originals
 from curator.server.access import Opened, allowed_picture
 from schemas.errors import AmatlError, ChecksumMismatch, NotFound
 

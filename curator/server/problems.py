@@ -14,7 +14,7 @@ from html import escape
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from curator.revise import Overtaken
+from curator.caption_sets.revise import Overtaken
 from schemas.errors import AlreadyExists, AmatlError, BadDocument, BadOption, ChecksumMismatch, NotFound
 
 if TYPE_CHECKING:

@@ -24,14 +24,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from curator.access_tokens import tokens
 from curator.catalog import Catalog
-from curator.catalog.service import address_file, url_in
-from curator.gallery.table import warm
+from curator.catalog.remote import address_file, url_in
+from curator.datasets.table import warm
 from curator.person import user_name
 from curator.secret_files import write_secret
-from curator.server.app import DEFAULT_PORT, Settings, create_app
+from curator.server.access_tokens import tokens
+from curator.server.app import create_app
 from curator.server.logs import LogFormat, configure
+from curator.server.settings import DEFAULT_PORT, Settings
 from schemas.errors import AlreadyExists, AmatlError, BadOption, NotFound
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ async def _run(app: FastAPI, sockets: list[socket.socket], started: Callable[[],
 def _server(app: FastAPI, started: Callable[[], None]) -> uvicorn.Server:
     import uvicorn
 
-    from curator.server.patience import Patient
+    from curator.server.slow_clients import Patient
 
     class Server(uvicorn.Server):
         """One that leaves signals to us, and says when it listens."""

@@ -20,9 +20,9 @@ from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from curator.elsewhere import uploaded, uploads_folder
-from curator.ingest.formats import HEAD_BYTES, sniff
-from curator.ingest.rejects import Unusable
+from curator.images.formats import HEAD_BYTES, sniff
+from curator.images.locations import uploaded, uploads_folder
+from curator.images.unusable import Unusable
 from curator.server.access import Opened, needs
 from curator.server.problems import Refused, StorageFull, full_disk
 from schemas.errors import ChecksumMismatch

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curator.elsewhere import names
-from curator.originals import Originals
+from curator.images.locations import names
+from curator.images.originals import Originals
 from curator.snapshot.contents import Contents, contents_of, is_already_at, manifest_of
 from curator.snapshot.files import write_images, write_metadata, write_samples
 from curator.snapshot.preview import preview

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from curator.originals import Originals
+    from curator.images.originals import Originals
 
 IMAGES_A_TASK = 32
 WORKERS = 4

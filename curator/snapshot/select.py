@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from curator import where
+from curator.snapshot.split import Assignment, Group, Rule, assign
 from curator.snapshot.tracks import TrackSource
-from curator.split import Assignment, Group, Rule, assign
 from schemas.errors import AmatlError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from curator.reference import Reference, resolve, set_versions
+from curator.caption_sets.reference import Reference, resolve, set_versions
 from schemas.errors import BadOption
 from schemas.snapshot import Track
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from curator.annotate.client import LabelStudio
 from curator.annotate.images import make_previews, preview_folder
-from curator.annotate.page import labeling_config
+from curator.annotate.labeling_page import labeling_config
 from tests.bench.table import Row
-from tests.label_studio.rounds import Round
-from tests.label_studio.server import Server, template
+from tests.curator.annotate.live.rounds import Round
+from tests.curator.annotate.live.server import Server, template
 
 TASKS = 10_000
 CHANGES = 50

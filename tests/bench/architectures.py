@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trainer_client.families.stable_diffusion import StableDiffusion, quiet
-from trainer_client.families.stable_diffusion_xl import StableDiffusionXL
+from trainer_client.models.stable_diffusion import StableDiffusion, quiet
+from trainer_client.models.stable_diffusion_xl import StableDiffusionXL
 
 if TYPE_CHECKING:
     from torch import nn

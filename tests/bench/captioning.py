@@ -27,13 +27,13 @@ import numpy as np
 import torch
 
 from curator import captioners
-from curator.machines import Item, Written
-from curator.machines.blip.engine import Engine
-from curator.machines.blip.lane import Lane
-from curator.machines.blip.network import Network, from_transformers
-from curator.machines.blip.recorded import record
-from curator.machines.blip.rules import Rules
-from curator.machines.conveyor import Conveyor
+from curator.captioners.blip.cuda_graphs import record
+from curator.captioners.blip.decoding import Rules
+from curator.captioners.blip.engine import Engine
+from curator.captioners.blip.network import Network, from_transformers
+from curator.captioners.blip.stream import Lane
+from curator.captioners.model import Item, Written
+from curator.captioners.model.batch_runner import Conveyor
 from tests.bench.table import Row
 
 MINI, PICTURES = Path("examples/mini/blip"), Path("examples/openmoji/images")
@@ -464,7 +464,7 @@ def size_kb(files: Sequence[Item]) -> int:
 
 
 def pixels_of(data: bytes, side_px: int) -> np.ndarray:
-    from curator.machines.pictures import decode_rgb, resized
+    from curator.images.read import decode_rgb, resized
 
     return resized(decode_rgb(data, (side_px, side_px)), side_px, side_px)
 

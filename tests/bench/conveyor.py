@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from curator.machines import Item, Written
-from curator.machines.conveyor import Conveyor
+from curator.captioners.model import Item, Written
+from curator.captioners.model.batch_runner import Conveyor
 from tests.bench.table import Row
 
 IMAGES = 100_000

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from curator.accept import accept
 from curator.caption import caption
+from curator.caption_sets.accept import accept
+from curator.caption_sets.diff import WORD, word_operations
+from curator.caption_sets.revise import LONGEST
+from curator.caption_sets.versions import commit
 from curator.catalog import Catalog
-from curator.diff import WORD, word_operations
-from curator.revise import LONGEST
 from curator.snapshot import preview
-from curator.versions import commit
 from tests.bench.table import Row
 from tests.curator.fill import add_images
 

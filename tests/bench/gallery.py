@@ -21,9 +21,9 @@ from typing import Any
 import duckdb
 from fastapi.testclient import TestClient
 
+from curator.caption_sets.versions import commit
 from curator.catalog import Catalog
 from curator.server import Settings, create_app
-from curator.versions import commit
 from tests.bench.table import Row
 
 IMAGES = 680_000

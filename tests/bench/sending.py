@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from curator.access_tokens import add
 from curator.caption import caption
+from curator.caption_sets.versions import commit
 from curator.catalog import Catalog
 from curator.ingest import ingest
+from curator.server.access_tokens import add
 from curator.snapshot import snapshot
-from curator.versions import commit
 from tests.bench.ingest import PICTURES, make_pictures
 from tests.bench.table import Row
-from tests.server.serving import Serving
+from tests.curator.server.serving import Serving
 
 
 def bench() -> list[Row]:

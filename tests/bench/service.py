@@ -31,7 +31,7 @@ import simplejpeg
 
 from curator.catalog import Catalog
 from tests.bench.table import Row
-from tests.server.serving import Serving
+from tests.curator.server.serving import Serving
 
 KNOWN = 20_000
 NEW = 100_000

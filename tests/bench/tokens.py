@@ -11,9 +11,9 @@ from typing import Any
 
 import polars as pl
 
-from curator import tokens
+from curator.text import tokens
 from tests.bench.table import Row
-from tests.curator.tiny_clip import write_tiny_clip
+from tests.curator.text.tiny_clip import write_tiny_clip
 
 CAPTIONS = 400_000
 ONE_BY_ONE = 20_000

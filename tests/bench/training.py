@@ -27,18 +27,19 @@ import torch
 
 from tests.bench import architectures
 from tests.bench.table import Row
-from trainer_client import cache
-from trainer_client.attention import fused
-from trainer_client.cache import Latents, TextEmbeddings, cache_latents
 from trainer_client.config import TrainConfig
-from trainer_client.dataset import Row as ImageRow
-from trainer_client.dataset import in_threads, pixels
-from trainer_client.drawing import Drawing
-from trainer_client.draws import TrainingSet, epoch_steps
-from trainer_client.learner import Learner
+from trainer_client.data import latents as cache
+from trainer_client.data.batches import TrainingSet, epoch_steps
+from trainer_client.data.images import pixels
+from trainer_client.data.latents import Latents, TextEmbeddings, cache_latents
+from trainer_client.data.parallel import in_threads
+from trainer_client.data.plan import Plan
+from trainer_client.data.snapshot import Row as ImageRow
 from trainer_client.methods import begin
+from trainer_client.performance.attention import fused
 from trainer_client.sample import draw_tiles
-from trainer_client.schedule import Plan
+from trainer_client.sample.engine import Drawing
+from trainer_client.train.train_step import Learner
 
 TIME_S = 560.0  # After so long no further variant is begun: a GPU is dear.
 SD15_TFLOP, SDXL_TFLOP = 2.41, 3 * 5.98  # An image's forward and backward pass, attention counted.
@@ -269,7 +270,7 @@ class Measured:
         """The attention that torch would take: the example script knows no other."""
         if self.device.type != "cuda":
             return fused(self.device)
-        import trainer_client.families.stable_diffusion as module
+        import trainer_client.models.stable_diffusion as module
 
         class Plain:
             def __enter__(self) -> None:

@@ -20,8 +20,8 @@ from tests.bench.table import Row
 
 if TYPE_CHECKING:
     from trainer_client.config import TrainConfig
-    from trainer_client.dataset import Row as ImageRow
-    from trainer_client.families import Family
+    from trainer_client.data.snapshot import Row as ImageRow
+    from trainer_client.models import Family
 
 BASE = os.environ.get("AMATL_BENCH_BASE", "examples/mini/sd")
 PICTURES = Path("examples/openmoji")
@@ -34,7 +34,7 @@ Epoch = Callable[[], None]
 def bench() -> list[Row]:
     from trainer_client.config import TrainConfig
     from trainer_client.device import choose_device, synchronise
-    from trainer_client.families import load_family
+    from trainer_client.models import load_family
 
     rows = image_rows()
     with tempfile.TemporaryDirectory() as folder:
@@ -70,23 +70,23 @@ def bench() -> list[Row]:
 def reading() -> Row:
     """Pictures of a camera, 4,000 px JPEGs of 2.8 MB, as 512 px, on one thread; against decoding all of each."""
     from tests.bench.captioning import photograph
-    from trainer_client import dataset
-    from trainer_client.dataset import Row as ImageRow
-    from trainer_client.dataset import pixels
+    from trainer_client.data import snapshot
+    from trainer_client.data.images import pixels
+    from trainer_client.data.snapshot import Row as ImageRow
 
-    seconds: dict[int, list[float]] = {dataset.SPARE_SIZE: [], WHOLE: []}
+    seconds: dict[int, list[float]] = {snapshot.SPARE_SIZE: [], WHOLE: []}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "camera.jpg"
         path.write_bytes(photograph(CAMERA_PX, 1))
         row = ImageRow(path, sha256_file(path), {}, CAMERA_PX, CAMERA_PX)
-        before = dataset.SPARE_SIZE
+        before = snapshot.SPARE_SIZE
         for _ in range(ROUNDS + 2):
             for spare, times in seconds.items():
-                dataset.SPARE_SIZE = spare
+                snapshot.SPARE_SIZE = spare
                 began = time.perf_counter()
                 pixels(row, 512)
                 times.append(time.perf_counter() - began)
-        dataset.SPARE_SIZE = before
+        snapshot.SPARE_SIZE = before
     ours, theirs = (1 / statistics.median(times) for times in seconds.values())
     return Row(
         f"reading {CAMERA_PX} px JPEGs", "decoding all of each", ours / theirs, f"{ours:.0f} a second and thread"
@@ -97,7 +97,7 @@ def image_rows() -> list[ImageRow]:
     """The first example pictures, each with a caption of its own."""
     from PIL import Image
 
-    from trainer_client.dataset import Row as ImageRow
+    from trainer_client.data.snapshot import Row as ImageRow
 
     rows = []
     for number, path in enumerate(sorted(PICTURES.rglob("*.png"))[:IMAGES]):
@@ -111,11 +111,11 @@ def image_rows() -> list[ImageRow]:
 def cached_epoch(family: Family, rows: list[ImageRow], config: TrainConfig, cache: Path) -> Epoch:
     """An epoch as `trainer train` does it."""
 
-    from trainer_client.cache import cache_latents, cache_text
-    from trainer_client.draws import TrainingSet, epoch_steps
-    from trainer_client.learner import Learner
+    from trainer_client.data.batches import TrainingSet, epoch_steps
+    from trainer_client.data.latents import cache_latents, cache_text
+    from trainer_client.data.plan import Plan
     from trainer_client.methods import begin
-    from trainer_client.schedule import Plan
+    from trainer_client.train.train_step import Learner
 
     captions = [row.captions["text"] or "" for row in rows]
     text = cache_text(family, captions, cache)
@@ -135,7 +135,7 @@ def plain_epoch(family: Family, rows: list[ImageRow]) -> Epoch:
     """An epoch as the usual example script does it: decode, encode and tokenise in every step."""
     import torch
 
-    from trainer_client.dataset import pixels
+    from trainer_client.data.images import pixels
 
     weights = list(family.denoiser.parameters())
     optimiser = torch.optim.AdamW(weights, lr=1e-6, fused=True)

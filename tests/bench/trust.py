@@ -17,15 +17,15 @@ from typing import Any
 import polars as pl
 from rapidfuzz.distance import Levenshtein
 
-from curator import tokens
 from curator.caption import caption
 from curator.catalog import Catalog
 from curator.check import Settings, check
 from curator.check.fused import fused_phrases
 from curator.check.near import near_duplicates
 from curator.compare import compare
-from curator.similarity import edit_distance, token_f1
-from curator.words import words
+from curator.text import tokens
+from curator.text.similarity import edit_distance, token_f1
+from curator.text.words import words
 from tests.bench.table import Row
 from tests.curator.fill import add_images
 

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 from tests.bench.table import Row
 
 if TYPE_CHECKING:
-    from trainer_client.draws import Drawn
-    from trainer_client.families import Family
-    from trainer_client.processes import Processes
+    from trainer_client.data.batches import Drawn
+    from trainer_client.distributed.processes import Processes
+    from trainer_client.models import Family
 
 TOY = os.environ.get("AMATL_BENCH_TOY") == "1"
 MODEL, EACH, FAST_EACH, STEPS, WARM_UP = ("toy", 2, 2, 2, 1) if TOY else ("sd15", 16, 64, 10, 4)
@@ -132,10 +132,10 @@ def process(what: str, result: Path) -> None:
     """Trains as asked; the first process writes what it found."""
     import torch
 
-    import trainer_client.compiled
+    import trainer_client.performance.torch_compile
     from tests.bench.architectures import build
     from trainer_client.config import TrainConfig
-    from trainer_client.processes import Processes
+    from trainer_client.distributed.processes import Processes
 
     faulthandler.dump_traceback_later(limit_s(what), exit=True)
     exact, compiled = what.endswith("losses"), what.startswith("fast")
@@ -161,7 +161,7 @@ def process(what: str, result: Path) -> None:
             torch.backends.cudnn.benchmark = True
         family = build(MODEL, Path(folder), device, torch.float32 if exact or TOY else torch.bfloat16)
         if compiled and TOY:
-            trainer_client.compiled.BACKEND = "aot_eager"
+            trainer_client.performance.torch_compile.BACKEND = "aot_eager"
         found = trained(family, config, processes, images, exact, compiled)
     if processes.first:
         result.write_text(json.dumps(found))
@@ -177,12 +177,12 @@ def trained(
     import torch
 
     from schemas.progress import silent
-    from trainer_client.cache import TextEmbeddings
+    from trainer_client.data.batches import TrainingSet
+    from trainer_client.data.latents import TextEmbeddings
+    from trainer_client.data.plan import Plan
     from trainer_client.device import synchronise
-    from trainer_client.draws import TrainingSet
-    from trainer_client.learner import Learner
     from trainer_client.methods import begin
-    from trainer_client.schedule import Plan
+    from trainer_client.train.train_step import Learner
 
     learner = Learner(begin(family, config), config, Plan(images, images, 1), processes, compiled)
     with torch.no_grad():
@@ -215,7 +215,7 @@ def random_step(family: Family, images: int) -> Drawn:
     """The same random images in every process, ready for the denoiser."""
     import torch
 
-    from trainer_client.draws import Drawn
+    from trainer_client.data.batches import Drawn
 
     chance = torch.Generator().manual_seed(1)
     noisy, target = (torch.randn(images, *family.latent_shape, generator=chance) for _ in range(2))

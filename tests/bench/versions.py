@@ -13,9 +13,9 @@ from typing import Any
 import polars as pl
 
 from curator.caption import caption
+from curator.caption_sets.diff import diff
+from curator.caption_sets.versions import commit
 from curator.catalog import Catalog
-from curator.diff import diff
-from curator.versions import commit
 from tests.bench.table import Row
 from tests.curator.fill import add_images
 

@@ -109,7 +109,7 @@ def test_special_tokens_are_where_blip_looks_for_them(loaded: tuple[Any, Any, li
 @pytest.mark.slow
 def test_captions_openmoji_better_than_without_looking(recipe: ModuleType, loaded: tuple[Any, Any, list[str]]) -> None:
     polars = pytest.importorskip("polars")
-    from curator.similarity import token_f1
+    from curator.text.similarity import token_f1
 
     model, processor, _ = loaded
     images, annotations = pictures(recipe, slice(0, None, 3))

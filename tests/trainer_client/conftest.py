@@ -29,7 +29,7 @@ def one_thread() -> None:
 @pytest.fixture(autouse=True)
 def hardly_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run times each kind of work once: the figures mean nothing here, and took a third of all time."""
-    monkeypatch.setattr("trainer_client.pace.MOST_CALLS", 1)
+    monkeypatch.setattr("trainer_client.check.benchmark.MOST_CALLS", 1)
 
 
 @pytest.fixture(scope="session")

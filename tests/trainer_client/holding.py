@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer_client import cli, train
-from trainer_client.state import Position
+from trainer_client.train.resume_state import Position
 
 
 def hold(epochs: int, steps: int, file: Path) -> None:

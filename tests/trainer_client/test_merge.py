@@ -15,13 +15,13 @@ from safetensors.torch import load_file, save_file
 from schemas.errors import AlreadyExists, BadDocument, BadOption, ChecksumMismatch, NotFound
 from schemas.run import RunReport
 from tests.trainer_client.methods.runs import pictures, run, tensors
-from trainer_client import start
-from trainer_client.checkpoint import checkpoint_name
+from trainer_client import load_model
 from trainer_client.cli import main
-from trainer_client.families.weights import header_of
 from trainer_client.lineage import lineage, render
-from trainer_client.lora_reading import WrongBase
 from trainer_client.merge import merge
+from trainer_client.methods.lora.read import WrongBase
+from trainer_client.models.weights import header_of
+from trainer_client.train.checkpoint import checkpoint_name
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def file_of(lora: Path) -> Path:
 def test_the_merged_model_draws_what_the_lora_draws(lora: Path, base: Path, tmp_path: Path) -> None:
     theirs = pictures(lora)
     result = merge(lora, tmp_path / "merged", save_dtype="fp32")
-    assert result.digest == start.digest(str(tmp_path / "merged"))
+    assert result.digest == load_model.digest(str(tmp_path / "merged"))
     assert (pictures(tmp_path / "merged") - theirs).abs().max() <= 1
     assert (theirs != pictures(base)).any()
     merge(file_of(lora), tmp_path / "of-file", base=str(base), save_dtype="fp32")
@@ -102,7 +102,7 @@ def test_the_chain_is_kept_in_the_report_and_in_every_file(continued: Path, lora
     names = [(link.name, link.method, link.epoch) for link in report.lineage]
     made = [("lora", "lora", 2), ("merged", "merge", None), ("second", "full", 1)]
     assert names == [(str(base), None, None), *made]
-    digests = [start.digest(str(model)) for model in (base, lora, lora.parent / "merged", lora.parent / "second")]
+    digests = [load_model.digest(str(model)) for model in (base, lora, lora.parent / "merged", lora.parent / "second")]
     assert [link.digest for link in report.lineage] == digests
     assert digests[-1] == report.base.digest
     assert report.lineage[1].snapshot == report.snapshot.identity
@@ -120,7 +120,7 @@ def test_lineage_of_runs_files_and_strangers(lora: Path, base: Path, tmp_path: P
     result = CliRunner().invoke(main, ["lineage", str(lora)], catch_exceptions=False)
     assert result.stdout.splitlines()[1].strip() == "-> lora: lora on `human` of drawn, 2 epochs, complete"
     shown = json.loads(CliRunner().invoke(main, ["lineage", str(file_of(lora)), "--json"]).stdout)
-    assert shown["ancestors"][0]["digest"] == start.digest(str(base))
+    assert shown["ancestors"][0]["digest"] == load_model.digest(str(base))
     assert "from elsewhere" in lineage(str(base)).itself
     with pytest.raises(NotFound, match="nowhere"):
         lineage(str(tmp_path / "nowhere"))
@@ -137,7 +137,7 @@ def test_a_lora_that_went_on_from_a_lora_is_put_on_the_base_once(lora: Path, sna
     run(snapshot, lora, tmp_path / "on", **settings, epochs=1)
     merge(tmp_path / "on", tmp_path / "of-run", save_dtype="fp32")
     merge(tmp_path / "on" / checkpoint_name(1) / "on-001.safetensors", tmp_path / "of-file", save_dtype="fp32")
-    assert start.digest(str(tmp_path / "of-run")) == start.digest(str(tmp_path / "of-file"))
+    assert load_model.digest(str(tmp_path / "of-run")) == load_model.digest(str(tmp_path / "of-file"))
     names = [link.name for link in lineage(str(tmp_path / "of-file")).ancestors]
     assert names[1:] == ["lora", "on"]
 
@@ -146,13 +146,13 @@ def test_a_lora_that_went_on_from_a_lora_is_put_on_the_base_once(lora: Path, sna
 def test_the_line_goes_on_where_another_method_bakes_an_adapter_in(lora: Path, snapshot: Path, tmp_path: Path) -> None:
     report = run(snapshot, lora, tmp_path / "whole", epochs=1)
     assert [link.name for link in report.lineage][1:] == ["lora"]
-    assert report.lineage[-1].digest == start.digest(str(lora)) == report.base.digest
+    assert report.lineage[-1].digest == load_model.digest(str(lora)) == report.base.digest
 
 
 def test_a_changed_or_missing_base_is_told(lora: Path, base: Path, tmp_path: Path) -> None:
     file = tmp_path / "moved.safetensors"
     header = header_of(file_of(lora))
-    digest = start.digest(str(base))[:12]
+    digest = load_model.digest(str(base))[:12]
     changed = changed_base(base, tmp_path / "changed")
     save_file(load_file(file_of(lora)), file, metadata=header | {"amatl.base_name": str(changed)})
     with pytest.raises(BadDocument, match=rf"was trained on .*changed as it was with digest {digest}; it has changed"):
@@ -175,12 +175,12 @@ def test_weights_that_are_not_those_saved_are_refused(lora: Path, tmp_path: Path
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    for use in (lambda: merge(folder, tmp_path / "out"), lambda: start.load(str(folder))):
+    for use in (lambda: merge(folder, tmp_path / "out"), lambda: load_model.load(str(folder))):
         with pytest.raises(ChecksumMismatch, match=r"pytorch_lora_weights.safetensors: isn't what was saved"):
             use()
     weights.unlink()
     with pytest.raises(NotFound, match=r"pytorch_lora_weights.safetensors: missing"):
-        start.load(str(folder))
+        load_model.load(str(folder))
 
 
 def changed_base(base: Path, folder: Path) -> Path:

@@ -14,13 +14,13 @@ from schemas.document import now, write_atomically
 from schemas.errors import BadOption
 from schemas.progress import Progress, silent
 from schemas.run import Prompt
-from trainer_client.bootstrap import estimate
 from trainer_client.compare.measures import measured
 from trainer_client.compare.pairing import differences, refuse_unpaired, settings
+from trainer_client.compare.ranking import weigh
 from trainer_client.compare.runs import Run, open_run, runs_below
 from trainer_client.compare.summary import verdict
 from trainer_client.compare.tracks import all_tracks, shared_examples, told_apart
-from trainer_client.compare.weigh import weigh
+from trainer_client.evaluate.bootstrap import estimate
 
 DEVICE_KEYS = ("device_name", "device", "gpu", "cpu")
 
@@ -37,7 +37,7 @@ def compare(
     `folders` are one group; each folder in `beside` holds runs that form groups of their own. Raises NotPaired when
     runs of a group differ in more than their captions, unless `unpaired`.
     """
-    from trainer_client.report.render import page
+    from trainer_client.compare.page import page
 
     _refuse_out(out)
     groups = _open(folders, beside, progress)

@@ -14,10 +14,10 @@ import numpy as np
 
 from schemas.comparison import ComparedRun, EpochMeasures, Estimate
 from schemas.run import Checkpoint, Cost, Evaluation
-from trainer_client.bootstrap import change, difference, estimate
 from trainer_client.compare.runs import Run
 from trainer_client.compare.words import HOUR
-from trainer_client.stopping import own_losses, plateau
+from trainer_client.evaluate.bootstrap import change, difference, estimate
+from trainer_client.train.early_stopping import own_losses, plateau
 
 
 def measured(run: Run, label: str, differs: dict[str, object]) -> ComparedRun:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from schemas.comparison import ComparedRun
-from trainer_client.bootstrap import above_zero
 from trainer_client.compare.measures import total_seconds
-from trainer_client.compare.weigh import Weighed
+from trainer_client.compare.ranking import Weighed
 from trainer_client.compare.words import HOUR, duration, listed, loss, money, plural, sentence
+from trainer_client.evaluate.bootstrap import above_zero
 
 FEW_IMAGES = 20
 GAP_OF_NOTE = 0.2  # of the train-subset change

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainer_client.bootstrap import LEAST
 from trainer_client.compare import findings, remarks
-from trainer_client.compare.weigh import Weighed, rank
+from trainer_client.compare.ranking import Weighed, rank
 from trainer_client.compare.words import epochs_range, listed, sentence
+from trainer_client.evaluate.bootstrap import LEAST
 
 
 @dataclass(frozen=True)

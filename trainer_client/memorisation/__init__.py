@@ -21,9 +21,11 @@ from pydantic import BaseModel, Field
 from schemas.document import write_atomically
 from schemas.errors import BadDocument, BadOption
 from schemas.progress import Progress, silent
-from trainer_client.bootstrap import LEAST
-from trainer_client.dataset import Row, Snapshot, check_file, in_threads, pixels
+from trainer_client.data.images import pixels
+from trainer_client.data.parallel import in_threads
+from trainer_client.data.snapshot import Row, Snapshot, check_file
 from trainer_client.device import choose_device
+from trainer_client.evaluate.bootstrap import LEAST
 from trainer_client.memorisation.likeness import (
     Features,
     autoencoder_features,
@@ -33,8 +35,9 @@ from trainer_client.memorisation.likeness import (
     model_features,
     perceptual_hashes,
 )
-from trainer_client.sample import read_run, read_tiles, write_png
-from trainer_client.sheet import contact_sheet
+from trainer_client.run_folder import read_run
+from trainer_client.sample import read_tiles, write_png
+from trainer_client.sample.contact_sheet import contact_sheet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -177,7 +180,7 @@ def _marker(features: str, report: RunReport, device: str) -> Features:
     chosen = choose_device(device, "fp32")
     if features != LATENTS:
         return model_features(features, chosen[0])
-    from trainer_client.start import load
+    from trainer_client.load_model import load
 
     base, config = report.base, report.config
     return autoencoder_features(

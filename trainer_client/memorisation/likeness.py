@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from schemas.errors import AmatlError, BadOption, NotFound
-from trainer_client.families import hub
+from trainer_client.models import hub
 
 if TYPE_CHECKING:
-    from trainer_client.families import Family
+    from trainer_client.models import Family
 
 HASH_SIDE_PX, HASH_WAVES = 32, 8
 POOLED_SIDE = 16  # Latent rows and columns that count: finer ones are texture.

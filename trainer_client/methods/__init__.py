@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from trainer_client.adapter import Adapter
     from trainer_client.config import TrainConfig
-    from trainer_client.families import Family
+    from trainer_client.models import Family
+    from trainer_client.models.adapter import Adapter
 
 METHODS = {  # --method -> module
     "full": "trainer_client.methods.full",
@@ -71,7 +71,7 @@ def bake(family: Family) -> None:
 
 def attach(family: Family, folder: Path, adapter: Adapter) -> None:
     """Puts a checkpoint's adapter on the family it was trained on; the family's digest is then that of both."""
-    from trainer_client.adapter import combined
+    from trainer_client.models.adapter import combined
 
     digest = family.digest
     _module(adapter.method).attach(family, folder, adapter)

@@ -1,7 +1,7 @@
 """DreamBooth: full finetuning on a few pictures under one prompt, beside pictures of the class that the base drew.
 
-The class pictures keep the model from forgetting what it knew (prior preservation); see `trainer_client.prior`. The
-same options work with LoRA. A checkpoint is a whole model.
+The class pictures keep the model from forgetting what it knew (prior preservation); see
+`trainer_client.methods.class_images`. The same options work with LoRA. A checkpoint is a whole model.
 
 Source: Ruiz et al., "DreamBooth: fine tuning text-to-image diffusion models for subject-driven generation" (2023).
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trainer_client.config import TrainConfig
-    from trainer_client.families import Family
+    from trainer_client.models import Family
 
 CLASS_IMAGES, PRIOR_WEIGHT = 100, 1.0
 DEFAULTS: dict[str, Any] = {

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainer_client.config import TrainConfig
-    from trainer_client.families import Family
+    from trainer_client.models import Family
 
 DEFAULTS: dict[str, Any] = {"learning_rate": 1e-5, "train_text_encoder": False}
 

@@ -6,7 +6,7 @@
 
 A `Catalog` method of the same name runs each; a test holds the two sets equal. Parameters are written `$name`. A
 block that writes may hold several statements: they are one transaction. The answers of a query `(kept)` are, see
-`curator.catalog.kept`: what every page asks again, small, and the same as long as no row is added.
+`curator.catalog.query_cache`: what every page asks again, small, and the same as long as no row is added.
 """
 
 from __future__ import annotations

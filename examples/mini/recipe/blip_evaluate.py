@@ -3,9 +3,9 @@
     python blip_evaluate.py ../blip --openmoji ../../openmoji --out report
 
 OpenMoji is a style that training never had. Token F1 of a caption against the annotation is that of
-`curator/similarity.py`: words are runs of letters and digits (an apostrophe or hyphen inside counts as theirs), lower
-case; with m words in common, each as often as both have it, F1 is 2 m / (words of both), the harmonic mean of precision
-and recall. A set's score is the mean over its pictures.
+`curator/text/similarity.py`: words are runs of letters and digits (an apostrophe or hyphen inside counts as theirs),
+lower case; with m words in common, each as often as both have it, F1 is 2 m / (words of both), the harmonic mean of
+precision and recall. A set's score is the mean over its pictures.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from curator.annotate.disagreements import Disagreement, disagreements, settle
+from curator.caption_sets.revise import Overtaken
 from curator.catalog import Catalog
-from curator.image import image_captions
-from curator.revise import Overtaken
+from curator.datasets.image import image_captions
 from schemas.errors import BadOption, NotFound
 from tests.curator.annotate import test_record
 from tests.curator.annotate.test_record import IMAGE, OTHER, revision, write

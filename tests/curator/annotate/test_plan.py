@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from curator.annotate.images import key_id, signature_of, signed_url
-from curator.annotate.page import prediction, task_data
+from curator.annotate.labeling_page import prediction, task_data
 from curator.annotate.plan import Material, Signing, Task, choose, plan
 from curator.annotate.tasks import read_task
 from schemas.progress import Progress, silent

@@ -1,4 +1,4 @@
-"""Where `start` puts things, without starting any of it; the real thing is in tests/label_studio/test_start.py."""
+"""Where `start` puts things, without starting any of it; the real thing is in live/test_start.py."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from curator.annotate import process, server
+from curator.annotate import process, start
 from curator.annotate.environment import NoLabelStudio
 from curator.annotate.process import Account, PortBusy, settings
-from curator.annotate.server import Wish, plan
+from curator.annotate.start import Wish, plan
 from curator.annotate.state import LocalServer
 from curator.cli import main
 from schemas.errors import BadOption
@@ -134,9 +134,9 @@ def test_an_environment_that_lacks_modules_is_made_anew_once(tmp_path: Path, mon
         remade.append(not mark.exists())
         return program(tmp_path / "new", "the database is full")
 
-    monkeypatch.setattr(server, "ensure_environment", ensure)
+    monkeypatch.setattr(start, "ensure_environment", ensure)
     with pytest.raises(NoLabelStudio, match=r"ended before it was ready. Its last words: the database is full"):
-        server._start_label_studio(broken, tmp_path, known(), "127.0.0.1", silent)
+        start._start_label_studio(broken, tmp_path, known(), "127.0.0.1", silent)
     assert remade == [True]
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from curator.caption import CaptionResult, caption
+from curator.caption_sets.history import history
+from curator.caption_sets.versions import commit, restore
 from curator.captioners.compose import Options, compose, says
 from curator.catalog import Catalog
-from curator.history import history
-from curator.history_show import account
-from curator.versions import commit, restore
+from curator.cli.text.history import account
 from schemas.errors import BadOption, NotFound
 from tests.curator.fill import add_images, sha
 from tests.curator.lab import empty_catalog

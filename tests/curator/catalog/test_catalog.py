@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from curator.catalog import Catalog, CatalogLocked, NotACatalog, schema
-from curator.catalog.connection import CatalogFailed
+from curator.catalog.errors import CatalogFailed
 from curator.catalog.migrate import NewerCatalog, migrations
 from curator.catalog.queries import Query
 from schemas.errors import AlreadyExists, AmatlError, NotFound

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from curator import tokens
 from curator.caption import caption
+from curator.caption_sets.versions import commit
 from curator.catalog import Catalog
 from curator.check import CheckResult, Settings, check
 from curator.check.findings import KINDS, Finding, parse_allow
-from curator.check.show import account
 from curator.cli import main
-from curator.versions import commit
+from curator.cli.text.check import account
+from curator.text import tokens
 from schemas.errors import BadOption, NotFound
 from tests.curator.fill import add_images, sha
 from tests.curator.lab import new_catalog
-from tests.curator.tiny_clip import write_tiny_clip
+from tests.curator.text.tiny_clip import write_tiny_clip
 
 NAMES = ["fox", "owl", "cat", "dog", "hen", "ant", "bee", "cow", "eel", "elk", "gnu", "hog"]
 GOOD = [f"a red {name} by itself" for name in NAMES]

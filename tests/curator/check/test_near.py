@@ -10,7 +10,7 @@ import pytest
 
 from curator.check import near
 from curator.check.near import near_duplicates
-from curator.words import words
+from curator.text.words import words
 
 
 def run(captions: list[str], threshold: float = 0.9, fused_above: float = 0.85) -> near.Near:

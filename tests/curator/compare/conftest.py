@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.curator.lab import Lab
-from tests.curator.tiny_clip import write_tiny_clip
+from tests.curator.text.tiny_clip import write_tiny_clip
 
 NAMES = ("fox", "owl", "cat", "dog")
 SAID = {

@@ -8,17 +8,17 @@ import numpy as np
 import polars as pl
 import pytest
 
+from curator.cli.text.compare import account
 from curator.compare import clip as module
 from curator.compare import compare
 from curator.compare.clip import clip_scores, load
 from curator.compare.result import CompareResult
-from curator.compare.show import account
 from curator.compare.vectors import Vectors
-from curator.machines.pictures import read_rgb
+from curator.images.read import read_rgb
 from schemas.errors import BadOption, NotFound
 from schemas.progress import silent
+from tests.curator.compare.random_clip import SIDE_PX, write_random_clip
 from tests.curator.lab import Lab
-from tests.curator.random_clip import SIDE_PX, write_random_clip
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from curator.cli import main
+from curator.cli.text.compare import account
 from curator.compare import compare
 from curator.compare.result import CompareResult
-from curator.compare.show import account
 from schemas.errors import AlreadyExists, BadOption, NotFound
 from tests.curator.lab import Lab
 

@@ -9,7 +9,7 @@ import re
 import pytest
 from PIL import Image
 
-from curator.annotate.acceptance import Acceptance
+from curator.caption_sets.acceptance import Acceptance
 from curator.compare import compare
 from curator.compare.page import marked, number, percent, render, spread
 from curator.compare.result import CompareResult, Measure

@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from curator.cli import main
-from curator.ingest.rejects import Reason
-from curator.rejects import REMEDIES
-from tests.curator.ingest.pictures import encoded, picture, put
+from curator.datasets.rejected import REMEDIES
+from curator.images.unusable import Reason
+from tests.curator.images.pictures import encoded, picture, put
 
 
 @pytest.fixture

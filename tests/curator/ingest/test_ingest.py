@@ -18,7 +18,7 @@ from PIL import Image
 
 from curator.ingest import IngestResult, ingest, read, store
 from schemas.errors import AmatlError, BadOption, NotFound
-from tests.curator.ingest.pictures import encoded, picture, put
+from tests.curator.images.pictures import encoded, picture, put
 from tests.curator.lab import new_catalog
 
 opened: list[str] | None = None

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curator.ingest.decode import decode
+from curator.images.decode import decode
 from curator.ingest.measure import DEFAULT_MAX_PIXELS
 from curator.ingest.near_duplicates import DISTANCE_BITS
 from curator.ingest.phash import perceptual_hash
-from tests.curator.ingest.pictures import encoded, picture
+from tests.curator.images.pictures import encoded, picture
 
 DRAWINGS = sorted(Path(__file__).parents[3].glob("examples/openmoji/images/*.png"))
 

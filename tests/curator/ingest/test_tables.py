@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from curator.ingest.rejects import Reason
+from curator.images.unusable import Reason
 from curator.ingest.tables import BadTable, Table, read_table
 
 

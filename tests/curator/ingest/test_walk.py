@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from curator.ingest.rejects import Reason
+from curator.images.unusable import Reason
 from curator.ingest.walk import Listing, walk
 
 

@@ -11,5 +11,5 @@ import pytest
 def quick() -> Iterator[None]:
     """One timed call of each thing at the start of a run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainer_client.preparation.SHORT_BUDGET_SECONDS", 0.0)
+        patch.setattr("trainer_client.train.preparation.SHORT_BUDGET_SECONDS", 0.0)
         yield

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from schemas.progress import Progress, silent
 from schemas.run import RunReport
 from trainer_client.config import TrainConfig
-from trainer_client.preparation import Prepared, encode, prepare
+from trainer_client.load_model import load
 from trainer_client.sample import draw_tiles
-from trainer_client.start import load
 from trainer_client.train import train
+from trainer_client.train.preparation import Prepared, encode, prepare
 
 PROMPTS = "[unrelated] a red car\nred shape 0 by the river, train\n"
 

@@ -12,13 +12,13 @@ from schemas.errors import BadOption
 from schemas.progress import silent
 from schemas.run import RunReport
 from tests.trainer_client.methods.runs import config, pictures, prepared, run, tensors
-from trainer_client.checkpoint import checkpoint_name
 from trainer_client.config import TrainConfig
-from trainer_client.draws import epoch_steps
-from trainer_client.instance import TRACK
-from trainer_client.learner import Learner
-from trainer_client.prior import class_images
+from trainer_client.data.batches import epoch_steps
+from trainer_client.data.training_track import TRACK
+from trainer_client.methods.class_images import class_images
 from trainer_client.train import train
+from trainer_client.train.checkpoint import checkpoint_name
+from trainer_client.train.train_step import Learner
 
 SUBJECT: dict[str, Any] = {
     "method": "dreambooth",

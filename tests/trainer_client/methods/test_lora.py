@@ -14,13 +14,13 @@ from safetensors.torch import load_file
 from schemas.errors import BadDocument, BadOption
 from schemas.progress import silent
 from tests.trainer_client.methods.runs import config, pictures, prepared, run, tensors
-from trainer_client.checkpoint import checkpoint_name
 from trainer_client.config import TrainConfig
-from trainer_client.families import load_family
-from trainer_client.lora_files import DIFFUSERS_FILE
-from trainer_client.lora_reading import WrongBase, read_lora
+from trainer_client.methods.lora.files import DIFFUSERS_FILE
+from trainer_client.methods.lora.read import WrongBase, read_lora
+from trainer_client.models import load_family
 from trainer_client.sample import draw_tiles, seed_noise
 from trainer_client.train import train
+from trainer_client.train.checkpoint import checkpoint_name
 
 TRAINED: dict[str, Any] = {"method": "lora", "rank": 3, "alpha": 6.0, "train_text_encoder": True}
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from trainer_client.lora_files import diffusers_tensors, flat_tensors, layers_of
-from trainer_client.lora_names import original_path
-from trainer_client.methods.lora import add_layers
+from trainer_client.methods.lora.files import diffusers_tensors, flat_tensors, layers_of
+from trainer_client.methods.lora.layers import add_layers
+from trainer_client.methods.lora.names import original_path
 
 SETTINGS: dict[str, Any] = {"rank": 4, "alpha": 4.0, "targets": "transformer", "train_text_encoder": True}
 

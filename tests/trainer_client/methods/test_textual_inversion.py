@@ -13,15 +13,15 @@ from schemas.errors import BadDocument, BadOption
 from schemas.progress import silent
 from schemas.run import RunReport
 from tests.trainer_client.methods.runs import config, pictures, prepared, run
-from trainer_client.checkpoint import checkpoint_name
 from trainer_client.config import TrainConfig
-from trainer_client.embeddings import FILE, add_word, initial_rows, read_rows
-from trainer_client.families import load_family
-from trainer_client.learner import Learner
+from trainer_client.load_model import load
 from trainer_client.merge import merge
+from trainer_client.methods.textual_inversion.embeddings import FILE, add_word, initial_rows, read_rows
+from trainer_client.models import load_family
 from trainer_client.sample import draw_tiles
-from trainer_client.start import load
 from trainer_client.train import train
+from trainer_client.train.checkpoint import checkpoint_name
+from trainer_client.train.train_step import Learner
 
 WORD: dict[str, Any] = {
     "method": "textual-inversion",
@@ -46,7 +46,7 @@ def last(folder: Path) -> Path:
 
 
 def test_only_the_new_vectors_change(snapshot: Path, base: Path, tmp_path: Path) -> None:
-    from trainer_client.draws import epoch_steps
+    from trainer_client.data.batches import epoch_steps
 
     found = prepared(snapshot, base, tmp_path / "run", **WORD)
     family, names = found.family, list(found.method.parameters)

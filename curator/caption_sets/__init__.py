@@ -1,0 +1,1 @@
+"""Caption sets: revisions, versions, diff, history, accept, replace, counts."""

@@ -1,0 +1,147 @@
+"""What differs between two states of caption sets, caption by caption and word by word."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, Field
+
+from curator.caption_sets.reference import Reference, resolve, set_versions
+from curator.caption_sets.totals import caption_total
+from curator.caption_sets.versions import counts
+from schemas.errors import BadOption
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from curator.catalog import Catalog
+
+LIMIT = 20
+WORD = re.compile(r"\w+(?:['’-]\w+)*|\s+|[^\w\s]")
+LONG = 400_000  # pairs of words; about 300 words on each side
+Kind = Literal["changed", "added", "removed"]
+
+
+class WordOperation(BaseModel):
+    """A piece of a change. Equal and delete make the caption before; equal and insert the one after."""
+
+    op: Literal["equal", "delete", "insert"]
+    text: str
+
+
+class Change(BaseModel):
+    """One image's caption on both sides."""
+
+    kind: Kind
+    image_sha256: str
+    file_name: str | None
+    before: str | None
+    after: str | None
+    words: list[WordOperation]
+
+
+class DiffResult(BaseModel):
+    """Counts are complete; `changes` holds the first `--limit` of them."""
+
+    before: str
+    after: str
+    added: int
+    removed: int
+    changed: int
+    unchanged: int
+    changes: list[Change]
+    left_off: int = Field(description="Changes not listed.")
+
+
+def diff(catalog: Catalog, before: str, after: str | None = None, limit: int = LIMIT) -> DiffResult:
+    """Compares two versions, or sets as they are now. Without `after`: a version with its set as it is now, or a set's
+    latest version with the set. Raises BadOption, NotFound as `resolve` does.
+    """
+    first, second = _sides(catalog, before, after)
+    sides = [(side.dataset, side.set_name, side.last_caption_id) for side in (first, second)]
+    if sides[0][:2] == sides[1][:2]:
+        differences = catalog.revision_differences(*sides[0], second.last_caption_id)
+    else:
+        differences = catalog.caption_differences(*sides[0], *sides[1])
+    number = counts(differences)
+    changes = _changes(catalog, differences, limit, (first.dataset, second.dataset))
+    return DiffResult(
+        before=str(first),
+        after=str(second),
+        **number,
+        unchanged=caption_total(catalog, first) - number["removed"] - number["changed"],
+        changes=changes,
+        left_off=differences.height - len(changes),
+    )
+
+
+def word_operations(before: str, after: str) -> list[WordOperation]:
+    """How one caption becomes the other, in words, blanks and punctuation marks (Ratcliff and Obershelp's matching).
+
+    Its time grows with the square of the length: long captions are matched by a longest common subsequence, whose
+    bit-parallel form takes milliseconds where it would take seconds. Blanks alone between two changes count as changed
+    with them, which reads better.
+    """
+    old, new = WORD.findall(before), WORD.findall(after)
+    codes = _codes(old, new)
+    operations: list[WordOperation] = []
+    deleted = inserted = ""
+    for place, (op, i, j, k, m) in enumerate(codes):
+        left, right = "".join(old[i:j]), "".join(new[k:m])
+        if op != "equal" or (not left.strip() and 0 < place < len(codes) - 1):
+            deleted, inserted = deleted + left, inserted + right
+            continue
+        operations += [*_edit(deleted, inserted), WordOperation(op="equal", text=left)]
+        deleted = inserted = ""
+    return [*operations, *_edit(deleted, inserted)]
+
+
+def _codes(old: list[str], new: list[str]) -> Sequence[tuple[str, int, int, int, int]]:
+    """Operations as difflib has them: what, from and to in the old one, from and to in the new one."""
+    if len(old) * len(new) <= LONG:
+        return difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    from rapidfuzz.distance import Indel
+
+    return [(one.tag, one.src_start, one.src_end, one.dest_start, one.dest_end) for one in Indel.opcodes(old, new)]
+
+
+def _edit(deleted: str, inserted: str) -> list[WordOperation]:
+    edit = [WordOperation(op="delete", text=deleted), WordOperation(op="insert", text=inserted)]
+    return [operation for operation in edit if operation.text]
+
+
+def _sides(catalog: Catalog, before: str, after: str | None) -> tuple[Reference, Reference]:
+    first = resolve(catalog, before)
+    if after is not None:
+        return first, resolve(catalog, after)
+    name = f"{first.dataset}/{first.set_name}"
+    if first.number is not None:
+        return first, resolve(catalog, name)
+    versions = set_versions(catalog, first.dataset, first.set_name)
+    if not versions:
+        raise BadOption(f'{name} has no version to compare with yet. Make one with: curator commit {name} -m "..."')
+    return resolve(catalog, f"{name}@{versions[-1]['number']}"), first
+
+
+def _changes(catalog: Catalog, differences: pl.DataFrame, limit: int, datasets: tuple[str, str]) -> list[Change]:
+    """The first `limit`: changed, then added, then removed."""
+    import polars as pl
+
+    before, after = pl.col("before"), pl.col("after")
+    kind = pl.when(before.is_null()).then(pl.lit("added")).when(after.is_null()).then(pl.lit("removed"))
+    kinds = differences.with_columns(kind=kind.otherwise(pl.lit("changed")))
+    listed = pl.concat([kinds.filter(pl.col("kind") == name) for name in ("changed", "added", "removed")]).head(limit)
+    names: dict[str, str] = {}
+    for dataset in datasets:
+        names |= dict(catalog.names_of_images(dataset, listed.select("image_sha256")).iter_rows())
+    return [
+        Change(
+            **row,
+            file_name=names.get(row["image_sha256"]),
+            words=word_operations(row["before"] or "", row["after"] or ""),
+        )
+        for row in listed.iter_rows(named=True)
+    ]

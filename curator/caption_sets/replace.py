@@ -1,0 +1,159 @@
+"""Find and replace over a caption set: shown first, then written as one run of a person's, which can be undone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, Field
+
+from curator.caption_sets.diff import Change, word_operations
+from curator.caption_sets.reference import Reference, resolve
+from curator.caption_sets.revise import LONGEST, UndoResult, inputs_digest, undo_last, writing
+from curator.person import user_name
+from curator.where import images_where, of_images
+from schemas.errors import BadOption
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from curator.catalog import Catalog
+
+STRATEGY = "replace"
+LIMIT = 20
+
+
+class ReplaceResult(BaseModel):
+    """What was, or would be, replaced. The counts are complete; `changes` holds the first `--limit`."""
+
+    reference: str
+    find: str
+    replacement: str
+    regex: bool
+    dry_run: bool
+    captions: int = Field(description="Captions looked at.")
+    changed: int
+    overtaken: int = Field(description="Captions that somebody changed in just that moment; they stay as they are.")
+    run_id: int | None = Field(description="What to undo it by; null where nothing was written.")
+    changes: list[Change]
+    left_off: int = Field(description="Changes not listed.")
+
+
+def replace(
+    catalog: Catalog,
+    reference: str,
+    find: str,
+    replacement: str,
+    regex: bool = False,
+    ignore_case: bool = False,
+    where: str | None = None,
+    dry_run: bool = False,
+    person: str | None = None,
+    limit: int = LIMIT,
+    images: Collection[str] | None = None,
+) -> ReplaceResult:
+    """Replaces every `find` in the captions of a set by `replacement`; what it changes becomes the person's.
+
+    `images`: only the captions of these (None: of all).
+    `regex`: a regular expression without look-around and back-references (it takes time in proportion to the text,
+    whatever it is), and `$1`, `${name}` in the replacement are its groups. Raises NotFound, BadOption, BadExpression.
+    """
+    import polars as pl
+
+    if not find:
+        raise BadOption("--find: give the text to look for.")
+    named = resolve(catalog, reference)
+    if named.number is not None:
+        raise BadOption(f"{reference}: a version never changes; name the set alone: {named.dataset}/{named.set_name}.")
+    with nullcontext() if dry_run else writing:
+        captions = _captions(catalog, named, where, images)
+        after = _replaced(captions["text"], find, replacement, regex, ignore_case)
+        rows = captions.with_columns(after.alias("after")).filter(pl.col("after") != pl.col("text"))
+        _check_lengths(rows["after"])
+        run_id, overtaken = None, 0
+        if rows.height and not dry_run:
+            told = {"find": find, "replacement": replacement, "regex": regex, "ignore_case": ignore_case}
+            run_id = _write(catalog, named, rows, told, person or user_name())
+            overtaken = rows.height - catalog.captions_of_run(named.dataset, named.set_name, run_id).height
+    return ReplaceResult(
+        reference=str(named),
+        find=find,
+        replacement=replacement,
+        regex=regex,
+        dry_run=dry_run,
+        captions=captions.height,
+        changed=rows.height - overtaken,
+        overtaken=overtaken,
+        run_id=run_id,
+        changes=_changes(catalog, named.dataset, rows.head(limit)),
+        left_off=max(0, rows.height - limit),
+    )
+
+
+def undo_replace(catalog: Catalog, reference: str, run_id: int | None, person: str | None = None) -> UndoResult:
+    """Undoes a run of `replace`; None: the last one of the set that anything is left of. Raises NotFound, BadOption."""
+    return undo_last(catalog, reference, STRATEGY, run_id, person)
+
+
+def _captions(catalog: Catalog, named: Reference, where: str | None, images: Collection[str] | None) -> pl.DataFrame:
+    captions = catalog.caption_texts(named.dataset, named.set_name)
+    if images is not None:
+        captions = of_images(captions, images)
+    if where is None:
+        return captions
+    return captions.filter(captions["image_sha256"].is_in(images_where(catalog, named.dataset, where).implode()))
+
+
+def _replaced(text: pl.Series, find: str, replacement: str, regex: bool, ignore_case: bool) -> pl.Series:
+    import polars as pl
+
+    from curator.caption.store import on_one_line
+
+    pattern = find if regex else re.escape(find)
+    value = replacement if regex else replacement.replace("$", "$$")
+    if ignore_case:
+        pattern = f"(?i){pattern}"
+    try:
+        new = text.str.replace_all(pattern, value)
+    except pl.exceptions.PolarsError as error:
+        reason = " ".join(line.strip() for line in str(error).splitlines() if "error:" in line) or "it can't be read"
+        raise BadOption(f"--find {find!r}: not a regular expression that can be used ({reason}).") from error
+    return new.to_frame("text").select(on_one_line()).to_series()
+
+
+def _check_lengths(texts: pl.Series) -> None:
+    longest = texts.str.len_chars().max()
+    if isinstance(longest, int) and longest > LONGEST:
+        raise BadOption(f"--with: a caption would have {longest:,} characters; {LONGEST:,} are the most.")
+
+
+def _write(catalog: Catalog, named: Reference, rows: pl.DataFrame, told: dict[str, object], person: str) -> int:
+    import polars as pl
+
+    run_id = catalog.reserve_caption_run()
+    digests = [inputs_digest(STRATEGY, run_id, image) for image in rows["image_sha256"]]
+    revisions = rows.select(
+        "image_sha256",
+        pl.col("after").alias("text"),
+        pl.Series("inputs_digest", digests, dtype=pl.String),
+        pl.col("caption_id").alias("parent_id"),
+    )
+    catalog.revise_captions(named.dataset, named.set_name, run_id, STRATEGY, told, person, revisions)
+    return run_id
+
+
+def _changes(catalog: Catalog, dataset: str, rows: pl.DataFrame) -> list[Change]:
+    names = dict(catalog.names_of_images(dataset, rows.select("image_sha256")).iter_rows())
+    return [
+        Change(
+            kind="changed",
+            image_sha256=row["image_sha256"],
+            file_name=names.get(row["image_sha256"]),
+            before=row["text"],
+            after=row["after"],
+            words=word_operations(row["text"], row["after"]),
+        )
+        for row in rows.iter_rows(named=True)
+    ]

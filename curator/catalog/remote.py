@@ -1,0 +1,212 @@
+"""The other end of a `Catalog` that a service holds: on this machine by its Unix socket, on another by its URL.
+
+Each query is one request. A read is asked again where the connection broke; a change isn't, since it may have been
+made: the error says so, and the same command goes on from what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curator.catalog.wire import ARROW, PARAMETERS, decode_rows, dialect, encode_frame
+from schemas.edge.token_warning import warn_in_the_clear
+from schemas.errors import AmatlError, BadOption
+
+if TYPE_CHECKING:
+    import httpx
+    import polars as pl
+    import pyarrow as pa
+
+URL = re.compile(r"(https?):/+([^/].*)")
+CONNECT_SECONDS = 10
+# Between what a network may swallow and a query over a large catalog.
+ANSWER_SECONDS = 600
+
+
+class ServiceFailed(AmatlError):
+    """The service that holds the catalog can't be reached, or failed. Look at its log, then try again."""
+
+
+def url_in(path: Path | str) -> str | None:
+    """The URL that a catalog's path is, None for a file. A Path writes `http://host` as `http:/host`."""
+    match = URL.fullmatch(str(path))
+    return f"{match[1]}://{match[2].rstrip('/')}" if match else None
+
+
+def service_folder(catalog_path: Path) -> Path:
+    """`<catalog>.service` beside the catalog, whatever link leads there: what a service keeps."""
+    real = catalog_path.resolve()
+    return real.with_name(f"{real.name}.service")
+
+
+def address_file(catalog_path: Path) -> Path:
+    """Where a running service notes its socket: a JSON object in its data folder."""
+    return service_folder(catalog_path) / "address.json"
+
+
+def find(path: Path | str) -> Service | None:
+    """The service at a URL, or that which holds this file; None where the file is free. Raises ServiceFailed."""
+    if url := url_in(path):
+        service = Service(_by_url(url), url)
+        service.greet()
+        return service
+    try:
+        address = json.loads(address_file(Path(path)).read_bytes())
+        socket_path = str(address["socket"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    service = Service(_by_socket(socket_path), f"the service of {path}")
+    try:
+        service.greet()
+    except NobodyThere:
+        return None
+    return service
+
+
+class ServiceBusy(ServiceFailed):
+    """The service has as many requests in hand as it takes. Try again in a moment."""
+
+
+class ConnectionBroke(ServiceFailed):
+    """The connection to the service broke. Try again."""
+
+
+class NobodyThere(ServiceFailed):
+    """No service answers there. Start one with: curator serve"""
+
+
+class Service:
+    """A connection to a service."""
+
+    def __init__(self, client: httpx.Client, name: str) -> None:
+        self._client, self.name = client, name
+
+    def close(self) -> None:
+        """Lets go of the connection."""
+        self._client.close()
+
+    def greet(self) -> None:
+        """Checks that somebody is there, knows us, and speaks the same queries."""
+        from schemas import __version__
+
+        try:
+            told = self.sent("GET", "/catalog").json()
+            version, spoken = str(told["version"]), told["dialect"]
+        except (ValueError, KeyError, TypeError) as error:
+            self.close()
+            raise ServiceFailed(f"{self.name}: that is no curator service. Look at the address.") from error
+        except BaseException:
+            self.close()
+            raise
+        if spoken != dialect():
+            self.close()
+            raise ServiceFailed(
+                f"{self.name} runs curator {version}, this is {__version__} with other queries: they don't "
+                "understand each other. Update the older one."
+            )
+
+    def rows(self, query: str, frame: pl.DataFrame | None, parameters: Mapping[str, Any]) -> pa.Table:
+        """Asks for the rows of a query."""
+        answer = self._call(query, {} if frame is None else {"rows": frame}, parameters, again=True)
+        if answer.headers.get("content-type") != ARROW:
+            raise ServiceFailed(f"{self.name}: that is no curator service. Look at the address.")
+        return decode_rows(answer.content)
+
+    def change(self, query: str, frames: Mapping[str, pl.DataFrame], parameters: Mapping[str, Any]) -> None:
+        """Has a change made, all of it or nothing."""
+        self._call(query, frames, parameters, again=False)
+
+    def _call(
+        self, query: str, frames: Mapping[str, pl.DataFrame], parameters: Mapping[str, Any], again: bool
+    ) -> httpx.Response:
+        files = {PARAMETERS: (PARAMETERS, json.dumps(dict(parameters)).encode(), "application/json")}
+        files |= {name: (name, encode_frame(frame), ARROW) for name, frame in frames.items()}
+        return self.sent("POST", f"/catalog/{query}", again, files=files)
+
+    def sent(self, method: str, path: str, again: bool = True, **content: Any) -> httpx.Response:
+        """One request and its answer; asked `again` where the connection broke. Raises what the service says."""
+        import httpx
+
+        for attempt in (1, 2):
+            try:
+                answer = self._client.request(method, path, **content)
+                break
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                raise NobodyThere(f"{self.name}: nobody answers there ({error}). Is it running?") from error
+            except httpx.HTTPError as error:
+                if not again or attempt == 2:
+                    made = "" if again else " Whether the last change was made isn't known: the same command goes on."
+                    reason = str(error) or type(error).__name__
+                    raise ConnectionBroke(f"{self.name}: the connection broke ({reason}).{made}") from error
+        if answer.is_success:
+            return answer
+        raise raised(self.name, answer)
+
+
+def raised(name: str, answer: httpx.Response) -> AmatlError:
+    """The error that a problem tells of: of the same class, with the same text."""
+    try:
+        problem = answer.json()
+        kind, detail = str(problem["type"]).rpartition(":")[2], str(problem["detail"])
+    except (ValueError, KeyError, TypeError):
+        return ServiceFailed(f"{name}: answered {answer.status_code}, and not as a curator service does.")
+    if answer.status_code == 401:
+        return ServiceFailed(f"{name}: wants a token that holds. Set CURATOR_TOKEN, or CURATOR_TOKEN_FILE to its file.")
+    if answer.status_code == 503:
+        return ServiceBusy(f"{name}: {detail}")
+    known = {one.__name__: one for one in _family(AmatlError)}
+    return known[kind](detail) if kind in known else ServiceFailed(f"{name}: {detail}")
+
+
+def token() -> str | None:
+    """The token of the environment: CURATOR_TOKEN, or the file of CURATOR_TOKEN_FILE, which is its owner's alone.
+
+    Raises BadOption where the file can't be read or others can read it.
+    """
+    if given := os.environ.get("CURATOR_TOKEN"):
+        return given.strip()
+    if not (name := os.environ.get("CURATOR_TOKEN_FILE")):
+        return None
+    path = Path(name)
+    try:
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise BadOption(f"CURATOR_TOKEN_FILE {path}: others can read it. Run: chmod 600 {path}")
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise BadOption(f"CURATOR_TOKEN_FILE {path}: {error.strerror}.") from error
+
+
+def _by_socket(path: str) -> httpx.Client:
+    _check_library()
+    import httpx
+
+    timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
+    return httpx.Client(transport=httpx.HTTPTransport(uds=path), base_url="http://localhost", timeout=timeout)
+
+
+def _by_url(url: str) -> httpx.Client:
+    _check_library()
+    import httpx
+
+    given = token()
+    headers = {"Authorization": f"Bearer {given}"} if given else {}
+    if given:
+        warn_in_the_clear(url)
+    timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+    return httpx.Client(base_url=url, headers=headers, timeout=timeout)
+
+
+def _check_library() -> None:
+    if find_spec("httpx") is None:
+        raise ServiceFailed("Speaking to a service needs httpx. Run: pip install 'amatl[service]'")
+
+
+def _family(kind: type[AmatlError]) -> list[type[AmatlError]]:
+    return [kind, *(one for child in kind.__subclasses__() for one in _family(child))]

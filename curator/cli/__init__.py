@@ -1,0 +1,243 @@
+"""The `curator` command: one command a stage. It parses, calls the stage function, shows its result; no logic here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from curator.cli.annotate import annotate
+from curator.cli.captions import COMMANDS as CAPTION_COMMANDS
+from curator.cli.options import catalog_option, person_option
+from curator.cli.quality import COMMANDS as TRUST_COMMANDS
+from curator.cli.service import COMMANDS as SERVICE_COMMANDS
+from schemas import __version__
+from schemas.edge import Program, catch_errors, json_option, progress_bar, show
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="curator")
+def main() -> None:
+    """Index images, caption them by strategy, commit versions, export snapshots for training."""
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@catalog_option
+@json_option
+@catch_errors
+def init(file: Path | None, catalog: Path, as_json: bool) -> None:
+    """Make an empty catalog: FILE, else the one that --catalog names.
+
+    A catalog that is there already is left as it is.
+
+    \b
+    Example:
+      curator init lab.duckdb
+      export CURATOR_CATALOG=lab.duckdb
+    """
+    from curator import init as stage
+
+    show(stage.init(file or catalog), as_json, stage.account)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--dataset", required=True, metavar="NAME", help="What the pictures are called together.")
+@click.option(
+    "--metadata", type=click.Path(path_type=Path), help="A table on the pictures: CSV, TSV, JSON(L), Parquet."
+)
+@click.option("--join-on", metavar="COLUMN", help="The table's column that names the pictures.  [default: file_name]")
+@click.option("--max-pixels", type=int, metavar="N", help="Reject larger pictures.  [default: 150000000]")
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Read so many at once.  [default: one a core]")
+@click.option("--strict", is_flag=True, help="Exit with 1 where there are rejects.")
+@person_option
+@catalog_option
+@json_option
+@catch_errors
+def ingest(
+    folder: Path,
+    dataset: str,
+    metadata: Path | None,
+    join_on: str | None,
+    max_pixels: int | None,
+    threads: int | None,
+    strict: bool,
+    person: str | None,
+    catalog: Path,
+    as_json: bool,
+) -> None:
+    """Index the pictures in FOLDER and below. No file is changed.
+
+    PNG, JPEG, WebP, GIF (first frame), BMP and TIFF, by their bytes, not their suffix. Metadata comes from imagefolder
+    tables (metadata.jsonl, .csv, .parquet), texts beside the pictures (fox.txt for fox.png) and --metadata. What can't
+    be used is a reject with a reason: see `curator rejects`. Again on the same folder, only what changed is read.
+    Near-duplicates are grouped round the first seen: at most 2 of the 64 bits of their perceptual hashes differ. With
+    --server the pictures that the service lacks are sent to it.
+
+    \b
+    Example:
+      curator ingest photos --dataset zoo
+      curator ingest images --dataset openmoji --metadata openmoji.csv --join-on hexcode
+
+    A value of COLUMN names a picture by path in FOLDER, that without suffix, file name, or file name without suffix.
+    """
+    from curator import ingest as stage
+    from curator.catalog import Catalog
+    from curator.cli.text.ingest import account
+    from curator.person import user_name
+
+    with Catalog(catalog) as opened, progress_bar(as_json) as progress:
+        result = stage.ingest(
+            opened,
+            folder,
+            dataset,
+            metadata=metadata,
+            join_on=join_on,
+            max_pixels=stage.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels,
+            person=person or user_name(),
+            threads=threads,
+            progress=progress,
+        )
+    show(result, as_json, account)
+    if strict and result.rejects:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("dataset", required=False)
+@click.option("--reason", metavar="REASON", help="Only these: truncated, row-without-image, ...")
+@click.option(
+    "--limit", type=click.IntRange(0), default=20, show_default=True, help="Show so many of a reason; 0: all."
+)
+@catalog_option
+@json_option
+@catch_errors
+def rejects(dataset: str | None, reason: str | None, limit: int, catalog: Path, as_json: bool) -> None:
+    """List what ingest couldn't use, of DATASET or of all, with the reasons.
+
+    \b
+    Example:
+      curator rejects openmoji
+      curator rejects --reason truncated --json
+    """
+    from curator.catalog import Catalog
+    from curator.datasets import rejected as stage
+
+    with Catalog(catalog) as opened:
+        result = stage.rejects(opened, dataset, reason)
+    show(result, as_json, lambda found: stage.account(found, limit))
+
+
+@main.command()
+@catalog_option
+@json_option
+@catch_errors
+def doctor(catalog: Path, as_json: bool) -> None:
+    """Check the catalog against the disk, and say what mends each finding.
+
+    Files missing or changed since they were read, interrupted ingests, versions whose digest is no longer right: exit
+    code 1. Rejects, images without a caption, near-duplicates, uncommitted captions: told, exit code 0.
+
+    \b
+    Example:
+      curator doctor --catalog lab.duckdb
+    """
+    from curator.catalog import Catalog
+    from curator.datasets import doctor as stage
+
+    with Catalog(catalog) as opened, progress_bar(as_json) as progress:
+        result = stage.doctor(opened, progress)
+    show(result, as_json, stage.account)
+    if not result.healthy:
+        sys.exit(1)
+
+
+for command in (*CAPTION_COMMANDS, *TRUST_COMMANDS):
+    main.add_command(command)
+
+main.add_command(annotate)
+
+
+@main.command()
+@click.argument("versions", nargs=-1, required=True, metavar="SET@N...")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to make; never overwritten.")
+@click.option("--where", metavar="EXPRESSION", help="Only the images that this holds for.")
+@click.option("--holdout", type=int, metavar="N", help="Hold out N images for validation.")
+@click.option("--holdout-fraction", type=float, metavar="F", help="Hold out this share of them.  [default: 0.1]")
+@click.option("--holdout-where", metavar="EXPRESSION", help="Hold out the images that this holds for.")
+@click.option("--holdout-trained", is_flag=True, help="Hold out what earlier snapshots trained on, too.")
+@click.option("--keep-missing", is_flag=True, help="Keep images that a version has no caption of.")
+@click.option("--keep-rejected", is_flag=True, help="Keep images that a person rejected in Label Studio.")
+@click.option("--link", is_flag=True, help="Hard-link images: no space, but an edit in place changes both.")
+@click.option("--dry-run", is_flag=True, help="Show the split and what is left out; write and store nothing.")
+@person_option
+@catalog_option
+@json_option
+@catch_errors
+def snapshot(
+    versions: tuple[str, ...],
+    out: Path,
+    where: str | None,
+    holdout: int | None,
+    holdout_fraction: float | None,
+    holdout_where: str | None,
+    holdout_trained: bool,
+    keep_missing: bool,
+    keep_rejected: bool,
+    link: bool,
+    dry_run: bool,
+    person: str | None,
+    catalog: Path,
+    as_json: bool,
+) -> None:
+    """Export committed versions and their images as a folder to train on.
+
+    Each version becomes a caption track over the same images; the first is what trainers call `text`. The split is
+    stored in the catalog: near-duplicates stay together, what was held out once stays so, new images join by lot.
+    Where the folder holds this very snapshot already, nothing happens.
+
+    \b
+    Example:
+      curator snapshot human@1 template@1 --out snapshots/all --holdout 40 --dry-run
+      curator snapshot human@1 --out snapshots/cc0 --where "license = 'CC0' and width_px >= 512"
+
+    \b
+    EXPRESSION:
+      columns     sha256 file_name width_px height_px size_bytes format has_alpha exif_orientation license source_url
+                  split near_duplicate_of, caption.SET of the versions given, and every metadata field
+      operators   = != < <= > >=  in ('a', 'b')  like '%a_'  ilike  contains  is null  and or not ( )
+    """
+    from curator import snapshot as stage
+    from curator.catalog import Catalog
+    from curator.cli.text.snapshot import account, preview_account
+    from curator.person import user_name
+
+    rule = stage.Holdout(holdout, holdout_fraction, holdout_where, holdout_trained)
+    with Catalog(catalog) as opened, progress_bar(as_json) as progress:
+        if dry_run:
+            would = stage.preview(opened, versions, out, where, rule, keep_missing, keep_rejected, progress)
+            show(would, as_json, lambda found: preview_account(found, out))
+            return
+        result = stage.snapshot(
+            opened,
+            versions,
+            out,
+            where,
+            rule,
+            keep_missing,
+            link,
+            person or user_name(),
+            progress,
+            keep_rejected=keep_rejected,
+        )
+    show(result, as_json, account)
+
+
+for command in SERVICE_COMMANDS:
+    main.add_command(command)
+
+
+if __name__ == "__main__":
+    main()

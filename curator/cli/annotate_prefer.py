@@ -1,0 +1,78 @@
+"""The command `curator annotate prefer`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from curator.cli.annotate_sync import days_option, images_url_option
+from curator.cli.options import catalog_option, person_option
+from schemas.edge import catch_errors, json_option, progress_bar, show
+
+
+@click.command()
+@click.argument("dataset")
+@click.option(
+    "--sets", required=True, metavar="A,B[,...]", help="What to compare: SET@N, or SET for its latest version."
+)
+@click.option(
+    "--limit", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="Ask so many images."
+)
+@click.option("--where", metavar="EXPRESSION", help="Only the images that this holds for.")
+@click.option("--annotators", type=click.IntRange(1), metavar="N", help="How many people answer each.  [default: 1]")
+@click.option("--url", metavar="URL", help="Label Studio.  [default: $LABEL_STUDIO_URL, else that of `annotate start`]")
+@images_url_option
+@days_option
+@person_option
+@catalog_option
+@json_option
+@catch_errors
+def prefer(
+    dataset: str,
+    sets: str,
+    limit: int,
+    where: str | None,
+    annotators: int | None,
+    url: str | None,
+    images_url: str | None,
+    days: int,
+    person: str | None,
+    catalog: Path,
+    as_json: bool,
+) -> None:
+    """Ask people which of several captions of an image they prefer, blind, and count.
+
+    The first run makes a project in Label Studio; each later one reads the answers and tells how it stands. Names are
+    hidden, the order is drawn anew for each image, and "no difference" is an answer: half a win for each. The rates
+    are of images, with Wilson's 95 % interval. Images where all versions say the same aren't asked.
+
+    \b
+    Example:
+      curator annotate prefer openmoji --sets template@1,blip@2
+      curator annotate prefer openmoji --sets template,blip,human --limit 200 --annotators 2
+    """
+    from curator.annotate.connect import connect, images_address
+    from curator.annotate.prefer import prefer as stage
+    from curator.catalog import Catalog
+    from curator.cli.text.prefer import account
+    from curator.person import user_name
+
+    names = [name.strip() for name in sets.split(",") if name.strip()]
+    with Catalog(catalog) as opened, progress_bar(as_json) as progress:
+        images = images_address(catalog, images_url, None)
+        with connect(catalog, url) as client:
+            result = stage(
+                opened,
+                client,
+                dataset,
+                names,
+                images,
+                condition=where,
+                limit=limit,
+                annotators=annotators,
+                days=days,
+                person=person or user_name(),
+                progress=progress,
+            )
+    show(result, as_json, account)

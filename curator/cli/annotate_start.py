@@ -1,0 +1,65 @@
+"""The command `curator annotate start`."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from curator.cli.options import catalog_option
+from schemas.edge import catch_errors, json_option, progress_bar, show
+
+if TYPE_CHECKING:
+    from curator.annotate.start import StartResult
+
+
+@click.command()
+@click.option(
+    "--port", type=click.IntRange(1, 65535), metavar="N", help="Label Studio's port.  [default: 8080, or next]"
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Listen here; 0.0.0.0: reachable for a team.")
+@click.option("--address", metavar="NAME", help="What annotators type for this computer.  [default: its own address]")
+@click.option(
+    "--images-port", type=click.IntRange(1, 65535), metavar="N", help="The pictures'.  [default: the one after]"
+)
+@click.option(
+    "--database", metavar="URL", help="postgresql://user:password@host/name, kept for later starts; or sqlite."
+)
+@catalog_option
+@json_option
+@catch_errors
+def start(
+    port: int | None,
+    host: str,
+    address: str | None,
+    images_port: int | None,
+    database: str | None,
+    catalog: Path,
+    as_json: bool,
+) -> None:
+    """Run a Label Studio for this catalog, until Ctrl-C.
+
+    The first time it installs Label Studio in an environment of its own (1 GB, a few minutes) and makes you an account.
+    It prints where to log in and the link by which annotators sign up. Data, accounts and secrets stay in
+    CATALOG.label-studio, readable for you alone; nothing is ever sent elsewhere.
+
+    \b
+    Example:
+      curator annotate start
+      curator annotate start --host 0.0.0.0 --database postgresql://amatl:secret@db.lan/annotations
+    """
+    from curator.annotate import start as stage
+
+    wish = stage.Wish(host, port, images_port, address, database)
+    with ExitStack() as bars:
+        progress = bars.enter_context(progress_bar(as_json))
+
+        def announce(result: StartResult) -> None:
+            bars.close()
+            show(result, as_json, stage.account)
+
+        stage.start(catalog, wish, announce, progress)
+    if not as_json:
+        click.echo("Stopped. Everything is kept; the same command starts it again.")

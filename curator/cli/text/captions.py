@@ -1,0 +1,326 @@
+"""What the commands on captions say to a person: plain text that reads well with and without colours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from curator.text.printable import shown
+from schemas.edge.words import duration, plural
+
+if TYPE_CHECKING:
+    from curator.caption import CaptionResult
+    from curator.caption.dry_run_result import DryRunResult
+    from curator.caption.result import Effort
+    from curator.caption_sets.accept import AcceptResult
+    from curator.caption_sets.acceptance import Acceptance
+    from curator.caption_sets.diff import Change, DiffResult
+    from curator.caption_sets.replace import ReplaceResult
+    from curator.caption_sets.revise import UndoResult
+    from curator.caption_sets.stats import Frequent, Spread, StatsResult
+    from curator.caption_sets.versions import CommitResult, RestoreResult, VersionsResult
+
+REJECTS_SHOWN = 5
+REASONS_SHOWN = 5
+WORDS_SHOWN = 12
+
+
+def strategies_help() -> str:
+    """A line a strategy."""
+    from curator import captioners
+
+    found = [captioners.load(name) for name in captioners.names()]
+    width = max(len(captioner.name) for captioner in found)
+    lines = [f"  {captioner.name:<{width}}  {captioner.summary}" for captioner in found]
+    return "\n".join(["Strategies:", *lines, "", "Help for one: curator caption --strategy NAME --help"])
+
+
+def strategy_help(name: str) -> str:
+    """A strategy's own help and its options."""
+    from curator import captioners
+
+    captioner = captioners.load(name)
+    options = captioner.options.model_fields
+    lines = [f"Strategy {name} (version {captioner.version})", "", captioner.help]
+    if options:
+        lines += ["", "Options (-o KEY=VALUE):"]
+        width = max(map(len, options))
+        for key, option in options.items():
+            default = " [required]" if option.is_required() else _default(option.get_default(call_default_factory=True))
+            lines.append(f"  {key:<{width}}  {option.description}{default}")
+    return "\n".join(lines)
+
+
+def of_caption(result: CaptionResult) -> str:
+    """Figures, reasons, examples, and what to do next."""
+    images = plural(result.images, "image")
+    lines = [f"{_bold(f'{result.dataset}/{result.set_name}')}: {images} by {result.strategy}", ""]
+    lines += _figures(
+        {
+            "new": result.new,
+            "changed": result.changed,
+            "unchanged": result.unchanged,
+            "kept, a person's": result.kept_by_person,
+            "left as they are, though made from other inputs": result.outdated,
+            "left undone by --limit": result.not_reached,
+            "left out by --where": result.not_chosen,
+        }
+    )
+    lines += [_figure(count, f"without a caption: {reason}") for reason, count in result.without_caption.items()]
+    failed = list(result.failed.items())  # the most frequent first; a service may give each image its own reason
+    lines += [_figure(count, f"failed: {reason}", "red") for reason, count in failed[:REASONS_SHOWN]]
+    if others := failed[REASONS_SHOWN:]:
+        number = sum(count for _, count in others)
+        lines.append(_figure(number, f"failed for {plural(len(others), 'other reason')}", "red"))
+    if result.taken_out:
+        lines.append(f"{'':11}({plural(result.taken_out, 'earlier caption')} taken out; history keeps them)")
+    if result.failed:
+        lines.append(f"{'':11}(the next run tries them again: curator failures {result.dataset}/{result.set_name})")
+    if result.rejects:
+        lines.append(_figure(len(result.rejects), "rejected", "yellow"))
+        shown = result.rejects[:REJECTS_SHOWN]
+        lines += [f"{'':11}{reject.where}: {reject.detail}" for reject in shown]
+        lines += [f"{'':11}... all of them with --json"] if len(result.rejects) > len(shown) else []
+    if result.effort and result.effort.pictures:
+        lines += ["", _effort(result.effort)]
+    if result.examples:
+        width = max(len(example.file_name) for example in result.examples)
+        lines.append("")
+        for example in result.examples:
+            lines.append(f"  {_dim(f'{example.file_name:<{width}}')}  {_shortened(example.text) or _dim('(empty)')}")
+    lines += [click.style(f"\nWarning: {warning}", fg="yellow") for warning in result.warnings]
+    if result.new or result.changed or result.taken_out:
+        lines += ["", f'Next: curator commit {result.dataset}/{result.set_name} -m "..."']
+    return "\n".join(lines)
+
+
+def of_dry_run(result: DryRunResult) -> str:
+    """The captions, what all would take, and where the page is."""
+    from curator.caption.contact_sheet import estimate, why_nothing
+
+    named = f"{result.dataset}/{result.set_name}"
+    lines = [f"{_bold(named)}: dry run of {result.strategy}, nothing is kept", ""]
+    width = max((len(picture.file_name) for picture in result.pictures), default=0)
+    for picture in result.pictures:
+        failed = click.style(f"no caption: {picture.reason}", fg="red")
+        text = failed if picture.text is None else _shortened(picture.text) or _dim("(empty)")
+        lines.append(f"  {_dim(f'{picture.file_name:<{width}}')}  {text}")
+    lines += [*([""] if result.pictures else []), *([_effort(result.effort)] if result.effort.pictures else [])]
+    if result.to_caption:
+        lines.append(f"All {plural(result.to_caption, 'image')}: {estimate(result)}.")
+    else:
+        lines.append(f"Nothing to caption: {why_nothing(result)}.")
+    lines.append(f"Contact sheet: {_bold(result.page)}")
+    lines += [click.style(f"\nWarning: {warning}", fg="yellow") for warning in result.warnings]
+    return "\n".join(lines)
+
+
+def _effort(effort: Effort) -> str:
+    """A line: pictures, time, pace, tokens, cost."""
+    parts = [
+        f"{plural(effort.pictures, 'picture')} in {duration(effort.seconds)}, {effort.images_per_second:,.1f} a second",
+        f"{effort.batch_size} at a time",
+    ]
+    if effort.input_tokens or effort.output_tokens:
+        parts.append(f"{effort.input_tokens:,} tokens in, {effort.output_tokens:,} out")
+    if effort.cost_usd:
+        parts.append(f"${effort.cost_usd:,.4f}" if effort.cost_usd < 1 else f"${effort.cost_usd:,.2f}")
+    return ", ".join(parts) + f"; the model was there after {duration(effort.loading_seconds)}"
+
+
+def of_commit(result: CommitResult) -> str:
+    """The version and its digest."""
+    captions = plural(result.captions, "caption")
+    if result.without_image:
+        captions += f", {result.without_image:,} of images that are gone"
+    if result.unchanged:
+        return f"Nothing new to commit: {_bold(result.version)} has these {captions}.\ndigest {result.digest}"
+    changes = _changes(result.added, result.changed, result.removed)
+    return f"{_bold(result.version)}  {captions}  ({changes})\ndigest {result.digest}"
+
+
+def of_versions(result: VersionsResult) -> str:
+    """A block a set."""
+    blocks = []
+    for found in result.sets:
+        uncommitted = click.style(f", {found.uncommitted:,} uncommitted", fg="yellow") if found.uncommitted else ""
+        lines = [f"{_bold(f'{found.dataset}/{found.set_name}')}  {plural(found.captions, 'caption')}{uncommitted}"]
+        people = max([len(version.person) for version in found.versions], default=0)
+        for v in found.versions:
+            when = _minute(v.committed_at)
+            lines.append(
+                f"  @{v.number:<3} {when}  {v.person:<{people}}  {v.captions:>9,}  {_dim(v.digest[:12])}  {v.message}"
+            )
+        blocks.append("\n".join(lines if found.versions else [*lines, "  no version yet: curator commit"]))
+    return "\n\n".join(blocks) or "There are no caption sets yet: curator caption makes one."
+
+
+def of_diff(result: DiffResult, coloured: bool) -> str:
+    """Counts, then the changes; deleted and inserted words in colour, or in [-brackets-] and {+braces+} without."""
+    counts = _changes(result.added, result.changed, result.removed) + f", {result.unchanged:,} unchanged"
+    lines = [f"{_bold(result.before)} -> {_bold(result.after)}", counts]
+    lines += [part for change in result.changes for part in ("", *_change(change, coloured))]
+    if result.left_off:
+        lines += ["", f"... and {result.left_off:,} more (--limit)"]
+    return "\n".join(lines)
+
+
+def of_replace(result: ReplaceResult, coloured: bool) -> str:
+    """What was, or would be, replaced, caption by caption, and how to undo it."""
+    what = f"{result.find!r} -> {result.replacement!r}"
+    done = "would change" if result.dry_run else "changed"
+    lines = [f"{_bold(result.reference)}: {what}", f"{plural(result.changed, 'caption')} of {result.captions:,} {done}"]
+    lines += [part for change in result.changes for part in ("", *_change(change, coloured))]
+    if result.left_off:
+        lines += ["", f"... and {result.left_off:,} more (--limit)"]
+    if result.overtaken:
+        lines += [
+            "",
+            click.style(f"{plural(result.overtaken, 'caption')} changed meanwhile stay as they are.", fg="yellow"),
+        ]
+    if result.run_id is not None:
+        lines += ["", f"Undo: curator replace {result.reference} --undo {result.run_id}"]
+    return "\n".join(lines)
+
+
+def of_accept(result: AcceptResult) -> str:
+    """What became whose, and how to undo it."""
+    would = "would become" if result.dry_run else "became"
+    lines = [f"{_bold(result.reference)}: {plural(result.accepted, 'caption')} {would} yours"]
+    if result.already:
+        lines.append(f"{plural(result.already, 'caption')} yours before.")
+    if result.missing:
+        lines.append(f"{plural(result.missing, 'image')} without a caption.")
+    if result.run_id is not None:
+        lines += ["", f"Undo: curator accept {result.reference} --undo {result.run_id}"]
+    return "\n".join(lines)
+
+
+def of_undo(result: UndoResult) -> str:
+    """What was put back."""
+    left = f"; {plural(result.left, 'caption')} changed since stay" if result.left else ""
+    return f"{_bold(result.reference)}: {plural(result.restored, 'caption')} put back{left}."
+
+
+def of_restore(result: RestoreResult) -> str:
+    """What changed."""
+    if not result.added + result.changed + result.removed:
+        return f"{_bold(result.version)} is what the set has now; nothing to do."
+    lines = [f"Restored {_bold(result.version)}: {_changes(result.added, result.changed, result.removed)}"]
+    if result.uncommitted:
+        lines.append(f"{plural(result.uncommitted, 'caption')} in no version replaced; curator history still has them.")
+    return "\n".join(lines)
+
+
+def of_stats(result: StatsResult) -> str:
+    """A small table of lengths, then what a person should look at."""
+    state = "" if result.committed else ", uncommitted"
+    lines = [f"{_bold(result.reference)}  {plural(result.captions, 'caption')}, {result.empty:,} empty{state}", ""]
+    lines.append(_dim(f"{'':12}{'min':>7}{'median':>9}{'mean':>9}{'max':>7}"))
+    counted = result.tokens
+    limit = f", limit {counted.limit}" if counted and counted.limit else ""
+    lines += _spread("words", result.words) + _spread("characters", result.characters)
+    lines += _spread("tokens", counted.length if counted else None, f"{counted.tokenizer}{limit}" if counted else "")
+    if counted and counted.limit:
+        cut = f"{plural(counted.truncated, 'caption')} past the limit of {counted.limit} tokens"
+        lines += ["", click.style(cut, fg="yellow" if counted.truncated else None)]
+        for example in counted.truncated_examples:
+            lines.append(f"  {_dim(example.file_name or example.image_sha256[:12])}  {example.tokens} tokens, loses:")
+            lines.append(f"      {_shortened(example.words_lost)}")
+    shared = f"{plural(result.duplicates, 'image')} share {plural(result.duplicate_captions, 'caption')}"
+    lines += ["", f"{plural(result.vocabulary, 'different word')}; {shared if result.duplicates else 'no two alike'}"]
+    lines += [f"  {repeated.images:>7,} x  {_shortened(repeated.text)}" for repeated in result.duplicate_examples]
+    lines += _frequent("Frequent words", result.frequent_words) + _frequent("Frequent terms", result.frequent_terms)
+    lines += _acceptance(result.acceptance)
+    lines += [click.style(f"\nNotice: {notice}", fg="yellow") for notice in result.notices]
+    return "\n".join(lines)
+
+
+def _acceptance(found: Sequence[Acceptance]) -> list[str]:
+    """A line a strategy: what people did with its captions."""
+    if not found:
+        return []
+    width = max(8, *(len(each.strategy) for each in found))
+    head = (
+        f"{'':{width}}{'answers':>9}{'unchanged':>11}{'edit distance':>15}{'seconds':>9}{'rejected':>10}{'skipped':>9}"
+    )
+    lines = ["", "By people, in Label Studio (medians):", _dim(f"  {head}")]
+    for each in found:
+        distance, seconds = (
+            "-" if value is None else f"{value:,.1f}" for value in (each.median_edit_distance, each.median_seconds)
+        )
+        row = f"{each.strategy:<{width}}{each.answers:>9,}{each.unchanged_share:>11.0%}{distance:>15}{seconds:>9}"
+        lines.append(f"  {row}{each.rejected:>10,}{each.skipped:>9,}")
+    return lines
+
+
+def _change(change: Change, coloured: bool) -> Iterable[str]:
+    sign, colour = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}[change.kind]
+    yield f"{click.style(sign, fg=colour)} {_dim(change.file_name or change.image_sha256[:12])}"
+    if change.kind != "changed":
+        yield f"    {click.style((change.after if change.kind == 'added' else change.before) or '(empty)', fg=colour)}"
+        return
+    marks = {"delete": ("[-", "-]", "red"), "insert": ("{+", "+}", "green")}
+    text = ""
+    for word in change.words:
+        if word.op == "equal":
+            text += word.text
+        else:
+            left, right, colour = marks[word.op]
+            styled = click.style(word.text, fg=colour, strikethrough=(word.op == "delete") or None)
+            text += styled if coloured else f"{left}{word.text}{right}"
+    yield f"    {text}"
+
+
+def _figures(counts: Mapping[str, int]) -> list[str]:
+    return [_figure(count, name) for name, count in counts.items() if count]
+
+
+def _figure(count: int, name: str, colour: str | None = None) -> str:
+    return click.style(f"{count:>9,}", fg=colour) + f"  {name}"
+
+
+def _changes(added: int, changed: int, removed: int) -> str:
+    return f"{added:,} added, {changed:,} changed, {removed:,} removed"
+
+
+def _spread(name: str, spread: Spread | None, detail: str = "") -> list[str]:
+    if spread is None:
+        return []
+    figures = f"{name:<12}{spread.min:>7,}{spread.median:>9,.1f}{spread.mean:>9,.1f}{spread.max:>7,}"
+    return [f"{figures}   {_dim(detail)}" if detail else figures]
+
+
+def _frequent(title: str, found: Sequence[Frequent]) -> list[str]:
+    if not found:
+        return []
+    shown = ", ".join(
+        f"{_shortened(item.text, 40)} {_dim(f'{item.count:,} ({item.share:.0%})')}" for item in found[:WORDS_SHOWN]
+    )
+    return ["", f"{title}: {shown}"]
+
+
+def _default(value: Any) -> str:
+    if value in (None, [], "", False):
+        return ""
+    return f" [default: {','.join(value) if isinstance(value, list) else value}]"
+
+
+def _shortened(text: str, length: int = 100) -> str:
+    """In one line, what can't be seen written out: what a model wrote plays no tricks on a terminal."""
+    text = shown(text)
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def _minute(timestamp: str) -> str:
+    return timestamp[:16].replace("T", " ") + "Z"
+
+
+def _bold(text: str) -> str:
+    return click.style(text, bold=True)
+
+
+def _dim(text: str) -> str:
+    return click.style(text, dim=True)

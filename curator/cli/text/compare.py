@@ -1,0 +1,140 @@
+"""What `curator compare` says to a person: one table of figures a set, one of the pairs, and some images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from curator.cli.text.check import percent, printed
+from curator.text.printable import shown
+
+if TYPE_CHECKING:
+    from curator.compare.result import ComparedSet, CompareResult, Differing
+
+IMAGES_SHOWN = 3
+WORDS_SHOWN = 8
+LONG = 200
+
+
+def account(result: CompareResult, width: int | None = None) -> str:
+    """The whole as text, as wide as the terminal, coloured where stdout is one."""
+    return printed(_blocks(result), width)
+
+
+def _blocks(result: CompareResult) -> Iterator[RenderableType]:
+    of = f" of {result.images_of_dataset:,}" if result.images != result.images_of_dataset else ""
+    noun = "image" if result.images == 1 else "images"
+    yield Text.assemble((result.dataset, "bold"), f"  {result.images:,}{of} {noun} that every set captions")
+    yield Text(result.headline, style="italic")
+    yield Text()
+    yield _figures(result)
+    yield Text()
+    yield _pairs(result)
+    yield Text()
+    yield from _only_here(result.sets)
+    yield Text()
+    yield Text("Where they differ most", style="bold")
+    for each in result.differing[:IMAGES_SHOWN]:
+        yield _image(each)
+    if len(result.differing) > IMAGES_SHOWN and not result.page:
+        yield Text(f"  ... {len(result.differing) - IMAGES_SHOWN} more with pictures: --out page.html", style="dim")
+    for notice in result.notices:
+        yield Text(f"\nNotice: {notice}", style="yellow")
+    if result.page:
+        yield Text.assemble("\nThe page: ", (result.page, "bold"))
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+
+
+def _figures(result: CompareResult) -> Table:
+    """A row a figure, a column a set: sets are few, figures many."""
+    table = _table()
+    table.add_column("")
+    for each in result.sets:
+        table.add_column(each.label, justify="right", overflow="fold")
+    for name, cells in _rows(result):
+        table.add_row(Text(name, style="dim"), *cells)
+    return table
+
+
+def _rows(result: CompareResult) -> Iterator[tuple[str, list[str]]]:
+    sets = result.sets
+    stats = [each.stats for each in sets]
+    yield "captions", [f"{each.captions:,}" for each in stats]
+    if any(each.empty for each in stats):
+        yield "empty", [f"{each.empty:,}" for each in stats]
+    yield "words, median", [f"{each.words.median:.1f}" if each.words else "–" for each in stats]
+    if any(each.tokens for each in stats):
+        yield "tokens, median", [f"{each.tokens.length.median:.1f}" if each.tokens else "–" for each in stats]
+        yield "lose words", [f"{each.tokens.truncated:,}" if each.tokens else "–" for each in stats]
+    yield "shared by images", [f"{each.duplicates:,}" for each in stats]
+    yield "different words", [f"{each.vocabulary:,}" for each in sets]
+    yield "of those only here", [f"{each.only_here:,}" for each in sets]
+    fields = list(dict.fromkeys(field for each in sets for field in each.fields))
+    for field in fields:
+        if any(each.fields[field].mentioned for each in sets):
+            yield f"say {field}", [percent(each.fields[field].share) for each in sets]
+    if any(each.clip for each in sets):
+        yield "CLIP score, mean", [f"{each.clip.score.mean:.1f}" if each.clip else "–" for each in sets]
+        yield "CLIP: best on", [percent(each.clip.best_share) if each.clip else "–" for each in sets]
+    yield from _people(sets)
+
+
+def _people(sets: list[ComparedSet]) -> Iterator[tuple[str, list[str]]]:
+    """What people did with the captions that were shown to them."""
+    found = [each.acceptance for each in sets]
+    if not any(found):
+        return
+    yield "people's answers", [f"{each.answers:,}" if each else "–" for each in found]
+    yield "accepted unchanged", [percent(each.unchanged_share) if each and each.answers else "–" for each in found]
+    yield "characters edited", [_digit(each.median_edit_distance if each else None) for each in found]
+    yield "seconds a caption", [_digit(each.median_seconds if each else None) for each in found]
+
+
+def _digit(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.1f}"
+
+
+def _pairs(result: CompareResult) -> Table:
+    table = _table()
+    table.add_column("how alike")
+    for name in ("words shared", "edits", "of the longer", "the same"):
+        table.add_column(name, justify="right")
+    for pair in sorted(result.pairs, key=lambda pair: -pair.token_f1.mean):
+        table.add_row(
+            f"{pair.first} – {pair.second}",
+            percent(pair.token_f1.mean),
+            f"{pair.edit_distance.median:,.0f}",
+            percent(pair.edit_share.mean),
+            percent(pair.identical),
+        )
+    return table
+
+
+def _only_here(sets: list[ComparedSet]) -> Iterator[Text]:
+    for each in sets:
+        words = ", ".join(f"{word.text} {word.count:,}" for word in each.only_here_words[:WORDS_SHOWN])
+        more = ", ..." if each.only_here > WORDS_SHOWN else ""
+        yield Text.assemble((f"Only in {each.label}: ", "dim"), f"{words}{more}" if words else "nothing")
+
+
+def _image(each: Differing) -> RenderableType:
+    head = Text.assemble((each.file_name, "cyan"), (f"  {percent(each.token_f1)} of the words shared", "dim"))
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in each.captions.items():
+        short = shown(text if len(text) <= LONG else text[: LONG - 3] + "...")
+        score = f"  CLIP {each.clip[name]:.1f}" if name in each.clip else ""
+        table.add_row(name, Text.assemble(short or "(empty)", (score, "dim")))
+    grid = Table.grid()
+    grid.add_row(head)
+    grid.add_row(Padding(table, (0, 0, 0, 2)))
+    return Padding(grid, (0, 0, 0, 2))

@@ -1,0 +1,81 @@
+"""What `curator history` says to a person: each set's captions of an image, oldest first, and how each came about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from curator.captioners import model_at
+from curator.cli.text.check import printed
+from curator.text.printable import shown
+
+if TYPE_CHECKING:
+    from curator.caption_sets.history import HistoryResult, Revision
+
+
+def account(result: HistoryResult, width: int | None = None) -> str:
+    """The whole as text, as wide as the terminal, coloured where stdout is one."""
+    return printed(_blocks(result), width)
+
+
+def _blocks(result: HistoryResult) -> Iterator[RenderableType]:
+    yield Text(result.image_sha256, style="bold")
+    for file in result.files:
+        yield Text(f"  {file.dataset}: {file.path}")
+    title = ""
+    for revision in result.revisions:
+        name = f"{revision.dataset}/{revision.set_name}"
+        if name != title:
+            yield Text(f"\n{name}", style="bold")
+        title = name
+        yield Padding(_revision(revision), (0, 0, 0, 2))
+    if not result.revisions:
+        yield Text("\nIt never had a caption.")
+
+
+def _revision(revision: Revision) -> Table:
+    """The caption, then what is known of it, a line each."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(_minute(revision.captioned_at), _text(revision))
+    for name, value in _facts(revision):
+        table.add_row(Text(name, justify="right"), Text(value, style="dim"))
+    return table
+
+
+def _text(revision: Revision) -> Text:
+    style = "" if revision.current else "strike dim" if revision.text is None else "dim"
+    marks = [f"@{number}" for number in revision.versions] + (["current"] if revision.current else [])
+    said = "(taken out)" if revision.text is None else shown(revision.text) or "(empty)"
+    return Text.assemble((said, style), ("  " + " ".join(marks), "green"))
+
+
+def _facts(revision: Revision) -> Iterator[tuple[str, str]]:
+    how = f"{revision.strategy} v{revision.strategy_version}"
+    yield "by", f"{revision.person}, through {how}" if revision.by_person else f"{how}, run by {revision.person}"
+    if revision.model:
+        yield "model", model_at(revision.model, revision.model_revision)
+    for source in revision.sources:
+        name = source.set_name + (f"@{source.number}" if source.number else "")
+        yield "of", f"{name}: {'(none)' if source.text is None else shown(source.text) or '(empty)'}"
+    if revision.restored_from:
+        yield "", f"restored from {revision.restored_from} by {revision.restored_by}"
+    options = [f"{key}={_value(value)}" for key, value in revision.options.items() if value not in (None, [], "")]
+    if options:
+        yield "with", "  ".join(options)
+
+
+def _value(value: Any) -> str:
+    """As it would be given to `-o`; blanks at its ends show."""
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if text == text.strip() else f"'{text}'"
+
+
+def _minute(timestamp: str) -> str:
+    return timestamp[:16].replace("T", " ") + "Z"

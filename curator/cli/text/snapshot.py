@@ -1,0 +1,72 @@
+"""A snapshot's result as a person reads it in a terminal."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from curator.snapshot.result import SnapshotFacts, SnapshotPreview, SnapshotResult
+from schemas.edge.words import plural
+
+REASONS = {
+    "file-gone": "every file is gone",
+    "rejected": "a person rejected them; --keep-rejected has them in it",
+    "where": "--where doesn't hold",
+    "missing-caption": "not captioned in every version",
+}
+
+
+def account(result: SnapshotResult) -> str:
+    """What was made, what is in it, what was left out."""
+    state = "already there, unchanged" if result.unchanged else f"a snapshot of {result.dataset}"
+    lines = [f"{click.style(result.folder, bold=True)}: {state}", "", *_facts(result)]
+    how = ", ".join(f"{images} {method}" for method, images in sorted(result.placed.items()))
+    lines.append(_line("files", f"{result.size_bytes / 1e6:.1f} MB of images{f', {how}' if how else ''}"))
+    lines += _notes(result)
+    return "\n".join([*lines, "", f"Next: trainer check {shlex.quote(str(result.folder))} --base MODEL"])
+
+
+def preview_account(result: SnapshotPreview, out: Path) -> str:
+    """What would be made: nothing was written."""
+    state = "there already, with this content" if result.unchanged else f"would be a snapshot of {result.dataset}"
+    lines = [f"{click.style(out, bold=True)}: {state}", "", *_facts(result)]
+    lines.append(_line("new", f"{result.train_new:,} to train and {result.held_out_new:,} held out for the first time"))
+    if result.groups:
+        held = f", {result.groups_held_out:,} of them held out" if result.groups_held_out else ""
+        lines.append(_line("together", f"{plural(result.groups, 'near-duplicate group')}{held}"))
+    lines.append(_line("files", f"{result.size_bytes / 1e6:.1f} MB of images"))
+    lines += _notes(result)
+    return "\n".join([*lines, "", "Nothing was written. Without --dry-run it is made, and the split is stored."])
+
+
+def _facts(result: SnapshotFacts) -> list[str]:
+    lines = [_line("identity", result.identity)]
+    lines.append(_line("train", _images(result.train)))
+    lines.append(_line("held out", _images(result.held_out)))
+    width = max(len(track.column) for track in result.tracks)
+    for track in result.tracks:
+        empty = f", {track.empty:,} empty" if track.empty else ""
+        lines.append(_line("track", f"{track.column:<{width}}  {track.version}: {track.captions:,} captions{empty}"))
+    for reason, images in result.left_out.items():
+        detail = f" ({_without(result)})" if reason == "missing-caption" else ""
+        lines.append(_line("left out", f"{_images(images)}: {REASONS[reason]}{detail}"))
+    lines += [_line("licence", f"{_images(images)}: {license}") for license, images in result.licenses.items()]
+    return lines
+
+
+def _notes(result: SnapshotFacts) -> list[str]:
+    return [click.style(f"\nNote: {note}", fg="yellow") for note in result.notes]
+
+
+def _line(what: str, value: str) -> str:
+    return f"  {what:<9} {value}"
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
+
+
+def _without(result: SnapshotFacts) -> str:
+    return ", ".join(f"{images} without {name}" for name, images in result.without_caption.items() if images)

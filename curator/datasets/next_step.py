@@ -1,0 +1,66 @@
+"""What to do next with a dataset, by its health: the first thing that is missing on the way to a model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Literal
+
+from pydantic import BaseModel
+
+from curator.caption_sets.versions import SetVersions
+from curator.datasets import DatasetHealth
+from schemas.edge.words import plural
+
+Kind = Literal["caption", "fill", "commit", "snapshot", "train", "rejects"]
+
+
+class NextStep(BaseModel):
+    """A step, and the command that takes it where one does."""
+
+    kind: Kind
+    text: str
+    set_name: str | None = None
+    command: str | None = None
+
+
+def next_steps(health: DatasetHealth, sets: list[SetVersions], snapshots: int, runs: int) -> list[NextStep]:
+    """The steps: the most pressing one of each kind on the way to a model, then the others in the same order.
+
+    `sets`, `snapshots` and `runs` are this dataset's. Of sets that lack captions the one that lacks fewest comes first,
+    of those to commit the one with most that is new.
+    """
+    name = health.dataset
+    steps = []
+    if not health.sets:
+        told = f"curator caption {name} --strategy template"
+        steps.append(NextStep(kind="caption", text="No captions yet. Make a first set by a strategy.", command=told))
+    for found in sorted(health.sets, key=lambda found: found.missing):
+        if found.missing and found.captions:
+            text = f"{plural(found.missing, 'image')} without a caption in {found.set_name}."
+            steps.append(NextStep(kind="fill", text=text, set_name=found.set_name))
+    for line in sorted(sets, key=lambda line: -line.uncommitted):
+        if line.uncommitted:
+            text = f"{plural(line.uncommitted, 'caption')} of {line.set_name} in no version yet."
+            steps.append(NextStep(kind="commit", text=text, set_name=line.set_name))
+    committed = [f"{name}/{line.set_name}@{line.versions[-1].number}" for line in sets if line.versions]
+    if committed and not snapshots:
+        told = f"curator snapshot {' '.join(committed[:2])} --out snapshots/{name}"
+        steps.append(NextStep(kind="snapshot", text="Export a snapshot that a trainer can use.", command=told))
+    if snapshots and not runs:
+        text = "Train on its snapshot, then post the run here."
+        steps.append(NextStep(kind="train", text=text, command="trainer report RUN --to ADDRESS"))
+    if health.rejects:
+        text = f"{plural(health.rejects, 'file')} couldn't be used."
+        steps.append(NextStep(kind="rejects", text=text, command=f"curator rejects {name}"))
+    return _one_of_each_first(steps)
+
+
+def _one_of_each_first(steps: list[NextStep]) -> list[NextStep]:
+    """A dataset with many sets has many steps of a kind; none of them hides what comes after them."""
+    seen: Counter[str] = Counter()
+    places = []
+    for step in steps:
+        places.append(seen[step.kind])
+        seen[step.kind] += 1
+    order = sorted(range(len(steps)), key=lambda at: places[at])
+    return [steps[at] for at in order]

@@ -1,0 +1,93 @@
+"""Lists what an ingest couldn't use, why, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import click
+from pydantic import BaseModel, Field
+
+from schemas.errors import BadOption, NotFound
+
+if TYPE_CHECKING:
+    from curator.catalog import Catalog
+
+# What a person can do about each reason; a test holds this equal to curator.images.unusable.Reason.
+REMEDIES = {
+    "zero-byte": "fetch them again from where they came",
+    "truncated": "fetch them again from where they came",
+    "corrupt": "fetch them again from where they came",
+    "not-an-image": "move them out of the folder, or give a metadata table with --metadata",
+    "unsupported-format": "convert them",
+    "too-large": "make them smaller, or raise --max-pixels",
+    "unreadable": "give yourself the right to read them",
+    "row-without-image": "add the picture, or take the row out",
+    "image-without-row": "add a row, or let it be: the pictures are kept, without the table's metadata",
+    "bad-row": "mend the line",
+    "bad-table": "mend the table",
+    "duplicate-row": "take one of the rows out",
+}
+
+
+class RejectLine(BaseModel):
+    """One reject that stands."""
+
+    dataset: str
+    path: str = Field(description="The file, or a metadata table and its line: table.csv:12.")
+    reason: str
+    detail: str
+    root: str = Field(description="The ingested folder.")
+
+
+class RejectsResult(BaseModel):
+    """The rejects that no later ingest has put right."""
+
+    rejects: int
+    by_reason: dict[str, int]
+    lines: list[RejectLine]
+
+
+def rejects(catalog: Catalog, dataset: str | None = None, reason: str | None = None) -> RejectsResult:
+    """The rejects of a dataset, or of all; of one reason, or of all. Raises NotFound, BadOption."""
+    if reason is not None and reason not in REMEDIES:
+        raise BadOption(f"--reason {reason}: not a reason. One of: {', '.join(REMEDIES)}.")
+    datasets = catalog.dataset_names()
+    if dataset is not None and dataset not in datasets:
+        known = f"There are: {', '.join(datasets)}." if datasets else "There are none; see: curator ingest --help"
+        raise NotFound(f"There is no dataset {dataset}. {known}")
+    rows = catalog.standing_rejects(dataset).to_dicts()
+    lines = [RejectLine(**row) for row in rows if reason in (None, row["reason"])]
+    counts: dict[str, int] = {}
+    for line in lines:
+        counts[line.reason] = counts.get(line.reason, 0) + 1
+    return RejectsResult(rejects=len(lines), by_reason=counts, lines=lines)
+
+
+def account(result: RejectsResult, limit: int) -> str:
+    """The rejects by dataset and reason, at most `limit` of each (0: all), each with what to do."""
+    if not result.lines:
+        return "No rejects."
+    out: list[str] = []
+    for (dataset, reason), group in groupby(result.lines, key=lambda line: (line.dataset, line.reason)):
+        lines = list(group)
+        shown = lines[: limit or None]
+        head = click.style(f"{dataset}: {reason}", bold=True) + f"  {len(lines):,}"
+        out += [f"{head}  ({REMEDIES[reason]})", *_rows(shown)]
+        if len(shown) < len(lines):
+            out.append(f"  ... and {len(lines) - len(shown):,} more; all of them with --limit 0")
+        out.append("")
+    return "\n".join(out).rstrip()
+
+
+def _rows(lines: list[RejectLine]) -> list[str]:
+    """One line each, paths in a column, relative to the ingested folder where they lie in it."""
+    names = [_short(line) for line in lines]
+    width = min(max(map(len, names)), 48)
+    return [f"  {name:<{width}}  {click.style(line.detail, dim=True)}" for name, line in zip(names, lines, strict=True)]
+
+
+def _short(line: RejectLine) -> str:
+    prefix = line.root.rstrip(os.sep) + os.sep
+    return line.path.removeprefix(prefix) if line.path.startswith(prefix) else line.path

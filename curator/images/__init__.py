@@ -1,0 +1,1 @@
+"""Image files: formats, decoding, where an image's bytes are, thumbnails."""

@@ -1,0 +1,75 @@
+"""Paths of another machine, as a catalog that a service holds keeps them: `laptop:/photos/fox.png`, as scp writes them.
+
+A path on the catalog's own machine is absolute, so the two can't be mistaken for each other: what came from elsewhere
+never reaches this machine's files by its path. Its bytes were uploaded, and are found by their SHA-256.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schemas.errors import BadOption
+
+if TYPE_CHECKING:
+    from curator.catalog import Catalog
+
+ELSEWHERE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,252}):(/.*)", re.DOTALL)
+MACHINE = "CURATOR_MACHINE"
+
+
+@dataclass(frozen=True)
+class Names:
+    """How paths of this machine are called in a catalog: `machine` None where the catalog is on this machine."""
+
+    machine: str | None
+
+    def stored(self, path: str) -> str:
+        """An absolute path here, as the catalog keeps it."""
+        return path if self.machine is None else f"{self.machine}:{path}"
+
+    def here(self, stored: str) -> str:
+        """The path here that the catalog keeps; as it is where it is of another machine."""
+        return stored if self.machine is None else stored.removeprefix(f"{self.machine}:")
+
+    def is_here(self, stored: str) -> bool:
+        """Whether a stored path is one of this machine."""
+        found = split(stored)
+        return (found[0] if found else None) == self.machine
+
+
+def names(catalog: Catalog) -> Names:
+    """For a catalog: by URL this machine has a name in it. Raises BadOption for a name that can't be one."""
+    return Names(machine() if catalog.distant else None)
+
+
+def machine() -> str:
+    """This machine's name: $CURATOR_MACHINE, else its host name. Raises BadOption."""
+    name = os.environ.get(MACHINE) or socket.gethostname()
+    if not ELSEWHERE.fullmatch(f"{name}:/"):
+        raise BadOption(f"{MACHINE}: {name!r} can't name a machine. Use letters, digits, dots and dashes.")
+    return name
+
+
+def split(path: str) -> tuple[str, str] | None:
+    """Machine and path of a path elsewhere; None for a path on the catalog's own machine."""
+    match = ELSEWHERE.fullmatch(path)
+    return (match[1], match[2]) if match else None
+
+
+def uploaded(folder: Path, sha256: str) -> Path:
+    """Where an uploaded picture lies in a folder of uploads. Raises ValueError for what is no SHA-256."""
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise ValueError("not a sha256")
+    return folder / sha256[:2] / sha256
+
+
+def uploads_folder(catalog_path: Path) -> Path:
+    """The uploads of a service: in its data folder, beside the catalog."""
+    from curator.catalog.remote import service_folder
+
+    return service_folder(catalog_path) / "uploads"

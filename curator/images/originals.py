@@ -1,0 +1,82 @@
+"""An image's file, byte for byte, wherever the catalog is: the one way in which stages come by pictures.
+
+    originals = Originals(catalog)
+    path = originals.file(sha256, recorded)     # recorded: the image's paths, as the catalog has them
+
+On the catalog's own machine that is the path on record, or what was uploaded. By URL it is fetched from the service,
+checked against its SHA-256 and kept in a cache by content. Safe on many threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from curator.cache import cache_folder
+from curator.images.locations import split, uploaded, uploads_folder
+from schemas.digest import sha256_file
+from schemas.errors import ChecksumMismatch, NotFound
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from curator.catalog import Catalog
+
+
+class Originals:
+    """Where the images of a catalog are on this machine."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog, self._distant = catalog, catalog.distant
+        self._cache = cache_folder() / "originals"
+
+    @cached_property
+    def _uploads(self) -> Path:
+        return uploads_folder(self._catalog.path)
+
+    def paths(self, sha256: str, recorded: Sequence[str]) -> list[str]:
+        """Where the image may be here, without a look at the disk; by URL, where it is once it was fetched."""
+        if self._distant:
+            return [str(uploaded(self._cache, sha256))]
+        return list(dict.fromkeys(str(uploaded(self._uploads, sha256)) if split(path) else path for path in recorded))
+
+    def paths_of(self, images: pl.DataFrame) -> pl.Series:
+        """The same for many: of each image's `path`, by its `image_sha256`."""
+        import polars as pl
+
+        folder = self._cache if self._distant else self._uploads
+        sha256, path = pl.col("image_sha256"), pl.col("path")
+        by_content = pl.concat_str(pl.lit(f"{folder}/"), sha256.str.slice(0, 2), pl.lit("/"), sha256)
+        here = path.str.starts_with("/") if self._distant is None else pl.lit(False)
+        return images.select(pl.when(here).then(path).otherwise(by_content).alias("image_path")).to_series()
+
+    def fetch(self, sha256: str) -> None:
+        """By URL, has the image's bytes here; else nothing is to be done. Raises NotFound, ChecksumMismatch."""
+        if self._distant is None:
+            return
+        target = uploaded(self._cache, sha256)
+        if target.is_file() and sha256_file(target) == sha256:
+            return
+        content = self._distant.picture(sha256)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise ChecksumMismatch(f"{sha256[:12]}: what came from the service is another picture. Try again.")
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = target.with_name(f".{sha256}.{secrets.token_hex(4)}")
+        try:
+            # Not flushed to the disk: what a power cut leaves is found out by its checksum.
+            temporary.write_bytes(content)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def file(self, sha256: str, recorded: Sequence[str]) -> Path | None:
+        """The image's first file that is there; None where there is none (any more)."""
+        try:
+            self.fetch(sha256)
+        except (NotFound, ChecksumMismatch):
+            return None
+        return next((Path(path) for path in self.paths(sha256, recorded) if Path(path).is_file()), None)

@@ -1,1 +1,0 @@
-"""An OpenAI-compatible endpoint as a captioning machine; see curator.captioners.openai."""

@@ -1,0 +1,165 @@
+"""Captions: one, as a person revises it; a whole set as a stream; find and replace, accept, and undoing them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from curator.caption_sets.accept import AcceptResult, accept, undo_accept
+from curator.caption_sets.reference import resolve
+from curator.caption_sets.replace import ReplaceResult, replace, undo_replace
+from curator.caption_sets.revise import LONGEST, ReviseResult, UndoResult, revise
+from curator.datasets.image import ImageCaption, image_caption
+from curator.server.access import Caller, Opened, needs
+from curator.server.api import examples
+from curator.server.api.answers import JSON_LINES, LARGEST_ID, STREAMS, Sha256, example, stream, tagged, wanted
+from curator.server.problems import PreconditionRequired
+from schemas.errors import BadOption
+
+router = APIRouter(tags=["captions"], dependencies=[Depends(needs("read"))])
+ONE = "/datasets/{dataset}/images/{sha256}/captions/{caption_set}"
+SET = "/sets/{dataset}/{caption_set}"
+TAG = re.compile(r'(?:W/)?"caption-([0-9]{1,18})"')
+Annotator = Annotated[Caller, Depends(needs("annotate"))]
+
+
+class Text(BaseModel):
+    """A caption. Line ends in it become blanks."""
+
+    text: str = Field(max_length=LONGEST, examples=["a red fox, sitting in the snow"])
+
+
+class Acceptance(BaseModel):
+    """Which captions to accept as they are."""
+
+    images: list[str] | None = Field(
+        default=None, max_length=100_000, description="SHA-256 of each image; null: all that `where` holds for."
+    )
+    where: str | None = Field(default=None, description="Only captions of images that this expression holds for.")
+    seen: int | None = Field(default=None, ge=0, le=LARGEST_ID, description="No caption with a higher caption_id.")
+    preview: bool = Field(default=True, description="Count what would be accepted; change nothing.")
+
+
+class Replacement(BaseModel):
+    """What to find, and what to put there."""
+
+    find: str = Field(min_length=1, max_length=1_000, examples=["grey"])
+    replacement: str = Field(max_length=LONGEST, examples=["gray"])
+    regex: bool = Field(default=False, description="`find` is a regular expression, `$1` its first group.")
+    ignore_case: bool = False
+    where: str | None = Field(default=None, description="Only captions of images that this expression holds for.")
+    preview: bool = Field(default=True, description="Show what would change; change nothing.")
+    limit: int = Field(default=20, ge=0, le=500, description="How many changes to list; the counts are complete.")
+
+
+@router.get(
+    ONE, operation_id="getCaption", response_model=ImageCaption, responses=example(examples.IMAGE["captions"][0])
+)
+def get_caption(request: Request, catalog: Opened, dataset: str, sha256: Sha256, caption_set: str) -> Response:
+    """The image's caption in a set. Its ETag is what a change of it is asked with."""
+    found = image_caption(catalog, dataset, sha256, caption_set)
+    return tagged(request, found, f"caption-{found.caption_id}")
+
+
+@router.put(ONE, operation_id="putCaption", responses=example(examples.REVISED))
+def put_caption(
+    response: Response,
+    catalog: Opened,
+    caller: Annotator,
+    dataset: str,
+    sha256: Sha256,
+    caption_set: str,
+    body: Text,
+    if_match: Annotated[str | None, Header(description="The ETag of the caption that was looked at.")] = None,
+    if_none_match: Annotated[str | None, Header(description="`*`: there was no caption.")] = None,
+) -> ReviseResult:
+    """Gives the image a caption as the caller's own revision. 412 where somebody changed it meanwhile."""
+    expected = _expected(if_match, if_none_match)
+    result = revise(catalog, dataset, caption_set, sha256, body.text, caller.person, expected)
+    response.headers["ETag"] = f'"caption-{result.caption_id}"'
+    return result
+
+
+def _expected(if_match: str | None, if_none_match: str | None) -> int | Literal["none", "any"]:
+    if if_match is None and if_none_match is None:
+        raise PreconditionRequired
+    if if_match is None:
+        if if_none_match != "*":
+            raise BadOption("If-None-Match: only * can be asked, where there is no caption yet.")
+        return "none"
+    if if_match.strip() == "*":
+        return "any"
+    tag = TAG.fullmatch(if_match.strip())
+    if tag is None:
+        raise BadOption('If-Match: give the ETag of a caption, such as "caption-12", or *.')
+    return int(tag[1])
+
+
+@router.get(f"{SET}/captions", operation_id="streamCaptions", responses=STREAMS)
+def stream_captions(
+    request: Request,
+    catalog: Opened,
+    dataset: str,
+    caption_set: str,
+    version: Annotated[int | None, Query(ge=1, le=LARGEST_ID, description="Without it: as the set is now.")] = None,
+) -> Response:
+    """All captions of a set, or of a version, by image: image_sha256, text, caption_id. JSON lines, or Arrow."""
+    named = resolve(catalog, f"{dataset}/{caption_set}" + (f"@{version}" if version else ""))
+    rows = catalog.caption_texts(named.dataset, named.set_name, named.last_caption_id)
+    name = f"{dataset}-{caption_set}" + (f"-{version}" if version else "")
+    return stream(rows, wanted(request, JSON_LINES), name)
+
+
+@router.post(f"{SET}/replace", operation_id="replaceCaptions")
+def replace_captions(
+    catalog: Opened, caller: Annotator, dataset: str, caption_set: str, body: Replacement
+) -> ReplaceResult:
+    """Finds and replaces in the captions of a set; by default only shows what would change."""
+    return replace(
+        catalog,
+        f"{dataset}/{caption_set}",
+        body.find,
+        body.replacement,
+        body.regex,
+        body.ignore_case,
+        body.where,
+        body.preview,
+        caller.person,
+        body.limit,
+    )
+
+
+@router.post(f"{SET}/replace/{{run_id}}/undo", operation_id="undoReplace")
+def undo_replacement(
+    catalog: Opened,
+    caller: Annotator,
+    dataset: str,
+    caption_set: str,
+    run_id: Annotated[int, Path(ge=1, le=LARGEST_ID)],
+) -> UndoResult:
+    """Puts back what a replace changed; captions changed since stay as they are."""
+    return undo_replace(catalog, f"{dataset}/{caption_set}", run_id, caller.person)
+
+
+@router.post(f"{SET}/accept", operation_id="acceptCaptions")
+def accept_captions(
+    catalog: Opened, caller: Annotator, dataset: str, caption_set: str, body: Acceptance
+) -> AcceptResult:
+    """Makes captions of a set the caller's as they are; by default only counts them."""
+    reference = f"{dataset}/{caption_set}"
+    return accept(catalog, reference, body.where, body.images, body.seen, body.preview, caller.person)
+
+
+@router.post(f"{SET}/accept/{{run_id}}/undo", operation_id="undoAccept")
+def undo_acceptance(
+    catalog: Opened,
+    caller: Annotator,
+    dataset: str,
+    caption_set: str,
+    run_id: Annotated[int, Path(ge=1, le=LARGEST_ID)],
+) -> UndoResult:
+    """Takes back what an accept took; captions changed since stay as they are."""
+    return undo_accept(catalog, f"{dataset}/{caption_set}", run_id, caller.person)

@@ -1,0 +1,91 @@
+"""Runs: reports and pictures from trainers. The exchange is schemas/spec/exchange.md."""
+
+from __future__ import annotations
+
+from pathlib import Path as Folder
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import FileResponse
+
+from curator import runs as stage
+from curator.server.access import Caller, Opened, needs
+from curator.server.api import examples
+from curator.server.api.answers import Content, Sha256, content_of, example, has_it, tagged
+from schemas.exchange import RunReceipt
+
+router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(needs("read"))])
+Writer = Annotated[Caller, Depends(needs("write"))]
+FOR_EVER = "private, max-age=31536000, immutable"
+RECEIPTS = {
+    200: {"description": "It is there already.", "model": RunReceipt},
+    201: {"description": "It is kept."},
+}
+
+
+def pictures_folder(request: Request) -> Folder:
+    """Where the pictures of runs are kept, by content."""
+    return Folder(request.app.state.settings.data) / "runs"
+
+
+Pictures = Annotated[Folder, Depends(pictures_folder)]
+
+
+@router.get(
+    "",
+    operation_id="listRuns",
+    response_model=stage.RunsResult,
+    responses=example({"runs": [examples.RUN]}),
+)
+def list_runs(
+    request: Request,
+    catalog: Opened,
+    snapshot: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="On this snapshot.")] = None,
+) -> Response:
+    """The runs that were reported, as their last reports have them."""
+    return tagged(request, stage.runs(catalog, snapshot))
+
+
+@router.post(
+    "",
+    operation_id="postRun",
+    status_code=201,
+    response_model=RunReceipt,
+    responses=RECEIPTS,  # type: ignore[arg-type]
+    openapi_extra=content_of("application/json", {"type": "object", "title": "amatl/run/v1"}),
+)
+def post_run(catalog: Opened, caller: Writer, folder: Pictures, content: Content) -> Response:
+    """Takes a trainer's run.json, byte for byte. The receipt says which pictures are still wanted."""
+    receipt = stage.receive_report(catalog, content, caller.person, folder)
+    headers = {"Location": f"/api/v1/runs/{receipt.run}"}
+    status = 200 if receipt.unchanged else 201
+    return Response(receipt.model_dump_json(), status, headers, media_type="application/json")
+
+
+@router.put(
+    "/{name}/pictures/{sha256}",
+    operation_id="putRunPicture",
+    status_code=204,
+    openapi_extra=content_of("application/octet-stream", {"type": "string", "format": "binary"}),
+)
+def put_picture(catalog: Opened, _: Writer, folder: Pictures, name: Sha256, sha256: Sha256, content: Content) -> None:
+    """Takes a picture that the report with this digest names."""
+    stage.receive_picture(catalog, name, sha256, content, folder)
+
+
+@router.get("/{name}", operation_id="getRun", response_model=stage.RunResult)
+def get_run(request: Request, catalog: Opened, folder: Pictures, name: Sha256) -> Response:
+    """A run with its whole report, by its key (`run_key`) or by a report's digest."""
+    return tagged(request, stage.run(catalog, name, folder))
+
+
+@router.get("/{name}/pictures/{sha256}", operation_id="getRunPicture", response_class=FileResponse)
+def get_picture(request: Request, catalog: Opened, folder: Pictures, name: Sha256, sha256: Sha256) -> Response:
+    """A picture of a run: the real images, or a checkpoint's grid."""
+    file = stage.run_picture(catalog, name, sha256, folder)
+    headers = {"ETag": f'"{sha256}"', "Cache-Control": FOR_EVER}
+    if has_it(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    with file.open("rb") as opened:
+        kind = stage.picture_type(opened.read(32))
+    return FileResponse(file, headers=headers, media_type=kind)

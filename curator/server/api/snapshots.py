@@ -1,0 +1,65 @@
+"""Snapshots: the list, and their files for whoever trains on them. The exchange is schemas/spec/exchange.md."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.responses import FileResponse
+
+from curator.server.access import Opened, needs
+from curator.server.api import examples
+from curator.server.api.answers import Sha256, example, has_it, tagged
+from curator.snapshot import known as stage
+
+router = APIRouter(prefix="/snapshots", tags=["snapshots"], dependencies=[Depends(needs("read"))])
+downloads = APIRouter(tags=["snapshots"], dependencies=[Depends(needs("read"))])
+FOR_EVER = "private, max-age=31536000, immutable"
+TYPES = {"json": "application/json", "jsonl": "application/x-ndjson", "jpg": "image/jpeg"}
+TYPES |= {name: f"image/{name}" for name in ("png", "webp", "gif", "bmp", "tiff")}
+
+
+@router.get(
+    "",
+    operation_id="listSnapshots",
+    response_model=stage.SnapshotsResult,
+    responses=example({"snapshots": [examples.SNAPSHOT]}),
+)
+def list_snapshots(
+    request: Request, catalog: Opened, dataset: Annotated[str | None, Query(description="Of one dataset.")] = None
+) -> Response:
+    """The snapshots that were made here, newest first."""
+    return tagged(request, stage.snapshots(catalog, dataset))
+
+
+@router.get(
+    "/{identity}",
+    operation_id="getSnapshot",
+    response_model=stage.SnapshotLine,
+    responses=example(examples.SNAPSHOT),
+)
+def get_snapshot(request: Request, catalog: Opened, identity: Sha256) -> Response:
+    """One snapshot. Its files are at /snapshots/{identity}/..., which is what `trainer train` takes."""
+    return tagged(request, stage.snapshot_line(catalog, identity))
+
+
+@downloads.head("/snapshots/{identity}/{path:path}", include_in_schema=False)
+@downloads.get(
+    "/snapshots/{identity}/{path:path}",
+    operation_id="downloadSnapshotFile",
+    response_class=FileResponse,
+    responses={206: {"description": "The range asked for."}, 304: {"description": "You have it."}},
+)
+def download(
+    request: Request,
+    catalog: Opened,
+    identity: Sha256,
+    path: Annotated[str, Path(examples=["manifest.json"], description="As manifest and metadata.jsonl name it.")],
+) -> Response:
+    """A file of a snapshot, byte for byte; ranges can be asked for. It never changes."""
+    file = stage.snapshot_file(catalog, identity, path)
+    headers = {"ETag": f'"{identity[:32]}/{path}"', "Cache-Control": FOR_EVER}
+    if has_it(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    kind = TYPES.get(path.rpartition(".")[2], "application/octet-stream")
+    return FileResponse(file, headers=headers, media_type=kind)

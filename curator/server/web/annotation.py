@@ -1,0 +1,78 @@
+"""How each Label Studio project stands: what is done, by whom, where people disagree, what is there to bring back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import RedirectResponse
+
+from curator.annotate.disagreements import Disagreement, disagreements, settle
+from curator.annotate.status import StatusResult, status
+from curator.caption_sets.reference import check_dataset
+from curator.caption_sets.revise import LONGEST
+from curator.server.access import Caller, Opened, needs
+from curator.server.web.render import query, render, telling, told
+from schemas.errors import AmatlError, NotFound
+
+if TYPE_CHECKING:
+    from curator.catalog import Catalog
+
+router = APIRouter(dependencies=[Depends(needs("read"))])
+Annotator = Annotated[Caller, Depends(needs("annotate"))]
+SHOWN = 20
+
+
+@router.get("/annotation")
+def annotation(request: Request, catalog: Opened) -> Response:
+    """Every project."""
+    result, problem = None, None
+    try:
+        result = status(catalog)
+    except NotFound:
+        pass  # nothing was pushed yet: the page says how
+    except AmatlError as error:
+        problem = str(error)
+    return render(
+        request,
+        "annotation.html",
+        result=result,
+        problem=problem,
+        disputes=_disputes(catalog, result),
+        tasks=_tasks(catalog),
+        shown=SHOWN,
+        said=told(request)[0],
+    )
+
+
+@router.post("/annotation/settle")
+def settle_one(
+    request: Request,
+    catalog: Opened,
+    caller: Annotator,
+    dataset: Annotated[str, Form()],
+    target: Annotated[str, Form()],
+    image: Annotated[str, Form(pattern="^[0-9a-f]{64}$")],
+    expected: Annotated[int | None, Form()],
+    text: Annotated[str, Form(max_length=LONGEST)] = "",
+) -> Response:
+    """Makes one of the captions that people gave the image what it has, as the caller's word on it."""
+    check_dataset(catalog, dataset)
+    settle(catalog, dataset, target, image, text, expected, caller.person)
+    return RedirectResponse(f"/annotation{query(**telling(request, 'Settled. The caption is yours now.'))}", 303)
+
+
+def _disputes(catalog: Catalog, result: StatusResult | None) -> dict[str, list[Disagreement]]:
+    """By `dataset/set`, each once however many projects refine into it."""
+    found: dict[str, list[Disagreement]] = {}
+    for one in result.projects if result else []:
+        dataset, _, name = one.target.rpartition("/")
+        if one.target not in found and one.disagreements:
+            found[one.target] = disagreements(catalog, dataset, name)
+    return found
+
+
+def _tasks(catalog: Catalog) -> dict[str, str]:
+    """Where the tasks of each project are in Label Studio, but for the task's number."""
+    rows: list[dict[str, Any]] = catalog.annotation_projects().to_dicts()
+    return {row["project_key"]: f"{row['url']}/projects/{row['label_studio_id']}/data?task=" for row in rows}

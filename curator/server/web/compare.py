@@ -1,0 +1,74 @@
+"""Strategies side by side on the same images, before anyone trains on them; of very many images by a job."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from curator.caption_sets.reference import check_dataset
+from curator.caption_sets.versions import versions
+from curator.compare import compare
+from curator.compare.result import CompareResult
+from curator.gallery import gallery
+from curator.server.access import Opened, needs
+from curator.server.api.jobs import Opened as OpenedJobs
+from curator.server.web.render import render
+from schemas.errors import AmatlError
+
+if TYPE_CHECKING:
+    from curator.server.jobs import Job, Jobs
+
+LARGE = 100_000  # images; 70 us each, which other people's pages feel
+router = APIRouter(dependencies=[Depends(needs("read"))])
+
+
+@router.get("/compare")
+def first(catalog: Opened) -> Response:
+    """The comparison of the first dataset."""
+    names = catalog.dataset_names()
+    return RedirectResponse(f"/datasets/{quote(names[0], safe='')}/compare" if names else "/", 303)
+
+
+@router.get("/datasets/{dataset}/compare")
+def side_by_side(
+    request: Request,
+    catalog: Opened,
+    jobs: OpenedJobs,
+    dataset: str,
+    sets: Annotated[list[str], Query(default_factory=list)],
+) -> Response:
+    """The chosen sets side by side; without a choice, what can be chosen."""
+    check_dataset(catalog, dataset)
+    lines = [line for line in versions(catalog).sets if line.dataset == dataset]
+    result, problem, as_job, job = None, None, "", None
+    if sets and gallery(catalog, dataset, limit=1).total > LARGE:
+        command = ["compare", dataset, f"--sets={','.join(sets)}"]
+        as_job, job = shlex.join(command), _newest(jobs, command)
+        result = CompareResult.model_validate(job.result) if job and job.result else None
+    elif sets:
+        try:
+            result = compare(catalog, dataset, sets)
+        except AmatlError as error:
+            problem = str(error)
+    return render(
+        request,
+        "compare.html",
+        422 if problem else 200,
+        dataset=dataset,
+        datasets=catalog.dataset_names(),
+        lines=lines,
+        chosen=sets,
+        result=result,
+        as_job=as_job,
+        job=job,
+        problem=problem,
+    )
+
+
+def _newest(jobs: Jobs, command: list[str]) -> Job | None:
+    """The job of this command that was begun last."""
+    return max((job for job in jobs.all() if job.command == command), key=lambda job: job.started_at, default=None)

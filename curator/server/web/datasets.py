@@ -1,0 +1,46 @@
+"""Home: every dataset with its health and what to do next."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from curator.caption_sets.versions import versions
+from curator.datasets import datasets
+from curator.datasets.next_step import next_steps
+from curator.datasets.rejected import rejects
+from curator.gallery import gallery
+from curator.runs import runs
+from curator.server.access import Opened, needs
+from curator.server.web.render import render
+from curator.snapshot.known import snapshots
+
+router = APIRouter(dependencies=[Depends(needs("read"))])
+SHOWN = 12
+STEPS_SHOWN = 4
+
+
+@router.get("/")
+def home(request: Request, catalog: Opened) -> Response:
+    """The datasets."""
+    lines, made, trained = versions(catalog).sets, snapshots(catalog).snapshots, runs(catalog).runs
+    shown = []
+    for health in datasets(catalog).datasets:
+        name = health.dataset
+        counts = [sum(one.dataset == name for one in found) for found in (made, trained)]
+        own = [line for line in lines if line.dataset == name]
+        shown.append(
+            {
+                "health": health,
+                "steps": next_steps(health, own, *counts),
+                "snapshots": counts[0],
+                "runs": counts[1],
+                "images": gallery(catalog, name, limit=SHOWN).images,
+            }
+        )
+    return render(request, "datasets.html", datasets=shown, steps_shown=STEPS_SHOWN)
+
+
+@router.get("/datasets/{dataset}/rejects")
+def rejected(request: Request, catalog: Opened, dataset: str) -> Response:
+    """What ingest couldn't use, and why."""
+    return render(request, "rejects.html", dataset=dataset, result=rejects(catalog, dataset))

@@ -1,0 +1,72 @@
+"""Jobs: what runs, how far it is, how it ended; cancelled, resumed and begun here."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import RedirectResponse
+
+from curator.server.access import Caller, needs
+from curator.server.api.jobs import Opened
+from curator.server.job_commands import COMMANDS
+from curator.server.jobs import Job, Jobs
+from curator.server.web.render import render
+from schemas.errors import AmatlError, BadOption
+
+router = APIRouter(prefix="/jobs", dependencies=[Depends(needs("read"))])
+Writer = Annotated[Caller, Depends(needs("write"))]
+LONGEST_COMMAND = 4_000
+
+
+@router.get("")
+def show(request: Request, jobs: Opened, command: str = "") -> Response:
+    """The jobs, newest first; `command` stands ready to be begun."""
+    return _page(request, jobs, command[:LONGEST_COMMAND])
+
+
+@router.post("")
+def begin(
+    request: Request, jobs: Opened, caller: Writer, command: Annotated[str, Form(max_length=LONGEST_COMMAND)] = ""
+) -> Response:
+    """Begins what was typed, as one would type it in a shell; what is wrong with it is said beside it."""
+    try:
+        jobs.start(_words(command), caller.person)
+    except AmatlError as error:
+        return _page(request, jobs, command, str(error))
+    return RedirectResponse("/jobs", 303)
+
+
+@router.post("/{name}/cancel")
+def cancel(jobs: Opened, _: Writer, name: str) -> Response:
+    """Has it stop after what it has in hand."""
+    jobs.cancel(name)
+    return RedirectResponse("/jobs", 303)
+
+
+@router.post("/{name}/resume")
+def resume(jobs: Opened, _: Writer, name: str) -> Response:
+    """The same command again."""
+    jobs.resume(name)
+    return RedirectResponse("/jobs", 303)
+
+
+def typed(job: Job) -> str:
+    """The command as one would type it."""
+    return shlex.join(["curator", *job.command])
+
+
+def _page(request: Request, jobs: Jobs, command: str, problem: str | None = None) -> Response:
+    found = [(job, typed(job)) for job in jobs.all()]
+    known = ", ".join(" ".join(name) for name in COMMANDS)
+    status = 422 if problem else 200
+    return render(request, "jobs.html", status, jobs=found, known=known, command=command, problem=problem)
+
+
+def _words(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise BadOption(f"{command}: a quote isn't closed.") from error
+    return words[1:] if words[:1] == ["curator"] else words

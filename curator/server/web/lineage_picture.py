@@ -1,0 +1,84 @@
+"""Where models come from, placed for an SVG: images, versions of captions, snapshots, runs, from left to right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from curator.runs import RunLine
+from curator.snapshot.known import SnapshotLine
+
+BOX_WIDTH, BOX_HEIGHT = 220, 50
+COLUMN, ROW, TOP = 290, 64, 40
+HEADS = ("Images", "Captions", "Snapshots", "Runs")
+
+
+@dataclass(frozen=True)
+class Box:
+    """A thing, where it is, and where its page is."""
+
+    x: int
+    y: float
+    name: str
+    about: str
+    href: str
+
+
+@dataclass(frozen=True)
+class LineagePicture:
+    """Boxes and the curves between them, in the SVG's own units."""
+
+    width: int
+    height: int
+    heads: list[tuple[int, str]]
+    boxes: list[Box]
+    curves: list[str]
+
+
+def lineage_picture(snapshots: Sequence[SnapshotLine], runs: Sequence[RunLine]) -> LineagePicture:
+    """The picture of these snapshots with their runs."""
+    datasets = list(dict.fromkeys(one.dataset for one in snapshots))
+    versions = list(dict.fromkeys(track.version for one in snapshots for track in one.tracks))
+    trained = [one for one in runs if any(one.snapshot_identity == made.identity for made in snapshots)]
+    columns: list[list[tuple[str, str, str, str]]] = [
+        [(name, name, "images", f"/datasets/{quote(name, safe='')}") for name in datasets],
+        [(name, name.partition("/")[2], name.partition("/")[0], _set_page(name)) for name in versions],
+        [
+            (one.identity, one.identity[:12], f"{one.train:,} train, {one.held_out:,} held out", _page(one))
+            for one in snapshots
+        ],
+        [(one.run_key, one.name, f"{one.captions}, {one.epochs} epochs", f"/runs/{one.run_key}") for one in trained],
+    ]
+    rows = max(len(column) for column in columns)
+    boxes: dict[str, Box] = {}
+    for place, column in enumerate(columns):
+        start = TOP + (rows - len(column)) * ROW / 2
+        for row, (key, name, about, href) in enumerate(column):
+            boxes[f"{place} {key}"] = Box(place * COLUMN + 1, start + row * ROW, _short(name), _short(about), href)
+    edges = [(f"0 {name.partition('/')[0]}", f"1 {name}") for name in versions]
+    edges += [(f"1 {track.version}", f"2 {one.identity}") for one in snapshots for track in one.tracks]
+    edges += [(f"2 {one.snapshot_identity}", f"3 {one.run_key}") for one in trained]
+    curves = [_curve(boxes[left], boxes[right]) for left, right in edges if left in boxes and right in boxes]
+    width = 3 * COLUMN + BOX_WIDTH + 2
+    heads = [(place * COLUMN, head) for place, head in enumerate(HEADS)]
+    return LineagePicture(width, TOP + rows * ROW, heads, list(boxes.values()), curves)
+
+
+def _curve(left: Box, right: Box) -> str:
+    start, end = left.x + BOX_WIDTH, right.x
+    from_y, to_y, middle = left.y + BOX_HEIGHT / 2, right.y + BOX_HEIGHT / 2, (start + end) / 2
+    return f"M{start} {from_y}C{middle} {from_y} {middle} {to_y} {end} {to_y}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 28 else f"{text[:27]}…"
+
+
+def _set_page(version: str) -> str:
+    dataset, _, rest = version.partition("/")
+    return f"/sets/{quote(dataset, safe='')}/{quote(rest.partition('@')[0], safe='')}"
+
+
+def _page(snapshot: SnapshotLine) -> str:
+    return f"/snapshots/{snapshot.identity}"

@@ -1,0 +1,15 @@
+"""The page to log in at; what it sends goes to curator.server.login."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from curator.server.web.render import render
+
+router = APIRouter()
+
+
+@router.get("/login")
+def login(request: Request, next: str = "/") -> Response:
+    """Asks for a token."""
+    return render(request, "login.html", wanted=next)

@@ -1,0 +1,174 @@
+"""What can be done with the images that somebody chose: accept their captions, put them back, send them to people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import RedirectResponse
+
+from curator.caption_sets.accept import accept, undo_accept
+from curator.caption_sets.reference import check_dataset, resolve
+from curator.caption_sets.versions import SetVersions, restore, versions
+from curator.gallery import gallery_frame
+from curator.server.access import Caller, Opened, needs
+from curator.server.api.jobs import Opened as OpenedJobs
+from curator.server.web.gallery import filters_of
+from curator.server.web.render import query, render, telling, told
+from curator.server.web.selections import kept, names_of
+from schemas.edge.words import plural
+from schemas.errors import BadOption
+
+if TYPE_CHECKING:
+    from curator.catalog import Catalog
+
+router = APIRouter(prefix="/datasets/{dataset}/selection", dependencies=[Depends(needs("read"))])
+Annotator = Annotated[Caller, Depends(needs("annotate"))]
+Writer = Annotated[Caller, Depends(needs("write"))]
+SHOWN = 48
+MOST_SENT = 1_000  # by a job, whose command names each
+
+
+@router.post("")
+def choose(
+    request: Request,
+    catalog: Opened,
+    dataset: str,
+    image: Annotated[list[str], Form(default_factory=list)],
+    images: Annotated[list[str], Form(default_factory=list)],
+    everything: Annotated[bool, Form()] = False,
+) -> Response:
+    """Keeps the images chosen (one by one, or all that the gallery's filters hold for) and leads to their page."""
+    check_dataset(catalog, dataset)
+    chosen = [*image, *(one for some in images for one in some.split())]
+    if everything:
+        chosen = gallery_frame(catalog, dataset, filters_of(request))["sha256"].to_list()
+    shown = request.query_params.get("caption_set") or request.query_params.get("show")
+    return RedirectResponse(_address(dataset, kept(request).keep(dataset, chosen), shown), 303)
+
+
+@router.get("/{name}")
+def show(request: Request, catalog: Opened, dataset: str, name: str, caption_set: str = "") -> Response:
+    """The images, and what can be done with their captions in a set."""
+    check_dataset(catalog, dataset)
+    lines = [line for line in versions(catalog).sets if line.dataset == dataset]
+    images = kept(request).read(dataset, name)
+    line = next((one for one in lines if one.set_name == caption_set), next(iter(lines), None))
+    said, run = told(request)
+    return render(
+        request,
+        "selection.html",
+        dataset=dataset,
+        name=name,
+        images=images,
+        names=list(names_of(catalog, dataset, images[:SHOWN]).items()),
+        lines=lines,
+        line=line,
+        would=_would(catalog, request, line, images),
+        seen=resolve(catalog, f"{dataset}/{line.set_name}").last_caption_id if line else 0,
+        shown=SHOWN,
+        most_sent=MOST_SENT,
+        said=said,
+        run=run,
+    )
+
+
+@router.post("/{name}/accept")
+def accept_them(
+    request: Request,
+    catalog: Opened,
+    caller: Annotator,
+    dataset: str,
+    name: str,
+    caption_set: Annotated[str, Form()],
+    seen: Annotated[int, Form(ge=0, lt=2**62)],
+) -> Response:
+    """Makes their captions the caller's, but those that changed since they were looked at."""
+    images = kept(request).read(dataset, name)
+    done = accept(catalog, f"{dataset}/{caption_set}", images=images, seen=seen, person=caller.person)
+    overtaken = f" {done.overtaken:,} changed meanwhile: look at them again." if done.overtaken else ""
+    said = f"{plural(done.accepted, 'caption')} accepted.{overtaken}"
+    return _back(request, dataset, name, caption_set, said, done.run_id)
+
+
+@router.post("/{name}/undo")
+def undo(
+    request: Request,
+    catalog: Opened,
+    caller: Annotator,
+    dataset: str,
+    name: str,
+    caption_set: Annotated[str, Form()],
+    run: Annotated[int, Form(ge=1, lt=2**62)],
+) -> Response:
+    """Takes back an accept."""
+    done = undo_accept(catalog, f"{dataset}/{caption_set}", run, caller.person)
+    left = f" {done.left:,} changed since then stay as they are." if done.left else ""
+    return _back(request, dataset, name, caption_set, f"Undone for {plural(done.restored, 'caption')}.{left}")
+
+
+@router.post("/{name}/restore")
+def restore_them(
+    request: Request,
+    catalog: Opened,
+    caller: Annotator,
+    dataset: str,
+    name: str,
+    caption_set: Annotated[str, Form()],
+    version: Annotated[int, Form(ge=1, lt=2**31)],
+) -> Response:
+    """Puts their captions back to a version of the set."""
+    images = kept(request).read(dataset, name)
+    done = restore(catalog, f"{dataset}/{caption_set}@{version}", caller.person, images)
+    changes = done.added + done.removed + done.changed
+    said = f"{plural(changes, 'caption')} put back to {done.version}." if changes else f"They are as in {done.version}."
+    return _back(request, dataset, name, caption_set, said)
+
+
+@router.post("/{name}/send")
+def send(
+    request: Request,
+    jobs: OpenedJobs,
+    caller: Writer,
+    dataset: str,
+    name: str,
+    caption_set: Annotated[str, Form()],
+    target: Annotated[str, Form(max_length=100)],
+) -> Response:
+    """Has a job send them to Label Studio."""
+    images = kept(request).read(dataset, name)
+    if len(images) > MOST_SENT:
+        raise BadOption(f"{len(images):,} images are chosen; {MOST_SENT:,} are the most that are sent from here.")
+    listed = ", ".join(f"'{image}'" for image in images)
+    words = [
+        "annotate",
+        "push",
+        dataset,
+        f"--set={caption_set}",
+        f"--to={target.strip()}",
+        f"--where=sha256 in ({listed})",
+    ]
+    if not any(job.status == "running" and job.command == words for job in jobs.all()):
+        jobs.start(words, caller.person)
+    return RedirectResponse("/jobs", 303)
+
+
+def _would(catalog: Catalog, request: Request, line: SetVersions | None, images: list[str]) -> object:
+    """What accepting them would do, for who looks."""
+    if line is None:
+        return None
+    person = request.state.caller.person
+    return accept(catalog, f"{line.dataset}/{line.set_name}", images=images, dry_run=True, person=person)
+
+
+def _address(dataset: str, name: str, caption_set: str | None) -> str:
+    return f"/datasets/{quote(dataset, safe='')}/selection/{name}{query(caption_set=caption_set)}"
+
+
+def _back(
+    request: Request, dataset: str, name: str, caption_set: str, said: str, run: int | None = None
+) -> RedirectResponse:
+    more = telling(request, said, run)
+    address = f"/datasets/{quote(dataset, safe='')}/selection/{quote(name, safe='')}"
+    return RedirectResponse(f"{address}{query(caption_set=caption_set, **more)}", 303)

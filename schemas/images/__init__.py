@@ -1,0 +1,1 @@
+"""Rules for reading images that both programs share: JPEG, orientation, bit depth."""

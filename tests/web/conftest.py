@@ -1,7 +1,0 @@
-"""The pages over the service's small catalog."""
-
-from __future__ import annotations
-
-from tests.server.conftest import app, catalog, client, lab, make_client, settings
-
-__all__ = ["app", "catalog", "client", "lab", "make_client", "settings"]

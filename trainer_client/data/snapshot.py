@@ -1,0 +1,184 @@
+"""A snapshot folder as the trainer reads it: verified rows, and pictures as square pixels. Needs no curator.
+
+The folder's format is `schemas/spec/snapshot.md`. Nothing is trained on unverified: every file's size and SHA-256,
+the counts and the snapshot's identity are checked first, and the first difference names its file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import ValidationError
+
+from schemas.digest import sha256_file, snapshot_identity
+from schemas.document import FileRef, first_problem
+from schemas.errors import AmatlError, BadDocument, BadOption, ChecksumMismatch, NotFound
+from schemas.progress import Progress, silent
+from schemas.snapshot import SPLITS, SampleRow, SnapshotManifest, Split, manifest_digest
+from trainer_client.data.fetch import local
+from trainer_client.data.parallel import in_threads
+
+if TYPE_CHECKING:
+    pass
+
+
+class BadSnapshot(AmatlError):
+    """The folder isn't a whole snapshot. Export it again with `curator snapshot`."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image of the snapshot with its caption in each track (None where the track has none)."""
+
+    path: Path
+    sha256: str
+    captions: dict[str, str | None]
+    width_px: int
+    height_px: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An opened snapshot. `rows` are in the order of their image's sha256, whatever the files' order is."""
+
+    folder: Path
+    manifest: SnapshotManifest
+    rows_of: dict[Split, list[Row]]
+    made: frozenset[str] = frozenset()  # Tracks that a run made of others: in memory, not in the folder.
+
+    @classmethod
+    def open(cls, folder: Path | str, verify: bool = True, progress: Progress = silent) -> Self:
+        """Reads the manifest and every row; with `verify` checks every file's bytes, the counts and the identity.
+
+        `folder` may be a snapshot's address at a curator service: then it is fetched into the cache first.
+        Raises NotFound (no snapshot there), BadDocument, BadSnapshot, ChecksumMismatch naming the file, ServiceFailed.
+        """
+        folder = local(folder, progress)
+        manifest = _read_manifest(folder)
+        rows_of: dict[Split, list[Row]] = {}
+        images: list[tuple[Path, FileRef]] = []
+        for split in SPLITS:
+            rows_of[split] = []
+            if split in manifest.splits:
+                rows_of[split], references = _read_split(folder, manifest, split)
+                images += references
+        snapshot = cls(folder, manifest, rows_of)
+        if verify:
+            _check_seal(folder / "manifest.json", manifest.manifest_digest)
+            check_file(folder / manifest.samples.path, manifest.samples)
+            snapshot._check_identity()
+            for _ in in_threads(lambda image: check_file(*image), images, "verifying checksums", progress):
+                pass
+        return snapshot
+
+    def rows(self, split: Split) -> list[Row]:
+        """The rows of a split, sorted by sha256."""
+        return self.rows_of[split]
+
+    @property
+    def tracks(self) -> list[str]:
+        """The names of the caption tracks, the first one being `text`."""
+        return [track.name for track in self.manifest.tracks]
+
+    def track(self, name: str | None) -> str:
+        """The track called `name`, or the only one there is. Raises BadOption listing the tracks."""
+        listed = ", ".join(self.tracks)
+        if name is None:
+            if len(self.tracks) == 1:
+                return self.tracks[0]
+            raise BadOption(
+                f"{self.folder} has {len(self.tracks)} caption tracks: choose one with --captions: {listed}."
+            )
+        if name not in self.tracks:
+            near = difflib.get_close_matches(name, self.tracks, n=1)
+            hint = f" Did you mean `{near[0]}`?" if near else ""
+            raise BadOption(f"{self.folder} has no caption track `{name}`. Its tracks: {listed}.{hint}")
+        return name
+
+    def _check_identity(self) -> None:
+        rows = [(row, split) for split in SPLITS for row in self.rows(split)]
+        if len({row.sha256 for row, _ in rows}) < len(rows):
+            raise BadSnapshot(f"{self.folder}: an image is there twice. Export the snapshot again.")
+        found = (
+            snapshot_identity((row.sha256, row.captions, split) for row, split in rows),
+            snapshot_identity((row.sha256, {}, split) for row, split in rows),
+        )
+        if found != (self.manifest.identity, self.manifest.images_identity):
+            raise ChecksumMismatch(
+                f"{self.folder / 'manifest.json'}: its identity isn't that of the images, captions and split in the"
+                " folder. Export the snapshot again."
+            )
+
+
+def _read_manifest(folder: Path) -> SnapshotManifest:
+    path = folder / "manifest.json"
+    if not folder.is_dir():
+        raise NotFound(f"{folder}: there is no such folder. Make a snapshot with `curator snapshot`.")
+    if not path.is_file():
+        raise NotFound(f"{folder}: not a snapshot, it has no manifest.json (an unfinished export has none either).")
+    manifest = SnapshotManifest.read(path)
+    if "train" not in manifest.splits or not manifest.splits["train"].samples:
+        raise BadSnapshot(f"{path}: no image to train on. Export it again, holding out fewer.")
+    return manifest
+
+
+def _check_seal(path: Path, digest: str | None) -> None:
+    """Checks the manifest's own digest where it has one."""
+    if digest is not None and manifest_digest(json.loads(path.read_bytes())) != digest:
+        raise ChecksumMismatch(f"{path}: isn't what was written. Copy the snapshot again from where it came.")
+
+
+def _read_split(folder: Path, manifest: SnapshotManifest, split: Split) -> tuple[list[Row], list[tuple[Path, FileRef]]]:
+    """The rows of metadata.jsonl and, for each, what its image must be."""
+    count = manifest.splits[split]
+    path = folder / count.metadata.path  # The contract allows no path that leads out of the folder.
+    check_file(path, count.metadata)
+    rows: list[Row] = []
+    references: list[tuple[Path, FileRef]] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):  # of bytes: only at newlines
+        where = f"{path}, line {number}"
+        sample, columns = _parse(line, where)
+        captions = {track.name: _caption(columns, track.column, where) for track in manifest.tracks}
+        file = folder / count.folder / sample.file_name
+        rows.append(Row(file, sample.sha256, captions, sample.width_px, sample.height_px))
+        references.append((file, FileRef(path=sample.file_name, sha256=sample.sha256, size_bytes=sample.size_bytes)))
+    if len(rows) != count.samples:
+        raise BadSnapshot(f"{path}: {len(rows)} rows, but the manifest counts {count.samples}. Export it again.")
+    return sorted(rows, key=lambda row: row.sha256), references
+
+
+def _parse(line: bytes, where: str) -> tuple[SampleRow, dict[str, Any]]:
+    try:
+        columns = json.loads(line)
+        return SampleRow.model_validate(columns), columns
+    except ValidationError as error:
+        raise BadDocument(f"{where}: {first_problem(error)}") from error
+    except ValueError as error:
+        raise BadDocument(f"{where}: not JSON ({error}).") from error
+
+
+def _caption(columns: dict[str, Any], column: str, where: str) -> str | None:
+    caption = columns.get(column)
+    if caption is not None and not isinstance(caption, str):
+        raise BadDocument(f"{where}: {column} is no text.")
+    return caption
+
+
+def check_file(path: Path, reference: FileRef) -> None:
+    """Raises NotFound or ChecksumMismatch, naming the file, unless its bytes are those referred to."""
+    try:
+        size_bytes = path.stat().st_size
+        found = sha256_file(path) if size_bytes == reference.size_bytes else None
+    except FileNotFoundError as error:
+        raise NotFound(f"{path}: missing from the snapshot. Copy or export the snapshot again.") from error
+    if found is None:
+        what = f"{size_bytes} bytes instead of {reference.size_bytes}"
+    elif found != reference.sha256:
+        what = f"its SHA-256 is {found[:12]}…, the snapshot says {reference.sha256[:12]}…"
+    else:
+        return
+    raise ChecksumMismatch(f"{path}: changed since the export: {what}. Copy or export the snapshot again.")

@@ -1,0 +1,127 @@
+"""LoRA: a low-rank update of the denoiser's layers, and of the text encoders' where asked for; the base stays as it is.
+
+A checkpoint holds the update alone, twice: as diffusers and peft name it, and as A1111, Forge and ComfyUI do.
+
+Source: Hu et al., "LoRA: low-rank adaptation of large language models" (2021).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.errors import BadOption
+from trainer_client.methods import dreambooth
+from trainer_client.methods.lora.layers import _update, add_layers, modules_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
+    from trainer_client.config import TrainConfig
+    from trainer_client.models import Family
+    from trainer_client.models.adapter import Adapter
+
+DEFAULTS: dict[str, Any] = {
+    "learning_rate": 1e-4,
+    "train_text_encoder": False,
+    "rank": 16,
+    "alpha": None,
+    "targets": "transformer",
+    "instance_prompt": None,
+    "class_prompt": None,
+    "class_images": None,
+    "prior_weight": None,
+}
+COPIES = 2  # Layouts in which a checkpoint holds the update.
+SHAPE = ("rank", "alpha", "targets", "train_text_encoder")  # Settings that a continued LoRA can't change.
+
+
+def fill_in(values: Mapping[str, Any]) -> dict[str, Any]:
+    """alpha is the rank unless given: a scale of one. Pictures of a class only where it has a prompt."""
+    found: dict[str, Any] = {} if values["alpha"] is not None else {"alpha": float(values["rank"])}
+    for name, default in (("class_images", dreambooth.CLASS_IMAGES), ("prior_weight", dreambooth.PRIOR_WEIGHT)):
+        if values["class_prompt"] is None and values[name] is not None:
+            raise ValueError(f"--{name.replace('_', '-')} needs a --class-prompt: what the base should go on drawing")
+        found[name] = default if values["class_prompt"] and values[name] is None else values[name]
+    return found
+
+
+class LoRA:
+    """`trainer_client.methods.Method`; see there what each member promises."""
+
+    name = "lora"
+
+    def __init__(self, family: Family, config: TrainConfig) -> None:
+        from trainer_client.methods import without_idle
+
+        self.family, self.config = family, config
+        self.settings = {name: getattr(config, name) for name in SHAPE}
+        if family.adapter is None:
+            add_layers(family, self.settings, config.seed)
+        else:
+            _refuse_other_shape(family.base, family.adapter.settings, self.settings)
+        self.parameters = without_idle(family, _update(family))
+        self.encodes_text = config.train_text_encoder
+        self.start: dict[str, str] = {}
+
+    def numbers_saved(self, first: bool) -> int:
+        return COPIES * sum(weight.numel() for weight in self.parameters.values())
+
+    def save(self, folder: Path, dtype: torch.dtype, metadata: Mapping[str, str], first: Path | None) -> None:
+        from trainer_client.methods.lora.files import write_layouts
+        from trainer_client.models.adapter import write_adapter
+
+        weights = write_layouts(self.family, self.config, folder, dtype, metadata)
+        write_adapter(folder, self.name, self.family, self.settings, weights)
+
+
+def begin(family: Family, config: TrainConfig) -> LoRA:
+    """`trainer_client.methods.begin` for this method."""
+    return LoRA(family, config)
+
+
+def attach(family: Family, folder: Path, adapter: Adapter) -> None:
+    """Puts a checkpoint's update on the family it was trained on."""
+    import torch
+
+    from trainer_client.methods.lora.read import read_lora
+    from trainer_client.models.adapter import weights_of
+
+    layers = read_lora(weights_of(folder, adapter), family)
+    add_layers(family, adapter.settings, seed=0)
+    weights = _update(family)
+    with torch.no_grad():
+        for (component, path), layer in layers.items():
+            for part, tensor in (("lora_A", layer.down), ("lora_B", layer.up)):
+                weights[f"{component}.{path}.{part}.default.weight"].copy_(tensor)
+    for weight in weights.values():
+        weight.requires_grad_(False)
+
+
+def bake(family: Family) -> None:
+    """Adds the update to the base's own weights and takes its layers out."""
+    from trainer_client.methods.lora.files import layers_of, merge_layers
+
+    found = layers_of(family)
+    for module in modules_of(family).values():
+        for name, layer in list(module.named_modules()):
+            if hasattr(layer, "lora_A"):
+                module.set_submodule(name, layer.base_layer)
+        if hasattr(module, "peft_config"):
+            del module.peft_config
+    merge_layers(family, found)
+
+
+def _refuse_other_shape(base: str, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    for name in SHAPE:
+        if there[name] != asked[name]:
+            flag = f"--{name.replace('_', '-')}"
+            way = f"Give {flag} {there[name]}"
+            if isinstance(there[name], bool):
+                way = f"{'Give' if there[name] else 'Leave out'} {flag}"
+            raise BadOption(
+                f"{flag} {asked[name]}: {base} is a LoRA with {there[name]}. {way} to go on with it, or bake it in"
+                " with `trainer merge` and begin a new one on that."
+            )

@@ -1,0 +1,183 @@
+"""LoRA files: the two layouts that are in use, written, and the sums that bake an update into weights.
+
+diffusers and peft name a layer by its place in the model: `unet.<module>.lora_A.weight` is (rank, inputs), `lora_B`
+(outputs, rank); rank and alpha stand in the header. A1111, Forge, ComfyUI and kohya's tools name it by a flattened
+path: `lora_unet_<module>.lora_down.weight`, `.lora_up.weight`, `.alpha`; settings stand in the header as `ss_*`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save
+
+from trainer_client.methods.lora.layers import DENOISER, TEXT, modules_of
+from trainer_client.methods.lora.names import COMPONENT_PREFIX, diffusers_path, flat_name
+from trainer_client.models.weights import in_order
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainer_client.config import TrainConfig
+    from trainer_client.models import Family
+
+DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"  # The name `load_lora_weights` looks for in a folder.
+Place = tuple[str, str]  # (component, path of the module in it)
+SD_2_TEXT_WIDTH = 1024
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The update of one layer's weight: `scale` x `up` @ `down`."""
+
+    down: Tensor  # (rank, inputs) or (rank, inputs, rows, columns)
+    up: Tensor  # (outputs, rank) or (outputs, rank, 1, 1)
+    alpha: float
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.down.shape[0]
+
+    def delta(self, shape: torch.Size) -> Tensor:
+        """What is added to a weight of this shape, in float32."""
+        return (self.up.flatten(1).float() @ self.down.flatten(1).float()).view(shape) * self.scale
+
+
+def layers_of(family: Family) -> dict[Place, Layer]:
+    """The layers in training (or attached), as they are now."""
+    found: dict[Place, Layer] = {}
+    for component, module in modules_of(family).items():
+        for path, layer in module.named_modules():
+            if hasattr(layer, "lora_A"):
+                down, up = (getattr(layer, part)["default"].weight.detach() for part in ("lora_A", "lora_B"))
+                found[component, path] = Layer(down, up, float(layer.lora_alpha["default"]))
+    return found
+
+
+def write_layouts(
+    family: Family, config: TrainConfig, folder: Path, dtype: torch.dtype, metadata: Mapping[str, str]
+) -> Path:
+    """Writes both files; gives the diffusers one, which is also the one that is read back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    layers = layers_of(family)
+    path = folder / DIFFUSERS_FILE
+    header = {"format": "pt", "lora_adapter_metadata": json.dumps(peft_metadata(layers, config), sort_keys=True)}
+    _write(path, diffusers_tensors(layers, dtype), header | dict(metadata))
+    tensors = flat_tensors(family, layers, dtype)
+    name = f"{metadata['amatl.run']}-{int(metadata['amatl.epoch']):03d}"
+    _write(
+        folder / f"{name}.safetensors", tensors, {**ss_metadata(family, config, metadata, name, tensors), **metadata}
+    )
+    return path
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    path.write_bytes(in_order(save(tensors, metadata=metadata)))
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.detach().to(device="cpu", dtype=dtype).contiguous()
+
+
+def diffusers_tensors(layers: Mapping[Place, Layer], dtype: torch.dtype) -> dict[str, Tensor]:
+    """By the names of diffusers and peft."""
+    found: dict[str, Tensor] = {}
+    for (component, path), layer in layers.items():
+        name = diffusers_path(component, path)
+        found[f"{name}.lora_A.weight"] = _cast(layer.down, dtype)
+        found[f"{name}.lora_B.weight"] = _cast(layer.up, dtype)
+    return found
+
+
+def flat_tensors(family: Family, layers: Mapping[Place, Layer], dtype: torch.dtype) -> dict[str, Tensor]:
+    """By the names of A1111, Forge and ComfyUI."""
+    found: dict[str, Tensor] = {}
+    for (component, path), layer in layers.items():
+        name = flat_name(family, component, path)
+        found[f"{name}.lora_down.weight"] = _cast(layer.down, dtype)
+        found[f"{name}.lora_up.weight"] = _cast(layer.up, dtype)
+        found[f"{name}.alpha"] = torch.tensor(layer.alpha, dtype=dtype)
+    return found
+
+
+def peft_metadata(layers: Mapping[Place, Layer], config: TrainConfig) -> dict[str, Any]:
+    """What diffusers makes a LoraConfig of, by component: without it alpha would be taken to be the rank."""
+    found: dict[str, Any] = {}
+    for component in dict.fromkeys(component for component, _ in layers):
+        names = (DENOISER if component == "denoiser" else TEXT)[config.targets or ""]
+        settings = {"r": config.rank, "lora_alpha": config.alpha, "target_modules": names, "lora_dropout": 0.0}
+        found |= {f"{COMPONENT_PREFIX[component]}.{name}": value for name, value in settings.items()}
+    return found
+
+
+def ss_metadata(
+    family: Family, config: TrainConfig, lineage: Mapping[str, str], name: str, tensors: dict[str, Tensor]
+) -> dict[str, str]:
+    """What the programs show of a LoRA, and by what they tell which base it fits. All text, as the format wants."""
+    version, architecture = _versions(family)
+    content = save(tensors)
+    data = content[8 + int.from_bytes(content[:8], "little") :]
+    return {
+        "ss_output_name": name,
+        "ss_base_model_version": version,
+        "ss_v2": str(version.startswith("sd_v2")),
+        "ss_v_parameterization": str(family.prediction == "v_prediction"),
+        "ss_sd_model_name": family.base,
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(config.rank),
+        "ss_network_alpha": str(config.alpha),
+        "ss_network_dropout": "0.0",
+        "ss_learning_rate": str(config.learning_rate),
+        "ss_unet_lr": str(config.learning_rate),
+        "ss_text_encoder_lr": str(config.learning_rate if config.train_text_encoder else 0.0),
+        "ss_lr_scheduler": config.lr_schedule,
+        "ss_optimizer": "AdamW",
+        "ss_resolution": f"({family.resolution_px}, {family.resolution_px})",
+        "ss_num_train_images": lineage.get("amatl.images", "0"),
+        "ss_num_epochs": str(config.epochs),
+        "ss_epoch": lineage["amatl.epoch"],
+        "ss_batch_size_per_device": str(config.batch_size),
+        "ss_gradient_accumulation_steps": str(config.accumulation),
+        "ss_seed": str(config.seed),
+        "ss_min_snr_gamma": str(config.min_snr_gamma),
+        "ss_caption_dropout_rate": str(config.caption_dropout),
+        "ss_noise_offset": str(config.offset_noise or None),
+        "ss_enable_bucket": str(config.buckets),
+        "ss_clip_skip": str(config.clip_skip),
+        "ss_max_token_length": str(config.max_tokens),
+        "ss_zero_terminal_snr": str(config.zero_terminal_snr),
+        "sshs_model_hash": hashlib.sha256(data).hexdigest(),
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": architecture,
+        "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
+        "modelspec.title": name,
+        "modelspec.resolution": f"{family.resolution_px}x{family.resolution_px}",
+        "modelspec.prediction_type": "v" if family.prediction == "v_prediction" else "epsilon",
+    }
+
+
+def _versions(family: Family) -> tuple[str, str]:
+    """`ss_base_model_version` and `modelspec.architecture`; SD 2.x is told by its text encoder's width."""
+    if family.name == "stable-diffusion-xl":
+        return "sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"
+    config: Any = family.text_encoders["text_encoder"].config
+    if config.hidden_size == SD_2_TEXT_WIDTH:
+        wide = "v2-768-v" if family.prediction == "v_prediction" else "v2-512"
+        return "sd_v2_v" if family.prediction == "v_prediction" else "sd_v2", f"stable-diffusion-{wide}/lora"
+    return "sd_v1_v" if family.prediction == "v_prediction" else "sd_v1", "stable-diffusion-v1/lora"
+
+
+@torch.no_grad()
+def merge_layers(family: Family, layers: Mapping[Place, Layer], strength: float = 1.0) -> None:
+    """Adds the layers' updates to the weights themselves."""
+    modules = modules_of(family)
+    for (component, path), layer in layers.items():
+        weight = modules[component].get_submodule(path).weight
+        assert isinstance(weight, torch.Tensor)
+        weight += strength * layer.delta(weight.shape).to(weight.device)

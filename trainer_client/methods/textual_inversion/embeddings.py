@@ -1,0 +1,175 @@
+"""New words of a text encoder: their tokens, their vectors beside the frozen ones, and the files they are kept in.
+
+Shapes: V vectors, D text features, B captions, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from schemas.errors import BadDocument, BadOption
+from trainer_client.methods.textual_inversion import FILE
+from trainer_client.models.weights import in_order
+from trainer_client.randomness import keys, normal
+
+if TYPE_CHECKING:
+    from trainer_client.config import TrainConfig
+    from trainer_client.models import Family
+
+SPREAD = 0.1  # Of drawn first vectors round the mean, in standard deviations of the vocabulary.
+OTHERS = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}  # SDXL's encoders, as other programs call them
+
+
+class Extended(nn.Module):
+    """A token embedding with rows of its own for the last tokens; the frozen ones are never copied nor changed."""
+
+    def __init__(self, frozen: nn.Embedding, first: int, rows_VD: Tensor) -> None:
+        super().__init__()
+        self.frozen, self.first = frozen, first
+        self.rows = nn.Parameter(rows_VD.clone())
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen rows: what asks for the dtype or width gets it."""
+        return self.frozen.weight
+
+    def forward(self, ids_BT: Tensor) -> Tensor:
+        """(B, T, D)."""
+        frozen_BTD: Tensor = self.frozen(ids_BT.clamp(max=self.first - 1))
+        own_BTD = nn.functional.embedding((ids_BT - self.first).clamp(min=0), self.rows)
+        return torch.where((ids_BT >= self.first)[..., None], own_BTD, frozen_BTD)
+
+
+def tokens_of(word: str, vectors: int) -> list[str]:
+    """The tokens that a word of so many vectors stands for."""
+    return [word, *(f"{word}_{number}" for number in range(1, vectors))]
+
+
+def initial_rows(family: Family, config: TrainConfig) -> dict[str, Tensor]:
+    """First vectors by component, (V, D): the initialiser's tokens in turn, else drawn round the vocabulary's mean.
+
+    Raises BadOption where the initialiser has more tokens than there are vectors.
+    """
+    vectors = config.vectors or 1
+    found: dict[str, Tensor] = {}
+    for (component, encoder), tokenizer in _encoders(family):
+        weight_SD = encoder.get_input_embeddings().weight.detach().float()
+        if config.initialiser is not None:
+            tokens = _tokens_of_initialiser(tokenizer, config.initialiser, vectors)
+            found[component] = weight_SD[[tokens[number % len(tokens)] for number in range(vectors)]].clone()
+            continue
+        names = [f"{component} {number}" for number in range(vectors)]
+        noise_VD = normal(keys(config.seed, "embedding", 0, 0, names, weight_SD.device), weight_SD.shape[1:])
+        found[component] = weight_SD.mean(dim=0) + SPREAD * weight_SD.std(dim=0) * noise_VD
+    return found
+
+
+def _tokens_of_initialiser(tokenizer: Any, words: str, vectors: int) -> list[int]:
+    ids: list[int] = tokenizer(words, add_special_tokens=False, verbose=False)["input_ids"]
+    if not 0 < len(ids) <= vectors:
+        parts = " ".join(tokenizer.convert_ids_to_tokens(ids)) or "none"
+        way = f"Give --vectors {len(ids)} or more, a common word that is one" if ids else "Give a common word"
+        count = f"{len(ids)} {'token' if len(ids) == 1 else 'tokens'}"
+        raise BadOption(f"--initialiser {words!r}: is {count} ({parts}). {way}, or leave it out.")
+    return ids
+
+
+def add_word(family: Family, word: str, rows: Mapping[str, Tensor]) -> None:
+    """Gives every tokenizer the word's tokens and every text encoder their vectors. Raises BadOption if it is known."""
+    encoders = _encoders(family)
+    tokens = tokens_of(word, len(next(iter(rows.values()))))
+    for _, tokenizer in encoders:  # Before anything is changed.
+        vocabulary = tokenizer.get_vocab()  # Whole words end in </w> there.
+        known = [token for token in tokens if token in vocabulary or f"{token}</w>" in vocabulary]
+        if known:
+            raise BadOption(f"--token {word}: {family.base} has a token {known[0]} already. Choose another word.")
+    close = next((known for known in family.words if known in word or word in known), None)
+    if close is not None:  # In a caption the one would be taken for the other.
+        raise BadOption(f"--token {word}: {family.base} has learnt {close}, a part of it or around it. Choose another.")
+    for (component, encoder), tokenizer in encoders:
+        tokenizer.add_tokens(tokens)
+        first = int(tokenizer.convert_tokens_to_ids(tokens[0]))
+        frozen = encoder.get_input_embeddings()
+        encoder.set_input_embeddings(Extended(frozen, first, rows[component].to(frozen.weight.device)))
+    family.words[word] = " ".join(tokens)
+
+
+def freed_rows(family: Family) -> dict[str, nn.Parameter]:
+    """Freezes everything but the new rows; gives these by `<component>.rows`."""
+    found: dict[str, nn.Parameter] = {}
+    family.denoiser.requires_grad_(False).eval()
+    for (component, encoder), _ in _encoders(family):
+        encoder.requires_grad_(False).eval()
+        rows: nn.Parameter = encoder.get_input_embeddings().rows
+        rows.requires_grad_(True)
+        found[f"{component}.rows"] = rows
+    return found
+
+
+def bake_words(family: Family) -> None:
+    """Puts the rows into the encoders' own embeddings."""
+    for (_, encoder), _ in _encoders(family):
+        extended = encoder.get_input_embeddings()
+        if not isinstance(extended, Extended):
+            continue
+        frozen, rows_VD = extended.frozen.weight.detach(), extended.rows.detach()
+        size = max(len(frozen), extended.first + len(rows_VD))
+        whole = nn.Embedding(size, frozen.shape[1], device=frozen.device, dtype=frozen.dtype)
+        with torch.no_grad():
+            whole.weight.zero_()
+            whole.weight[: len(frozen)] = frozen
+            whole.weight[extended.first : extended.first + len(rows_VD)] = rows_VD
+        encoder.set_input_embeddings(whole.requires_grad_(False))
+        encoder.config.vocab_size = size
+
+
+def _encoders(family: Family) -> list[tuple[tuple[str, Any], Any]]:
+    """((component, text encoder), its tokenizer)."""
+    return list(zip(family.text_encoders.items(), family.tokenizers.values(), strict=True))
+
+
+# Files
+
+
+def write_files(family: Family, word: str, folder: Path, dtype: torch.dtype, metadata: Mapping[str, str]) -> Path:
+    """Writes the vectors for diffusers and for other programs; gives the first, which is also read back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = {
+        component: encoder.get_input_embeddings().rows.detach().to("cpu", dtype).contiguous()
+        for (component, encoder), _ in _encoders(family)
+    }
+    several = {OTHERS[component]: tensor for component, tensor in rows.items()}
+    one = rows["text_encoder"]
+    header = {"format": "pt", "amatl.token": word, **metadata}
+    diffusers = save(several if len(rows) > 1 else {word: one}, metadata=header)
+    (folder / FILE).write_bytes(in_order(diffusers))
+    name = f"{metadata['amatl.run']}-{int(metadata['amatl.epoch']):03d}.safetensors"
+    others = save(several if len(rows) > 1 else {"emb_params": one}, metadata=header)
+    (folder / name).write_bytes(in_order(others))
+    return folder / FILE
+
+
+def read_rows(path: Path, family: Family) -> dict[str, Tensor]:
+    """The vectors of a file by component, float32. Raises BadDocument where they don't fit the family."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise BadDocument(f"{path}: can't be read ({error}). Copy it again from where it came.") from error
+    components = list(family.text_encoders)
+    named = {component: tensors.get(OTHERS[component]) for component in components}
+    if len(components) == 1 and len(tensors) == 1:
+        named = {components[0]: next(iter(tensors.values()))}
+    found: dict[str, Tensor] = {}
+    for (component, encoder), _ in _encoders(family):
+        rows_VD, width = named[component], encoder.get_input_embeddings().weight.shape[1]
+        if rows_VD is None or rows_VD.shape[-1] != width:
+            raise BadDocument(f"{path}: no vectors of {width} numbers for the {component} of {family.base}.")
+        found[component] = rows_VD.float().reshape(-1, width)
+    return found

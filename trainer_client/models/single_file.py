@@ -1,0 +1,151 @@
+"""A model in one .safetensors file, as A1111 and ComfyUI use them, made into a folder in diffusers layout once.
+
+diffusers converts the names. What a single file lacks, configuration and vocabulary, comes from a folder of the same
+architecture (`--base-config`), or from the hub by what kind of model it is. The folder is kept in the cache by content.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from schemas.digest import sha256_file, sha256_json
+from schemas.errors import BadDocument, BadOption, NotFound
+from trainer_client.models import hub
+
+FORMAT = 1  # Raise it when the same key would hold another model.
+XL_MARK, SD_MARK = "conditioner.embedders.1.", "cond_stage_model."
+LORA_MARKS = (".lora_down.", ".lora_A.", ".hada_w1", ".lokr_w1")
+ADVICE = "Give --base-config a diffusers folder of the same architecture: its configuration and vocabulary are used."
+
+
+def converted(file: Path, config: str | None, cache: Path) -> Path:
+    """The model as a folder; converts it where the cache doesn't have it.
+
+    Raises BadDocument, BadOption, NotFound (no configuration to be had).
+    """
+    names, header = _names(file)
+    pipeline = _pipeline_name(file, names)
+    stat = file.stat()
+    content = _content(file, stat.st_size, stat.st_mtime_ns)
+    key = sha256_json([FORMAT, content, _configuration(config)])[:32]
+    folder = cache / "models" / key
+    if (folder / "model_index.json").is_file():
+        return folder
+    with _alone(folder.parent):
+        if (folder / "model_index.json").is_file():
+            return folder
+        temporary = folder.with_name(f".{key}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            _load(file, pipeline, config).save_pretrained(temporary)
+            _note_prediction(temporary, names, header)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process converts; others that start from the same file wait for it, and then find the model there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@functools.lru_cache(maxsize=4)
+def _content(file: Path, size_bytes: int, changed_ns: int) -> str:
+    """The file's digest, taken once as long as the file doesn't change."""
+    return sha256_file(file)
+
+
+def _names(file: Path) -> tuple[set[str], dict[str, str]]:
+    """The names of the tensors, and the header's text."""
+    from safetensors import SafetensorError, safe_open
+
+    if file.suffix != ".safetensors":
+        raise BadDocument(f"{file}: only .safetensors files are read (a .ckpt can run code). Convert it first.")
+    try:
+        with safe_open(file, framework="pt") as content:
+            return set(content.keys()), content.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise BadDocument(f"{file}: can't be read ({error}). Download or copy it again.") from error
+
+
+def _pipeline_name(file: Path, names: set[str]) -> str:
+    if any(mark in name for name in names for mark in LORA_MARKS):
+        raise BadOption(
+            f"{file}: a LoRA, not a model. Bake it into its base with `trainer merge`, and start from that."
+        )
+    if any(name.startswith(XL_MARK) for name in names):
+        return "StableDiffusionXLPipeline"
+    if any(name.startswith(SD_MARK) for name in names):
+        return "StableDiffusionPipeline"
+    raise BadDocument(
+        f"{file}: holds no Stable Diffusion 1.x, 2.x or XL with its text encoder; others aren't known here."
+    )
+
+
+def _configuration(config: str | None) -> dict[str, str]:
+    """What of the configuration folder decides the outcome, by content."""
+    if config is None:
+        return {}
+    folder = Path(config).expanduser()
+    if not (folder / "model_index.json").is_file():
+        raise NotFound(f"--base-config {config}: no model_index.json there. {ADVICE}")
+    paths = [path for path in folder.rglob("*") if path.suffix in (".json", ".txt") and path.is_file()]
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(paths)}
+
+
+def _load(file: Path, name: str, config: str | None) -> Any:
+    import diffusers
+    from diffusers.utils import logging
+    from transformers.utils import logging as transformers_logging
+
+    for library in (logging, transformers_logging):
+        library.disable_progress_bar()
+        library.set_verbosity(library.CRITICAL)  # What matters is in the error below.
+    unasked = None if config else hub.unreachable()
+    settings: dict[str, Any] = {"config": config} if config else {"local_files_only": unasked is not None}
+    try:
+        return getattr(diffusers, name).from_single_file(str(file), torch_dtype=_dtype(file), **settings)
+    except MemoryError:
+        raise
+    except Exception as error:  # Of other shapes, missing parts or no network diffusers raises many kinds.
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(" .:")
+        if config is None:
+            why = unasked or reason
+            raise NotFound(f"{file}: its configuration isn't to be had from the hub ({why}). {ADVICE}") from error
+        raise BadDocument(f"{file}: doesn't fit the configuration of {config} ({reason}). {ADVICE}") from error
+
+
+def _dtype(file: Path) -> Any:
+    """The file's own number format, by its denoiser: another would double the folder or lose digits."""
+    import torch
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as content:
+        first = next((name for name in sorted(content.keys()) if name.startswith("model.diffusion_model.")), None)
+        kind = content.get_slice(first).get_dtype() if first else "F32"
+    return {"F16": torch.float16, "BF16": torch.bfloat16}.get(kind, torch.float32)
+
+
+def _note_prediction(folder: Path, names: set[str], header: dict[str, str]) -> None:
+    """Says that a model predicts v where its file does: by a marker tensor, or in its header."""
+    if "v_pred" not in names and header.get("modelspec.prediction_type") != "v":
+        return
+    path = folder / "scheduler" / "scheduler_config.json"
+    settings = json.loads(path.read_bytes()) | {"prediction_type": "v_prediction"}
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,206 @@
+"""Where a base model's files are, and what names their content. Shared by every family."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.digest import sha256_file
+from schemas.errors import BadDocument, NotFound
+from trainer_client.models import hub
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+INDEX = "model_index.json"
+CHUNK_BYTES = 1 << 22
+NOT_NEEDED = {"safety_checker": None, "feature_extractor": None, "image_encoder": None}  # gigabytes saved
+
+
+def locate(base: str, revision: str | None = None) -> Path:
+    """The folder of a base: itself where it is one, else the hub's cached copy, downloaded when it isn't there yet."""
+    path = Path(base).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise BadDocument(f"--base {base}: a single file, not a folder in diffusers layout.")
+    if base.count("/") != 1 or base.startswith((".", "/", "~")):
+        raise NotFound(
+            f"--base {base}: there is no such folder. Give a folder in diffusers layout, or a hub name as owner/name."
+        )
+    unasked = hub.ask_or_cached("--base", base, INDEX, revision)  # Before anything heavy is imported.
+    return _download(base, revision, unasked)
+
+
+def _download(base: str, revision: str | None, unasked: NotFound | None) -> Path:
+    """Full-precision weights where the hub has them, else the fp16 variant; what is cached where it doesn't give it."""
+    from diffusers import DiffusionPipeline
+    from diffusers.utils import logging
+
+    logging.set_verbosity(logging.CRITICAL)  # Its attempts are summed up in one message below.
+    problem: Exception | None = None
+    settings: dict[str, Any] = {**NOT_NEEDED, "revision": revision, "local_files_only": unasked is not None}
+    for variant in (None, "fp16"):
+        try:
+            return Path(DiffusionPipeline.download(base, variant=variant, **settings))
+        except (OSError, ValueError) as error:  # The hub's own are OSErrors; ValueError: no such variant.
+            problem = problem or error
+    if unasked:
+        raise unasked from problem
+    reason = str(problem).strip().splitlines()[0].split(". ")[0].rstrip(".:")
+    raise NotFound(
+        f"--base {base}: the hub has it, but it can't be downloaded ({reason}). Try again: what has come is kept; or"
+        " give a folder in diffusers layout."
+    ) from problem
+
+
+@contextmanager
+def loading(path: Path) -> Iterator[None]:
+    """Whatever a library raises for a part of a model that it can't load becomes a BadDocument that names the part."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # `tokenizers` raises nothing narrower.
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(" .:")
+        raise BadDocument(f"{path}: can't be loaded ({reason}). Download or copy the model again.") from error
+
+
+def refuse_no_vocabulary(folder: Path) -> None:
+    """Raises NotFound: without these files transformers makes a tokenizer that reads every caption alike."""
+    if not (folder / "tokenizer.json").is_file():
+        for name in ("vocab.json", "merges.txt"):
+            if not (folder / name).is_file():
+                raise NotFound(f"{folder / name}: missing. Download or copy the model again.")
+
+
+def variant_of(folder: Path, component: str) -> str | None:
+    """The variant (`fp16`) that a component's weights have to be loaded by, None where the plain files are there.
+
+    Names are `<stem>[.<variant>][-00001-of-00002].safetensors`, or `.bin` in old folders.
+    """
+    names = [path.name for path in (folder / component).iterdir() if path.suffix in (".safetensors", ".bin")]
+    if not names:
+        raise NotFound(f"{folder / component}: no weights in it. Download or copy the model again.")
+    variants = [name.split("-0")[0].removesuffix(".safetensors").removesuffix(".bin").split(".")[1:] for name in names]
+    if [] in variants:
+        return None
+    return next(variant[0] for variant in sorted(variants))
+
+
+def component_digest(folder: Path, component: str, variant: str | None) -> str:
+    """Hex SHA-256 over a component's tensors by name: dtype, shape and bytes; how they are cut into files is no matter.
+
+    Of pickled weights (`.bin`), which aren't opened here, the files themselves count.
+    """
+    paths = [path for path in sorted((folder / component).iterdir()) if _is_variant(path, variant)]
+    tensor_files = [path for path in paths if path.suffix == ".safetensors"]
+    digests = dict(item for path in tensor_files for item in tensor_digests(path))
+    if not tensor_files:
+        digests = {path.name: sha256_file(path) for path in paths}
+    return combine(digests)
+
+
+def _is_variant(path: Path, variant: str | None) -> bool:
+    parts = path.name.split("-0")[0].removesuffix(path.suffix).split(".")
+    return path.suffix in (".safetensors", ".bin") and parts[1:] == ([variant] if variant else [])
+
+
+def tensor_digests(path: Path) -> Iterable[tuple[str, str]]:
+    """(name, SHA-256 of dtype, shape and bytes) of every tensor in a safetensors file; its own header isn't content."""
+    with path.open("rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+        try:
+            header: dict[str, Any] = json.loads(file.read(header_bytes))
+        except (ValueError, MemoryError, OverflowError) as error:
+            raise BadDocument(f"{path}: no safetensors file. Copy it again from where it came.") from error
+        header.pop("__metadata__", None)
+        for name, entry in header.items():
+            digest = hashlib.sha256(f"{entry['dtype']}{entry['shape']}".encode())
+            start, end = entry["data_offsets"]
+            file.seek(8 + header_bytes + start)
+            for position in range(start, end, CHUNK_BYTES):
+                digest.update(file.read(min(CHUNK_BYTES, end - position)))
+            yield name, digest.hexdigest()
+
+
+def header_of(path: Path) -> dict[str, str]:
+    """The text in a safetensors file's header, {} where there is none. Raises NotFound, BadDocument."""
+    try:
+        with path.open("rb") as file:
+            content = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    except FileNotFoundError as error:
+        raise NotFound(f"{path}: there is no such file.") from error
+    except (OSError, ValueError, MemoryError, OverflowError) as error:
+        raise BadDocument(f"{path}: no safetensors file. Copy it again from where it came.") from error
+    return dict(content.get("__metadata__") or {})
+
+
+def in_order(content: bytes) -> bytes:
+    """A safetensors file with its header's text in the order of its names: the library leaves that to chance, and the
+    same weights are to be the same bytes."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__", {}).items())), **header}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # The tensors stay aligned.
+    return len(text).to_bytes(8, "little") + text + content[end:]
+
+
+def combine(digests: dict[str, str]) -> str:
+    """One digest of named digests, whatever their order."""
+    text = "".join(f"{name}\0{digest}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save_weights(
+    model: nn.Module,
+    config_from: Path,
+    folder: Path,
+    dtype: torch.dtype | None,
+    metadata: Mapping[str, str] | None,
+    file: tuple[str, str],
+) -> None:
+    """Writes a component: its configuration as it was, its weights (as `dtype`) in one safetensors file.
+
+    `file` is the file's name and a prefix for tensor names. One tensor at a time goes to the CPU and to `dtype`.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    name, prefix = file
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {}
+    for key, tensor in model.state_dict().items():
+        key = key.removeprefix("_orig_mod.")
+        is_float = tensor.is_floating_point()
+        target = dtype if dtype is not None and is_float else tensor.dtype
+        tensor = tensor.detach().to(device="cpu", dtype=target, memory_format=torch.contiguous_format)
+        state[key if key.startswith(prefix) else prefix + key] = tensor
+    save_file(state, folder / name, metadata={"format": "pt", **(metadata or {})})
+    shutil.copyfile(config_from / "config.json", folder / "config.json")
+    shutil.copymode(folder / "config.json", folder / name)  # safetensors lets only the owner read what it writes
+
+
+def link_files(source: Path, target: Path, copy: bool = False) -> None:
+    """Makes `target` a folder with the same files: hard links, or copies on request and where links can't be made."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir():
+        if not path.is_file():
+            continue
+        new = target / path.name
+        new.unlink(missing_ok=True)
+        if copy:
+            shutil.copyfile(path, new)
+            continue
+        try:
+            os.link(path, new)
+        except OSError:
+            shutil.copyfile(path, new)

@@ -1,0 +1,1 @@
+"""What makes passes faster without changing results: precision, compilation, CUDA graphs, memory formats."""

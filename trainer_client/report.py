@@ -1,0 +1,121 @@
+"""`trainer report`: a run's report and pictures to the curator service that its snapshot came from.
+
+Idempotent: the report is known there by its bytes' digest, pictures by theirs. The exchange is
+schemas/spec/exchange.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, Field, ValidationError
+
+from schemas.document import FileRef
+from schemas.edge.words import plural
+from schemas.errors import BadOption, ChecksumMismatch, NotFound
+from schemas.exchange import RunReceipt, pictures, report_digest
+from schemas.progress import Progress, silent
+from schemas.run import RunReport
+from trainer_client.service import ServiceFailed, address_of, client, refusal, unreachable
+
+if TYPE_CHECKING:
+    import httpx
+
+FILE = "run.json"
+AGAIN = 3  # attempts at a request whose connection breaks
+
+
+class ReportResult(BaseModel):
+    """What was posted."""
+
+    run: Path
+    address: str = Field(description="Where the run is at the service.")
+    digest: str
+    unchanged: bool = Field(description="The service had this report.")
+    sent: int = Field(description="Pictures sent now.")
+    already_there: int = Field(description="Pictures it had.")
+
+
+def post(run: Path, to: str, progress: Progress = silent) -> ReportResult:
+    """Posts the report in a run's folder, then the pictures that the service lacks.
+
+    Raises NotFound (no run, or a snapshot the service doesn't know), BadOption, BadDocument, ChecksumMismatch for a
+    picture that changed, ServiceFailed.
+    """
+    base = address_of(to)
+    if base is None:
+        raise BadOption(f"--to {to}: not an address. Write http://HOST:PORT.")
+    file = run / FILE
+    if not file.is_file():
+        raise NotFound(f"{run}: not a run, it has no {FILE}. Name a folder that trainer train wrote.")
+    content = file.read_bytes()
+    report = RunReport.read(file)
+    named = pictures(report)
+    with client(base) as http:
+        progress("posting the report", 0, len(named))
+        receipt = _receipt(base, _sent(http, "POST", f"{base}/api/v1/runs", content, "application/json"), content)
+        missing = [picture for picture in named if picture.sha256 in receipt.missing]
+        for done, picture in enumerate(missing):
+            progress("posting pictures", done, len(missing))
+            address = f"{base}/api/v1/runs/{receipt.digest}/pictures/{picture.sha256}"
+            _sent(http, "PUT", address, _bytes(run, picture), "application/octet-stream")
+        if missing:
+            progress("posting pictures", len(missing), len(missing))
+    return ReportResult(
+        run=run,
+        address=f"{base}/api/v1/runs/{receipt.run}",
+        digest=receipt.digest,
+        unchanged=receipt.unchanged,
+        sent=len(missing),
+        already_there=len(named) - len(missing),
+    )
+
+
+def render(result: ReportResult) -> str:
+    """A line for what was sent, and where the run is now."""
+    if result.unchanged and not result.sent:
+        said = "the service has it already, with every picture."
+    else:
+        what = "was there already" if result.unchanged else "is posted"
+        had = f", {result.already_there} were there" if result.already_there else ""
+        said = f"the report {what}; {plural(result.sent, 'picture')} sent{had}."
+    return f"{result.run}: {said}\n{result.address}"
+
+
+def _receipt(base: str, answer: httpx.Response, content: bytes) -> RunReceipt:
+    try:
+        receipt = RunReceipt.model_validate_json(answer.content)
+    except ValidationError as error:
+        raise ServiceFailed(f"{base}: what answers there isn't a curator service. Look at the address.") from error
+    if receipt.digest != report_digest(content):
+        raise ServiceFailed(f"{base}: took other bytes than were sent. Something in between changes them.")
+    return receipt
+
+
+def _bytes(run: Path, picture: FileRef) -> bytes:
+    path = run / picture.path
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise NotFound(f"{path}: missing, and the report names it. The report is posted without it.") from error
+    if report_digest(content) != picture.sha256:
+        raise ChecksumMismatch(f"{path}: changed since the run wrote it. The report is posted without it.")
+    return content
+
+
+def _sent(http: httpx.Client, method: str, address: str, content: bytes, media_type: str) -> httpx.Response:
+    """Repeating any of these does no harm, so a broken connection is tried again."""
+    import httpx
+
+    for attempt in range(1, AGAIN + 1):
+        try:
+            answer = http.request(method, address, content=content, headers={"Content-Type": media_type})
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            if attempt == AGAIN or isinstance(error, httpx.ConnectError | httpx.InvalidURL):
+                raise unreachable(address, error) from error
+            continue
+        if answer.is_success:
+            return answer
+        raise refusal(address, answer)
+    raise AssertionError("unreachable")

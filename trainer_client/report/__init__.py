@@ -1,1 +1,0 @@
-"""The comparison's page: one HTML file that needs nothing else."""

@@ -1,0 +1,131 @@
+"""What a checkpoint shows: the grid of prompts and seeds, the losses, the distance of its pictures from the base's.
+
+Pictures of earlier epochs are read back from their grids, so that nothing but files is needed after a resume.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from schemas.digest import sha256_file
+from schemas.document import FileRef
+from schemas.progress import Progress
+from schemas.run import Evaluation, Grid
+from trainer_client.data.images import pixels
+from trainer_client.evaluate import Losses, Pair, fixed_timesteps, leakage, measure
+from trainer_client.sample import draw_grid, read_tiles, write_grid
+from trainer_client.sample.engine import Drawing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainer_client.data.latents import TextEmbeddings
+    from trainer_client.train.preparation import Prepared
+
+FOLDER = "grids"
+UNRELATED = "unrelated"  # The role whose pictures should stay the base's.
+
+
+def grid_name(epoch: int) -> str:
+    """An epoch's grid, relative to the run's folder."""
+    return f"{FOLDER}/epoch-{epoch:03d}.png"
+
+
+def write_references(prepared: Prepared) -> Grid | None:
+    """One row of real images, the report's examples, as training sees them."""
+    if not prepared.example_rows:
+        return None
+    config, side_px = prepared.config, prepared.family.resolution_px
+    tiles = [torch.from_numpy(pixels(row, side_px, config.background)) for row in prepared.example_rows]
+    return write_grid(torch.stack(tiles)[None], config.out / FOLDER / "references.png", config.out)
+
+
+def draw(prepared: Prepared, epoch: int, progress: Progress) -> Grid:
+    """The epoch's grid, by the model as it is now; epoch 0's from the cache where another run drew it."""
+    config, report = prepared.config, prepared.report
+    prompts = [prompt.text for prompt in report.prompts]
+    pictures = len(prompts) * len(report.seeds)
+    later = sum(other >= epoch for other in config.checkpoint_epochs())
+    path = config.out / grid_name(epoch)
+    settings = {
+        "prompts": prompts,
+        "seeds": [str(seed) for seed in report.seeds],  # Text: canonical JSON has no integers past 2^53.
+        "steps": config.sample_steps,
+        "guidance_scale": config.guidance_scale,
+    }
+
+    def by_model(file: Path) -> None:
+        draw_grid(
+            prepared.family,
+            prompts,
+            report.seeds,
+            file,
+            config.out,
+            config.sample_steps,
+            config.guidance_scale,
+            config.sample_batch_size,
+            _over_checkpoints(prepared, epoch, "sampling", progress),
+            Drawing(config.compile, later * pictures, prepared.cache, progress),
+        )
+
+    if epoch == 0:
+        prepared.baseline.picture(path, settings, by_model)
+    else:
+        by_model(path)
+    reference = FileRef(path=grid_name(epoch), sha256=sha256_file(path), size_bytes=path.stat().st_size)
+    return Grid(file=reference, rows=len(prompts), columns=len(report.seeds), tile_px=prepared.family.resolution_px)
+
+
+def evaluate(prepared: Prepared, epoch: int, progress: Progress) -> Evaluation:
+    """The epoch's losses and leakage; epoch 0's losses from the cache where another run measured them."""
+    measures, timesteps = prepared.measures, prepared.config.eval_timesteps
+    parts = (measures.held_out_pairs(), measures.train_pairs())
+    losses: dict[Pair, Losses] = {}
+    embedded = functools.cache(prepared.embeddings)  # Of a text encoder in training: made once, and only if needed.
+
+    def by_model(pairs: list[Pair]) -> dict[Pair, Losses]:
+        before, in_all = len(losses) * timesteps, sum(map(len, parts)) * timesteps
+        shown = _over_checkpoints(prepared, epoch, "evaluating", progress)
+        return _measured(
+            prepared, pairs, embedded(), lambda stage, done, total, detail="": shown(stage, before + done, in_all)
+        )
+
+    for pairs in filter(None, parts):  # Nothing may be measured, and the captions of nothing have no embeddings.
+        made = prepared.baseline.losses(pairs, timesteps, by_model) if epoch == 0 else by_model(pairs)
+        losses |= made
+    steps = fixed_timesteps(prepared.family.train_timesteps, timesteps)
+    return measures.evaluation(losses, _leakage(prepared, epoch), steps)
+
+
+def _measured(prepared: Prepared, pairs: list[Pair], text: TextEmbeddings, progress: Progress) -> dict[Pair, Losses]:
+    config, latents, places = prepared.config, prepared.latents, prepared.places
+    return measure(
+        prepared.family, pairs, latents, places, text, config.eval_timesteps, config.eval_batch_size, progress
+    )
+
+
+def _leakage(prepared: Prepared, epoch: int) -> list[float]:
+    rows = [row for row, prompt in enumerate(prepared.report.prompts) if prompt.role == UNRELATED]
+    return leakage(tiles(prepared, 0), tiles(prepared, epoch), rows) if rows else []
+
+
+def tiles(prepared: Prepared, epoch: int) -> Tensor:
+    """An epoch's pictures, uint8 (prompts, seeds, height, width, 3)."""
+    report = prepared.report
+    return read_tiles(prepared.config.out / grid_name(epoch), len(report.prompts), len(report.seeds))
+
+
+def _over_checkpoints(prepared: Prepared, epoch: int, name: str, progress: Progress) -> Progress:
+    """Shows the work at one checkpoint as a part of the same work at all of them: one line a stage."""
+    epochs = prepared.config.checkpoint_epochs()
+    before = epochs.index(epoch)
+
+    def shown(stage: str, done: int, total: int | None, detail: str = "") -> None:
+        at_each = total or 1
+        progress(name, before * at_each + done, len(epochs) * at_each, f"epoch {epoch}")
+
+    return shown

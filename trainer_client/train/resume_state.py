@@ -1,0 +1,103 @@
+"""The resume state: everything a run can't compute again, in one file that is replaced atomically.
+
+Randomness needs no state (see randomness.py), so this is: fp32 weights, AdamW's moments, the moving average, how many
+steps are done, the running loss, the finished epochs' records and the seconds spent. One safetensors file, the small
+things as JSON in its header: a kill leaves the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, ValidationError
+
+from schemas.document import Document, first_problem
+from schemas.errors import AmatlError, BadDocument
+from schemas.run import Cost, EpochRecord
+from trainer_client.train.checkpoint import NotSaved
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FILE = "state/state.safetensors"
+LOCK = "state/lock"
+
+
+class RunBusy(AmatlError):
+    """Another process is training into this folder. Wait for it, or choose another --out."""
+
+
+class Position(Document):
+    """Where a run stands: `epochs_done` whole epochs and `steps_done` steps of the next."""
+
+    type: Literal["amatl/resume-state/v1"] = "amatl/resume-state/v1"
+    config_digest: str
+    epochs_done: int = 0
+    steps_done: int = 0
+    loss_sum: float = Field(default=0.0, description="Of the images of the unfinished epoch so far.")
+    epoch_seconds: float = Field(default=0.0, description="Training time of the unfinished epoch so far.")
+    epochs: list[EpochRecord] = Field(default_factory=list)
+    images_at_once: int | None = Field(default=None, description="Where --auto-batch lowered it: what fitted.")
+    cost: Cost
+
+
+def save_state(run_folder: Path, position: Position, tensors: dict[str, Tensor]) -> None:
+    """Replaces the resume state, on disk before it counts. Raises NotSaved."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    path = run_folder / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        save_file(tensors, temporary, metadata={"position": position.model_dump_json()})
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:  # Of a full disk the file's writer raises its own.
+        raise NotSaved.to(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_state(run_folder: Path, device: str) -> tuple[Position, dict[str, Tensor]] | None:
+    """The resume state with its tensors on `device`, None where there is none. Raises BadDocument."""
+    from safetensors import SafetensorError, safe_open
+
+    path = run_folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            position = Position.model_validate_json((file.metadata() or {}).get("position", "{}"))
+            return position, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except ValidationError as error:
+        raise BadDocument(f"{path}: {first_problem(error)} Delete it to train from the start.") from error
+    except SafetensorError as error:
+        raise BadDocument(f"{path}: can't be read ({error}). Delete it to train from the start.") from error
+
+
+def remove_state(run_folder: Path) -> None:
+    """Removes the state of a complete run."""
+    shutil.rmtree((run_folder / FILE).parent, ignore_errors=True)
+
+
+@contextmanager
+def only_trainer(run_folder: Path) -> Iterator[None]:
+    """Holds the run's folder for this process; the system lets go when the process ends. Raises RunBusy."""
+    path = run_folder / LOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunBusy(
+                f"{run_folder}: another process is training there. Wait for it, or choose another --out."
+            ) from error
+        yield

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING
+
+import torch
 
 from schemas.edge.words import plural
 from schemas.errors import BadOption
 
-if TYPE_CHECKING:
-    import torch
-
 
 def choose_device(device: str = "auto", precision: str = "auto") -> tuple[torch.device, torch.dtype]:
     """`auto` is the GPU where there is one, in bfloat16; the CPU computes in float32. Raises BadOption."""
-    import torch
-
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         chosen = torch.device(name)
@@ -34,8 +30,6 @@ def choose_device(device: str = "auto", precision: str = "auto") -> tuple[torch.
 
 def device_name(device: torch.device) -> str:
     """What a person calls it: the GPU's name, or the processor and how many threads torch uses."""
-    import torch
-
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU ({platform.machine()}, {plural(torch.get_num_threads(), 'thread')})"
@@ -43,7 +37,5 @@ def device_name(device: torch.device) -> str:
 
 def synchronise(device: torch.device) -> None:
     """Waits until the device has done all it was given, so that a clock read afterwards is true."""
-    import torch
-
     if device.type == "cuda":
         torch.cuda.synchronize(device)

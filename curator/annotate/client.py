@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 from schemas.errors import AmatlError
 
@@ -395,6 +396,4 @@ def _retry_after(response: httpx.Response) -> float:
 
 def _is_here(url: str) -> bool:
     """Whether an address is this machine's: then no proxy of the environment is asked."""
-    from urllib.parse import urlsplit
-
     return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")

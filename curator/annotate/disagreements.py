@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.revise import Overtaken, inputs_digest, writing
@@ -17,8 +18,6 @@ from curator.text.similarity import token_f1
 from schemas.errors import BadOption, NotFound
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 STRATEGY = "settle"
@@ -81,8 +80,6 @@ def settle(
     `expected`: the caption_id that was looked at. Raises BadOption where nobody wrote `text`, NotFound where nothing is
     to settle, Overtaken where something changed meanwhile.
     """
-    import polars as pl
-
     text = on_one_line(text)
     found = [one for one in disagreements(catalog, dataset, target_set) if one.image_sha256 == image_sha256]
     if not found:
@@ -128,8 +125,6 @@ def _counts(row: dict[str, object]) -> bool:
 
 def _alike(rows: pl.DataFrame) -> dict[str, float]:
     """Mean token F1 over the pairs of people, by image."""
-    import polars as pl
-
     told = rows.select("image_sha256", "person", pl.col("text").fill_null(""))
     pairs = told.join(told, on="image_sha256", suffix="_other").filter(pl.col("person") < pl.col("person_other"))
     scored = pairs.with_columns(token_f1(pairs["text"], pairs["text_other"]).alias("alike"))

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from schemas.edge import progress_bar
 from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
 
@@ -174,8 +175,6 @@ def _program(folder: Path) -> Path:
 
 def main() -> None:
     """`python -m curator.annotate.environment` makes or mends it, for tests and images."""
-    from schemas.edge import progress_bar
-
     with progress_bar() as progress:
         program = ensure_environment(progress)
     sys.stdout.write(f"{program}\n")

@@ -20,6 +20,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image
+from PIL import Image as Images
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from curator.images.decode import pillow_for_ingest
 from curator.secret_files import load_key
 from schemas.errors import AmatlError, ChecksumMismatch
 from schemas.images.bit_depth import eight_bits
@@ -27,10 +35,7 @@ from schemas.images.orientation import upright
 from schemas.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-    from starlette.applications import Starlette
     from starlette.requests import Request
-    from starlette.responses import Response
 
 MAX_SIDE_PX = 1600
 JPEG_QUALITY = 88
@@ -98,7 +103,6 @@ def make_previews(
     images: Sequence[tuple[Path, str]], folder: Path, threads: int | None = None, progress: Progress = silent
 ) -> list[AmatlError]:
     """`make_preview` of many (path, sha256), on all cores; returns what couldn't be made, in the order given."""
-    from curator.images.decode import pillow_for_ingest
 
     def attempt(image: tuple[Path, str]) -> AmatlError | None:
         try:
@@ -133,10 +137,6 @@ def preview_url(base_url: str, image_sha256: str, expires_at: datetime, signatur
 
 def app(folder: Path) -> Starlette:
     """The ASGI app of a preview folder: signed, unexpired previews, and `/healthz`: {"status": "ok", "key_id": ...}."""
-    from starlette.applications import Starlette
-    from starlette.exceptions import HTTPException
-    from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-    from starlette.routing import Route
 
     key = load_key(folder)
 
@@ -202,8 +202,6 @@ def _cache_control(request: Request) -> str:
 
 
 def _jpeg(data: bytes, image_path: Path, side_px: int) -> bytes:
-    from PIL import Image
-
     try:
         with Image.open(BytesIO(data)) as opened:
             opened.draft("RGB", (side_px, side_px))  # a large JPEG is decoded at a fraction of its size
@@ -219,10 +217,8 @@ def _jpeg(data: bytes, image_path: Path, side_px: int) -> bytes:
     return buffer.getvalue()
 
 
-def _on_white(image: Image) -> Image:
+def _on_white(image: Image.Image) -> Image.Image:
     """RGB, transparent parts white."""
-    from PIL import Image as Images
-
     if not image.has_transparency_data:
         return image.convert("RGB")
     layer = image.convert("RGBA")

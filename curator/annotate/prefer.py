@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.annotate import prefer_page
@@ -21,6 +22,7 @@ from curator.annotate.prefer_answers import given, read_back, standing
 from curator.annotate.prefer_figures import Agreement, Pair, PersonFigures, agreement, first_place, pairs, people
 from curator.annotate.previews import previews
 from curator.caption_sets.reference import Reference, committed
+from curator.where import images_where
 from schemas.errors import BadOption
 from schemas.progress import Progress, silent
 
@@ -133,8 +135,6 @@ def _is_asked(comparison: Comparison, image: str) -> bool:
 
 
 def _record_tasks(comparison: Comparison, tasks: Mapping[int, str]) -> None:
-    import polars as pl
-
     if not tasks:
         return
     rows = [
@@ -147,8 +147,6 @@ def _record_tasks(comparison: Comparison, tasks: Mapping[int, str]) -> None:
 
 def _images(comparison: Comparison, condition: str | None) -> tuple[list[str], int, int]:
     """The images to choose from; how many all versions say the same of, how many lack a caption."""
-    from curator.where import images_where
-
     images = comparison.catalog.images_of_dataset(comparison.dataset)["image_sha256"].to_list()
     if condition is not None:
         holds = set(images_where(comparison.catalog, comparison.dataset, condition))

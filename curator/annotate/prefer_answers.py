@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import polars as pl
+
 from curator.annotate import prefer_page
 from curator.annotate.comparison import Address, Comparison
 from curator.annotate.prefer_figures import Given
@@ -18,8 +20,6 @@ FIELDS = "data,annotations,result,completed_by,was_cancelled,lead_time,updated_a
 
 def read_back(comparison: Comparison, address: Address, progress: Progress) -> None:
     """Every revision of every answer goes into the catalog; addresses of pictures that end soon are renewed."""
-    import polars as pl
-
     before = {row["annotation_id"]: row for row in standing(comparison)}
     names, rows, seen, done = comparison.client.people(), [], set[int](), 0
     for page in comparison.client.tasks(comparison.number, FIELDS):
@@ -45,8 +45,6 @@ def read_back(comparison: Comparison, address: Address, progress: Progress) -> N
 
 
 def _answer_columns() -> dict[str, Any]:
-    import polars as pl
-
     return {
         "task_id": pl.Int64,
         "annotation_id": pl.Int64,

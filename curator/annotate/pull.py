@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.annotate import project as projects
@@ -21,6 +22,7 @@ from curator.annotate.record import Recorder
 from curator.annotate.revisions import Revision, Rule, exact, revisions_of
 from curator.annotate.tasks import by_ids
 from curator.caption_sets.reference import resolve
+from curator.caption_sets.versions import versions
 from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
 
@@ -206,8 +208,6 @@ class _Reader:
 
     def known(self, task_ids: Sequence[int]) -> dict[int, dict[int, dict[str, Any]]]:
         """What is known of these tasks' annotations, by task and annotation."""
-        import polars as pl
-
         rows = pl.DataFrame({"task_id": task_ids}, schema={"task_id": pl.Int64})
         found: dict[int, dict[int, dict[str, Any]]] = {}
         for row in self.catalog.annotations_of_tasks(self.record["project_key"], rows).iter_rows(named=True):
@@ -282,8 +282,6 @@ class _Reader:
 
 def standing_of(catalog: Catalog, dataset: str, target_set: str) -> tuple[int, int]:
     """How many captions a set has, and how many of them its latest version hasn't."""
-    from curator.caption_sets.versions import versions
-
     sets = catalog.caption_sets().select("dataset", "set_name").rows()
     if (dataset, target_set) not in sets:
         return 0, 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -12,11 +12,9 @@ from curator.annotate.project import records
 from curator.annotate.pull import PullResult
 from curator.annotate.pull import pull as pull_one
 from curator.annotate.revisions import Rule
+from curator.catalog import Catalog
 from schemas.errors import AmatlError, NotFound
 from schemas.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 
 class Failure(BaseModel):
@@ -47,8 +45,6 @@ def pull_all(
 
     Raises NotFound where none was ever pushed; what fails for one project is told in the result.
     """
-    from curator.catalog import Catalog
-
     result = PullAllResult()
     with Catalog(catalog_path) as catalog:
         for record in chosen(catalog, dataset, title):

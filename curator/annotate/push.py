@@ -20,8 +20,11 @@ from curator.annotate.plan import Material, Plan, choose
 from curator.annotate.previews import Previews, previews
 from curator.annotate.send import Sender, Stock, signing
 from curator.annotate.tasks import Ledger, reconcile
+from curator.caption import check_set_name
 from curator.caption_sets.reference import Reference, committed, resolve, set_versions
+from curator.caption_sets.versions import is_committed
 from curator.catalog.annotations import PushRecord
+from curator.where import images_where
 from schemas.document import rfc3339
 from schemas.errors import BadOption
 from schemas.progress import Progress, silent
@@ -86,8 +89,6 @@ def push(
     Without `condition` and `limit` the images are those of the last push. Raises NotFound (dataset, set, version),
     BadOption, BadExpression, LabelStudioFailed; whatever it raises, the same call goes on from there.
     """
-    from curator.caption import check_set_name
-
     version = committed(catalog, dataset, source, "--set")
     check_set_name(target_set)
     title = title or f"{dataset}/{target_set}"
@@ -124,8 +125,6 @@ def push(
 def _stock(
     catalog: Catalog, version: Reference, target_set: str, condition: str | None, limit: int | None
 ) -> tuple[Stock, Previews]:
-    from curator.where import images_where
-
     images = catalog.images_of_dataset(version.dataset)
     holds = set(images_where(catalog, version.dataset, condition)) if condition is not None else None
     captions = _texts(catalog, version)
@@ -191,8 +190,6 @@ def _counts(result: PushResult) -> dict[str, int]:
 
 
 def _notes(catalog: Catalog, version: Reference, place: projects.Place) -> list[str]:
-    from curator.caption_sets.versions import is_committed
-
     notes = []
     if place.replaced is not None:
         notes.append(f"Project {place.replaced} is gone from Label Studio; project {place.label_studio_id} was made.")

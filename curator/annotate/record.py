@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from curator.annotate.client import TIME_FORMAT
 from curator.annotate.revisions import Revision, Rule
 from schemas.digest import sha256_json
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 STRATEGY, STRATEGY_VERSION = "annotate", 1
@@ -211,8 +211,6 @@ REVISIONS = {
 
 def _frame(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, type]) -> pl.DataFrame:
     """A table of exactly these columns, with their types also where there is no row."""
-    import polars as pl
-
     types = {int: pl.Int64, str: pl.String, float: pl.Float64}
     return pl.DataFrame(
         [{name: row[name] for name in columns} for row in rows],

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
 
+import uvicorn
 from pydantic import BaseModel, Field
 
 from curator.annotate.environment import NoLabelStudio, discard_environment, ensure_environment
@@ -185,8 +186,6 @@ def _launch(program: Path, folder: Path, server: LocalServer, host: str, progres
 @contextmanager
 def _serving(catalog_path: Path, listening: socket.socket) -> Iterator[threading.Thread]:
     """The image server, in a thread of ours."""
-    import uvicorn
-
     config = uvicorn.Config(
         app(preview_folder(catalog_path)), log_level="warning", access_log=False, lifespan="off", server_header=False
     )

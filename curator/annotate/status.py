@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.annotate import project as projects
@@ -94,8 +95,6 @@ def status(catalog: Catalog, url: str | None = None, dataset: str | None = None)
 
 
 def _status(catalog: Catalog, record: Mapping[str, Any], url: str | None) -> ProjectStatus:
-    import polars as pl
-
     key, dataset, target_set = record["project_key"], record["dataset"], record["target_set"]
     tasks = catalog.annotation_tasks(key)
     alive = tasks.filter(~pl.col("gone"))

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from curator.annotate.client import LabelStudio
 from curator.annotate.plan import Material, Task
 from curator.annotate.previews import Previews, address
@@ -62,8 +64,6 @@ class Ledger:
             self.alive.pop(task.task_id, None)
 
     def _add(self, tasks: Sequence[Task], gone: bool) -> None:
-        import polars as pl
-
         if tasks:
             times = {task.task_id: task.expires_at.astimezone(UTC).isoformat() for task in tasks}
             rows = [asdict(task) | {"expires_at": times[task.task_id], "gone": gone} for task in tasks]

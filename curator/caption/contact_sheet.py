@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from curator.caption_sets.diff import word_operations
 from curator.captioners import model_at
 from curator.images.html_page import thumbnail
 from schemas.edge.words import duration, plural
@@ -96,8 +97,6 @@ def _figure(picture: DryPicture) -> str:
 
 def _captions(picture: DryPicture) -> tuple[str, str]:
     """The caption made and the one there is, with what differs marked where they are alike."""
-    from curator.caption_sets.diff import word_operations
-
     if picture.text is None:
         new = f'<p class="text failed">no caption: {escape(picture.reason or "")}</p>'
         return new, f'<p class="now">{escape(picture.current)}</p>' if picture.current else ""

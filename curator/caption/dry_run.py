@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from curator.caption.contact_sheet import GENERATOR, page
 from curator.caption.dry_run_result import DryPicture, DryRunResult
 from curator.caption.plan import Only, Plan, Request
@@ -20,8 +22,6 @@ from schemas.document import now, write_atomically
 from schemas.progress import Notice, Progress, silent, unheard
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 PICTURES = 8
@@ -74,8 +74,6 @@ def _spread(plan: Plan) -> list[int]:
 
 def _made(plan: Plan, inputs: pl.DataFrame, effort: Effort, progress: Progress, notice: Notice) -> pl.DataFrame:
     """Text and reason of each row."""
-    import polars as pl
-
     if plan.captioner.machine is None:
         batches = by_expression(plan.captioner, plan.options, inputs)
     else:

@@ -7,14 +7,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
+from curator.caption_sets.reference import resolve
 from curator.images.locations import names
 from curator.images.originals import Originals
 from schemas.digest import sha256_json
 from schemas.errors import BadOption
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.caption_sets.reference import Reference
     from curator.captioners import Captioner, Model
     from curator.catalog import Catalog
@@ -55,8 +56,6 @@ def sources(
     A metadata field of such a name goes before it. Raises NotFound listing the sets there are, BadOption where a set
     would be made of itself.
     """
-    from curator.caption_sets.reference import resolve
-
     found = {}
     for field in fields:
         if not field.startswith(CAPTION) or field in metadata_fields:
@@ -104,8 +103,6 @@ def image_inputs(
     it lay when it was ingested, for what lies beside it. `captions` says which state of which set each `caption.` field
     is; null where an image has no caption there.
     """
-    import polars as pl
-
     in_metadata = [name for name in fields if name in metadata_fields]
     images = catalog.images_to_caption(dataset, [_pointer(name) for name in in_metadata])
     columns = {name: _metadata_column(images, place) for place, name in enumerate(in_metadata)}
@@ -148,8 +145,6 @@ def inputs_digests(
     Each is sha256(fingerprint + {"field":value} of each field the image has, by name); the fingerprint is the sha256 of
     canonical JSON. A field that only other images have changes nothing.
     """
-    import polars as pl
-
     fingerprint = sha256_json(
         {
             "strategy": captioner.name,
@@ -177,8 +172,6 @@ def _pointer(name: str) -> str:
 
 def _metadata_column(images: pl.DataFrame, place: int) -> pl.Series:
     """Text; or lists of text where any image has a list."""
-    import polars as pl
-
     values = images["metadata_values"].list.get(place)
     are_lists = (images["metadata_types"].list.get(place) == "ARRAY").fill_null(False)
     if not are_lists.any():

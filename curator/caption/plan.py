@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import polars as pl
+
 from curator import captioners
 from curator.caption.inputs import IDENTITY, available_fields, chosen_fields, image_inputs, inputs_digests, sources
 from curator.caption.result import CaptionResult
@@ -19,8 +21,6 @@ from curator.person import user_name
 from schemas.errors import BadOption
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.caption_sets.reference import Reference
     from curator.catalog import Catalog
 
@@ -162,8 +162,6 @@ def _left_alone(
     result: CaptionResult,
 ) -> pl.Series:
     """Which images aren't captioned now; counts them in `result`."""
-    import polars as pl
-
     has = pl.col("old_text").is_not_null()
     # An import refreshes what the same person imported the same way, and nothing else that is a person's.
     own = (pl.col("person") == asked.by) & (pl.col("strategy") == captioner.name) if asked.by else pl.lit(False)

@@ -7,17 +7,17 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from curator.caption.inputs import IDENTITY
 from curator.caption.result import Effort
 from curator.captioners import BadCaptioner, Captioner, captions
 from curator.captioners.model import Item, MachineFailed
-from curator.captioners.model.batch_runner import one_line
+from curator.captioners.model.batch_runner import Conveyor, one_line
 from schemas.errors import AmatlError
 from schemas.progress import Progress
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.caption.plan import Plan
     from curator.captioners.model import Machine
     from curator.captioners.model.batch_runner import Batch
@@ -50,8 +50,6 @@ def by_machine(
 
     The machine is loaded first, and closed however this ends. Raises MachineFailed naming the strategy.
     """
-    from curator.captioners.model.batch_runner import Conveyor
-
     if not inputs.height:
         return
     captioner = plan.captioner
@@ -111,8 +109,6 @@ def _items(inputs: pl.DataFrame) -> Iterator[Item]:
 
 def _frame(batch: Batch) -> pl.DataFrame:
     """A batch as a table strategy would give it: no text is a failure, and so is a caption of no words."""
-    import polars as pl
-
     texts = [_unicode(written.text or "").strip() or None for written in batch.written]
     reasons = [_unicode(written.reason or NOTHING_WRITTEN) for written in batch.written]
     failed = pl.repeat(True, len(texts), dtype=pl.Boolean, eager=True)

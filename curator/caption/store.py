@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from curator.caption.plan import Plan
 from curator.caption.result import CaptionResult, Example
 from curator.captioners import Captioner
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 EXAMPLES = 3
@@ -47,8 +47,6 @@ class Keeper:
         self._count(batch)
 
     def _count(self, batch: pl.DataFrame) -> None:
-        import polars as pl
-
         made, had = pl.col("text").is_not_null(), pl.col("old_text").is_not_null()
         same = pl.col("text") == pl.col("old_text")
         counts = batch.select(
@@ -76,23 +74,17 @@ def current_examples(catalog: Catalog, images: pl.DataFrame, result: CaptionResu
 
 def on_one_line() -> pl.Expr:
     """The column `text` as captions are kept: no blanks round them, one line."""
-    import polars as pl
-
     return pl.col("text").str.strip_chars().str.replace_all(r"\s*[\r\n\x{85}\x{2028}\x{2029}]+\s*", " ")
 
 
 def _taken_out(captioner: Captioner) -> pl.Expr:
     """Its own captions that it wouldn't make any more; those of other strategies stay."""
-    import polars as pl
-
     own = (pl.col("strategy") == captioner.name).fill_null(False)
     return own & pl.col("text").is_null() & pl.col("old_text").is_not_null() & ~pl.col("failed")
 
 
 def _revisions(batch: pl.DataFrame) -> pl.DataFrame:
     """The rows to add: every caption made (also of the same text: its inputs are other ones), every one taken out."""
-    import polars as pl
-
     made = pl.col("text").is_not_null()
     again = (pl.col("text") == pl.col("old_text")) & (pl.col("inputs_digest") == pl.col("digest"))
     rows = batch.filter((made & ~again.fill_null(False)) | pl.col("taken_out"))
@@ -101,8 +93,6 @@ def _revisions(batch: pl.DataFrame) -> pl.DataFrame:
 
 def _failures(batch: pl.DataFrame) -> pl.DataFrame:
     """The rows to add: each image that failed, unless it did for the same reason before, and each put right."""
-    import polars as pl
-
     reason = pl.when("failed").then("reason")
     rows = batch.select("image_sha256", "failed_before", reason=reason)
     return rows.filter(pl.col("reason").ne_missing(pl.col("failed_before"))).drop("failed_before")
@@ -110,8 +100,6 @@ def _failures(batch: pl.DataFrame) -> pl.DataFrame:
 
 def _sources(plan: Plan) -> pl.DataFrame:
     """The sets that the run's captions are made of."""
-    import polars as pl
-
     found = {(named.set_name, named.number, named.last_caption_id) for named in plan.sources.values()}
     schema = {"set_name": pl.String, "number": pl.Int32, "last_caption_id": pl.Int64}
     return pl.DataFrame(sorted(found, key=str), schema=schema, orient="row")

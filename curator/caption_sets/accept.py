@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import Reference, resolve
@@ -14,8 +15,6 @@ from curator.where import images_where
 from schemas.errors import BadOption
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 STRATEGY = "accept"
@@ -48,8 +47,6 @@ def accept(
     `seen` is the set's last caption_id when it was looked at: what is newer isn't accepted unseen. Raises NotFound,
     BadOption, BadExpression.
     """
-    import polars as pl
-
     named, person = resolve(catalog, reference), person or user_name()
     if named.number is not None:
         raise BadOption(f"{reference}: a version never changes; name the set alone: {named.dataset}/{named.set_name}.")
@@ -82,8 +79,6 @@ def undo_accept(catalog: Catalog, reference: str, run_id: int | None, person: st
 
 def _asked(catalog: Catalog, dataset: str, where: str | None, images: Collection[str] | None) -> pl.DataFrame:
     """The images that are asked about and there: image_sha256. Of a few, only those are looked at."""
-    import polars as pl
-
     if images is not None:
         given = pl.DataFrame({"image_sha256": list(images)}, schema={"image_sha256": pl.String})
         there = catalog.names_of_images(dataset, given).select("image_sha256")
@@ -99,8 +94,6 @@ def _holding(catalog: Catalog, dataset: str, where: str) -> pl.DataFrame:
 
 def _write(catalog: Catalog, named: Reference, rows: pl.DataFrame, person: str) -> tuple[int, int]:
     """The run, and how many captions it has: those changed in just that moment it hasn't."""
-    import polars as pl
-
     run_id = catalog.reserve_caption_run()
     digests = [inputs_digest(STRATEGY, run_id, image) for image in rows["image_sha256"]]
     revisions = rows.select(

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import Reference
 from curator.text.similarity import edit_distance, token_f1
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 
@@ -56,8 +55,6 @@ def overall(catalog: Catalog, reference: Reference) -> Acceptance | None:
 
 def agreement(catalog: Catalog, dataset: str, target_set: str) -> Agreement | None:
     """Between people who captioned the same images, each with their last caption; None where none did."""
-    import polars as pl
-
     rows = catalog.captions_by_person(dataset, target_set)
     if rows.is_empty():
         return None
@@ -72,8 +69,6 @@ def agreement(catalog: Catalog, dataset: str, target_set: str) -> Agreement | No
 
 
 def _proposals(catalog: Catalog, reference: Reference) -> pl.DataFrame:
-    import polars as pl
-
     rows = catalog.proposals(reference.dataset)
     if reference.number is not None:
         return rows.filter(pl.col("model_version") == str(reference))
@@ -81,8 +76,6 @@ def _proposals(catalog: Catalog, reference: Reference) -> pl.DataFrame:
 
 
 def _received(strategy: str, rows: pl.DataFrame) -> Acceptance | None:
-    import polars as pl
-
     answers = rows.filter(pl.col("outcome").is_in(["captioned", "rejected", "emptied"]))
     captioned = answers.filter(pl.col("outcome") == "captioned")
     if rows.is_empty():

@@ -7,7 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+import polars as pl
 from pydantic import BaseModel, Field
+from rapidfuzz.distance import Indel
 
 from curator.caption_sets.reference import Reference, resolve, set_versions
 from curator.caption_sets.totals import caption_total
@@ -15,8 +17,6 @@ from curator.caption_sets.versions import counts
 from schemas.errors import BadOption
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 LIMIT = 20
@@ -103,7 +103,6 @@ def _codes(old: list[str], new: list[str]) -> Sequence[tuple[str, int, int, int,
     """Operations as difflib has them: what, from and to in the old one, from and to in the new one."""
     if len(old) * len(new) <= LONG:
         return difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    from rapidfuzz.distance import Indel
 
     return [(one.tag, one.src_start, one.src_end, one.dest_start, one.dest_end) for one in Indel.opcodes(old, new)]
 
@@ -128,8 +127,6 @@ def _sides(catalog: Catalog, before: str, after: str | None) -> tuple[Reference,
 
 def _changes(catalog: Catalog, differences: pl.DataFrame, limit: int, datasets: tuple[str, str]) -> list[Change]:
     """The first `limit`: changed, then added, then removed."""
-    import polars as pl
-
     before, after = pl.col("before"), pl.col("after")
     kind = pl.when(before.is_null()).then(pl.lit("added")).when(after.is_null()).then(pl.lit("removed"))
     kinds = differences.with_columns(kind=kind.otherwise(pl.lit("changed")))

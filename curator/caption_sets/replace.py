@@ -7,8 +7,10 @@ from collections.abc import Collection
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+import polars as pl
 from pydantic import BaseModel, Field
 
+from curator.caption.store import on_one_line
 from curator.caption_sets.diff import Change, word_operations
 from curator.caption_sets.reference import Reference, resolve
 from curator.caption_sets.revise import LONGEST, UndoResult, inputs_digest, undo_last, writing
@@ -17,8 +19,6 @@ from curator.where import images_where, of_images
 from schemas.errors import BadOption
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 STRATEGY = "replace"
@@ -60,8 +60,6 @@ def replace(
     `regex`: a regular expression without look-around and back-references (it takes time in proportion to the text,
     whatever it is), and `$1`, `${name}` in the replacement are its groups. Raises NotFound, BadOption, BadExpression.
     """
-    import polars as pl
-
     if not find:
         raise BadOption("--find: give the text to look for.")
     named = resolve(catalog, reference)
@@ -107,10 +105,6 @@ def _captions(catalog: Catalog, named: Reference, where: str | None, images: Col
 
 
 def _replaced(text: pl.Series, find: str, replacement: str, regex: bool, ignore_case: bool) -> pl.Series:
-    import polars as pl
-
-    from curator.caption.store import on_one_line
-
     pattern = find if regex else re.escape(find)
     value = replacement if regex else replacement.replace("$", "$$")
     if ignore_case:
@@ -130,8 +124,6 @@ def _check_lengths(texts: pl.Series) -> None:
 
 
 def _write(catalog: Catalog, named: Reference, rows: pl.DataFrame, told: dict[str, object], person: str) -> int:
-    import polars as pl
-
     run_id = catalog.reserve_caption_run()
     digests = [inputs_digest(STRATEGY, run_id, image) for image in rows["image_sha256"]]
     revisions = rows.select(

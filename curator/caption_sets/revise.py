@@ -7,16 +7,16 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any, Literal
 
+import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import check_dataset, resolve
+from curator.datasets.table import row_of_image, working_copy
 from curator.person import user_name
 from curator.text.one_line import on_one_line
 from schemas.errors import AmatlError, BadOption, NotFound
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 STRATEGY = "edit"
@@ -158,10 +158,6 @@ def inputs_digest(strategy: str, run_id: int, image_sha256: str) -> str:
 
 
 def _file_name(catalog: Catalog, dataset: str, image_sha256: str) -> str:
-    import polars as pl
-
-    from curator.datasets.table import row_of_image, working_copy
-
     if row := row_of_image(working_copy(catalog, dataset), image_sha256):
         return str(row["file_name"])
     names = catalog.names_of_images(dataset, pl.DataFrame({"image_sha256": [image_sha256]}))
@@ -198,8 +194,6 @@ def _write(
     person: str,
     now: dict[str, Any] | None,
 ) -> None:
-    import polars as pl
-
     run_id = catalog.reserve_caption_run()
     row = {
         "image_sha256": image_sha256,
@@ -213,8 +207,6 @@ def _write(
 
 def _before(catalog: Catalog, current: pl.DataFrame, run_id: int) -> pl.DataFrame:
     """The rows to append: what each revision replaced, its run copied; taken out where there was nothing."""
-    import polars as pl
-
     rows = current.select(
         "image_sha256",
         pl.col("parent_text").alias("text"),

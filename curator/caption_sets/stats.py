@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.acceptance import Acceptance, acceptance
@@ -16,8 +17,6 @@ from curator.text.words import WORD
 from schemas.progress import Progress, silent
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 EXAMPLES = 5
@@ -141,8 +140,6 @@ def _spread(lengths: pl.Series) -> Spread | None:
 
 
 def _token_stats(catalog: Catalog, dataset: str, captions: pl.DataFrame, counter: TokenCounter) -> TokenStats:
-    import polars as pl
-
     counts = counter.count(captions["text"])
     spread = _spread(counts)
     assert spread is not None
@@ -175,7 +172,6 @@ def _pieces(text: pl.Series, pattern: str) -> pl.DataFrame:
 
 def _terms(text: pl.Series) -> pl.DataFrame:
     """The same for what stands between commas, in captions that have one."""
-    import polars as pl
 
     def split(piece: pl.Series) -> pl.Series:
         lists = piece.str.to_lowercase().str.split(",").list.eval(pl.element().str.strip_chars())
@@ -186,8 +182,6 @@ def _terms(text: pl.Series) -> pl.DataFrame:
 
 def _counted(text: pl.Series, split: Callable[[pl.Series], pl.Series]) -> pl.DataFrame:
     """Counts the items of `split`, piece by piece, so that memory grows with the vocabulary only."""
-    import polars as pl
-
     parts = [pl.DataFrame(schema={"text": pl.String, "count": pl.UInt32, "captions": pl.UInt32})]
     for start in range(0, len(text), TEXT_PIECE):
         items = pl.DataFrame({"text": split(text.slice(start, TEXT_PIECE))}).with_row_index("row").explode("text")
@@ -206,7 +200,5 @@ def _frequent(counted: pl.DataFrame, captions: int) -> list[Frequent]:
 
 def _repeated(text: pl.Series) -> pl.DataFrame:
     """Captions that several images have, most frequent first; the empty caption isn't one."""
-    import polars as pl
-
     counted = text.filter(text != "").alias("text").value_counts(name="images").filter(pl.col("images") > 1)
     return counted.sort(["images", "text"], descending=[True, False])

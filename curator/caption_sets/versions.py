@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import Reference, resolve, set_versions
@@ -14,8 +15,6 @@ from curator.where import of_images
 from schemas.errors import BadOption
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 ROWS_A_PIECE = 100_000
@@ -78,8 +77,6 @@ def captions_digest(captions: pl.DataFrame) -> str:
     The JSON that Polars writes of a text is the canonical one: no blanks, no needless escapes; a test holds the two
     equal. Written and hashed piece by piece, so that memory doesn't grow with the text.
     """
-    import polars as pl
-
     start, end = '{"text":', "}"
     text = pl.struct("text").struct.json_encode().str.strip_prefix(start).str.strip_suffix(end)
     row = pl.concat_str(pl.lit('["'), "image_sha256", pl.lit('",'), text, pl.lit("]"))
@@ -231,8 +228,6 @@ def _commit_result(
 
 def _revisions(catalog: Catalog, named: Reference, differences: pl.DataFrame) -> pl.DataFrame:
     """The rows to append: what the version had, or for images it hadn't, the current revision without its text."""
-    import polars as pl
-
     then = catalog.current_captions(named.dataset, named.set_name, named.last_caption_id)
     now = catalog.current_captions(named.dataset, named.set_name)
     put_back = then.join(differences.filter(pl.col("after").is_not_null()), on="image_sha256", how="semi")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from typing import IO
 
+import pyarrow as pa
+
 from schemas.errors import BadDocument
 
 MOST_ROWS = 10_000_000
@@ -22,8 +24,6 @@ def check_plain(name: str, stream: IO[bytes]) -> None:
 
     What isn't Arrow at all is left to the reader to refuse.
     """
-    import pyarrow as pa
-
     rows = 0
     try:
         reader = pa.MessageReader.open_stream(stream)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import polars as pl
 from pydantic import BaseModel
 
 from curator.catalog.connection import Connection
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 class CaptionRun(BaseModel):
@@ -136,8 +134,6 @@ class Captions(Connection):
         Columns: image_sha256, text, inputs_digest, parent_id; of `failures`: image_sha256, reason (null: put right); of
         `sources`, the sets that all captions of the run are made of: set_name, number, last_caption_id.
         """
-        import polars as pl
-
         nothing = pl.DataFrame(schema={"image_sha256": pl.String, "reason": pl.String})
         none = pl.DataFrame(schema={"set_name": pl.String, "number": pl.Int32, "last_caption_id": pl.Int64})
         frames = {

@@ -17,7 +17,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
+import polars as pl
+
 from curator.catalog.errors import CatalogFailed, CatalogLocked, NotACatalog, OnAnotherMachine
+from curator.catalog.migrate import migrate
 from curator.catalog.queries import Query, load_queries
 from curator.catalog.query_cache import Kept, table_changed
 from curator.catalog.remote import Service, find, url_in
@@ -26,7 +29,6 @@ from schemas.errors import AmatlError, NotFound
 
 if TYPE_CHECKING:
     import duckdb
-    import polars as pl
     import pyarrow as pa
 
 ATTEMPTS_AT_A_COLLISION = 5
@@ -122,8 +124,6 @@ class Connection:
             self._open(self.path)
 
     def _open(self, path: Path) -> None:
-        from curator.catalog.migrate import migrate
-
         self._connection = connect(path)
         try:
             with disk_errors(path):
@@ -167,8 +167,6 @@ class Connection:
 
     def _read(self, name: str, rows: pl.DataFrame | None = None, **parameters: Any) -> pl.DataFrame:
         """Runs the named query, one SELECT, and returns its rows. `rows` can be read in it as the table `rows`."""
-        import polars as pl
-
         answer = pl.from_arrow(self._rows(name, rows, parameters))
         assert isinstance(answer, pl.DataFrame)
         return answer

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curator.catalog.wire import ARROW, PARAMETERS, decode_rows, dialect, encode_frame
+from schemas import __version__
 from schemas.edge.token_warning import warn_in_the_clear
 from schemas.errors import AmatlError, BadOption
 
@@ -94,8 +95,6 @@ class Service:
 
     def greet(self) -> None:
         """Checks that somebody is there, knows us, and speaks the same queries."""
-        from schemas import __version__
-
         try:
             told = self.sent("GET", "/catalog").json()
             version, spoken = str(told["version"]), told["dialect"]

@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from curator.catalog.migrate import migrate
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -37,8 +39,6 @@ def describe(connection: duckdb.DuckDBPyConnection) -> str:
 def current() -> str:
     """The schema that all migrations give."""
     import duckdb
-
-    from curator.catalog.migrate import migrate
 
     with duckdb.connect() as connection:
         migrate(connection, Path(":memory:"), new=True)

@@ -14,16 +14,14 @@ import json
 from collections.abc import Iterator
 from functools import cache
 from io import BytesIO
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
+
+import polars as pl
+import pyarrow as pa
 
 from curator.catalog.arrow_guard import check_plain
 from curator.catalog.queries import load_queries
 from schemas.errors import BadDocument
-
-if TYPE_CHECKING:
-    import polars as pl
-    import pyarrow as pa
-
 
 ARROW = "application/vnd.apache.arrow.stream"
 PARAMETERS = "parameters"
@@ -48,8 +46,6 @@ def encode_frame(frame: pl.DataFrame) -> bytes:
 
 def decode_frame(name: str, stream: IO[bytes]) -> pl.DataFrame:
     """The table of an Arrow IPC stream from elsewhere; checked, every offset in it too. Raises BadDocument."""
-    import polars as pl
-    import pyarrow as pa
 
     check_plain(name, stream)
     try:
@@ -65,8 +61,6 @@ def decode_frame(name: str, stream: IO[bytes]) -> pl.DataFrame:
 
 def encode_rows(table: pa.Table, compressed: bool) -> Iterator[bytes]:
     """Rows as an Arrow IPC stream, a chunk at a time; `compressed` (zstd) where a network is in between."""
-    import pyarrow as pa
-
     sink = _Chunks()
     options = pa.ipc.IpcWriteOptions(compression="zstd" if compressed else None)
     with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
@@ -78,8 +72,6 @@ def encode_rows(table: pa.Table, compressed: bool) -> Iterator[bytes]:
 
 def decode_rows(content: bytes) -> pa.Table:
     """The rows that `encode_rows` wrote."""
-    import pyarrow as pa
-
     with pa.ipc.open_stream(content) as reader:
         return reader.read_all()
 

@@ -6,19 +6,19 @@ A check gives a `Seen`: what it is of, as keys that can be compared with a basel
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+import polars as pl
 
 from curator.check.fused import fused_phrases
 from curator.check.mentions import field_values, mentions
 from curator.check.near import near_duplicates
 from curator.text import printable as tests
-from curator.text.words import Words, words
+from curator.text.words import WORD, Words, words
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.caption_sets.reference import Reference
     from curator.catalog import Catalog
     from curator.text.tokens import TokenCounter
@@ -92,8 +92,6 @@ def simple(captions: Captions, trigger: str | None) -> list[Seen]:
 
 def lost_words(captions: Captions, counter: TokenCounter) -> Seen:
     """Captions past the tokenizer's limit, the longest first, each with the words it loses."""
-    import polars as pl
-
     counts = counter.count(captions.text)
     cut = counts > counter.limit if counter.limit else pl.Series([False]).new_from_index(0, len(counts))
     seen = captions.seen("lost-words", cut, counter.name)
@@ -107,10 +105,6 @@ def lost_words(captions: Captions, counter: TokenCounter) -> Seen:
 
 def fused(captions: Captions, above: float, trigger: str | None) -> Seen:
     """The phrases in more than `above` of the captions; the finding counts the captions that have the most common."""
-    import polars as pl
-
-    from curator.text.words import WORD
-
     ignore = pl.Series([trigger or ""]).str.to_lowercase().str.extract_all(WORD)[0].to_list()
     phrases = fused_phrases(captions.words, above, frozenset(ignore))
     rows = pl.Series(phrases[0].rows if phrases else [], dtype=pl.UInt32)
@@ -126,8 +120,6 @@ def fused(captions: Captions, above: float, trigger: str | None) -> Seen:
 
 def duplicates(captions: Captions) -> Seen:
     """Captions that several images have; the empty one is another finding."""
-    import polars as pl
-
     text = captions.text
     counted = (
         captions.frame.filter(~tests.is_empty(text))
@@ -143,8 +135,6 @@ def duplicates(captions: Captions) -> Seen:
 
 def near(captions: Captions, threshold: float, fused_above: float) -> Seen:
     """Captions with nearly the words of another, each with that one."""
-    import polars as pl
-
     text = captions.text
     numbers = text.rank("dense").cast(pl.Int64).to_numpy()
     found = near_duplicates(captions.words, numbers, threshold, fused_above)
@@ -163,8 +153,6 @@ def near(captions: Captions, threshold: float, fused_above: float) -> Seen:
 
 def unmentioned(catalog: Catalog, captions: Captions, fields: Sequence[str]) -> list[Seen]:
     """For each field, its values that occur in no caption of any image that has them."""
-    import polars as pl
-
     found = mentions(captions.frame, field_values(catalog, captions.reference.dataset, fields))
     by_value = found.group_by("field", "value", maintain_order=True).agg(
         pl.col("mentioned").any(),
@@ -192,7 +180,5 @@ def _with(
     parts: list[SeenPart] | None = None,
     notice: str | None = None,
 ) -> Seen:
-    from dataclasses import replace
-
     rows = seen.rows if rows is None else rows
     return replace(seen, detail=detail, rows=rows, parts=parts or [], notice=notice)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from curator.text.words import FUNCTION_WORDS, Words
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 LEAST_CAPTIONS = 10  # of fewer, every phrase is in a large share
@@ -30,8 +31,6 @@ def fused_phrases(words: Words, above: float, ignore: frozenset[str] = frozenset
     Grown word by word: a phrase is frequent only if both its parts are, so only runs of frequent words are looked at.
     `ignore`: words (a trigger's) that no phrase may hold.
     """
-    import numpy as np
-
     captions = len(words.starts) - 1
     if captions < LEAST_CAPTIONS:
         return []
@@ -53,8 +52,6 @@ def _frequent(
     grams: NDArray[np.int64], rows: NDArray[np.int64], least: float
 ) -> tuple[NDArray[np.int64], dict[int, tuple[int, NDArray[np.int64]]]]:
     """The grams (-1: none) with only frequent ones left, and each of those with its first place and its captions."""
-    import numpy as np
-
     places = np.flatnonzero(grams >= 0)
     if not len(places):
         return grams, {}
@@ -77,8 +74,6 @@ def _longer(
     grams: NDArray[np.int64], ids: NDArray[np.int64], rows: NDArray[np.int64], length: int
 ) -> NDArray[np.int64]:
     """Grams of one word more, renumbered: where this one and the next are frequent, in the same caption."""
-    import numpy as np
-
     longer = np.full_like(grams, -1)
     places = np.flatnonzero((grams[:-length] >= 0) & (grams[1 : len(grams) - length + 1] >= 0))
     places = places[rows[places] == rows[places + length]]

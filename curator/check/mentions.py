@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from curator.caption.inputs import image_inputs
 from schemas.errors import BadOption
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 BETWEEN_VALUES = r"\s*[,;|]\s*"
@@ -29,8 +29,6 @@ def field_values(catalog: Catalog, dataset: str, fields: Sequence[str]) -> pl.Da
 
     Lists are many values, and so is text with commas, semicolons or bars. An image's value counts once.
     """
-    import polars as pl
-
     images, inputs = image_inputs(catalog, dataset, fields, fields)
     frames = []
     for field in fields:
@@ -52,8 +50,6 @@ def mentions(captions: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
     `captions`: image_sha256, text; `values`: as `field_values` has them. Letter case and punctuation don't matter;
     "cats" doesn't mention "cat".
     """
-    import polars as pl
-
     texts = captions.select("image_sha256", plain=_padded(pl.col("text")))
     rows = values.join(texts, on="image_sha256", how="inner", maintain_order="left")
     mentioned = pl.col("plain").str.contains(_padded(pl.col("value")), literal=True)
@@ -66,6 +62,4 @@ def plain(text: pl.Expr) -> pl.Expr:
 
 
 def _padded(text: pl.Expr) -> pl.Expr:
-    import polars as pl
-
     return pl.concat_str(pl.lit(" "), plain(text), pl.lit(" "))

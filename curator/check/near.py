@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from curator.text.words import Words
@@ -44,8 +45,6 @@ class _Sets:
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        import numpy as np
-
         return np.diff(self.starts)
 
 
@@ -55,8 +54,6 @@ def near_duplicates(words: Words, texts: NDArray[np.int64], threshold: float, fu
     `texts`: a number for each distinct text. `threshold`: Jaccard similarity, above 0 to 1. Words in more than
     `fused_above` of the captions don't count; captions with no other words have no near-duplicates.
     """
-    import numpy as np
-
     captions = len(words.starts) - 1
     partner = np.full(captions, -1, dtype=np.int64)
     sets, set_of_row = _distinct_sets(words, fused_above)
@@ -71,8 +68,6 @@ def near_duplicates(words: Words, texts: NDArray[np.int64], threshold: float, fu
 
 def _distinct_sets(words: Words, fused_above: float) -> tuple[_Sets, NDArray[np.int64]]:
     """The distinct sets of words, and which one each caption has (-1: no word that counts)."""
-    import numpy as np
-
     captions, size = len(words.starts) - 1, max(len(words.vocabulary), 1)
     keys = np.unique(words.rows * size + words.ids)
     frequency = np.bincount(keys % size, minlength=size)
@@ -93,8 +88,6 @@ def _distinct_sets(words: Words, fused_above: float) -> tuple[_Sets, NDArray[np.
 
 def _same_words(partner: NDArray[np.int64], set_of_row: NDArray[np.int64], texts: NDArray[np.int64]) -> None:
     """Captions of the same words in another order, case or punctuation: each gets one of another text."""
-    import numpy as np
-
     rows = np.flatnonzero(set_of_row >= 0)
     order = rows[np.lexsort((texts[rows], set_of_row[rows]))]
     group, text = set_of_row[order], texts[order]
@@ -110,8 +103,6 @@ def _same_words(partner: NDArray[np.int64], set_of_row: NDArray[np.int64], texts
 
 def _document_rank(sets: _Sets) -> NDArray[np.int64]:
     """The rank of each word by frequency: dealing ranks out in turn spreads frequent words over all parts."""
-    import numpy as np
-
     frequency = np.bincount(sets.ids)
     rank = np.empty(len(frequency), dtype=np.int64)
     rank[np.argsort(-frequency, kind="stable")] = np.arange(len(frequency))
@@ -120,8 +111,6 @@ def _document_rank(sets: _Sets) -> NDArray[np.int64]:
 
 def _join(sets: _Sets, threshold: float, rank: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """A set like each set, -1 for none, and which sets stood in a crowd."""
-    import numpy as np
-
     sizes = sets.sizes
     found = np.full(len(sizes), -1, dtype=np.int64)
     crowded = np.zeros(len(sizes), dtype=np.bool_)
@@ -165,8 +154,6 @@ def _part_digests(
     sets: _Sets, chosen: NDArray[np.int64], rank: NDArray[np.int64], parts: int
 ) -> list[NDArray[np.uint64]]:
     """For each part of the vocabulary, a digest of the words that each chosen set has there."""
-    import numpy as np
-
     lengths = sets.sizes[chosen]
     ends = lengths.cumsum()
     ids = sets.ids[np.arange(ends[-1]) + np.repeat(sets.starts[chosen] - (ends - lengths), lengths)]
@@ -177,8 +164,6 @@ def _part_digests(
 
 def _in_a_crowd(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Which have a key that more than WINDOW others have."""
-    import numpy as np
-
     _, which, counts = np.unique(keys, return_inverse=True, return_counts=True)
     crowded: NDArray[np.bool_] = (counts > WINDOW + 1)[which]
     return crowded
@@ -188,8 +173,6 @@ def _candidates(
     keys: NDArray[np.uint64], done: NDArray[np.bool_]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Pairs with an equal key of which one isn't done, each with the next WINDOW in turn."""
-    import numpy as np
-
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     for step in range(1, min(WINDOW, len(order) - 1) + 1):
@@ -211,8 +194,6 @@ def _verify(
     found: NDArray[np.int64],
 ) -> None:
     """Computes the similarity of pairs, and notes those that reach the threshold in `found`."""
-    import numpy as np
-
     sizes = sets.sizes
     possible = np.minimum(sizes[one], sizes[other]) >= threshold * np.maximum(sizes[one], sizes[other]) - 1e-9
     possible &= (found[one] < 0) | (found[other] < 0)
@@ -231,8 +212,6 @@ def _verify(
 
 def _pair_keys(sets: _Sets, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
     """pair number x vocabulary + word, for every word of the chosen sets."""
-    import numpy as np
-
     lengths = sets.sizes[chosen]
     ends = lengths.cumsum()
     places = np.arange(ends[-1]) + np.repeat(sets.starts[chosen] - (ends - lengths), lengths)
@@ -242,15 +221,11 @@ def _pair_keys(sets: _Sets, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _salt(part: int) -> np.uint64:
-    import numpy as np
-
     return np.uint64((2 * part + 1) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF | 1)
 
 
 def _mixed(ids: NDArray[np.int64]) -> NDArray[np.uint64]:
     """The SplitMix64 finaliser (Steele, Lea, Flood 2014): sums of it are digests of sets."""
-    import numpy as np
-
     with np.errstate(over="ignore"):
         state = ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)
         state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -77,9 +77,9 @@ def check(
       curator check template --baseline template@1 --strict --json
     """
     from curator.catalog import Catalog
-    from curator.check import Settings
-    from curator.check import check as stage
     from curator.check.findings import parse_allow
+    from curator.check.run import Settings
+    from curator.check.run import check as stage
     from curator.cli.text.check import account
     from curator.text import tokens
 

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from curator.caption_sets.acceptance import overall
 from curator.caption_sets.reference import Reference, check_dataset, resolve
 from curator.caption_sets.stats import stats
 from curator.compare.agreement import agreement, headline, most_different
+from curator.compare.clip import clip_scores
 from curator.compare.coverage import coverage
 from curator.compare.result import ClipScore, ComparedSet, CompareResult, Differing
 from curator.compare.vocabulary import vocabularies
@@ -21,8 +24,6 @@ from schemas.errors import BadOption, NotFound
 from schemas.progress import Progress, silent
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
     from curator.compare.clip import Clip
 
@@ -153,8 +154,6 @@ def _common(catalog: Catalog, named: Sequence[Reference], labels: Sequence[str])
 
 def _made_by(catalog: Catalog, reference: Reference) -> list[str]:
     """Strategies, and people, by how many of the captions they made."""
-    import polars as pl
-
     rows = catalog.current_captions(reference.dataset, reference.set_name, reference.last_caption_id)
     who = pl.when("by_person").then(pl.col("person")).otherwise(pl.col("strategy"))
     made = rows.filter(pl.col("text").is_not_null()).select(who=who)["who"].value_counts()
@@ -183,7 +182,6 @@ def _clip_scores(
 ) -> tuple[dict[str, tuple[ClipScore, pl.Series]], list[str]]:
     if model is None:
         return {}, []
-    from curator.compare.clip import clip_scores
 
     return clip_scores(captions, labels, pictures.find, model, progress)
 

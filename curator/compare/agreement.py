@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
+
+import polars as pl
 
 from curator.compare.result import Measure, Pair
 from curator.text.similarity import edit_distance, edit_share, token_f1
 from schemas.progress import Progress
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 def measure(values: pl.Series) -> Measure:
@@ -26,8 +24,6 @@ def agreement(captions: pl.DataFrame, labels: Sequence[str], progress: Progress)
 
     `captions`: image_sha256, and a column of text for each label; at least one row.
     """
-    import polars as pl
-
     pairs: list[Pair] = []
     f1_of_pairs, edits_of_pairs = [], []
     chosen = list(combinations(labels, 2))

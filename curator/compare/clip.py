@@ -17,6 +17,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import polars as pl
 import torch
 
 from curator.cache import cache_folder
@@ -31,7 +32,6 @@ from schemas.errors import BadOption, NotFound
 from schemas.progress import Progress
 
 if TYPE_CHECKING:
-    import polars as pl
     from numpy.typing import NDArray
 
     from curator.text.tokens import TokenCounter
@@ -121,8 +121,6 @@ def clip_scores(
 
     `captions`: image_sha256 and a column of text for each label. `find`: where an image may be, by its sha256.
     """
-    import polars as pl
-
     images = captions["image_sha256"].to_list()
     pictures = _pictures(clip, images, find, progress)
     if not pictures:
@@ -156,8 +154,6 @@ def _scores(
     pictures: dict[str, NDArray[np.float16]],
     words: dict[str, NDArray[np.float16]],
 ) -> pl.Series:
-    import polars as pl
-
     def score(image: str, text: str) -> float | None:
         picture = pictures.get(image)
         return None if picture is None else 100 * max(float(np.dot(picture.astype(np.float32), words[_key(text)])), 0.0)

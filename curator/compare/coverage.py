@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from curator.check.mentions import field_values, mentions
 from curator.compare.result import Coverage
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 
@@ -21,8 +21,6 @@ def coverage(
 
     A field that none of these images has is left out.
     """
-    import polars as pl
-
     values = field_values(catalog, dataset, fields)
     found: dict[str, dict[str, Coverage]] = {}
     for label in labels:

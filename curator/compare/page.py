@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from curator.compare.result import CompareResult, Differing, Measure
@@ -44,8 +45,6 @@ def write(result: CompareResult, page: Path, progress: Progress = silent) -> Non
 
 def render(result: CompareResult, progress: Progress = silent) -> str:
     """The page as text. Pictures are read from the paths in `result.differing`."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
+import numpy as np
+
 from schemas.document import write_atomically
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -37,16 +38,12 @@ class Vectors:
 
     def add(self, keys: list[str], vectors_ND: NDArray[np.float16]) -> None:
         """Keeps some more."""
-        import numpy as np
-
         buffer = io.BytesIO()
         np.savez(buffer, keys=np.array(keys, dtype="S64"), vectors_ND=vectors_ND)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / f"{sha256(''.join(keys).encode()).hexdigest()}.npz", buffer.getvalue())
 
     def _read(self, part: Path) -> list[tuple[str, NDArray[np.float16]]]:
-        import numpy as np
-
         try:
             with np.load(part, allow_pickle=False) as arrays:
                 keys = [key.decode() for key in arrays["keys"]]

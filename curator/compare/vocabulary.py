@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
 
 from curator.caption_sets.stats import Frequent
 from curator.text.words import FUNCTION_WORDS, words
-
-if TYPE_CHECKING:
-    import polars as pl
 
 WORDS = 20
 
@@ -26,8 +25,6 @@ class Vocabulary:
 
 def vocabularies(captions: pl.DataFrame, labels: Sequence[str]) -> dict[str, Vocabulary]:
     """For each label, a column of captions: what words it has, letter case aside."""
-    import polars as pl
-
     counted = [_counted(captions[label]).with_columns(label=pl.lit(label)) for label in labels]
     together = pl.concat(counted)
     alone = together.filter(pl.len().over("word") == 1)
@@ -45,8 +42,6 @@ def vocabularies(captions: pl.DataFrame, labels: Sequence[str]) -> dict[str, Voc
 
 def _counted(texts: pl.Series) -> pl.DataFrame:
     """word, count (uses), captions (that have it)."""
-    import numpy as np
-    import polars as pl
 
     found = words(texts)
     size = max(len(found.vocabulary), 1)

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from pydantic import BaseModel, Field
 
+from curator.caption_sets.versions import captions_digest, versions
 from curator.datasets.file_state import files_state
 from curator.images.locations import split
+from curator.ingest import DEFAULT_MAX_PIXELS
 from schemas.edge.words import plural
 from schemas.progress import Progress, silent
 
@@ -119,8 +121,6 @@ def _files(catalog: Catalog, dataset: str, again: str, progress: Progress) -> It
 
 def _versions(catalog: Catalog, dataset: str) -> Iterator[Finding]:
     """Versions whose captions don't give the digest they were committed with."""
-    from curator.caption_sets.versions import captions_digest
-
     for version in catalog.versions().filter(dataset=dataset).iter_rows(named=True):
         texts = catalog.caption_texts(dataset, version["set_name"], version["last_caption_id"])
         if captions_digest(texts) != version["digest"]:
@@ -160,8 +160,6 @@ def _notes(catalog: Catalog, dataset: str, counts: dict[str, int]) -> Iterator[F
 
 def _uncommitted(catalog: Catalog, dataset: str) -> Iterator[Finding]:
     """Sets with captions that no version has."""
-    from curator.caption_sets.versions import versions
-
     for found in versions(catalog).sets:
         if found.dataset == dataset and found.uncommitted:
             name = f"{dataset}/{found.set_name}"
@@ -184,8 +182,6 @@ def _ingest_commands(catalog: Catalog, dataset: str) -> str:
 
 
 def _ingest_command(root: str, dataset: str, options: dict[str, Any]) -> str:
-    from curator.ingest import DEFAULT_MAX_PIXELS
-
     there = split(root)
     words = ["curator", "ingest", there[1] if there else root, "--dataset", dataset]
     if options.get("metadata"):

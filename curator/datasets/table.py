@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-if TYPE_CHECKING:
-    import polars as pl
+import polars as pl
 
+if TYPE_CHECKING:
     from curator.catalog import Catalog
 
 CAPTION, CAPTION_ID, RUN = "caption.", "caption_id.", "run."
@@ -126,8 +126,6 @@ def _kept_up(catalog: Catalog, table: Table) -> Table:
 
 def _placed(catalog: Catalog, dataset: str, images: pl.DataFrame) -> pl.DataFrame:
     """With near-duplicate group and split."""
-    import polars as pl
-
     groups, splits = catalog.gallery_groups(dataset), catalog.stored_splits(dataset)
     images = images.drop("near_duplicate_of", "alone", "split", strict=False)
     joined = images.join(groups, on="sha256", how="left", maintain_order="left").with_columns(
@@ -140,15 +138,11 @@ def _placed(catalog: Catalog, dataset: str, images: pl.DataFrame) -> pl.DataFram
 
 
 def _alone() -> pl.Expr:
-    import polars as pl
-
     return (pl.len().over("near_duplicate_of") == 1).alias("alone")
 
 
 def _with_new_files(catalog: Catalog, table: Table) -> pl.DataFrame:
     """With the rows of paths since: mostly images that no path showed before, whose groups and splits come later."""
-    import polars as pl
-
     frame, last_file_id = table.frame, table.marks["last_file_id"]
     fresh = catalog.gallery_new_files(table.dataset, last_file_id)
     met = fresh["known"].any() or fresh["seen"].any() or not _rows_of(frame, fresh["sha256"]).is_empty()
@@ -161,8 +155,6 @@ def _with_new_files(catalog: Catalog, table: Table) -> pl.DataFrame:
 
 def _with_changed_images(catalog: Catalog, dataset: str, frame: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
     """With these images as their paths have them now, or without them; their captions stay, or come back."""
-    import polars as pl
-
     here = changes.filter(pl.col("number").is_not_null())
     new = here.join(frame, on="sha256", how="anti")
     facts = [name for name in here.columns if name != "seen"]
@@ -178,8 +170,6 @@ def _with_changed_images(catalog: Catalog, dataset: str, frame: pl.DataFrame, ch
 
 
 def _alone_so_far(images: pl.DataFrame) -> pl.DataFrame:
-    import polars as pl
-
     return images.with_columns(
         pl.col("sha256").alias("near_duplicate_of"), pl.lit(True).alias("alone"), pl.lit("").alias(FOLDED)
     )
@@ -208,23 +198,17 @@ def _with_captions(frame: pl.DataFrame, sets: list[str], captions: pl.DataFrame)
 
 def _folded(sets: list[str]) -> pl.Expr:
     """Every caption of an image in small letters, a line each: one column to look through instead of one a set."""
-    import polars as pl
-
     lines = [pl.col(f"{CAPTION}{name}").str.to_lowercase() for name in sets]
     return pl.concat_str([pl.lit(""), *lines], separator="\n", ignore_nulls=True).alias(FOLDED)
 
 
 def _rows_of(frame: pl.DataFrame, images: pl.Series) -> pl.DataFrame:
     """Where some images stand: row, sha256."""
-    import polars as pl
-
     rows = frame.select(pl.int_range(pl.len()).alias("row"), "sha256")
     return rows.filter(pl.col("sha256").is_in(images.implode()))
 
 
 def _with_many(frame: pl.DataFrame, name: str, revisions: pl.DataFrame) -> pl.DataFrame:
-    import polars as pl
-
     new = revisions.select("sha256", *(pl.col(part).alias(f"new {part}") for part in PARTS.values()))
     frame = frame.join(new, on="sha256", how="left", maintain_order="left")
     touched = pl.col("new caption_id").is_not_null()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import check_dataset
@@ -19,8 +20,6 @@ from curator.gallery.search import found
 from schemas.errors import BadOption
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 __all__ = ["GalleryFilters", "GalleryImage", "GalleryResult", "gallery", "gallery_frame"]
@@ -108,8 +107,6 @@ def gallery(
 
 def gallery_frame(catalog: Catalog, dataset: str, filters: GalleryFilters | None = None) -> pl.DataFrame:
     """All that the filters hold for, as a table: the columns of an image, and `caption.SET` for each set."""
-    import polars as pl
-
     check_dataset(catalog, dataset)
     table = working_copy(catalog, dataset)
     rows = found(catalog, table, filters or GalleryFilters())

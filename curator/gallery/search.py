@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from curator import where
 from curator.datasets.table import CAPTION, FOLDED, RUN, SEARCHES_KEPT, Table
 from curator.gallery.filters import GalleryFilters
@@ -13,8 +15,6 @@ from curator.where.evaluate import typed
 from schemas.errors import BadOption, NotFound
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 METADATA = "metadata."
@@ -41,8 +41,6 @@ def found(catalog: Catalog, table: Table, filters: GalleryFilters) -> pl.DataFra
 
 
 def _search(catalog: Catalog, table: Table, filters: GalleryFilters) -> pl.DataFrame:
-    import polars as pl
-
     if filters.caption_set is not None and filters.caption_set not in table.sets:
         there_are = f"There are: {', '.join(table.sets)}." if table.sets else "There are none yet: curator caption."
         raise NotFound(f"{table.dataset} has no caption set {filters.caption_set!r}. {there_are}")
@@ -70,8 +68,6 @@ def _search(catalog: Catalog, table: Table, filters: GalleryFilters) -> pl.DataF
 
 
 def _of_images(filters: GalleryFilters) -> list[pl.Expr]:
-    import polars as pl
-
     conditions = []
     for side in ("width", "height"):
         least, most = getattr(filters, f"min_{side}"), getattr(filters, f"max_{side}")
@@ -89,8 +85,6 @@ def _of_images(filters: GalleryFilters) -> list[pl.Expr]:
 
 def _of_captions(catalog: Catalog, table: Table, filters: GalleryFilters, sets: list[str]) -> list[pl.Expr]:
     """For each set, what must hold of its caption."""
-    import polars as pl
-
     runs = _runs(catalog, table.dataset, filters)
     each = []
     for name in sets:
@@ -117,8 +111,6 @@ def _folded(text: str) -> str:
 
 def _runs(catalog: Catalog, dataset: str, filters: GalleryFilters) -> pl.Series | None:
     """The caption runs by the strategy and the person asked for; None where neither is."""
-    import polars as pl
-
     if filters.strategy is None and filters.person is None and filters.status not in ("person", "machine"):
         return None
     runs = catalog.caption_runs_of_dataset(dataset)
@@ -133,8 +125,6 @@ def _runs(catalog: Catalog, dataset: str, filters: GalleryFilters) -> pl.Series 
 
 def _listed(catalog: Catalog, table: Table, filters: GalleryFilters) -> pl.Series | None:
     """The images that the catalog keeps a list of: failed, rejected."""
-    import polars as pl
-
     if filters.status == "failed":
         return catalog.standing_failures(table.dataset, filters.caption_set)["image_sha256"]
     if filters.status == "rejected":
@@ -155,8 +145,6 @@ def _metadata(catalog: Catalog, table: Table, text: str) -> pl.Series:
 
 
 def _equal(column: pl.Series, value: str) -> pl.Series:
-    import polars as pl
-
     if isinstance(column.dtype, pl.List):
         return column.list.contains(value).fill_null(False)
     if column.dtype == pl.Boolean:
@@ -172,8 +160,6 @@ def _equal(column: pl.Series, value: str) -> pl.Series:
 
 def _where(catalog: Catalog, table: Table, text: str) -> pl.Series:
     """One bool a row: does the expression hold? Only the metadata fields that it names are read."""
-    import polars as pl
-
     expression = where.parse(text, "where")
     own = [*COLUMNS, *(f"{CAPTION}{name}" for name in table.sets)]
     columns = {name: table.frame[name] for name in own}
@@ -205,8 +191,6 @@ def _field(catalog: Catalog, table: Table, name: str) -> pl.Series | None:
 
 def _column(frame: pl.DataFrame, values: pl.DataFrame) -> pl.Series:
     """JSON texts to values, each different text read once."""
-    import polars as pl
-
     texts = values["value"].unique()
     read = pl.DataFrame({"value": texts, "read": typed([json.loads(text) for text in texts])})
     rows = frame.select("file_id").join(values, on="file_id", how="left", maintain_order="left")

@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+import imagesize
+import numpy as np
+from PIL import Image
+
 from curator.images.formats import check_complete, sniff
 from curator.images.unusable import Reason, Unusable
 from schemas.images.bit_depth import eight_bits
@@ -20,9 +24,7 @@ from schemas.images.jpeg import PRINTED
 from schemas.images.orientation import jpeg_orientation, orientation, turned
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
-    from PIL.Image import Image
 
 SMALL_PX = 64  # the shorter side of the grey copy is at least this, where the picture is
 
@@ -48,8 +50,6 @@ def pillow_for_ingest() -> Iterator[None]:
 
     For the whole process, so entered once around the threads, not in each.
     """
-    from PIL import Image
-
     limit = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -78,8 +78,6 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
 
 def _check_size(data: bytes, max_pixels: int) -> None:
     """Looks at the header alone, before any decoder makes room for the pixels."""
-    import imagesize
-
     try:
         width_px, height_px = imagesize.get(BytesIO(data))
     except Exception:  # a header it can't read is the decoder's to judge
@@ -133,17 +131,13 @@ def _decode_with_pillow(data: bytes, image_format: str, max_pixels: int) -> Deco
         )
 
 
-def _open(data: bytes, image_format: str) -> Image:
-    from PIL import Image
-
+def _open(data: bytes, image_format: str) -> Image.Image:
     formats = ["JPEG", "MPO"] if image_format == "jpeg" else [image_format.upper()]
     return Image.open(BytesIO(data), formats=formats)
 
 
-def _grey_on_white(image: Image, has_alpha: bool) -> NDArray[np.uint8]:
+def _grey_on_white(image: Image.Image, has_alpha: bool) -> NDArray[np.uint8]:
     """A small grey copy; transparent parts are white (on black, dark drawings would fuse)."""
-    import numpy as np
-    from PIL import Image
 
     if has_alpha:
         small = _reduced(image.convert("RGBA"))
@@ -154,6 +148,6 @@ def _grey_on_white(image: Image, has_alpha: bool) -> NDArray[np.uint8]:
     return np.asarray(_reduced(image if direct else image.convert("RGB")).convert("L"), dtype=np.uint8)
 
 
-def _reduced(image: Image) -> Image:
+def _reduced(image: Image.Image) -> Image.Image:
     factor = min(image.size) // SMALL_PX
     return image.reduce(factor) if factor > 1 else image

@@ -7,6 +7,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 from curator.captioners.model import CannotCaption
 from curator.images.read import read_rgb
 from schemas.errors import AlreadyExists, BadOption
@@ -45,8 +47,6 @@ def thumbnail(path: str, side_px: int) -> str | None:
 
 
 def _webp(pixels_HWC: NDArray[np.uint8], side_px: int) -> bytes:
-    from PIL import Image
-
     image = Image.fromarray(pixels_HWC)
     image.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
     buffer = BytesIO()

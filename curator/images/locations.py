@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from curator.catalog.remote import service_folder
 from schemas.errors import BadOption
 
 if TYPE_CHECKING:
@@ -70,6 +71,4 @@ def uploaded(folder: Path, sha256: str) -> Path:
 
 def uploads_folder(catalog_path: Path) -> Path:
     """The uploads of a service: in its data folder, beside the catalog."""
-    from curator.catalog.remote import service_folder
-
     return service_folder(catalog_path) / "uploads"

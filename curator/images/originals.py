@@ -16,14 +16,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from curator.cache import cache_folder
 from curator.images.locations import split, uploaded, uploads_folder
 from schemas.digest import sha256_file
 from schemas.errors import ChecksumMismatch, NotFound
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 
@@ -46,8 +46,6 @@ class Originals:
 
     def paths_of(self, images: pl.DataFrame) -> pl.Series:
         """The same for many: of each image's `path`, by its `image_sha256`."""
-        import polars as pl
-
         folder = self._cache if self._distant else self._uploads
         sha256, path = pl.col("image_sha256"), pl.col("path")
         by_content = pl.concat_str(pl.lit(f"{folder}/"), sha256.str.slice(0, 2), pl.lit("/"), sha256)

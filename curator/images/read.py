@@ -16,6 +16,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from PIL import Image as pillow
+
 from curator.captioners.model import CannotCaption
 from curator.images.decode import unusable
 from curator.images.formats import check_complete, sniff
@@ -26,7 +29,6 @@ from schemas.images.jpeg import Size
 from schemas.images.orientation import orientation, turned
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image
 
@@ -61,7 +63,6 @@ def resized(pixels_HWC: NDArray[np.uint8], height_px: int, width_px: int) -> NDA
 
     Within 2 of 255 of Pillow's bicubic, and several times as fast. Says nothing of proportions: it stretches.
     """
-    import numpy as np
     import torch
 
     pixels_1CHW = torch.from_numpy(np.require(pixels_HWC, requirements="W")).permute(2, 0, 1).unsqueeze(0)
@@ -83,8 +84,6 @@ def _decode_with_pillow(data: bytes, image_format: str, at_least_px: Size | None
 
 
 def _rgb(image: Image) -> NDArray[np.uint8]:
-    import numpy as np
-    from PIL import Image as pillow
 
     image = eight_bits(image)
     if image.has_transparency_data:
@@ -96,7 +95,5 @@ def _rgb(image: Image) -> NDArray[np.uint8]:
 
 
 def _open(data: bytes, image_format: str) -> Image:
-    from PIL import Image as pillow
-
     formats = ["JPEG", "MPO"] if image_format == "jpeg" else [image_format.upper()]
     return pillow.open(BytesIO(data), formats=formats)

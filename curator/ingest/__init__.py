@@ -18,10 +18,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.images.locations import names
+from curator.ingest.known import Known
 from curator.ingest.measure import DEFAULT_MAX_PIXELS
+from curator.ingest.near_duplicates import group
+from curator.ingest.run import IngestRun
+from curator.ingest.sending import sending
+from curator.ingest.store import Store
+from curator.ingest.walk import walk
 from schemas.errors import AmatlError, BadOption, NotFound
 from schemas.progress import Progress, silent
 
@@ -73,11 +80,6 @@ def ingest(
     `join_on` is the column of the `metadata` table that names the pictures, file_name by default. Raises NotFound,
     BadOption, BadTable (a table given by name that can't be read).
     """
-    from curator.ingest.known import Known
-    from curator.ingest.run import IngestRun
-    from curator.ingest.sending import sending
-    from curator.ingest.store import Store
-    from curator.ingest.walk import walk
 
     started = time.monotonic()
     root, table = _check(folder, dataset, metadata, join_on, max_pixels)
@@ -106,10 +108,6 @@ def ingest(
 
 def group_near_duplicates(catalog: Catalog, dataset: str, progress: Progress = silent) -> int:
     """Gives every image of the dataset without a near-duplicate group one; returns how many that were."""
-    import polars as pl
-
-    from curator.ingest.near_duplicates import group
-
     new = catalog.ungrouped_images(dataset)
     if new.is_empty():
         return 0

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 DISTANCE_BITS = 2
@@ -30,8 +31,6 @@ def group(
     Returns for each picture the position of its representative in `representatives` followed by `pictures` (its own
     where it is one), and its distance from it. Of several representatives the nearest, then the earliest, is taken.
     """
-    import numpy as np
-
     hashes, first_seen, which = _distinct(np.concatenate([representatives, pictures]).astype(np.uint64))
     known = int((first_seen < len(representatives)).sum())
     nearest = np.arange(len(hashes), dtype=np.int64)
@@ -51,8 +50,6 @@ def _distinct(
     hashes: NDArray[np.uint64],
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
     """The distinct hashes in the order first seen, where each was first seen, and which of them each input is."""
-    import numpy as np
-
     values, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     order = np.argsort(first, kind="stable")
     rank = np.empty_like(order)
@@ -67,8 +64,6 @@ def _near_pairs(
 
     In blocks, sorted by later, then bits, then earlier; a pair may come more than once.
     """
-    import numpy as np
-
     bands = [_Band(hashes, part, distance_bits + 1) for part in range(distance_bits + 1)]
     counts = np.sum([band.right - band.left for band in bands], axis=0)[known:]
     for start, stop in _slices(counts):
@@ -87,8 +82,6 @@ def _near_pairs(
 
 def _slices(counts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Consecutive stretches of queries, each with about PAIRS_AT_ONCE candidates."""
-    import numpy as np
-
     sums = np.concatenate([[0], np.cumsum(counts)])
     start = 0
     while start < len(counts):
@@ -102,8 +95,6 @@ class _Band:
     """One part of the bits of every hash, sorted, and for each hash the stretch of those that share its part."""
 
     def __init__(self, hashes: NDArray[np.uint64], part: int, parts: int) -> None:
-        import numpy as np
-
         mask = np.uint64(sum(1 << bit for bit in range(64) if bit % parts == part))
         keys = hashes & mask
         self.order = np.argsort(keys, kind="stable")
@@ -113,8 +104,6 @@ class _Band:
 
     def pairs(self, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Every (query, candidate) of the queries from `start` to `stop`."""
-        import numpy as np
-
         left, counts = self.left[start:stop], (self.right - self.left)[start:stop]
         query = np.repeat(np.arange(start, stop), counts)
         within = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)

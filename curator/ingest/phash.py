@@ -20,8 +20,10 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+import cv2
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 SIDE_PX = 32
@@ -31,8 +33,6 @@ LEAST_MARGIN = 1.0
 
 def perceptual_hash(grey_HW: NDArray[np.uint8]) -> int:
     """The hash of a grey picture of any size, as an unsigned 64-bit number; 0 where it has no structure."""
-    import cv2
-    import numpy as np
 
     shrinks = min(grey_HW.shape) >= SIDE_PX
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -46,7 +46,5 @@ def perceptual_hash(grey_HW: NDArray[np.uint8]) -> int:
 @cache
 def _lowest_frequencies() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Row and column of the 64 lowest frequencies after the mean, by row + column, then row."""
-    import numpy as np
-
     places = sorted((row + column, row, column) for row in range(12) for column in range(12))[1:65]
     return np.array([row for _, row, _ in places]), np.array([column for _, _, column in places])

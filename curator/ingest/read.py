@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
+
 from curator.images.decode import pillow_for_ingest
 from curator.images.unusable import Reject, Unusable
 from curator.ingest.measure import Measured, measure
@@ -20,8 +22,6 @@ def read_pictures(
     entries: Iterable[Entry], max_pixels: int, threads: int | None = None
 ) -> Iterator[tuple[Entry, Measured | Reject]]:
     """Yields each entry with what it is, or why it can't be used. `threads` by default: one a core."""
-    import cv2
-
     threads = threads or _cores()
     cv2.setNumThreads(0)  # one picture a thread; OpenCV's own threads would only fight with these
     pending: deque[tuple[Entry, Future[Measured | Reject]]] = deque()

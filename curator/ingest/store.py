@@ -6,6 +6,8 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from curator.images.unusable import Reject
 from curator.ingest.join import Metadata
 from curator.ingest.known import KnownFile
@@ -13,8 +15,6 @@ from curator.ingest.measure import Measured
 from curator.ingest.walk import Entry
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
     from curator.images.locations import Names
     from curator.ingest.sending import Sending
@@ -128,8 +128,6 @@ def metadata_files_frame(
     seen: dict[str, tuple[int, int]], gone: dict[str, tuple[int, int]], names: Names
 ) -> pl.DataFrame:
     """The metadata files of a finished ingest that are new or changed, and those that are gone."""
-    import polars as pl
-
     rows = [
         {"path": names.stored(path), "size_bytes": size, "mtime_ns": mtime, "gone": files is gone}
         for files in (seen, gone)
@@ -140,22 +138,16 @@ def metadata_files_frame(
 
 
 def _frame(rows: list[dict[str, Any]], columns: dict[str, Any]) -> pl.DataFrame:
-    import polars as pl
-
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 
 def _image_columns() -> dict[str, Any]:
-    import polars as pl
-
     sizes = {"size_bytes": pl.Int64, "width_px": pl.Int32, "height_px": pl.Int32}
     kinds = {"format": pl.String, "has_alpha": pl.Boolean, "exif_orientation": pl.UInt8, "phash": pl.UInt64}
     return {"sha256": pl.String, **sizes, **kinds}
 
 
 def _file_columns() -> dict[str, Any]:
-    import polars as pl
-
     names = {"position": pl.Int64, "path": pl.String, "file_name": pl.String, "image_sha256": pl.String}
     status = {"size_bytes": pl.Int64, "mtime_ns": pl.Int64}
     texts = {"metadata": pl.String, "source_url": pl.String, "license": pl.String}
@@ -163,7 +155,5 @@ def _file_columns() -> dict[str, Any]:
 
 
 def _reject_columns() -> dict[str, Any]:
-    import polars as pl
-
     texts = {"path": pl.String, "reason": pl.String, "detail": pl.String}
     return {**texts, "size_bytes": pl.Int64, "mtime_ns": pl.Int64, "resolved": pl.Boolean}

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import csv
 import json
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from curator.images.unusable import Reason, Reject
 from schemas.errors import AmatlError
@@ -81,8 +84,6 @@ def read_table(path: Path, join_on: str) -> Table:
 
 def clean_key(value: object) -> str:
     """A join value as text: a relative path with forward slashes, in one Unicode form."""
-    import unicodedata
-
     text = unicodedata.normalize("NFC", str(value).strip()).replace("\\", "/")
     return text.removeprefix("./")
 
@@ -225,8 +226,6 @@ def _no_constant(name: str) -> None:
 
 def _parquet_rows(path: Path, join_on: str, table: Table) -> Rows:
     """Rows of a Parquet file by their number."""
-    import polars as pl
-
     try:
         frame = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, ValueError) as error:

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from curator.cli import main
 from schemas.errors import BadOption
 
 COMMANDS = (
@@ -65,8 +66,6 @@ def _name(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def _command(name: tuple[str, ...]) -> click.Command:
-    from curator.cli import main
-
     found: click.Command = main
     for word in name:
         assert isinstance(found, click.Group)

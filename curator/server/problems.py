@@ -14,6 +14,11 @@ from html import escape
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
 from curator.caption_sets.revise import Overtaken
 from schemas.errors import AlreadyExists, AmatlError, BadDocument, BadOption, ChecksumMismatch, NotFound
 
@@ -104,8 +109,6 @@ def problem(status: int, detail: str, kind: str | None = None, **more: Any) -> d
 
 def answer(request: Request, document: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
     """The problem as a page for whoever looks at pages, else as JSON."""
-    from fastapi.responses import HTMLResponse, JSONResponse
-
     status = document["status"]
     headers = (headers or {}) | HEADERS.get(status, {})
     if not wants_page(request):
@@ -123,10 +126,6 @@ def wants_page(request: Request) -> bool:
 
 def install(app: FastAPI) -> None:
     """Every error becomes a problem: ours with their text, the framework's with theirs, bugs with neither."""
-    from fastapi.exceptions import RequestValidationError
-    from fastapi.responses import RedirectResponse
-    from starlette.exceptions import HTTPException
-    from starlette.requests import ClientDisconnect
 
     def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, AmatlError)

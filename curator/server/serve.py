@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import uvicorn
 from pydantic import BaseModel, Field
 
 from curator.catalog import Catalog
@@ -33,10 +34,10 @@ from curator.server.access_tokens import tokens
 from curator.server.app import create_app
 from curator.server.logs import LogFormat, configure
 from curator.server.settings import DEFAULT_PORT, Settings
+from curator.server.slow_clients import Patient
 from schemas.errors import AlreadyExists, AmatlError, BadOption, NotFound
 
 if TYPE_CHECKING:
-    import uvicorn
     from fastapi import FastAPI
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -171,10 +172,6 @@ async def _run(app: FastAPI, sockets: list[socket.socket], started: Callable[[],
 
 
 def _server(app: FastAPI, started: Callable[[], None]) -> uvicorn.Server:
-    import uvicorn
-
-    from curator.server.slow_clients import Patient
-
     class Server(uvicorn.Server):
         """One that leaves signals to us, and says when it listens."""
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from curator.images.locations import names
 from curator.images.originals import Originals
 from curator.snapshot.contents import Contents, contents_of, is_already_at, manifest_of
@@ -71,8 +73,6 @@ def snapshot(
 
 
 def _write_tables(folder: Path, contents: Contents, progress: Progress) -> None:
-    import polars as pl
-
     progress("writing tables", 0, None)
     table = contents.samples.table
     for split in contents.split_sizes:
@@ -82,8 +82,6 @@ def _write_tables(folder: Path, contents: Contents, progress: Progress) -> None:
 
 def _store_split(catalog: Catalog, contents: Contents) -> None:
     """Keeps what was placed for the first time. Only now: a snapshot that failed decides nothing."""
-    import polars as pl
-
     new = contents.samples.assignment.new
     if new:
         rows = pl.DataFrame({"representative_sha256": list(new), "split": list(new.values())})

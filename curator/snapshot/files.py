@@ -5,8 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from curator.snapshot.place import Method, place
 from curator.snapshot.tracks import TrackSource
@@ -15,9 +21,6 @@ from schemas.document import FileRef
 from schemas.progress import Progress
 
 if TYPE_CHECKING:
-    import polars as pl
-    import pyarrow as pa
-
     from curator.images.originals import Originals
 
 IMAGES_A_TASK = 32
@@ -61,7 +64,6 @@ def write_images(
 
     `recorded`: the paths of each image. Raises as `place` and `Originals.fetch` do, for the first image that fails.
     """
-    from concurrent.futures import ThreadPoolExecutor
 
     def some(rows: pl.DataFrame) -> list[str]:
         return [one(sha, folder / split / name) for sha, split, name in rows.iter_rows()]
@@ -97,8 +99,6 @@ def write_metadata(folder: Path, table: pl.DataFrame, columns: Mapping[str, str]
 
 def write_samples(file: Path, table: pl.DataFrame, tracks: Sequence[TrackSource]) -> None:
     """Writes samples.parquet: a row a sample with the provenance of each caption. Equal content gives equal bytes."""
-    import pyarrow.parquet as pq
-
     facts = table.select(
         "sha256",
         "split",
@@ -131,9 +131,6 @@ def write_samples(file: Path, table: pl.DataFrame, tracks: Sequence[TrackSource]
 
 def _captions(table: pl.DataFrame, tracks: Sequence[TrackSource]) -> pa.LargeListArray:
     """For each sample the list of its captions, a struct a track (Polars takes ten times as long for this)."""
-    import numpy as np
-    import polars as pl
-    import pyarrow as pa
 
     parts = []
     for track in tracks:

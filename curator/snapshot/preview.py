@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from curator.snapshot.contents import contents_of, is_already_at
 from curator.snapshot.result import PreviewImage, SnapshotPreview, facts_of
 from curator.snapshot.select import Holdout, select
@@ -13,8 +15,6 @@ from curator.snapshot.tracks import tracks_of
 from schemas.progress import Progress, silent
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 SHOWN = 48
@@ -56,8 +56,6 @@ def preview(
 
 def _groups(table: pl.DataFrame) -> pl.DataFrame:
     """Near-duplicate groups of several images: images, split."""
-    import polars as pl
-
     counted = table.group_by("near_duplicate_of").agg(pl.len().alias("images"), pl.col("split").first())
     return counted.filter(pl.col("images") > 1)
 

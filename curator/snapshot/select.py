@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from curator import where
 from curator.snapshot.split import Assignment, Group, Rule, assign
 from curator.snapshot.tracks import TrackSource
 from schemas.errors import AmatlError
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 EXTENSIONS = {"jpeg": "jpg"}  # of a format; else its own name
@@ -78,8 +78,6 @@ def select(
 
     Raises BadExpression, CannotHoldOut, NothingToExport.
     """
-    import polars as pl
-
     chosen = where.parse(condition) if condition is not None else None
     held_out = where.parse(holdout.expression, "--holdout-where") if holdout.expression is not None else None
     Rule(holdout.count, holdout.fraction)  # refuses wrong numbers before the work
@@ -130,8 +128,6 @@ def _count(left_out: dict[str, int], reason: str, images: int) -> None:
 
 
 def _groups(table: pl.DataFrame) -> list[Group]:
-    import polars as pl
-
     counted = table.group_by("near_duplicate_of").agg(pl.len(), pl.col("split").first())
     return [Group(representative, images, split) for representative, images, split in counted.iter_rows()]
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from curator.caption_sets.reference import Reference, resolve, set_versions
 from schemas.errors import BadOption
 from schemas.snapshot import Track
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 
@@ -28,8 +28,6 @@ class TrackSource:
 
     def described(self, samples: pl.DataFrame, column: str) -> Track:
         """What the manifest says of this track, over the samples of the snapshot."""
-        import polars as pl
-
         texts = samples[f"caption.{self.name}"].drop_nulls()
         used = self.captions.filter(pl.col("image_sha256").is_in(samples["sha256"].implode()))
         return Track(

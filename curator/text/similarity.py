@@ -8,12 +8,14 @@ distance is Levenshtein's, in characters.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import polars as pl
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cpdist
 
 from curator.text.words import words
-
-if TYPE_CHECKING:
-    import polars as pl
 
 PAIRS_A_PIECE = 100_000
 Texts = Sequence[str] | Any  # or a polars Series of strings
@@ -21,8 +23,6 @@ Texts = Sequence[str] | Any  # or a polars Series of strings
 
 def token_f1(first: Texts, second: Texts) -> pl.Series:
     """F1 of each pair, 0 to 1, letter case and punctuation aside; two captions without a word are alike: 1. float64."""
-    import polars as pl
-
     left, right = _texts(first, second)
     pieces = [
         _f1_of_piece(left.slice(at, PAIRS_A_PIECE), right.slice(at, PAIRS_A_PIECE))
@@ -33,10 +33,6 @@ def token_f1(first: Texts, second: Texts) -> pl.Series:
 
 def edit_distance(first: Texts, second: Texts) -> pl.Series:
     """Characters to insert, delete or replace to make one caption the other, pair by pair. int64."""
-    import numpy as np
-    import polars as pl
-    from rapidfuzz.distance import Levenshtein
-    from rapidfuzz.process import cpdist
 
     left, right = _texts(first, second)
     found = cpdist(left.to_list(), right.to_list(), scorer=Levenshtein.distance, dtype=np.int64, workers=-1)
@@ -45,8 +41,6 @@ def edit_distance(first: Texts, second: Texts) -> pl.Series:
 
 def edit_share(first: Texts, second: Texts) -> pl.Series:
     """Edit distance in parts of the longer caption, 0 (equal) to 1 (nothing kept); two empty ones: 0. float64."""
-    import polars as pl
-
     left, right = _texts(first, second)
     distance = edit_distance(left, right)
     longer = pl.max_horizontal(pl.col("left").str.len_chars(), pl.col("right").str.len_chars(), 1)
@@ -56,8 +50,6 @@ def edit_share(first: Texts, second: Texts) -> pl.Series:
 
 def _texts(first: Texts, second: Texts) -> tuple[pl.Series, pl.Series]:
     """Both as columns of text. Raises ValueError unless they are as long as each other."""
-    import polars as pl
-
     left, right = pl.Series("left", first, dtype=pl.String), pl.Series("right", second, dtype=pl.String)
     if len(left) != len(right):
         raise ValueError(f"{len(left)} captions against {len(right)}: pairs need as many of both")
@@ -66,8 +58,6 @@ def _texts(first: Texts, second: Texts) -> tuple[pl.Series, pl.Series]:
 
 def _f1_of_piece(left: pl.Series, right: pl.Series) -> pl.Series:
     """Words are sorted by (pair, word) on both sides; what both sides have of a word is the lesser of its counts."""
-    import numpy as np
-    import polars as pl
 
     both = words(pl.concat([left, right.alias(left.name)]))
     pairs, middle, size = len(left), both.starts[len(left)], max(len(both.vocabulary), 1)

@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import numpy as np
+import polars as pl
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from schemas.errors import AmatlError, NotFound
-
-if TYPE_CHECKING:
-    import polars as pl
-    from tokenizers import Tokenizer
 
 DEFAULT = "openai/clip-vit-large-patch14"
 FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -55,8 +57,6 @@ class TokenCounter:
 
     def count(self, captions: pl.Series) -> pl.Series:
         """Tokens of each caption, begin and end counted, nothing cut off. int64, as long as `captions`."""
-        import polars as pl
-
         pieces = [captions.slice(at, CAPTIONS_A_PIECE) for at in range(0, len(captions), CAPTIONS_A_PIECE)]
         known: dict[str, int] = {}
         counted = [self._by_word(piece, known) if self.by_word else self._whole(piece) for piece in pieces]
@@ -76,8 +76,6 @@ class TokenCounter:
 
     def _by_word(self, captions: pl.Series, known: dict[str, int]) -> pl.Series:
         """Sums over words. Only the ASCII blank parts words here: other blanks stay inside a "word" and do no harm."""
-        import numpy as np
-        import polars as pl
 
         words = captions.str.split(" ")
         flat = words.explode()
@@ -90,8 +88,6 @@ class TokenCounter:
         return pl.Series(np.diff(sums, prepend=0), dtype=pl.Int64) + self.added
 
     def _whole(self, captions: pl.Series) -> pl.Series:
-        import polars as pl
-
         distinct = captions.unique()
         lengths = self._lengths(distinct.to_list())
         return captions.replace_strict(distinct, lengths, return_dtype=pl.Int64) + self.added
@@ -151,8 +147,6 @@ def _flat(step: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
 
 
 def _from_folder(name: str, path: Path) -> TokenCounter:
-    from tokenizers import Tokenizer
-
     folders = [path.parent] if path.name == "tokenizer.json" else [path, path / "tokenizer"]
     for folder in folders:
         if (folder / "tokenizer.json").is_file():
@@ -165,8 +159,6 @@ def _from_folder(name: str, path: Path) -> TokenCounter:
 
 def _clip(folder: Path) -> Tokenizer:
     """CLIP's tokenizer from the two files it was published as (Radford et al. 2021)."""
-    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
-
     vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
     begin, end = "<|startoftext|>", "<|endoftext|>"
     if begin not in vocabulary or end not in vocabulary:
@@ -213,7 +205,6 @@ def _from_hub(name: str) -> TokenCounter:
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import HfHubHTTPError
-    from tokenizers import Tokenizer
 
     files = [try_to_load_from_cache(name, file) for file in FILES]
     if not isinstance(files[0], str):
@@ -234,8 +225,6 @@ def _from_hub(name: str) -> TokenCounter:
 
 def _probe() -> None:
     """Raises OSError where the hub can't be reached: its own client would try for half a minute."""
-    from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
 
     from huggingface_hub.constants import ENDPOINT
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+import polars as pl
+
 if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
     from numpy.typing import NDArray
 
 WORD = r"[\p{L}\p{N}]+(?:['’\-][\p{L}\p{N}]+)*"
@@ -31,15 +32,11 @@ class Words:
     @property
     def rows(self) -> NDArray[np.int64]:
         """The caption that each word is in."""
-        import numpy as np
-
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
 
 def words(texts: pl.Series) -> Words:
     """Numbers each distinct word, in lower case. `vocabulary[id]` is the word."""
-    import numpy as np
-    import polars as pl
 
     lists = texts.str.to_lowercase().str.extract_all(WORD)
     starts = np.concatenate([[0], lists.list.len().to_numpy().astype(np.int64).cumsum()])

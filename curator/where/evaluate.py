@@ -6,7 +6,9 @@ import difflib
 import json
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import polars as pl
 
 from curator.where.parse import (
     LARGEST_INTEGER,
@@ -25,9 +27,6 @@ from curator.where.parse import (
 )
 from schemas.errors import BadOption
 
-if TYPE_CHECKING:
-    import polars as pl
-
 METADATA = "metadata"
 COLUMNS_LISTED = 60
 Kind = Literal["text", "number", "yes/no", "list"]
@@ -41,8 +40,6 @@ def matches(where: Where, images: pl.DataFrame) -> pl.Series:
     their own name or, where a column of the table is called the same, as `metadata.<field>`.
     Raises BadExpression for a column there isn't, or a comparison that its type doesn't allow.
     """
-    import polars as pl
-
     table = _columns_read(images, where)
     expression = _Builder(where, _kinds(table)).build(where.tree)
     try:
@@ -53,8 +50,6 @@ def matches(where: Where, images: pl.DataFrame) -> pl.Series:
 
 def _columns_read(images: pl.DataFrame, where: Where) -> pl.DataFrame:
     """The table of just the columns that `where` reads, metadata fields unpacked and typed."""
-    import polars as pl
-
     own = [name for name in images.columns if name != METADATA]
     wanted = {column.name: column for column in where.columns}
     fields: dict[str, list[Any]] = {}
@@ -91,8 +86,6 @@ def _fields(metadata: pl.Series) -> dict[str, list[Any]]:
 
 def typed(values: list[Any]) -> pl.Series:
     """Values to a column: numbers, yes/no or lists where all are that, else text."""
-    import polars as pl
-
     values = [None if isinstance(value, float) and not math.isfinite(value) else value for value in values]
     kinds = {_kind_of_value(value) for value in values if value is not None}
     if kinds == {"yes/no"}:
@@ -119,8 +112,6 @@ def _text(value: Any) -> str:
 
 
 def _kinds(table: pl.DataFrame) -> dict[str, Kind]:
-    import polars as pl
-
     def kind(dtype: pl.DataType) -> Kind:
         if dtype.is_numeric():
             return "number"
@@ -138,8 +129,6 @@ class _Builder:
         self.where, self.kinds = where, kinds
 
     def build(self, node: Node) -> pl.Expr:
-        import polars as pl
-
         match node:
             case Not():
                 return ~self.build(node.node)
@@ -164,8 +153,6 @@ class _Builder:
             raise self.where.wrong(column, problem.format(kind=f"a {found}" if found != "text" else "text"))
 
     def comparison(self, node: Comparison) -> pl.Expr:
-        import polars as pl
-
         if isinstance(node.other, Column):
             left, right = self.two_columns(node, node.other)
         else:
@@ -182,8 +169,6 @@ class _Builder:
         return compare[node.operator](left, right)
 
     def two_columns(self, node: Comparison, other: Column) -> tuple[pl.Expr, pl.Expr]:
-        import polars as pl
-
         kinds = {self.kinds[node.column.name], self.kinds[other.name]}
         if "list" in kinds or len(kinds) > 1:
             raise self.where.wrong(
@@ -193,8 +178,6 @@ class _Builder:
 
     def side(self, column: Column, value: Value) -> pl.Expr:
         """The column made comparable with the literal: text against a number is read as a number where it is one."""
-        import polars as pl
-
         kind, given = self.kinds[column.name], _kind_of_value(value.value)
         if kind == "list":
             raise self.where.wrong(column, f"`{column.name}` is a list: use `contains`.")
@@ -207,8 +190,6 @@ class _Builder:
 
     def membership(self, node: Membership) -> pl.Expr:
         """Text all at once; numbers one by one, since they may be of either type."""
-        import polars as pl
-
         texts = [value for value in node.values if isinstance(value.value, str)]
         parts = [
             (self.side(node.column, value) == value.value).fill_null(False)
@@ -221,8 +202,6 @@ class _Builder:
         return pl.any_horizontal(parts)
 
     def match(self, node: Match) -> pl.Expr:
-        import polars as pl
-
         name, pattern = node.column.name, str(node.pattern.value)
         if node.operator == "contains" and self.kinds[name] == "list":
             return pl.col(name).list.contains(pattern)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from curator.where.evaluate import matches
 from curator.where.parse import parse
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curator.catalog import Catalog
 
 CAPTION = "caption."
@@ -24,8 +24,6 @@ def listed_columns(
     `splits` (representative_sha256, split) gives the column `split`, null where none is stored yet; each of `captions`
     (image_sha256, text) gives a column `caption.<name>`. Width and height are as a person sees the picture.
     """
-    import polars as pl
-
     sideways = pl.col("exif_orientation") >= 5
     table = images.select(
         pl.col("image_sha256").alias("sha256"),
@@ -70,6 +68,4 @@ def images_where(catalog: Catalog, dataset: str, text: str, option: str = "--whe
 
 def of_images(rows: pl.DataFrame, images: Collection[str]) -> pl.DataFrame:
     """The rows whose `image_sha256` is one of these."""
-    import polars as pl
-
     return rows.filter(pl.col("image_sha256").is_in(pl.Series(list(images), dtype=pl.String).implode()))

@@ -19,9 +19,9 @@ from rapidfuzz.distance import Levenshtein
 
 from curator.caption import caption
 from curator.catalog import Catalog
-from curator.check import Settings, check
 from curator.check.fused import fused_phrases
 from curator.check.near import near_duplicates
+from curator.check.run import Settings, check
 from curator.compare import compare
 from curator.text import tokens
 from curator.text.similarity import edit_distance, token_f1

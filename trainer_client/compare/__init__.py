@@ -15,6 +15,7 @@ from schemas.errors import BadOption
 from schemas.progress import Progress, silent
 from schemas.run import Prompt
 from trainer_client.compare.measures import measured
+from trainer_client.compare.page import page
 from trainer_client.compare.pairing import differences, refuse_unpaired, settings
 from trainer_client.compare.ranking import weigh
 from trainer_client.compare.runs import Run, open_run, runs_below
@@ -37,8 +38,6 @@ def compare(
     `folders` are one group; each folder in `beside` holds runs that form groups of their own. Raises NotPaired when
     runs of a group differ in more than their captions, unless `unpaired`.
     """
-    from trainer_client.compare.page import page
-
     _refuse_out(out)
     groups = _open(folders, beside, progress)
     measured_groups = []

@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from schemas.document import FileRef, first_problem, write_atomically
 from schemas.errors import AmatlError, BadDocument, ChecksumMismatch
 from schemas.progress import Progress, silent
 from schemas.snapshot import SampleRow, SnapshotManifest, manifest_digest
+from trainer_client.cache import default_folder
 from trainer_client.service import address_of, client, refusal, unreachable
 
 if TYPE_CHECKING:
@@ -59,8 +61,6 @@ def local(place: Path | str, progress: Progress = silent) -> Path:
 
 def cache_folder() -> Path:
     """Where fetched snapshots are: `snapshots` in the cache."""
-    from trainer_client.cache import default_folder
-
     return default_folder() / "snapshots"
 
 
@@ -128,8 +128,6 @@ def _all_of_them(
     http: httpx.Client, address: str, missing: list[FileRef], partial: Path, images: int, progress: Progress
 ) -> None:
     """A few at a time; the first error, or Ctrl-C, stops the rest."""
-    from concurrent.futures import ThreadPoolExecutor
-
     done, size_bytes = images - len(missing), 0
     progress("fetching the snapshot", done, images)
     pool, stopped = ThreadPoolExecutor(THREADS), Event()

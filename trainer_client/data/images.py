@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from PIL import Image, ImageColor, UnidentifiedImageError
 
 from schemas.errors import AmatlError, BadOption, ChecksumMismatch, NotFound
@@ -48,8 +49,6 @@ def pixels(row: Row, size_px: int | Size, background: str = "white") -> NDArray[
     average where 1024 px become 512). A JPEG of four times the size and more is decoded at a half, a quarter or an
     eighth, in about half the time, and is as near. Raises BadImage, ChecksumMismatch, NotFound naming the file.
     """
-    import torch
-
     width, height = (size_px, size_px) if isinstance(size_px, int) else size_px
     colour = background_colour(background)
     with _reading(row) as content:

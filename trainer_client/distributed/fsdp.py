@@ -12,12 +12,18 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import apply_activation_checkpointing
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import CPUOffloadPolicy, ShardingStrategy, fully_shard
+from torch.distributed.fsdp.wrap import size_based_auto_wrap_policy, transformer_auto_wrap_policy
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from schemas.errors import BadOption
 
@@ -46,10 +52,7 @@ def asked_for() -> bool:
 
 def settings() -> Any:
     """accelerate's FSDP plugin, as its launcher's environment fills it in. Raises BadOption for what isn't kept to."""
-    import warnings
-
     from accelerate import FullyShardedDataParallelPlugin
-    from torch.distributed.fsdp import CPUOffloadPolicy, ShardingStrategy
 
     with warnings.catch_warnings():  # Of version 1 that it is going out of use: it isn't used here.
         warnings.simplefilter("ignore", FutureWarning)
@@ -77,8 +80,6 @@ class Sharded:
     """The modules a method trains, in parts: `parameters` are this process's, by the method's names."""
 
     def __init__(self, method: Method, plugin: Any, device: torch.device, first: bool) -> None:
-        from torch.distributed.device_mesh import init_device_mesh
-
         self.method, self.device, self.first = method, device, first
         self.mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
         self.plain: list[nn.Module] = []
@@ -98,8 +99,6 @@ class Sharded:
 
     def _sharded(self, module: nn.Module, plugin: Any) -> nn.Module:
         """A copy of the module, spread over the processes."""
-        from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import apply_activation_checkpointing
-        from torch.distributed.fsdp import ShardingStrategy, fully_shard
 
         spread = copy.deepcopy(module)
         units = set(_units(spread, plugin))
@@ -135,8 +134,6 @@ class Sharded:
 
 def _units(module: nn.Module, plugin: Any) -> list[nn.Module]:
     """The parts whose weights are borrowed together, as the wrapping policy has it, beside the module itself."""
-    from torch.distributed.fsdp.wrap import size_based_auto_wrap_policy, transformer_auto_wrap_policy
-
     policy = getattr(plugin.auto_wrap_policy, "func", plugin.auto_wrap_policy)
     inner = [part for part in module.modules() if part is not module]
     if policy is size_based_auto_wrap_policy:
@@ -164,15 +161,11 @@ def _plain(name: str) -> str:
 
 def whole(value: Tensor) -> Tensor:
     """The tensor itself, or what the processes' parts make together; then all processes call this together."""
-    from torch.distributed.tensor import DTensor
-
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def like(value: Tensor, part: Tensor) -> Tensor:
     """A whole tensor as `part` is: whole, or this process's part of it."""
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
     if not isinstance(part, DTensor):
         return value
     value = value.to(part.device)
@@ -181,8 +174,6 @@ def like(value: Tensor, part: Tensor) -> Tensor:
 
 def gathered(tensors: Mapping[str, Tensor], kept: bool) -> dict[str, Tensor]:
     """The whole of each tensor, in main memory where it was in parts; nothing but the gathering unless `kept`."""
-    from torch.distributed.tensor import DTensor
-
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         value = whole(tensor)

@@ -17,8 +17,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import torch
+import torch.distributed
+
 from schemas.edge.words import plural
 from schemas.errors import BadOption
+from trainer_client.distributed import fsdp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,8 +44,6 @@ def _on_cpu(device: str, spread: bool) -> bool:
 
     Raises BadOption where there are too few GPUs, or none for FSDP (`spread`).
     """
-    import torch
-
     if device == "cpu":
         return True
     there, here = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -79,8 +81,6 @@ class Processes:
     def _join(self, config: TrainConfig) -> None:
         from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
         from accelerate.utils import DistributedType
-
-        from trainer_client.distributed import fsdp
 
         if config.auto_batch:
             raise BadOption("--auto-batch works with one process; give several a --batch-size that fits.")
@@ -180,14 +180,11 @@ class Processes:
         """Whether it is so in any process: what all do together they must decide together."""
         if self.accelerator is None:
             return flag
-        import torch
 
         return bool(self.total(torch.tensor(float(flag), device=self.accelerator.device)))
 
     def lost(self, error: RuntimeError) -> bool:
         """Whether this is what a process gets to see when another one ends without it."""
-        import torch.distributed
-
         of_others = isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()
         return self.count > 1 and of_others  # Gloo's own are plain ones that name its source files.
 

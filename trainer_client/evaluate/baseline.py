@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from schemas.digest import sha256_json
 from schemas.document import write_atomically
 
@@ -25,8 +27,6 @@ FORMAT = 2  # Raise it when the same key would hold other values.
 
 def _whole(picture: Path) -> bool:
     """Whether a PNG is there and decodes; its checksums tell a changed byte."""
-    from PIL import Image
-
     try:
         with Image.open(picture) as image:
             image.load()

@@ -26,6 +26,7 @@ from trainer_client.data.parallel import in_threads
 from trainer_client.data.snapshot import Row, Snapshot, check_file
 from trainer_client.device import choose_device
 from trainer_client.evaluate.bootstrap import LEAST
+from trainer_client.load_model import load
 from trainer_client.memorisation.likeness import (
     Features,
     autoencoder_features,
@@ -180,7 +181,6 @@ def _marker(features: str, report: RunReport, device: str) -> Features:
     chosen = choose_device(device, "fp32")
     if features != LATENTS:
         return model_features(features, chosen[0])
-    from trainer_client.load_model import load
 
     base, config = report.base, report.config
     return autoencoder_features(

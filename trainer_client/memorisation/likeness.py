@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from transformers import AutoImageProcessor, AutoModel
 
 from schemas.errors import AmatlError, BadOption, NotFound
 from trainer_client.models import hub
@@ -79,7 +80,6 @@ def model_features(name: str, device: torch.device) -> Features:
     Raises NotFound (no such model), NoFeatures (not an image encoder).
     """
     unasked = None if Path(name).is_dir() else hub.ask_or_cached("--features", name, "config.json")
-    from transformers import AutoImageProcessor, AutoModel
 
     where: dict[str, Any] = {"local_files_only": unasked is not None}
     try:

@@ -16,6 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import diffusers
+import torch
+from diffusers.utils import logging
+from safetensors import SafetensorError, safe_open
+from transformers.utils import logging as transformers_logging
+
 from schemas.digest import sha256_file, sha256_json
 from schemas.errors import BadDocument, BadOption, NotFound
 from trainer_client.models import hub
@@ -73,8 +79,6 @@ def _content(file: Path, size_bytes: int, changed_ns: int) -> str:
 
 def _names(file: Path) -> tuple[set[str], dict[str, str]]:
     """The names of the tensors, and the header's text."""
-    from safetensors import SafetensorError, safe_open
-
     if file.suffix != ".safetensors":
         raise BadDocument(f"{file}: only .safetensors files are read (a .ckpt can run code). Convert it first.")
     try:
@@ -110,9 +114,6 @@ def _configuration(config: str | None) -> dict[str, str]:
 
 
 def _load(file: Path, name: str, config: str | None) -> Any:
-    import diffusers
-    from diffusers.utils import logging
-    from transformers.utils import logging as transformers_logging
 
     for library in (logging, transformers_logging):
         library.disable_progress_bar()
@@ -133,8 +134,6 @@ def _load(file: Path, name: str, config: str | None) -> Any:
 
 def _dtype(file: Path) -> Any:
     """The file's own number format, by its denoiser: another would double the folder or lose digits."""
-    import torch
-    from safetensors import safe_open
 
     with safe_open(file, framework="pt") as content:
         first = next((name for name in sorted(content.keys()) if name.startswith("model.diffusion_model.")), None)

@@ -21,7 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+import transformers
+from diffusers import AutoencoderKL, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
 from torch import Tensor, nn
+from transformers import CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from schemas.digest import sha256_json
 from schemas.errors import BadDocument, BadOption
@@ -66,8 +71,6 @@ class StableDiffusion:
         revision: str | None,
         resolution_px: int | None,
     ) -> None:
-        import transformers
-        from diffusers import AutoencoderKL, UNet2DConditionModel
 
         self.folder, self.base, self.revision = folder, base, revision
         self.located = folder
@@ -105,8 +108,6 @@ class StableDiffusion:
         return loaded.eval().to(self.device)
 
     def _tokenizer(self, name: str) -> Any:
-        from transformers import CLIPTokenizer
-
         refuse_no_vocabulary(self.folder / name)
         with loading(self.folder / name):
             return CLIPTokenizer.from_pretrained(self.folder, subfolder=name)
@@ -141,8 +142,6 @@ class StableDiffusion:
         self._set_schedule()
 
     def _set_schedule(self) -> None:
-        from diffusers import DDPMScheduler
-
         zero_snr = self.conventions.zero_terminal_snr
         self.schedule = self._config("scheduler") | (ZERO_SNR if zero_snr else {})
         self.prediction = self.schedule.get("prediction_type", "epsilon")
@@ -376,8 +375,6 @@ class StableDiffusion:
 
     def solver(self, steps: int) -> Any:
         """DPM-Solver++ 2M over the base's own noise schedule; deterministic, good from about 15 steps."""
-        from diffusers import DPMSolverMultistepScheduler
-
         scheduler = _scheduler(DPMSolverMultistepScheduler, self.schedule, algorithm_type="dpmsolver++", solver_order=2)
         with warnings.catch_warnings():  # It makes arrays of tensors in a way that numpy is giving up.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -495,8 +492,6 @@ def usual_dtype(device: torch.device) -> torch.dtype:
 
 def quiet() -> None:
     """Libraries say nothing of loading: what matters is in the errors."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
 
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()

@@ -11,12 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import logging
+from safetensors.torch import save_file
+
 from schemas.digest import sha256_file
 from schemas.errors import BadDocument, NotFound
 from trainer_client.models import hub
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 INDEX = "model_index.json"
@@ -41,8 +45,6 @@ def locate(base: str, revision: str | None = None) -> Path:
 
 def _download(base: str, revision: str | None, unasked: NotFound | None) -> Path:
     """Full-precision weights where the hub has them, else the fp16 variant; what is cached where it doesn't give it."""
-    from diffusers import DiffusionPipeline
-    from diffusers.utils import logging
 
     logging.set_verbosity(logging.CRITICAL)  # Its attempts are summed up in one message below.
     problem: Exception | None = None
@@ -172,8 +174,6 @@ def save_weights(
 
     `file` is the file's name and a prefix for tensor names. One tensor at a time goes to the CPU and to `dtype`.
     """
-    import torch
-    from safetensors.torch import save_file
 
     name, prefix = file
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 WIDEST_HEAD = 256  # Of the fast fused kernels. The autoencoder's one head has 512 numbers.
 HOPPER = (9, 0)  # Compute capability; on older chips torch's own is as fast.
@@ -20,7 +22,6 @@ def fused(device: torch.device) -> AbstractContextManager[Any]:
     """Round passes that hold attention."""
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < HOPPER:
         return nullcontext()
-    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     order = [
         SDPBackend.CUDNN_ATTENTION,
@@ -36,8 +37,6 @@ def write_out(module: nn.Module, wider_than: int = WIDEST_HEAD) -> None:
 
     The fused kernel that is left for such heads saves that memory, and is slow.
     """
-    from diffusers.models.attention_processor import Attention, AttnProcessor
-
     for layer in module.modules():
         if isinstance(layer, Attention) and layer.inner_dim // layer.heads > wider_than:
             layer.set_processor(AttnProcessor())

@@ -13,6 +13,9 @@ from functools import cache
 from typing import Any
 
 import torch
+from diffusers.models.activations import GEGLU
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 
@@ -50,9 +53,6 @@ def keep(module: nn.Module) -> None:
 
 @cache
 def _exchanged() -> dict[type, type]:
-    from diffusers.models.activations import GEGLU
-    from diffusers.models.transformers.transformer_2d import Transformer2DModel
-    from diffusers.models.upsampling import Upsample2D
 
     class Transformer(Transformer2DModel):  # type: ignore[misc]
         """Gives its output as the view it is."""

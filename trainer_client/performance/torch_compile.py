@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch._dynamo
 
 from schemas.digest import sha256_json
 from schemas.progress import Progress, silent
@@ -117,8 +118,6 @@ class Blocks:
     """The compiled blocks of a denoiser. They are compiled when they are first used, forward and backward."""
 
     def __init__(self, denoiser: nn.Module, open_sizes: bool = False) -> None:
-        import torch._dynamo
-
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, ENOUGH_SHAPES)
         torch._dynamo.config.accumulated_recompile_limit = max(
             torch._dynamo.config.accumulated_recompile_limit, 4 * ENOUGH_SHAPES

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from PIL import Image
 from pydantic import BaseModel
@@ -120,8 +121,6 @@ def write_grid(tiles_PSHWC: Tensor, file: Path, run_folder: Path) -> Grid:
 
 def read_tiles(file: Path, rows: int, columns: int) -> Tensor:
     """A grid's tiles as they were drawn, uint8 (P rows, S columns, H, W, 3): what `write_grid` put together."""
-    import numpy as np
-
     with Image.open(file) as image:
         grid = torch.from_numpy(np.array(image.convert("RGB")))
     height, width = grid.shape[0] // rows, grid.shape[1] // columns

@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import torch
+from safetensors import SafetensorError
+
 from schemas.errors import AmatlError
 
 if TYPE_CHECKING:
@@ -40,8 +43,6 @@ def save_checkpoint(method: Method, run_folder: Path, epoch: int, dtype: str, me
 
     Written to a temporary neighbour that is renamed at the end. `dtype` is `fp16` or `fp32`. Raises NotSaved.
     """
-    import torch
-    from safetensors import SafetensorError
 
     folder, first = run_folder / checkpoint_name(epoch), run_folder / checkpoint_name(0)
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from schemas.document import Document, first_problem
 from schemas.errors import AmatlError, BadDocument
@@ -49,8 +51,6 @@ class Position(Document):
 
 def save_state(run_folder: Path, position: Position, tensors: dict[str, Tensor]) -> None:
     """Replaces the resume state, on disk before it counts. Raises NotSaved."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
     path = run_folder / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,8 +68,6 @@ def save_state(run_folder: Path, position: Position, tensors: dict[str, Tensor])
 
 def load_state(run_folder: Path, device: str) -> tuple[Position, dict[str, Tensor]] | None:
     """The resume state with its tensors on `device`, None where there is none. Raises BadDocument."""
-    from safetensors import SafetensorError, safe_open
-
     path = run_folder / FILE
     if not path.is_file():
         return None

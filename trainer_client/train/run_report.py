@@ -6,6 +6,10 @@ import platform
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import diffusers
+import torch
+import transformers
+
 from schemas import __version__
 from schemas.digest import sha256_json
 from schemas.run import BaseModelRef, ExampleImage, Prompt, RunReport, SnapshotRef
@@ -74,9 +78,6 @@ def base_ref(family: Family) -> BaseModelRef:
 
 def environment(family: Family) -> dict[str, str]:
     """The device, versions and platform a run has."""
-    import diffusers
-    import torch
-    import transformers
 
     return {
         "amatl": __version__,

@@ -17,8 +17,8 @@ from curator.text.printable import shown
 from schemas.edge.words import plural
 
 if TYPE_CHECKING:
-    from curator.check import CheckResult
     from curator.check.findings import Example, Finding, Part
+    from curator.check.run import CheckResult
 
 SIGNS = {"error": "✗", "warning": "!", "unchecked": "?", "allowed": "·", "clean": "✓"}
 STYLES = {"error": "bold red", "warning": "yellow", "unchecked": "magenta", "allowed": "dim", "clean": "green"}

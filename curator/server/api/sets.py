@@ -7,13 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from curator import check as checking
 from curator.caption_sets import diff as differing
 from curator.caption_sets import stats as counting
 from curator.caption_sets import versions as stage
 from curator.caption_sets.diff import DiffResult
 from curator.caption_sets.stats import StatsResult
-from curator.check import CheckResult
+from curator.check import run as checking
+from curator.check.run import CheckResult
 from curator.server.access import Caller, Opened, needs
 from curator.server.api import examples
 from curator.server.api.answers import LARGEST_ID, example, tagged

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from datetime import datetime
 from functools import cache
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -82,8 +83,6 @@ def percent(share: float) -> str:
 
 def moment(stamp: str) -> str:
     """2026-11-23T12:00:00Z as 23 Nov 2026, 12:00."""
-    from datetime import datetime
-
     return f"{datetime.fromisoformat(stamp):%-d %b %Y, %H:%M}"
 
 

@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
 from fastapi import Request
 
 from schemas.document import write_atomically
@@ -76,7 +77,5 @@ def kept(request: Request) -> Selections:
 
 def names_of(catalog: Catalog, dataset: str, images: list[str]) -> dict[str, str]:
     """A file name of each of some images that is in the dataset, in their order."""
-    import polars as pl
-
     found = dict(catalog.names_of_images(dataset, pl.DataFrame({"image_sha256": images})).iter_rows())
     return {image: found[image] for image in images if image in found}

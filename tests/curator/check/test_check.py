@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from curator.caption import caption
 from curator.caption_sets.versions import commit
 from curator.catalog import Catalog
-from curator.check import CheckResult, Settings, check
 from curator.check.findings import KINDS, Finding, parse_allow
+from curator.check.run import CheckResult, Settings, check
 from curator.cli import main
 from curator.cli.text.check import account
 from curator.text import tokens

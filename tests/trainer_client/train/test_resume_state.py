@@ -54,7 +54,7 @@ def test_a_state_half_written_leaves_the_old_one(tmp_path: Path, monkeypatch: py
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    monkeypatch.setattr("trainer_client.train.resume_state.save_file", full_disk)
     with pytest.raises(NotSaved, match="No space"):
         save_state(tmp_path, POSITION.model_copy(update={"epochs_done": 9}), {"weight/a": torch.zeros(2)})
     found = load_state(tmp_path, "cpu")
@@ -67,7 +67,7 @@ def test_a_full_disk_is_one_line_whatever_the_writer_raises(tmp_path: Path, monk
     def full_disk(tensors: Any, path: Path, metadata: Any) -> None:
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    monkeypatch.setattr("trainer_client.train.resume_state.save_file", full_disk)
     with pytest.raises(NotSaved, match=r"state\.safetensors: can't be saved \(.*No space.*\)\. Free some space"):
         save_state(tmp_path, POSITION, {"weight/a": torch.ones(2)})
 

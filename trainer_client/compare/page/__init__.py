@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from schemas.comparison import Comparison, Group
@@ -30,8 +31,6 @@ SECTIONS = (
 
 def page(comparison: Comparison, runs: list[list[Run]], progress: Progress = silent) -> str:
     """The page of a comparison. `runs` are the run folders of each group, in the comparison's order."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     sheets = Sheets()
     pictures = [collect(group, own, sheets) for group, own in zip(comparison.groups, runs, strict=True)]
     environment = Environment(

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image, UnidentifiedImageError
+
 from schemas.digest import sha256_file
 from schemas.errors import BadDocument, ChecksumMismatch, NotFound
 from schemas.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from schemas.run import Grid
 
 BUDGET_BYTES = 4_000_000  # of all sheets; base64 makes a third more of it, and the page is to stay below 6 MB
@@ -82,8 +82,6 @@ class Sheets:
 
 
 def _read(path: Path, grid: Grid, number: int) -> Sheet:
-    from PIL import Image, UnidentifiedImageError
-
     try:
         with Image.open(path) as file:
             image, is_webp = file.convert("RGB"), file.format == "WEBP"
@@ -102,8 +100,6 @@ def _read(path: Path, grid: Grid, number: int) -> Sheet:
 
 def _resized(image: Image.Image, columns: int, rows: int, from_px: int, to_px: int) -> Image.Image:
     """Tiles scaled one by one, so that none bleeds into its neighbour."""
-    from PIL import Image
-
     if from_px == to_px:
         return image
     scaled = Image.new("RGB", (columns * to_px, rows * to_px))

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 from pydantic import BaseModel, Field
 
-from curator.annotate import project as projects
-from curator.annotate.client import LabelStudio
-from curator.annotate.connect import connect
-from curator.annotate.labeling_page import labeling_config
-from curator.annotate.previews import previews
-from curator.annotate.pull import standing_of
-from curator.annotate.pull_all import chosen
+from curator.annotate.label_studio import project as projects
+from curator.annotate.label_studio.client import LabelStudio
+from curator.annotate.label_studio.connect import connect
+from curator.annotate.label_studio.labeling_page import labeling_config
+from curator.annotate.previews.sources import previews
+from curator.annotate.pull.every_project import chosen
+from curator.annotate.pull.run import standing_of
 from curator.caption_sets.acceptance import Agreement, agreement
 from schemas.errors import AmatlError
 
@@ -185,12 +185,12 @@ def _ask(
     catalog: Catalog, client: LabelStudio, record: Mapping[str, Any], tasks: int
 ) -> tuple[dict[str, int | None], list[Remark]]:
     there = projects.here(client, record)
-    number = int(there["id"])
+    number = projects.number_of(there)
     totals = client.totals(number)
     said = []
-    if projects.config_sha256(there.get("label_config") or "") != projects.config_sha256(labeling_config()):
+    if projects.config_sha256(there.label_config or "") != projects.config_sha256(labeling_config()):
         said.append(_problem("The labeling page isn't ours any more: push puts it back."))
-    if not there.get("show_collab_predictions") or there.get("model_version") != record["model_version"]:
+    if not there.show_collab_predictions or there.model_version != record["model_version"]:
         said.append(_problem(f"Annotators don't see the captions of {record['model_version']}: push puts that right."))
     if totals["total"] != tasks:
         what = "Those deleted are noted by pull; push sends them again unless they were answered."

@@ -12,7 +12,7 @@ from curator.cli.options import catalog_option
 from schemas.edge import catch_errors, json_option, progress_bar, show
 
 if TYPE_CHECKING:
-    from curator.annotate.start import StartResult
+    from curator.annotate.local_server.start import StartResult
 
 
 @click.command()
@@ -50,7 +50,7 @@ def start(
       curator annotate start
       curator annotate start --host 0.0.0.0 --database postgresql://amatl:secret@db.lan/annotations
     """
-    from curator.annotate import start as stage
+    from curator.annotate.local_server import start as stage
 
     wish = stage.Wish(host, port, images_port, address, database)
     with ExitStack() as bars:

@@ -17,7 +17,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
 from fastapi.responses import FileResponse
 
-from curator.annotate.images import PreviewFailed, has_preview, make_preview, preview_path
+from curator.annotate.previews.make import PreviewFailed, has_preview, make_preview, preview_path
 from curator.catalog import Catalog
 from curator.datasets.table import file_id_of_image
 from curator.images.decode import pillow_for_ingest

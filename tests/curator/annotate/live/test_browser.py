@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from curator.annotate.labeling_page import Answer, instructions, labeling_config, read_annotation
+from curator.annotate.label_studio.labeling_page import Answer, instructions, labeling_config, read_annotation
 from tests.curator.annotate.live.browser import CHROMIUM, PATIENCE_MS, QUIET, Annotator
 from tests.curator.annotate.live.conftest import MakeProject
 from tests.curator.annotate.live.pictures import Pictures

@@ -6,7 +6,7 @@ import urllib.error
 
 import pytest
 
-from curator.annotate.labeling_page import prediction, read_annotation, task_data
+from curator.annotate.label_studio.labeling_page import prediction, read_annotation, task_data
 from tests.curator.annotate.live.conftest import MakeProject, MakeServer
 from tests.curator.annotate.live.server import Server
 

@@ -34,7 +34,7 @@ Stamp = tuple[int, ...]
 Key = tuple[str, str]
 SCOPE = ("dataset", "set_name")
 # DuckDB takes 20 ms to list them: as long as it takes to open a file.
-_TOLD: dict[int, list[tuple[str, str, list[str]]]] = {}
+_TABLES_BY_SCHEMA: dict[int, list[tuple[str, str, list[str]]]] = {}
 
 
 class Kept:
@@ -112,13 +112,13 @@ class Kept:
 
 
 def _tables(connection: duckdb.DuckDBPyConnection, schema: int | None) -> list[tuple[str, str, list[str]]]:
-    """Name, view's SQL and columns of all there is. Every catalog of a schema has the same: the first one tells it."""
-    if schema is None or schema not in _TOLD:
-        told = connection.cursor().execute(TABLES).fetchall()
+    """Return name, SQL (of a view) and columns of each table and view; listed once a schema: all catalogs agree."""
+    if schema is None or schema not in _TABLES_BY_SCHEMA:
+        rows = connection.cursor().execute(TABLES).fetchall()
         if schema is None:
-            return told
-        _TOLD[schema] = told
-    return _TOLD[schema]
+            return rows
+        _TABLES_BY_SCHEMA[schema] = rows
+    return _TABLES_BY_SCHEMA[schema]
 
 
 def table_changed(statement: str) -> str:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
+from curator.catalog import Catalog
 
 
 class InitResult(BaseModel):

@@ -8,15 +8,13 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from curator.caption.dry_run_result import DryPicture, DryRunResult
 from curator.caption_sets.diff import word_operations
 from curator.captioners import model_at
 from curator.images.html_page import thumbnail
 from schemas.edge.words import duration, plural
-
-if TYPE_CHECKING:
-    from curator.caption.dry_run_result import DryPicture, DryRunResult
 
 GENERATOR = '<meta name="generator" content="curator caption --dry-run">'
 TEMPLATE = Path(__file__).with_name("contact_sheet.html")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -17,12 +17,10 @@ from curator.caption.produce import by_expression, by_machine
 from curator.caption.result import Effort
 from curator.caption.stale import tell_what_is_redone
 from curator.caption.store import on_one_line
+from curator.catalog import Catalog
 from curator.images.html_page import refuse_other_file
 from schemas.document import now, write_atomically
 from schemas.progress import Notice, Progress, silent, unheard
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 PICTURES = 8
 

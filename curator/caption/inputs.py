@@ -5,20 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
-from curator.caption_sets.reference import resolve
+from curator.caption_sets.reference import Reference, resolve
+from curator.captioners import Captioner, Model
+from curator.catalog import Catalog
 from curator.images.locations import names
 from curator.images.originals import Originals
 from schemas.digest import sha256_json
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from curator.caption_sets.reference import Reference
-    from curator.captioners import Captioner, Model
-    from curator.catalog import Catalog
 
 # What every image has, whatever its metadata; a metadata field of the same name goes before it.
 BUILT_IN = ("file_name", "file_stem", "folder", "format", "width_px", "height_px")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
 
 from curator.caption.result import CaptionResult
 from curator.captioners import Captioner, model_at
 from curator.catalog.captions import CaptionRun
 from schemas.progress import Notice
-
-if TYPE_CHECKING:
-    import polars as pl
 
 INPUTS = "other inputs"
 LONGEST = 60

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from curator.caption.plan import Plan
 from curator.caption.result import CaptionResult, Example
 from curator.captioners import Captioner
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
+from curator.catalog import Catalog
 
 EXAMPLES = 3
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import Reference, resolve
 from curator.caption_sets.revise import UndoResult, inputs_digest, undo_last, writing
+from curator.catalog import Catalog
 from curator.person import user_name
 from curator.where import images_where
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 STRATEGY = "accept"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 import polars as pl
 from pydantic import BaseModel, Field
@@ -14,12 +13,10 @@ from curator.caption.store import on_one_line
 from curator.caption_sets.diff import Change, word_operations
 from curator.caption_sets.reference import Reference, resolve
 from curator.caption_sets.revise import LONGEST, UndoResult, inputs_digest, undo_last, writing
+from curator.catalog import Catalog
 from curator.person import user_name
 from curator.where import images_where, of_images
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 STRATEGY = "replace"
 LIMIT = 20

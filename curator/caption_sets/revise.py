@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import check_dataset, resolve
+from curator.catalog import Catalog
 from curator.datasets.table import row_of_image, working_copy
 from curator.person import user_name
 from curator.text.one_line import on_one_line
 from schemas.errors import AmatlError, BadOption, NotFound
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 STRATEGY = "edit"
 LONGEST = 10_000

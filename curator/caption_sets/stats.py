@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import polars as pl
 from pydantic import BaseModel, Field
@@ -11,13 +10,11 @@ from pydantic import BaseModel, Field
 from curator.caption_sets.acceptance import Acceptance, acceptance
 from curator.caption_sets.reference import resolve
 from curator.caption_sets.versions import is_committed
+from curator.catalog import Catalog
 from curator.text import tokens
 from curator.text.tokens import TokenCounter, TokenizerUnavailable
 from curator.text.words import WORD
 from schemas.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 EXAMPLES = 5
 FREQUENT = 20

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import Reference, resolve, set_versions
 from curator.caption_sets.totals import caption_total
+from curator.catalog import Catalog
 from curator.person import user_name
 from curator.where import of_images
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 ROWS_A_PIECE = 100_000
 

@@ -52,12 +52,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from curator.captioners.model import Machine
 from schemas.errors import AmatlError, BadOption, NotFound
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from curator.captioners.model import Machine
 
 ENTRY_POINTS = "amatl.captioners"
 TABLE_BATCH = 100_000

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import polars as pl
 from pydantic import BaseModel
 
 from curator.catalog.connection import Connection
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 class PushRecord(BaseModel):

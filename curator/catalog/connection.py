@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
+import pyarrow as pa
 
 from curator.catalog.errors import CatalogFailed, CatalogLocked, NotACatalog, OnAnotherMachine
 from curator.catalog.migrate import migrate
@@ -29,7 +30,6 @@ from schemas.errors import AmatlError, NotFound
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
 ATTEMPTS_AT_A_COLLISION = 5
 CLOSE_SECONDS = 10.0

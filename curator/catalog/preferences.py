@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import polars as pl
 
 from curator.catalog.connection import Connection
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 class Preferences(Connection):

@@ -15,11 +15,12 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from curator.catalog.queries import Query
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
 KEPT = 512
 LARGEST_BYTES = 1_000_000

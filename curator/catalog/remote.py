@@ -15,6 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+import pyarrow as pa
+
 from curator.catalog.wire import ARROW, PARAMETERS, decode_rows, dialect, encode_frame
 from schemas import __version__
 from schemas.edge.token_warning import warn_in_the_clear
@@ -22,8 +25,6 @@ from schemas.errors import AmatlError, BadOption
 
 if TYPE_CHECKING:
     import httpx
-    import polars as pl
-    import pyarrow as pa
 
 URL = re.compile(r"(https?):/+([^/].*)")
 CONNECT_SECONDS = 10

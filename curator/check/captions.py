@@ -8,20 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import polars as pl
 
+from curator.caption_sets.reference import Reference
+from curator.catalog import Catalog
 from curator.check.fused import fused_phrases
 from curator.check.mentions import field_values, mentions
 from curator.check.near import near_duplicates
 from curator.text import printable as tests
+from curator.text.tokens import TokenCounter
 from curator.text.words import WORD, Words, words
-
-if TYPE_CHECKING:
-    from curator.caption_sets.reference import Reference
-    from curator.catalog import Catalog
-    from curator.text.tokens import TokenCounter
 
 PARTS = 12
 IMAGES_A_PART = 3

@@ -12,14 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from curator.text.words import Words
+from curator.text.words import Words
 
 WINDOW = 32  # of those with one key, each is compared with so many next ones; more is a crowd
 MOST_EXTRA = 3  # e at most

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import resolve
 from curator.caption_sets.versions import is_committed
+from curator.catalog import Catalog
 from curator.check import captions as checks
 from curator.check.captions import Captions, Seen
 from curator.check.findings import KINDS, Example, Finding, Part, State
@@ -23,9 +23,6 @@ from curator.text import tokens
 from curator.text.tokens import TokenCounter, TokenizerUnavailable
 from schemas.errors import BadOption, NotFound
 from schemas.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 NEAR = 0.9
 EXAMPLES = 3

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from curator.caption_sets.acceptance import overall
 from curator.caption_sets.reference import Reference, check_dataset, resolve
 from curator.caption_sets.stats import stats
+from curator.catalog import Catalog
 from curator.compare.agreement import agreement, headline, most_different
-from curator.compare.clip import clip_scores
+from curator.compare.clip import Clip, clip_scores
 from curator.compare.coverage import coverage
 from curator.compare.result import ClipScore, ComparedSet, CompareResult, Differing
 from curator.compare.vocabulary import vocabularies
@@ -22,10 +22,6 @@ from curator.text import tokens
 from schemas.document import now
 from schemas.errors import BadOption, NotFound
 from schemas.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
-    from curator.compare.clip import Clip
 
 DIFFERING = 12
 GENERATOR = '<meta name="generator" content="curator compare">'

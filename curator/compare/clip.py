@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from curator.cache import cache_folder
 from curator.captioners.model import CannotCaption
@@ -28,13 +29,9 @@ from curator.compare.result import ClipScore
 from curator.compare.vectors import Vectors
 from curator.images.read import read_rgb, resized
 from curator.text import tokens
+from curator.text.tokens import TokenCounter
 from schemas.errors import BadOption, NotFound
 from schemas.progress import Progress
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from curator.text.tokens import TokenCounter
 
 T = TypeVar("T")
 

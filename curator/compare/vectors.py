@@ -11,15 +11,12 @@ import io
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.document import write_atomically
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class Vectors:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import check_dataset
 from curator.caption_sets.versions import captions_now
+from curator.catalog import Catalog
 from curator.datasets.rejected import rejects
 from curator.datasets.table import CAPTION, working_copy
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 
 class SetHealth(BaseModel):

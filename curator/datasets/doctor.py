@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import click
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.versions import captions_digest, versions
+from curator.catalog import Catalog
 from curator.datasets.file_state import files_state
 from curator.images.locations import split
 from curator.ingest import DEFAULT_MAX_PIXELS
 from schemas.edge.words import plural
 from schemas.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 EXAMPLES_KEPT = 5
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import check_dataset
+from curator.catalog import Catalog
 from curator.datasets.table import row_of_image, working_copy
 from schemas.errors import NotFound
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 
 class ImageCaption(BaseModel):

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import click
 from pydantic import BaseModel, Field
 
+from curator.catalog import Catalog
 from schemas.errors import BadOption, NotFound
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 # What a person can do about each reason; a test holds this equal to curator.images.unusable.Reason.
 REMEDIES = {

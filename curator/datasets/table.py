@@ -11,13 +11,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import polars as pl
 
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
+from curator.catalog import Catalog
 
 CAPTION, CAPTION_ID, RUN = "caption.", "caption_id.", "run."
 FOLDED = "folded"

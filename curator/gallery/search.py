@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from curator import where
+from curator.catalog import Catalog
 from curator.datasets.table import CAPTION, FOLDED, RUN, SEARCHES_KEPT, Table
 from curator.gallery.filters import GalleryFilters
 from curator.text.one_line import LINE_ENDS
 from curator.where.evaluate import typed
 from schemas.errors import BadOption, NotFound
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 METADATA = "metadata."
 COLUMNS = (  # that an expression may name, beside captions and metadata fields

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING
 
 import imagesize
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from curator.images.formats import check_complete, sniff
@@ -22,9 +22,6 @@ from curator.images.unusable import Reason, Unusable
 from schemas.images.bit_depth import eight_bits
 from schemas.images.jpeg import PRINTED
 from schemas.images.orientation import jpeg_orientation, orientation, turned
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 SMALL_PX = 64  # the shorter side of the grey copy is at least this, where the picture is
 

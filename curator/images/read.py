@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as pillow
+from PIL.Image import Image
 
 from curator.captioners.model import CannotCaption
 from curator.images.decode import unusable
@@ -27,10 +28,6 @@ from schemas.images import jpeg
 from schemas.images.bit_depth import eight_bits
 from schemas.images.jpeg import Size
 from schemas.images.orientation import orientation, turned
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from PIL.Image import Image
 
 
 def read_rgb(path: str | Path, at_least_px: Size | None = None) -> NDArray[np.uint8]:

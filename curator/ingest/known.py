@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from curator.catalog import Catalog
+from curator.images.locations import Names
 from curator.images.unusable import Reason, Reject
 from curator.ingest.join import Metadata
 from curator.ingest.walk import Entry
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
-    from curator.images.locations import Names
 
 # A file that was one of these and hasn't changed still is. (An unreadable one may have become readable without a
 # change.)

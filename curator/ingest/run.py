@@ -6,7 +6,9 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
 
 from curator.images.unusable import Reason, Reject
 from curator.ingest.join import SIDECAR_KEY, Metadata, Tables, describe, read_sidecar, read_tables
@@ -16,9 +18,6 @@ from curator.ingest.store import Store, metadata_files_frame
 from curator.ingest.walk import Entry, Listing, entry_of
 from schemas.images.orientation import in_words
 from schemas.progress import Progress
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 class IngestRun:

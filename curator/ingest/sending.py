@@ -11,15 +11,12 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from curator.catalog.remote_disk import Distant
 from curator.images.unusable import Reason, Reject
 from curator.ingest.walk import Entry
 from schemas.errors import ChecksumMismatch
 from schemas.progress import Progress
-
-if TYPE_CHECKING:
-    from curator.catalog.remote_disk import Distant
 
 AT_ONCE = 4
 ASKED_AT_ONCE = 64

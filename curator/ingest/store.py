@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
+from curator.catalog import Catalog
+from curator.images.locations import Names
 from curator.images.unusable import Reject
 from curator.ingest.join import Metadata
 from curator.ingest.known import KnownFile
 from curator.ingest.measure import Measured
+from curator.ingest.sending import Sending
 from curator.ingest.walk import Entry
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
-    from curator.images.locations import Names
-    from curator.ingest.sending import Sending
 
 FILES_A_CHUNK = 2_000
 SECONDS_A_CHUNK = 10.0

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from pydantic import BaseModel, Field
 
+from curator.catalog import Catalog
 from schemas.errors import BadOption, NotFound
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 Scope = Literal["read", "annotate", "write"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)

@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 from curator.catalog import Catalog
@@ -36,9 +37,6 @@ from curator.server.logs import LogFormat, configure
 from curator.server.settings import DEFAULT_PORT, Settings
 from curator.server.slow_clients import Patient
 from schemas.errors import AlreadyExists, AmatlError, BadOption, NotFound
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # What fits an address of a Unix socket on every system; Linux takes 107 bytes, macOS 103.

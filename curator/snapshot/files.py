@@ -7,21 +7,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curator.images.originals import Originals
 from curator.snapshot.place import Method, place
 from curator.snapshot.tracks import TrackSource
 from schemas.digest import sha256_file
 from schemas.document import FileRef
 from schemas.progress import Progress
-
-if TYPE_CHECKING:
-    from curator.images.originals import Originals
 
 IMAGES_A_TASK = 32
 WORKERS = 4

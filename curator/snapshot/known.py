@@ -9,16 +9,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, Field
 
+from curator.catalog import Catalog
 from curator.images.locations import split
 from schemas.errors import BadDocument, NotFound
 from schemas.snapshot import SnapshotManifest, Track
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 FILES = re.compile(
     r"manifest\.json|samples\.parquet|(train|validation)/(metadata\.jsonl|[0-9a-f]{16}\.(png|jpg|webp|gif|bmp|tiff))"

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
+from curator.catalog import Catalog
 from curator.snapshot.contents import contents_of, is_already_at
 from curator.snapshot.result import PreviewImage, SnapshotPreview, facts_of
 from curator.snapshot.select import Holdout, select
 from curator.snapshot.tracks import tracks_of
 from schemas.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 SHOWN = 48
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
 
 import polars as pl
 
+from curator.catalog import Catalog
 from curator.where.evaluate import matches
 from curator.where.parse import parse
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 CAPTION = "caption."
 

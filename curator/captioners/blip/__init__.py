@@ -20,13 +20,9 @@ rounding depends on the batch, a word may fall the other way where two are about
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from curator.captioners import Model
 from curator.captioners.blip.options import Options
-
-if TYPE_CHECKING:
-    from curator.captioners.model import Machine
+from curator.captioners.model import Machine
 
 VERSION = 1
 LOCATIONS = frozenset({"model", "revision"})  # what is there, by its revision, is in the digest by `model`

@@ -15,19 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from threading import Event
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from curator.captioners.blip.decoding import read_step
+from curator.captioners.blip.decoding import Rules, read_step
+from curator.captioners.blip.network import Network
 from curator.captioners.blip.stream import Lane
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from curator.captioners.blip.decoding import Rules
-    from curator.captioners.blip.network import Network
 
 Made = TypeVar("Made")
 CPU_PICTURES = 32

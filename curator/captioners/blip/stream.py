@@ -10,19 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from curator.captioners.blip.beam_search import Beams
 from curator.captioners.blip.cuda_graphs import Work, record
 from curator.captioners.blip.decoding import OneByOne, Rules, Writer
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from curator.captioners.blip.network import Network
+from curator.captioners.blip.network import Network
 
 
 class Lane:

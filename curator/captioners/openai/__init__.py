@@ -22,13 +22,9 @@ that gave no caption.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from curator.captioners import Model
+from curator.captioners.model import Machine
 from curator.captioners.openai.options import Options
-
-if TYPE_CHECKING:
-    from curator.captioners.model import Machine
 
 VERSION = 1
 LOCATIONS = frozenset({"base_url", "key_env"})

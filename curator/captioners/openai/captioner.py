@@ -7,20 +7,18 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from openai import AsyncOpenAI
+from PIL.Image import Image
 
 from curator.captioners.model import Item, MachineFailed, Written
 from curator.captioners.model.downscale import small_picture
 from curator.captioners.model.prompt import render
 from curator.captioners.openai.endpoint import Endpoint, check_key, find_endpoint
 from curator.captioners.openai.errors import Fault
+from curator.captioners.openai.options import Options
 from curator.captioners.openai.requests import Asking, Question
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
-    from PIL.Image import Image
-
-    from curator.captioners.openai.options import Options
 
 CONNECT_S = 20.0
 SUSPICIOUS = 3  # so many images refused alike, and never one answer: it isn't the images

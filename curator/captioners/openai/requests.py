@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from openai import omit
+from openai import AsyncOpenAI, omit
+from openai.types.chat import ChatCompletion
 
 from curator.captioners.model import MachineFailed, Written
 from curator.captioners.model.answer import caption_of
 from curator.captioners.openai.endpoint import Endpoint
 from curator.captioners.openai.errors import FILTERED, Fault, NotACompletion, fault_of
+from curator.captioners.openai.options import Options
 from curator.captioners.openai.rate_limit import Pace
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
-    from openai.types.chat import ChatCompletion
-
-    from curator.captioners.openai.options import Options
 
 LONGEST_BACK_OFF_S = 30.0
 MILLION = 1_000_000

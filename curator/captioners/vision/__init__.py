@@ -28,13 +28,9 @@ Florence-2, GIT, ViT-GPT2, PaliGemma, Idefics3 (SmolVLM's kind). Others go the s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from curator.captioners import Model
+from curator.captioners.model import Machine
 from curator.captioners.vision.options import Options
-
-if TYPE_CHECKING:
-    from curator.captioners.model import Machine
 
 VERSION = 1
 LOCATIONS = frozenset({"model", "revision"})  # the digest has the model's name and exact revision instead

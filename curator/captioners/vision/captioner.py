@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,11 +14,9 @@ from curator.captioners.model.answer import caption_of
 from curator.captioners.model.downscale import small_picture
 from curator.captioners.model.prompt import render
 from curator.captioners.vision.collate import TOKENS, Inputs, Padding, groups, stack
+from curator.captioners.vision.options import Options
 from curator.captioners.vision.processor import Reader
 from curator.captioners.vision.sampling import Draws, Overflow
-
-if TYPE_CHECKING:
-    from curator.captioners.vision.options import Options
 
 NEVER_PADDED = {"blip", "kosmos-2", "pix2struct"}
 """Families that may not bear a padded prompt: only prompts of one length are stacked."""

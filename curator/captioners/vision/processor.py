@@ -8,14 +8,13 @@ tried out on a blank picture when the model is loaded, so that what can't work f
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from PIL.Image import Image
 
 from curator.captioners.model import MachineFailed
 from curator.captioners.vision.collate import TOKENS, Inputs
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 BLANK_PX = 64
 NEEDS_A_PROMPT = {"florence2": "<DETAILED_CAPTION>"}

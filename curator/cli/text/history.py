@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from curator.caption_sets.history import HistoryResult, Revision
 from curator.captioners import model_at
 from curator.cli.text.check import printed
 from curator.text.printable import shown
-
-if TYPE_CHECKING:
-    from curator.caption_sets.history import HistoryResult, Revision
 
 
 def account(result: HistoryResult, width: int | None = None) -> str:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from io import BytesIO
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import polars as pl
 from fastapi import Depends, Path, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from curator.catalog.wire import ARROW, encode_rows
 from curator.server.problems import MEDIA_TYPE
-
-if TYPE_CHECKING:
-    import polars as pl
 
 JSON_LINES = "application/x-ndjson"
 ROWS_A_PIECE = 16_384

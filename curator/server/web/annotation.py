@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
@@ -11,12 +11,10 @@ from curator.annotate.disagreements import Disagreement, disagreements, settle
 from curator.annotate.status import StatusResult, status
 from curator.caption_sets.reference import check_dataset
 from curator.caption_sets.revise import LONGEST
+from curator.catalog import Catalog
 from curator.server.access import Caller, Opened, needs
 from curator.server.web.render import query, render, telling, told
 from schemas.errors import AmatlError, NotFound
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 router = APIRouter(dependencies=[Depends(needs("read"))])
 Annotator = Annotated[Caller, Depends(needs("annotate"))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -16,11 +16,9 @@ from curator.compare.result import CompareResult
 from curator.gallery import gallery
 from curator.server.access import Opened, needs
 from curator.server.api.jobs import Opened as OpenedJobs
+from curator.server.jobs import Job, Jobs
 from curator.server.web.render import render
 from schemas.errors import AmatlError
-
-if TYPE_CHECKING:
-    from curator.server.jobs import Job, Jobs
 
 LARGE = 100_000  # images; 70 us each, which other people's pages feel
 router = APIRouter(dependencies=[Depends(needs("read"))])

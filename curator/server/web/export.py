@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import threading
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from curator.caption_sets.reference import check_dataset
 from curator.caption_sets.versions import SetVersions, versions
+from curator.catalog import Catalog
 from curator.gallery import gallery
 from curator.server.access import Caller, Opened, needs
 from curator.server.api.jobs import Opened as OpenedJobs
@@ -21,9 +22,6 @@ from curator.server.problems import Busy
 from curator.server.web.render import render
 from curator.snapshot import Holdout, SnapshotPreview, preview
 from schemas.errors import AmatlError, BadOption
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 router = APIRouter(prefix="/datasets/{dataset}/export", dependencies=[Depends(needs("read"))])
 Writer = Annotated[Caller, Depends(needs("write"))]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path as Folder
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
+from curator.catalog import Catalog
 from curator.runs import RunResult, run, runs
 from curator.server.access import Opened, needs
 from curator.server.web.charts import chart
@@ -15,9 +16,6 @@ from curator.server.web.lineage_picture import lineage_picture
 from curator.server.web.render import render
 from curator.server.web.selections import names_of
 from curator.snapshot.known import snapshot_line, snapshots
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 router = APIRouter(dependencies=[Depends(needs("read"))])
 Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Request, Response
@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse
 from curator.caption_sets.accept import accept, undo_accept
 from curator.caption_sets.reference import check_dataset, resolve
 from curator.caption_sets.versions import SetVersions, restore, versions
+from curator.catalog import Catalog
 from curator.gallery import gallery_frame
 from curator.server.access import Caller, Opened, needs
 from curator.server.api.jobs import Opened as OpenedJobs
@@ -19,9 +20,6 @@ from curator.server.web.render import query, render, telling, told
 from curator.server.web.selections import kept, names_of
 from schemas.edge.words import plural
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 router = APIRouter(prefix="/datasets/{dataset}/selection", dependencies=[Depends(needs("read"))])
 Annotator = Annotated[Caller, Depends(needs("annotate"))]

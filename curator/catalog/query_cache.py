@@ -78,11 +78,6 @@ class Kept:
                 self._changes.update([(table, *named[:depth]) for depth in range(len(named) + 1)])
                 self._changes[table, *named, None] += 1  # of whatever dataset, or set
 
-    def forget(self) -> None:
-        """Everything: for tests, which write rows past the catalog."""
-        with self._lock:
-            self._answers.clear()
-
     def _count(self, table: str, parameters: Mapping[str, Any]) -> int:
         """How many changes the rows asked for may have seen: those of this scope, and those of a wider one."""
         named = self._named(table, parameters)

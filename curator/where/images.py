@@ -48,12 +48,12 @@ def listed_columns(
     return table.rename({"representative_sha256": "near_duplicate_of"})
 
 
-def images_where(catalog: Catalog, dataset: str, text: str, option: str = "--where") -> pl.Series:
+def images_where(catalog: Catalog, dataset: str, text: str) -> pl.Series:
     """The sha256 of each image of a dataset that an expression holds for; its captions are those of now.
 
     Raises BadExpression.
     """
-    where = parse(text, option)
+    where = parse(text)
     captions = {}
     if any(column.name.startswith(CAPTION) for column in where.columns):
         sets = catalog.caption_sets()

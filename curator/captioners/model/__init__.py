@@ -1,8 +1,8 @@
 """Captioning machines: a model, or a service, that looks at a picture and writes words.
 
 A strategy that has one (see curator.captioners) gives the runner a `Machine`. The runner drives it in two overlapping
-stages: `prepare` on several threads (read, decode, resize), `write` on one thread that owns the device. Nothing here or
-in a machine imports polars or duckdb: a GPU box needs neither.
+stages: `prepare` on several threads (read, decode, resize), `write` on one thread that owns the device. Neither knows
+the catalog.
 """
 
 from __future__ import annotations

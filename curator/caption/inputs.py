@@ -101,7 +101,7 @@ def image_inputs(
     is; null where an image has no caption there.
     """
     in_metadata = [name for name in fields if name in metadata_fields]
-    images = catalog.images_to_caption(dataset, [_pointer(name) for name in in_metadata])
+    images = catalog.images_to_caption(dataset, [pointer(name) for name in in_metadata])
     columns = {name: _metadata_column(images, place) for place, name in enumerate(in_metadata)}
     for name, reference in (captions or {}).items():
         texts = catalog.caption_texts(dataset, reference.set_name, reference.last_caption_id)
@@ -162,8 +162,8 @@ def inputs_digests(
     return pl.Series("digest", [hashlib.sha256(start + row.encode()).hexdigest() for row in rows], dtype=pl.String)
 
 
-def _pointer(name: str) -> str:
-    """RFC 6901."""
+def pointer(name: str) -> str:
+    """A metadata field's place in the JSON (RFC 6901)."""
     return "/" + name.replace("~", "~0").replace("/", "~1")
 
 

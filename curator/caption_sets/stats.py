@@ -98,7 +98,7 @@ def stats(
     counter, notices = _tokenizer(tokenizer)
     captions = catalog.caption_texts(named.dataset, named.set_name, named.last_caption_id)
     text = captions["text"]
-    words, terms = _pieces(text, WORD), _terms(text)
+    words, terms = _counted(text, lambda piece: piece.str.to_lowercase().str.extract_all(WORD)), _terms(text)
     repeated = _repeated(text)
     progress("counting words and tokens", 1, 2)
     counted = _token_stats(catalog, named.dataset, captions, counter) if counter and captions.height else None
@@ -162,13 +162,8 @@ def _token_stats(catalog: Catalog, dataset: str, captions: pl.DataFrame, counter
     )
 
 
-def _pieces(text: pl.Series, pattern: str) -> pl.DataFrame:
-    """How often each match of `pattern` occurs (`count`), and in how many captions (`captions`), letter case aside."""
-    return _counted(text, lambda piece: piece.str.to_lowercase().str.extract_all(pattern))
-
-
 def _terms(text: pl.Series) -> pl.DataFrame:
-    """The same for what stands between commas, in captions that have one."""
+    """What stands between commas, in captions that have one, letter case aside."""
 
     def split(piece: pl.Series) -> pl.Series:
         lists = piece.str.to_lowercase().str.split(",").list.eval(pl.element().str.strip_chars())
@@ -178,7 +173,7 @@ def _terms(text: pl.Series) -> pl.DataFrame:
 
 
 def _counted(text: pl.Series, split: Callable[[pl.Series], pl.Series]) -> pl.DataFrame:
-    """Counts the items of `split`, piece by piece, so that memory grows with the vocabulary only."""
+    """How often each item of `split` occurs (`count`), in how many captions (`captions`); memory grows with those."""
     parts = [pl.DataFrame(schema={"text": pl.String, "count": pl.UInt32, "captions": pl.UInt32})]
     for start in range(0, len(text), TEXT_PIECE):
         items = pl.DataFrame({"text": split(text.slice(start, TEXT_PIECE))}).with_row_index("row").explode("text")

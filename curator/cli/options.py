@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from schemas.edge import catch_errors, json_option
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 SERVER = "curator.server"
 
@@ -34,6 +36,11 @@ def catalog_option(command: Command) -> Command:
         help="The catalog of a service on another machine.  [default: $CURATOR_URL]",
     )
     return of_service(of_file(command))
+
+
+def on_catalog(command: Command) -> Command:
+    """What every command on a catalog has: --catalog, --server, --json, and errors in one line."""
+    return catalog_option(json_option(catch_errors(command)))
 
 
 person_option = click.option("--as", "person", default=None, help="Who is doing this. [default: your user name]")

@@ -7,6 +7,7 @@ import json
 import polars as pl
 
 from curator import where
+from curator.caption.inputs import pointer
 from curator.catalog import Catalog
 from curator.datasets.table import CAPTION, FOLDED, RUN, SEARCHES_KEPT, Table
 from curator.gallery.filters import GalleryFilters
@@ -179,7 +180,7 @@ def _where(catalog: Catalog, table: Table, text: str) -> pl.Series:
 def _field(catalog: Catalog, table: Table, name: str) -> pl.Series | None:
     """A metadata field, row by row: numbers, yes/no or lists where all are that, else text. None: no image has it."""
     if name not in table.fields:
-        values = catalog.gallery_metadata(table.dataset, _pointer(name), table.frame.select("file_id"))
+        values = catalog.gallery_metadata(table.dataset, pointer(name), table.frame.select("file_id"))
         if not values.height:
             return None
         table.fields[name] = _column(table.frame, values)
@@ -192,8 +193,3 @@ def _column(frame: pl.DataFrame, values: pl.DataFrame) -> pl.Series:
     read = pl.DataFrame({"value": texts, "read": typed([json.loads(text) for text in texts])})
     rows = frame.select("file_id").join(values, on="file_id", how="left", maintain_order="left")
     return rows.join(read, on="value", how="left", maintain_order="left")["read"]
-
-
-def _pointer(name: str) -> str:
-    """RFC 6901."""
-    return "/" + name.replace("~", "~0").replace("/", "~1")

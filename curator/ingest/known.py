@@ -43,7 +43,7 @@ class Known:
     @classmethod
     def load(cls, catalog: Catalog, dataset: str, root: Path, names: Names) -> Known:
         """Reads what is known of `root`, an absolute path; `names`: how paths of this machine stand in the catalog."""
-        stored, prefix = names.stored(str(root)), names.stored(prefix_of(root))
+        stored, prefix = names.stored(str(root)), names.stored(str(root).rstrip("/") + "/")
         last = catalog.last_ingest(dataset, stored)
         frame = catalog.known_files(dataset, prefix)
         newest = frame["ingest_id"].max() if len(frame) else 0
@@ -81,8 +81,3 @@ class Known:
     def metadata_unchanged(self, entry: Entry) -> bool:
         """The table or sidecar is on record with this size and time."""
         return self.metadata_files.get(entry.path) == (entry.size_bytes, entry.mtime_ns)
-
-
-def prefix_of(root: Path) -> str:
-    """What every path below `root` starts with."""
-    return str(root).rstrip("/") + "/"

@@ -53,7 +53,7 @@ class Sending:
         if entry.size_bytes <= self.most_bytes:
             return None
         detail = f"{entry.size_bytes:,} bytes; the service takes {self.most_bytes:,}"
-        return Reject(entry.path, Reason.TOO_LARGE, detail, entry.size_bytes, entry.mtime_ns)
+        return entry.reject(Reason.TOO_LARGE, detail)
 
     def add(self, sha256: str, path: str) -> None:
         """Has a picture sent, if the service lacks it."""

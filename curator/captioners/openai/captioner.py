@@ -31,7 +31,7 @@ class OpenAIMachine:
         self.options, self.endpoint = options, endpoint
         self.batch_size: int | None = options.batch_size or 4 * options.concurrency
         self._loop = asyncio.Runner()
-        self._asking = self._loop.run(self._opened())
+        self._asking = Asking(_client(endpoint), endpoint, options)
         self._failure: MachineFailed | None = None
 
     def prepare(self, item: Item) -> Question:
@@ -61,9 +61,6 @@ class OpenAIMachine:
         """Closes the connections."""
         self._loop.run(self._asking.client.close())
         self._loop.close()
-
-    async def _opened(self) -> Asking:
-        return Asking(_client(self.endpoint), self.endpoint, self.options)
 
     async def _asked(self, questions: Sequence[Question]) -> list[Any]:
         """An outcome for each: (Written, Fault or None), MachineFailed, or None where it was called off."""

@@ -55,7 +55,9 @@ class Asking:
                     continue
                 fault = fault_of(error, self.endpoint, self.options.model)
             tries += 1
-            if fault.verdict == "endpoint" or (fault.unreachable and self._gives_up(tries)):
+            # A server that never answered isn't running; one that did may come back.
+            gives_up = fault.unreachable and (tries > self.options.retries or not self.has_answered)
+            if gives_up or fault.verdict == "endpoint":
                 self._stopped = self._stopped or MachineFailed(f"{fault.reason}.")
                 raise self._stopped
             if fault.verdict == "image":
@@ -120,10 +122,6 @@ class Asking:
             return False
         self._limit_name = "max_completion_tokens"
         return True
-
-    def _gives_up(self, tries: int) -> bool:
-        """A server that never answered isn't running; one that did may come back."""
-        return not self.has_answered or tries > self.options.retries
 
     async def _wait(self, fault: Fault, tries: int) -> None:
         """Exponential back-off with jitter, or what the server asks for; then nobody asks."""

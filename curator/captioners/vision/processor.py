@@ -101,13 +101,11 @@ class Reader:
             except Exception as error:  # templates raise what they like: jinja2's, TypeError, ValueError ...
                 problem = error
                 continue
-            if prompt in text and "{'type'" not in text and self._has_one_place(text):
+            places = 1 if self.image_token is None else text.count(self.image_token)
+            if prompt in text and "{'type'" not in text and places == 1:
                 return str(text)
         said = f": {problem}" if problem else "; is the image's token in the prompt?"
         raise MachineFailed(f"The chat template of {self.name} can't take a picture and a prompt{said}")
-
-    def _has_one_place(self, text: str) -> bool:
-        return self.image_token is None or text.count(self.image_token) == 1
 
     def _conversations(self, prompt: str) -> Iterator[list[dict[str, Any]]]:
         """Templates differ in what a message is: parts, a string, or a string that has the picture in it."""

@@ -12,12 +12,11 @@ from curator.annotate.status import StatusResult, status
 from curator.caption_sets.reference import check_dataset
 from curator.caption_sets.revise import LONGEST
 from curator.catalog import Catalog
-from curator.server.access import Caller, Opened, needs
+from curator.server.access import Annotator, Opened, needs
 from curator.server.web.render import query, render, telling, told
 from schemas.errors import AmatlError, NotFound
 
 router = APIRouter(dependencies=[Depends(needs("read"))])
-Annotator = Annotated[Caller, Depends(needs("annotate"))]
 SHOWN = 20
 
 

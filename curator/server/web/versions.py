@@ -13,12 +13,11 @@ from curator.caption_sets.reference import resolve
 from curator.caption_sets.revise import Overtaken
 from curator.caption_sets.versions import SetVersions, commit, restore, versions
 from curator.catalog import Catalog
-from curator.server.access import Caller, Opened, needs
+from curator.server.access import Annotator, Opened, needs
 from curator.server.web.render import query, render, telling, told
 from schemas.edge.words import plural
 
 router = APIRouter(dependencies=[Depends(needs("read"))])
-Annotator = Annotated[Caller, Depends(needs("annotate"))]
 ONE = "/sets/{dataset}/{caption_set}"
 SHOWN = 50
 MOST_SHOWN = 1_000

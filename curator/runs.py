@@ -65,7 +65,6 @@ class RunResult(BaseModel):
 
 
 def runs(catalog: Catalog, snapshot: str | None = None) -> RunsResult:
-    """The runs on one snapshot, or all."""
     made: dict[str, dict[str, str]] = {}
     for row in catalog.snapshots().iter_rows(named=True):
         tracks = json.loads(row["manifest"])["tracks"]

@@ -23,7 +23,6 @@ ALIKE = 0.4  # of the words: below, marking what differs helps nobody
 
 
 def page(result: DryRunResult) -> str:
-    """The whole page."""
     named = f"{result.dataset}/{result.set_name}"
     shown = len(result.pictures)
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(

@@ -31,5 +31,4 @@ class Access(Connection):
         )
 
     def revoke_access_token(self, token_id: int, person: str) -> None:
-        """Revokes a token for good."""
         self._write("revoke_access_token", token_id=token_id, person=person)

@@ -14,7 +14,6 @@ class Images(Connection):
     """Queries on datasets, files, images, near-duplicates and rejects."""
 
     def dataset_names(self) -> list[str]:
-        """Every dataset, by name."""
         return self._read("dataset_names")["name"].to_list()
 
     def images_of_dataset(self, dataset: str) -> pl.DataFrame:

@@ -91,7 +91,6 @@ class Service:
         self._client, self.name = client, name
 
     def close(self) -> None:
-        """Lets go of the connection."""
         self._client.close()
 
     def greet(self) -> None:

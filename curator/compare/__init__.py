@@ -55,9 +55,9 @@ def compare(
     pairs, by_image = agreement(captions, labels, progress)
     fields = coverage(catalog, dataset, captions, labels, catalog.metadata_fields(dataset))
     vocabulary = vocabularies(captions, labels)
-    paths = _paths(catalog, dataset)
+    paths: dict[str, list[str]] = dict(catalog.image_paths(dataset).iter_rows())
     pictures = Pictures(Originals(catalog), paths)
-    scores, clip_notices = _clip_scores(captions, labels, pictures, model, progress)
+    scores, clip_notices = clip_scores(captions, labels, pictures.find, model, progress) if model else ({}, [])
     differing, missing = _differing(catalog, dataset, captions, by_image, labels, pictures, scores)
     result = CompareResult(
         dataset=dataset,
@@ -156,10 +156,6 @@ def _made_by(catalog: Catalog, reference: Reference) -> list[str]:
     return made.sort(["count", "who"], descending=[True, False])["who"].to_list()
 
 
-def _paths(catalog: Catalog, dataset: str) -> dict[str, list[str]]:
-    return dict(catalog.image_paths(dataset).iter_rows())
-
-
 def _clip(name: str) -> Clip:
     """The model, loaded before any other work. Raises BadOption, NotFound."""
     try:
@@ -167,19 +163,6 @@ def _clip(name: str) -> Clip:
     except ImportError as error:
         raise NotFound(f"--clip: {error}. It needs more packages: pip install 'amatl[captioning]'.") from error
     return load(name)
-
-
-def _clip_scores(
-    captions: pl.DataFrame,
-    labels: Sequence[str],
-    pictures: Pictures,
-    model: Clip | None,
-    progress: Progress,
-) -> tuple[dict[str, tuple[ClipScore, pl.Series]], list[str]]:
-    if model is None:
-        return {}, []
-
-    return clip_scores(captions, labels, pictures.find, model, progress)
 
 
 def _differing(

@@ -146,10 +146,7 @@ def clip_scores(
 
 
 def _scores(
-    images: list[str],
-    texts: list[str],
-    pictures: dict[str, NDArray[np.float16]],
-    words: dict[str, NDArray[np.float16]],
+    images: list[str], texts: list[str], pictures: dict[str, NDArray[np.float16]], words: dict[str, NDArray[np.float16]]
 ) -> pl.Series:
     def score(image: str, text: str) -> float | None:
         picture = pictures.get(image)

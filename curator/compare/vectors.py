@@ -34,7 +34,6 @@ class Vectors:
         return found
 
     def add(self, keys: list[str], vectors_ND: NDArray[np.float16]) -> None:
-        """Keeps some more."""
         buffer = io.BytesIO()
         np.savez(buffer, keys=np.array(keys, dtype="S64"), vectors_ND=vectors_ND)
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,6 @@ class DatasetsResult(BaseModel):
 
 
 def datasets(catalog: Catalog) -> DatasetsResult:
-    """Every dataset with its health."""
     return DatasetsResult(datasets=[dataset_health(catalog, name) for name in catalog.dataset_names()])
 
 

@@ -96,7 +96,6 @@ class Sending:
         self._progress("sending pictures", self._sent, self._sent + len(self._flying) + len(self._waiting))
 
     def _send(self, sha256: str, path: str) -> None:
-        """On a thread."""
         content = Path(path).read_bytes()
         if hashlib.sha256(content).hexdigest() != sha256:
             raise ChecksumMismatch(f"{path}: changed while it was being ingested. The same command goes on from there.")

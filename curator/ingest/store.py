@@ -73,7 +73,6 @@ class Store:
         self._flush_when_due()
 
     def flush(self) -> None:
-        """Writes what was collected."""
         if self.sending:
             self.sending.finish()
         self._write()

@@ -70,7 +70,6 @@ def add(catalog: Catalog, person: str, scope: Scope, days: int | None, made_by: 
 
 
 def tokens(catalog: Catalog) -> TokenList:
-    """Every token, oldest first."""
     rows = catalog.access_tokens().to_dicts()
     return TokenList(
         tokens=[
@@ -100,7 +99,6 @@ def account_new(result: NewToken) -> str:
 
 
 def account_list(result: TokenList) -> str:
-    """The tokens for a person."""
     if not result.tokens:
         return "Nobody has a token. Make one with: curator token add PERSON"
     rows = [("id", "person", "scope", "made", "")]

@@ -105,7 +105,6 @@ class Jobs:
             return self._jobs[name]
 
     def all(self) -> list[Job]:
-        """Newest first."""
         with self._lock:
             return self._newest_first()
 

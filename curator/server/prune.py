@@ -91,7 +91,6 @@ def prune(
 
 
 def account(result: PruneResult) -> str:
-    """The result for a person."""
     kinds = {
         "sent pictures that no ingest named": result.uploads,
         "sent pictures of images that no dataset has any more": result.uploads_gone if result.gone else Pruned(),

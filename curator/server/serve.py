@@ -121,7 +121,6 @@ def settings_of(catalog_path: Path, wish: Wish) -> Settings:
 
 
 def account(result: ServeResult) -> str:
-    """The result for a person."""
     who = "with a token (curator token add PERSON)" if result.token_needed else "whoever is on this machine"
     return (
         f"{result.catalog} is served at {result.url}\n"

@@ -47,7 +47,6 @@ class SnapshotsResult(BaseModel):
 
 
 def snapshots(catalog: Catalog, dataset: str | None = None) -> SnapshotsResult:
-    """The snapshots of a dataset, or of all."""
     found: dict[str, list[dict[str, Any]]] = {}
     for row in catalog.snapshots().iter_rows(named=True):
         if dataset in (None, row["dataset"]):

@@ -27,21 +27,11 @@ def listed_columns(
         "file_name",
         pl.when(sideways).then("height_px").otherwise("width_px").alias("width_px"),
         pl.when(sideways).then("width_px").otherwise("height_px").alias("height_px"),
-        "size_bytes",
-        "format",
-        "has_alpha",
-        "license",
-        "source_url",
-        "representative_sha256",
-        "metadata",
+        *("size_bytes", "format", "has_alpha", "license", "source_url", "representative_sha256", "metadata"),
     )
     if splits is not None:
-        table = table.join(
-            splits.select("representative_sha256", "split"),
-            on="representative_sha256",
-            how="left",
-            maintain_order="left",
-        )
+        splits = splits.select("representative_sha256", "split")
+        table = table.join(splits, on="representative_sha256", how="left", maintain_order="left")
     for name, frame in (captions or {}).items():
         column = frame.select(pl.col("image_sha256").alias("sha256"), pl.col("text").alias(f"{CAPTION}{name}"))
         table = table.join(column, on="sha256", how="left", maintain_order="left")

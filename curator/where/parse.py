@@ -115,7 +115,6 @@ class Where:
 
 
 def columns_of(node: Node) -> Iterator[Column]:
-    """The columns a tree reads."""
     match node:
         case Not():
             yield from columns_of(node.node)

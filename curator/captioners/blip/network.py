@@ -200,7 +200,6 @@ def attend(query_BHNK: Tensor, key_BHTK: Tensor, value_BHTK: Tensor, causal: boo
 
 
 def attend_by_products(query_BHNK: Tensor, key_BHTK: Tensor, value_BHTK: Tensor, causal: bool = False) -> Tensor:
-    """The same, written out."""
     scores_BHNT = query_BHNK @ key_BHTK.transpose(-1, -2) * (1 / math.sqrt(query_BHNK.shape[-1]))
     if causal:
         later_NT = torch.ones(scores_BHNT.shape[-2:], dtype=torch.bool, device=scores_BHNT.device).triu(1)

@@ -190,7 +190,6 @@ class _Preparing:
             raise MachineFailed(f"None of the first {self._odd} pictures could be prepared: {odd[-1].reason}.")
 
     def _work(self, items: list[Item]) -> list[Any]:
-        """On a thread: a chunk."""
         return [None if self._stopped.is_set() else self._prepared(item) for item in items]
 
     def _prepared(self, item: Item) -> Any:

@@ -58,7 +58,6 @@ class OpenAIMachine:
         return [outcome[0] if isinstance(outcome, tuple) else not_asked for outcome in outcomes]
 
     def close(self) -> None:
-        """Closes the connections."""
         self._loop.run(self._asking.client.close())
         self._loop.close()
 

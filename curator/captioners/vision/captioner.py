@@ -49,7 +49,6 @@ class VisionMachine:
         return [written[place] for place in range(len(items))]
 
     def close(self) -> None:
-        """Lets go of the weights."""
         self.model = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -22,7 +22,6 @@ SHOWN = 20
 
 @router.get("/annotation")
 def annotation(request: Request, catalog: Opened) -> Response:
-    """Every project."""
     result, problem = None, None
     try:
         result = status(catalog)

@@ -39,7 +39,6 @@ def one_snapshot(request: Request, catalog: Opened, identity: Sha256) -> Respons
 
 @router.get("/runs/{key}")
 def one_run(request: Request, catalog: Opened, key: Sha256) -> Response:
-    """One run."""
     found = run(catalog, key, pictures_folder(request))
     identity = found.report.snapshot.identity
     line = next((one for one in snapshots(catalog).snapshots if one.identity == identity), None)

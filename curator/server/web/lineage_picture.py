@@ -37,7 +37,6 @@ class LineagePicture:
 
 
 def lineage_picture(snapshots: Sequence[SnapshotLine], runs: Sequence[RunLine]) -> LineagePicture:
-    """The picture of these snapshots with their runs."""
     datasets = list(dict.fromkeys(one.dataset for one in snapshots))
     versions = list(dict.fromkeys(track.version for one in snapshots for track in one.tracks))
     trained = [one for one in runs if any(one.snapshot_identity == made.identity for made in snapshots)]

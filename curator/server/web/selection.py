@@ -99,7 +99,6 @@ def undo(
     caption_set: Annotated[str, Form()],
     run: Annotated[int, Form(ge=1, lt=2**62)],
 ) -> Response:
-    """Takes back an accept."""
     done = undo_accept(catalog, f"{dataset}/{caption_set}", run, caller.person)
     left = f" {done.left:,} changed since then stay as they are." if done.left else ""
     return _back(request, dataset, name, caption_set, f"Undone for {plural(done.restored, 'caption')}.{left}")

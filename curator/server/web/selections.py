@@ -68,7 +68,6 @@ class Selections:
 
 
 def kept(request: Request) -> Selections:
-    """The service's."""
     return Selections(request.app.state.settings.data)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from curator.catalog.connection import Connection
+from curator.catalog.connection import Connection, change
 
 
 class Images(Connection):
@@ -97,9 +97,9 @@ class Images(Connection):
         """The representative of each near-duplicate group of a dataset, the oldest first: image_sha256, phash."""
         return self._read("representatives", dataset=dataset)
 
+    @change
     def add_near_duplicates(self, dataset: str, rows: pl.DataFrame) -> None:
         """Puts images in groups for good: image_sha256, representative_sha256, distance."""
-        self._write("add_near_duplicates", rows, dataset=dataset)
 
     def dataset_counts(self, dataset: str) -> dict[str, int]:
         """How many paths, images, near_duplicate_groups of several, near_duplicate_images in those, rejects."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from curator.catalog.connection import Connection
+from curator.catalog.connection import Connection, change
 
 
 class Lineage(Connection):
@@ -19,6 +19,7 @@ class Lineage(Connection):
         """
         return self._read("snapshots")
 
+    @change
     def add_snapshot(
         self,
         identity: str,
@@ -30,16 +31,6 @@ class Lineage(Connection):
         person: str,
     ) -> None:
         """Notes a snapshot in a folder; `manifest` is its JSON text. Noted already, nothing happens."""
-        self._write(
-            "add_snapshot",
-            identity=identity,
-            images_identity=images_identity,
-            dataset=dataset,
-            folder=folder,
-            manifest=manifest,
-            size_bytes=size_bytes,
-            person=person,
-        )
 
     def runs(self, snapshot_identity: str | None = None) -> pl.DataFrame:
         """Every run as it stands, of one snapshot or of all (None), the one that reported last first.

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from curator.cli.options import on_catalog, person_option
+from curator.cli.options import on_catalog, person_option, tokenizer_option
 from schemas.edge import fail, listeners, progress_bar, show
 
 
@@ -200,11 +200,7 @@ def restore(version: str, person: str | None, catalog: Path, as_json: bool) -> N
 
 @click.command()
 @click.argument("caption_set", metavar="SET")
-@click.option(
-    "--tokenizer",
-    metavar="NAME|FOLDER",
-    help="By hub name, or a folder with one.  [default: openai/clip-vit-large-patch14]",
-)
+@tokenizer_option
 @on_catalog
 def stats(caption_set: str, tokenizer: str | None, catalog: Path, as_json: bool) -> None:
     """Statistics of a caption set (dataset/set, as it is now) or version (dataset/set@n).

@@ -43,6 +43,11 @@ def on_catalog(command: Command) -> Command:
     return catalog_option(json_option(catch_errors(command)))
 
 
+tokenizer_option = click.option(
+    "--tokenizer",
+    metavar="NAME|FOLDER",
+    help="By hub name, or a folder with one.  [default: openai/clip-vit-large-patch14]",
+)
 person_option = click.option("--as", "person", default=None, help="Who is doing this. [default: your user name]")
 
 

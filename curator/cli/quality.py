@@ -7,14 +7,8 @@ from pathlib import Path
 
 import click
 
-from curator.cli.options import on_catalog
+from curator.cli.options import on_catalog, tokenizer_option
 from schemas.edge import progress_bar, show
-
-tokenizer_option = click.option(
-    "--tokenizer",
-    metavar="NAME|FOLDER",
-    help="By hub name, or a folder with one.  [default: openai/clip-vit-large-patch14]",
-)
 
 
 class CheckCommand(click.Command):

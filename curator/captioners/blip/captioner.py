@@ -73,7 +73,7 @@ class BlipMachine:
         return np.array([[uniform(seed, item.image_sha256, step) for step in steps] for item in items], np.float32)
 
 
-def machine(options: Options) -> BlipMachine:
+def open_machine(options: Options) -> BlipMachine:
     """Loads the model. Raises NotFound, BadOption, MachineFailed, DoesNotFit, each naming the option at fault."""
     device = device_of(options.device, mps=False)
     return BlipMachine(load(find_blip(options), device, dtype_of(options.dtype, device)), options)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Protocol
 
 from schemas.errors import AmatlError
@@ -46,6 +47,17 @@ class Written:
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float = 0.0
+
+
+def open_machine(what: str, module: str, options: Any) -> Machine:
+    """What `open_machine` of a module opens. Raises MachineFailed naming the package that is lacking."""
+    try:
+        found = import_module(module)
+    except ImportError as error:
+        package = error.name or "torch"
+        raise MachineFailed(f"{what} needs the package {package}: pip install 'amatl[captioning]'.") from error
+    machine: Machine = found.open_machine(options)
+    return machine
 
 
 class Machine(Protocol):

@@ -110,11 +110,8 @@ class Asking:
         else:
             limit = f"max_tokens={self.options.max_tokens}"
             text, reason = caption_of(content or "", choice.finish_reason == "length", self.options.unfinished, limit)
-        return Written(text, reason, asked, answered, self._cost(asked, answered))
-
-    def _cost(self, asked: int, answered: int) -> float:
-        options = self.options
-        return (asked * options.price_per_million_input + answered * options.price_per_million_output) / MILLION
+        cost = asked * self.options.price_per_million_input + answered * self.options.price_per_million_output
+        return Written(text, reason, asked, answered, cost / MILLION)
 
     def _takes_another_limit(self, error: Exception) -> bool:
         """OpenAI's newer models know `max_tokens` by another name, and say so."""

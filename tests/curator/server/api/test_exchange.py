@@ -23,6 +23,7 @@ from curator.snapshot import SnapshotResult
 from schemas.errors import BadOption, ChecksumMismatch, NotFound
 from tests.curator.lab import Lab
 from tests.curator.server.api.test_runs import EPOCH, REFERENCES, report
+from trainer_client.cli import main as trainer
 from trainer_client.data.snapshot import Snapshot
 from trainer_client.report import post
 from trainer_client.service import ServiceFailed

@@ -14,6 +14,7 @@ from curator.ingest.known import Known
 from curator.ingest.read import read_pictures
 from curator.ingest.store import Store, metadata_files_frame
 from curator.ingest.walk import Entry, Listing, entry_of
+from schemas.edge.words import plural
 from schemas.images.orientation import in_words
 from schemas.progress import Progress
 
@@ -199,9 +200,10 @@ class IngestRun:
         before = (self.known.options or {}).get("metadata")
         count = self.tally["corrected"]
         if before and self.table is None and count:
+            lost = plural(count, "path has", "paths have")
             yield (
-                f"the last ingest read {before}, this one no --metadata: {count:,} "
-                f"path{' has' if count == 1 else 's have'} lost what it said. To have it back: --metadata {before}"
+                f"the last ingest read {before}, this one no --metadata: {lost} lost what it said. To have it back: "
+                f"--metadata {before}"
             )
 
     def _gone(self) -> None:
@@ -226,4 +228,4 @@ class IngestRun:
 
 
 def _rejects_so_far(count: int) -> str:
-    return f"{count:,} reject{'' if count == 1 else 's'}" if count else ""
+    return plural(count, "reject") if count else ""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
-from schemas.edge.words import duration, plural
+from schemas.edge.words import duration, money, plural, size
 from schemas.errors import AmatlError
 from schemas.images.orientation import in_words
 from schemas.progress import Progress, silent
@@ -229,8 +229,7 @@ def _cut(caption: str, lost: str) -> str:
     kept = caption[: len(caption) - len(lost)].rstrip()
     opening = kept if len(kept) <= SHOWN else f"... {kept[-SHOWN:].split(' ', 1)[-1]}"
     ending = lost if len(lost) <= SHOWN else f"{lost[:SHOWN].rsplit(' ', 1)[0]} ..."
-    count = len(lost.split())
-    return f"{opening} [{count} {'word' if count == 1 else 'words'} lost:] {ending}"
+    return f"{opening} [{plural(len(lost.split()), 'word')} lost:] {ending}"
 
 
 def estimate(
@@ -296,16 +295,6 @@ def needed_space(config: TrainConfig, method: Method) -> Space:
     )
 
 
-def size(size_bytes: int) -> str:
-    """Bytes for a person: `1.9 GB`."""
-    value = float(size_bytes)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} TB"
-
-
 def render(result: CheckResult) -> str:
     """For a person."""
     found = result.estimate
@@ -331,7 +320,7 @@ def render(result: CheckResult) -> str:
 
 
 def _money(found: Estimate) -> str:
-    return "" if found.cost is None else f", cost {found.cost:.2f} at {found.price_per_hour:g} an hour,"
+    return "" if found.cost is None else f", cost {money(found.cost)} at {found.price_per_hour:g} an hour,"
 
 
 def _tracks(tracks: list[TrackCheck]) -> list[str]:

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from schemas.document import FileRef, first_problem, write_atomically
+from schemas.edge.words import size
 from schemas.errors import AmatlError, BadDocument, ChecksumMismatch
 from schemas.progress import Progress, silent
 from schemas.snapshot import SampleRow, SnapshotManifest, manifest_digest
@@ -134,7 +135,7 @@ def _all_of_them(
     try:
         for file in pool.map(lambda file: _keep(http, address, file, partial, stopped), missing):
             done, size_bytes = done + 1, size_bytes + file.size_bytes
-            progress("fetching the snapshot", done, images, f"{size_bytes / 1e6:.1f} MB")
+            progress("fetching the snapshot", done, images, size(size_bytes))
     finally:
         stopped.set()
         pool.shutdown(cancel_futures=True)
@@ -160,7 +161,7 @@ def _check_space(folder: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
         raise NotEnoughSpace(
-            f"{folder}: the snapshot takes {needed_bytes / 1e9:.2f} GB more, {free / 1e9:.2f} are free. Make room, or "
+            f"{folder}: the snapshot takes {size(needed_bytes)} more, {size(free)} are free. Make room, or "
             "set AMATL_CACHE to a folder on another disk."
         )
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from schemas.digest import sha256_file, sha256_json
 from schemas.document import FileRef
+from schemas.edge.words import plural
 from schemas.errors import AlreadyExists, BadDocument, BadOption, NotFound
 from schemas.progress import Progress, silent
 from schemas.run import Grid, RunReport
@@ -300,9 +301,9 @@ def _slug(prompt: str) -> str:
 
 def render(result: SampleResult) -> str:
     """For a person: the sheet first, then every picture."""
-    count = len(result.pictures)
+    pictures = plural(len(result.pictures), "picture")
     lines = [
-        f"{result.run}, {counted(result.epochs)}: {count} {'picture' if count == 1 else 'pictures'} in {result.folder}",
+        f"{result.run}, {counted(result.epochs)}: {pictures} in {result.folder}",
         str(result.sheet),
     ]
     return "\n".join([*lines, *(str(picture.path) for picture in result.pictures)])

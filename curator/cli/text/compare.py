@@ -10,8 +10,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from curator.cli.text.check import percent, printed
+from curator.cli.text.check import printed
 from curator.text.printable import shown
+from schemas.edge.words import percent
 
 if TYPE_CHECKING:
     from curator.compare.result import ComparedSet, CompareResult, Differing
@@ -28,8 +29,10 @@ def account(result: CompareResult, width: int | None = None) -> str:
 
 def _blocks(result: CompareResult) -> Iterator[RenderableType]:
     of = f" of {result.images_of_dataset:,}" if result.images != result.images_of_dataset else ""
-    noun = "image" if result.images == 1 else "images"
-    yield Text.assemble((result.dataset, "bold"), f"  {result.images:,}{of} {noun} that every set captions")
+    yield Text.assemble(
+        (result.dataset, "bold"),
+        f"  {result.images:,}{of} {'image' if result.images == 1 else 'images'} that every set captions",
+    )
     yield Text(result.headline, style="italic")
     yield Text()
     yield _figures(result)

@@ -22,7 +22,6 @@ from trainer_client.check import (
     examine,
     needed_space,
     render,
-    size,
     truncation,
 )
 from trainer_client.check.benchmark import NotEnoughMemory, Pace, measure_pace
@@ -215,17 +214,6 @@ def test_auto_batch_finds_one_that_fits(
     found = examine(config_for(snapshot, base, batch_size=8, auto_batch=True), opened, method, 1, budget_seconds=0.0)
     assert found.estimate.images_per_second > 0
     assert {8, 4, 2} <= set(sizes)
-
-
-def test_sizes_for_people() -> None:
-    assert [size(n) for n in (0, 999, 1000, 1_234_567, 5 * 10**9, 2 * 10**12)] == [
-        "0 bytes",
-        "999 bytes",
-        "1 kB",
-        "1.23 MB",
-        "5 GB",
-        "2 TB",
-    ]
 
 
 def test_the_command(snapshot: Path, base: Path, tmp_path: Path) -> None:

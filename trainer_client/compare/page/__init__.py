@@ -10,13 +10,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from schemas.comparison import Comparison, Group
+from schemas.edge.words import day, duration, interval, listed, loss, money, plural, signed
 from schemas.progress import Progress, silent
 from trainer_client.compare.page.charts import mark
 from trainer_client.compare.page.figures import at, bars, figures, keys
 from trainer_client.compare.page.images import Pictures, collect, role_words
 from trainer_client.compare.page.sprites import Sheets
 from trainer_client.compare.runs import Run
-from trainer_client.compare.words import day, duration, interval, listed, loss, money, plural, signed
 
 HERE = Path(__file__).parent
 SECTIONS = (

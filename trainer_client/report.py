@@ -13,11 +13,11 @@ from pydantic import BaseModel, Field, ValidationError
 
 from schemas.document import FileRef
 from schemas.edge.words import plural
-from schemas.errors import BadOption, ChecksumMismatch, NotFound
+from schemas.errors import BadOption, ChecksumMismatch, NotFound, ServiceFailed
 from schemas.exchange import RunReceipt, pictures, report_digest
 from schemas.progress import Progress, silent
 from schemas.run import RunReport
-from trainer_client.service import ServiceFailed, address_of, client, refusal, unreachable
+from trainer_client.service import address_of, client, refusal, unreachable
 
 if TYPE_CHECKING:
     import httpx

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.edge.token_warning import warn_in_the_clear
-from schemas.errors import AmatlError, NotFound
+from schemas.errors import AmatlError, NotFound, ServiceFailed
 from trainer_client.rank_zero import is_first
 
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ TOKEN = "AMATL_TOKEN"
 ADDRESS = re.compile(r"(https?):/+([^/\s]\S*)")
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 CONNECTIONS = 8
-
-
-class ServiceFailed(AmatlError):
-    """The service can't be reached, or refuses. Look at its address, then try again."""
 
 
 def address_of(text: Path | str) -> str | None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from curator.catalog.wire import ARROW, PARAMETERS, decode_rows, dialect, encode_frame
 from schemas import __version__
 from schemas.edge.token_warning import warn_in_the_clear
-from schemas.errors import AmatlError, BadOption
+from schemas.errors import AmatlError, BadOption, ServiceFailed
 
 if TYPE_CHECKING:
     import httpx
@@ -29,10 +29,6 @@ URL = re.compile(r"(https?):/+([^/].*)")
 CONNECT_SECONDS = 10
 # Between what a network may swallow and a query over a large catalog.
 ANSWER_SECONDS = 600
-
-
-class ServiceFailed(AmatlError):
-    """The service that holds the catalog can't be reached, or failed. Look at its log, then try again."""
 
 
 def url_in(path: Path | str) -> str | None:

@@ -8,7 +8,6 @@ its jobs are interrupted first, while it still answers them; then it ends what i
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import shutil
@@ -35,7 +34,8 @@ from curator.server.app import create_app
 from curator.server.logs import LogFormat, configure
 from curator.server.settings import DEFAULT_PORT, Settings
 from curator.server.slow_clients import Patient
-from schemas.errors import AlreadyExists, AmatlError, BadOption, NotFound
+from schemas.edge.lock import only_process
+from schemas.errors import AlreadyExists, AmatlError, BadOption, NotFound, PortBusy
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -47,10 +47,6 @@ GRACE_SECONDS = 10
 # Longer than a client keeps an idle connection: else a request might meet one that is being closed.
 KEEP_ALIVE_SECONDS = 75
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class PortBusy(AmatlError):
-    """The port is in use. Choose another one with --port."""
 
 
 class ServeResult(BaseModel):
@@ -206,13 +202,11 @@ def _check_tokens(catalog: Catalog, settings: Settings) -> None:
 
 @contextmanager
 def _only_one(settings: Settings) -> Iterator[None]:
-    with (settings.data / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AlreadyExists(
-                f"{settings.catalog_path} is served already{_known_url(settings.catalog_path)}. Stop that one first."
-            ) from error
+    def busy() -> AlreadyExists:
+        where = _known_url(settings.catalog_path)
+        return AlreadyExists(f"{settings.catalog_path} is served already{where}. Stop that one first.")
+
+    with only_process(settings.data / "lock", busy):
         yield
 
 

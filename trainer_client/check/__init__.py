@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, Field
 
 from schemas.edge.words import duration, money, plural, size
-from schemas.errors import AmatlError
+from schemas.errors import NotEnoughSpace
 from schemas.images.orientation import in_words
 from schemas.progress import Progress, silent
 from schemas.run import Truncation
@@ -40,10 +40,6 @@ if TYPE_CHECKING:
 EXAMPLES = 3  # Truncated captions shown of a track.
 SHOWN = 48  # Characters of a caption shown on either side of the cut.
 SPARE = 1.05  # Space asked for over what the files will take.
-
-
-class NotEnoughSpace(AmatlError):
-    """The disk is too full for the checkpoints. Use fewer --save-epochs, or an --out on another disk."""
 
 
 class TrackCheck(BaseModel):

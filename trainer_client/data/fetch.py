@@ -9,7 +9,6 @@ not a snapshot.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,7 +16,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -27,8 +25,9 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from schemas.document import FileRef, first_problem, write_atomically
+from schemas.edge.lock import one_at_a_time
 from schemas.edge.words import size
-from schemas.errors import AmatlError, BadDocument, ChecksumMismatch
+from schemas.errors import BadDocument, ChecksumMismatch, NotEnoughSpace
 from schemas.progress import Progress, silent
 from schemas.snapshot import SampleRow, SnapshotManifest, manifest_digest
 from trainer_client.cache import default_folder
@@ -41,10 +40,6 @@ ATTEMPTS = 6  # in a row without a byte more than before
 FIRST_PAUSE_SECONDS = 0.5  # doubled each time
 THREADS = 8
 PART = ".part"
-
-
-class NotEnoughSpace(AmatlError):
-    """The disk is too full for the snapshot. Make room, or set AMATL_CACHE to a folder on another disk."""
 
 
 class Stopped(Exception):
@@ -75,8 +70,11 @@ def fetched(address: str, cache: Path, progress: Progress = silent) -> Path:
         read = _manifest(manifest, f"{address}/manifest.json", identity)
         folder = cache / read.identity
         if not (folder / "manifest.json").is_file():
-            cache.mkdir(parents=True, exist_ok=True)
-            with _alone(cache / f".{read.identity}.lock", progress):
+
+            def waiting() -> None:
+                progress("waiting for another process to fetch the snapshot", 0, None)
+
+            with one_at_a_time(cache / f".{read.identity}.lock", waiting):
                 if not (folder / "manifest.json").is_file():
                     _fetch(http, address, read, manifest, folder, progress)
     return folder
@@ -164,18 +162,6 @@ def _check_space(folder: Path, needed_bytes: int) -> None:
             f"{folder}: the snapshot takes {size(needed_bytes)} more, {size(free)} are free. Make room, or "
             "set AMATL_CACHE to a folder on another disk."
         )
-
-
-@contextmanager
-def _alone(lock: Path, progress: Progress) -> Iterator[None]:
-    """One process fetches a snapshot; others wait for it and then find it there."""
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            progress("waiting for another process to fetch the snapshot", 0, None)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @dataclass

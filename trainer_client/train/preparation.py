@@ -128,8 +128,8 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
     if not report.checkpoints:  # What goes on was examined when it began.
         found = examine(config, snapshot, method, len(prompts), progress, SHORT_BUDGET_SECONDS).estimate
         seconds = found.epoch_seconds * plan.epochs
-        cost = "" if found.cost is None else f", cost {money(found.cost)}"
-        progress("estimating", 1, 1, f"about {duration(found.total_seconds)}{cost}")
+        price = "" if found.cost is None else f", cost {money(found.cost)}"
+        progress("estimating", 1, 1, f"about {duration(found.total_seconds)}{price}")
     measured = {"buckets": [list(size) for size in buckets.sizes(family, config)]} if config.buckets else {}
     baseline = Baseline(cache, method, config.background, measured)
     name = torch_compile.trained(family, config)

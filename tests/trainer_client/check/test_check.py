@@ -12,10 +12,9 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from schemas.errors import BadOption, ChecksumMismatch
+from schemas.errors import BadOption, ChecksumMismatch, NotEnoughSpace
 from tests.trainer_client.conftest import write_snapshot
 from trainer_client.check import (
-    NotEnoughSpace,
     check,
     check_track,
     estimate,

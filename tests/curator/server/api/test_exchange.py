@@ -19,13 +19,12 @@ from fastapi import FastAPI
 from curator.runs import runs
 from curator.server import Settings, create_app
 from curator.snapshot import SnapshotResult
-from schemas.errors import BadOption, ChecksumMismatch, NotFound
+from schemas.errors import BadOption, ChecksumMismatch, NotFound, ServiceFailed
 from tests.curator.lab import Lab
 from tests.curator.server.api.test_runs import EPOCH, REFERENCES, report
 from trainer_client.cli import main
 from trainer_client.data.snapshot import Snapshot
 from trainer_client.report import post
-from trainer_client.service import ServiceFailed
 
 __all__ = ["report"]
 

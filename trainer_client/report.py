@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, Field, ValidationError
 
 from schemas.document import FileRef
+from schemas.edge.retry import broke_off, retried
 from schemas.edge.words import plural
 from schemas.errors import BadOption, ChecksumMismatch, NotFound, ServiceFailed
 from schemas.exchange import RunReceipt, pictures, report_digest
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import httpx
 
 FILE = "run.json"
-AGAIN = 3  # attempts at a request whose connection breaks
+ATTEMPTS = 3  # attempts at a request whose connection breaks
 
 
 class ReportResult(BaseModel):
@@ -108,14 +109,13 @@ def _sent(http: httpx.Client, method: str, address: str, content: bytes, media_t
     """Repeating any of these does no harm, so a broken connection is tried again."""
     import httpx
 
-    for attempt in range(1, AGAIN + 1):
-        try:
-            answer = http.request(method, address, content=content, headers={"Content-Type": media_type})
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            if attempt == AGAIN or isinstance(error, httpx.ConnectError | httpx.InvalidURL):
-                raise unreachable(address, error) from error
-            continue
-        if answer.is_success:
-            return answer
-        raise refusal(address, answer)
-    raise AssertionError("unreachable")
+    headers = {"Content-Type": media_type}
+    try:
+        answer = retried(
+            lambda: http.request(method, address, content=content, headers=headers), broke_off, (0.0,) * (ATTEMPTS - 1)
+        )
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        raise unreachable(address, error) from error
+    if answer.is_success:
+        return answer
+    raise refusal(address, answer)

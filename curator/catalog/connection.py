@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 import signal
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +25,7 @@ from curator.catalog.queries import Query, load_queries
 from curator.catalog.query_cache import Kept, table_changed
 from curator.catalog.remote import Service, find, url_in
 from curator.catalog.remote_disk import Distant
+from schemas.edge.retry import retried
 from schemas.errors import AmatlError, NotFound
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ATTEMPTS_AT_A_COLLISION = 5
-CLOSE_SECONDS = 10.0
+CLOSE_ATTEMPTS = 1000  # 10 seconds
 CONFIGURATION: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "python_enable_replacements": "false",
@@ -216,13 +217,11 @@ class Connection:
                 self._service.change(name, tables, parameters)
             return
         with undisturbed(), self._writing, disk_errors(self.path):
-            for attempt in range(1, ATTEMPTS_AT_A_COLLISION + 1):
-                try:
-                    self._transaction(query, tables, parameters)
-                    break
-                except duckdb.TransactionException:
-                    if attempt == ATTEMPTS_AT_A_COLLISION:
-                        raise
+            retried(
+                lambda: self._transaction(query, tables, parameters),
+                lambda error: isinstance(error, duckdb.TransactionException),
+                (0.0,) * (ATTEMPTS_AT_A_COLLISION - 1),
+            )
 
     def _transaction(self, query: Query, tables: Mapping[str, pl.DataFrame], parameters: Mapping[str, Any]) -> None:
         cursor, changed = self._connection.cursor(), set[str]()
@@ -249,15 +248,7 @@ def _closed(connection: duckdb.DuckDBPyConnection) -> None:
     """Closes it once no other thread has a call in hand: DuckDB refuses rather than waits."""
     import duckdb
 
-    ends = time.monotonic() + CLOSE_SECONDS
-    while True:
-        try:
-            connection.close()
-            return
-        except duckdb.Error:
-            if time.monotonic() > ends:
-                raise
-            time.sleep(0.01)
+    retried(connection.close, lambda error: isinstance(error, duckdb.Error), repeat(0.01, CLOSE_ATTEMPTS))
 
 
 def _check_parameters(query: Query, parameters: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from curator.catalog.wire import ARROW, PARAMETERS, decode_rows, dialect, encode_frame
 from schemas import __version__
+from schemas.edge.retry import broke_off, retried
 from schemas.edge.token_warning import warn_in_the_clear
 from schemas.errors import AmatlError, BadOption, ServiceFailed
 
@@ -129,17 +130,14 @@ class Service:
         """One request and its answer; asked `again` where the connection broke. Raises what the service says."""
         import httpx
 
-        for attempt in (1, 2):
-            try:
-                answer = self._client.request(method, path, **content)
-                break
-            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                raise NobodyThere(f"{self.name}: nobody answers there ({error}). Is it running?") from error
-            except httpx.HTTPError as error:
-                if not again or attempt == 2:
-                    made = "" if again else " Whether the last change was made isn't known: the same command goes on."
-                    reason = str(error) or type(error).__name__
-                    raise ConnectionBroke(f"{self.name}: the connection broke ({reason}).{made}") from error
+        try:
+            answer = retried(lambda: self._client.request(method, path, **content), broke_off, (0.0,) * again)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise NobodyThere(f"{self.name}: nobody answers there ({error}). Is it running?") from error
+        except httpx.HTTPError as error:
+            made = "" if again else " Whether the last change was made isn't known: the same command goes on."
+            reason = str(error) or type(error).__name__
+            raise ConnectionBroke(f"{self.name}: the connection broke ({reason}).{made}") from error
         if answer.is_success:
             return answer
         raise raised(self.name, answer)

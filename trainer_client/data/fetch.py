@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 from schemas.document import FileRef, first_problem, write_atomically
 from schemas.edge.lock import one_at_a_time
+from schemas.edge.retry import retried
 from schemas.edge.words import size
 from schemas.errors import BadDocument, ChecksumMismatch, NotEnoughSpace
 from schemas.progress import Progress, silent
@@ -239,23 +240,29 @@ class Download:
     def _insist(self, attempt: Callable[[], None], progress: Callable[[], int]) -> None:
         import httpx
 
-        left, pause, before = ATTEMPTS, FIRST_PAUSE_SECONDS, progress()
-        while True:
-            try:
-                attempt()
-                return
-            except httpx.InvalidURL as error:
-                raise unreachable(self.url, error) from error
-            except (httpx.TransportError, ConnectionError) as error:
-                now = progress()
-                if now > before:
-                    left, pause, before = ATTEMPTS, FIRST_PAUSE_SECONDS, now
-                left -= 1
-                if not left:
-                    raise unreachable(self.url, error) from error
-                if self.stopped.wait(pause):
-                    raise Stopped from error
-                pause *= 2
+        def may_help(error: Exception) -> bool:
+            return isinstance(error, httpx.TransportError | ConnectionError)
+
+        try:
+            retried(attempt, may_help, _pauses(progress), self._wait)
+        except (httpx.TransportError, ConnectionError, httpx.InvalidURL) as error:
+            raise unreachable(self.url, error) from error
+
+    def _wait(self, seconds: float) -> None:
+        if self.stopped.wait(seconds):
+            raise Stopped
+
+
+def _pauses(progress: Callable[[], int]) -> Iterator[float]:
+    """Yield pauses that double, from the start again after an attempt that made progress."""
+    most, attempts = progress(), 0
+    while True:
+        if (now := progress()) > most:
+            most, attempts = now, 0
+        attempts += 1
+        if attempts == ATTEMPTS:
+            return
+        yield FIRST_PAUSE_SECONDS * 2 ** (attempts - 1)
 
 
 def _size(path: Path) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from curator.caption_sets.diff import word_operations
 from curator.captioners import model_at
 from curator.images.html_page import thumbnail
+from schemas.edge.palette import stylesheet
 from schemas.edge.words import duration, money, plural
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def page(result: DryRunResult) -> str:
     shown = len(result.pictures)
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         generator=GENERATOR,
+        palette=stylesheet(),
         title=escape(f"Dry run: {result.strategy} for {named}"),
         heading=escape(f"{result.strategy} on {plural(shown, 'picture')} of {result.dataset}"),
         standfirst=escape(_standfirst(result, named)),

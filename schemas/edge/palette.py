@@ -1,0 +1,11 @@
+"""The colours and fonts of every page, light and dark: `palette.css`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def stylesheet(*files: Path) -> str:
+    """Return the palette and, after it, these CSS files."""
+    palette = Path(__file__).with_suffix(".css")
+    return "".join(file.read_text(encoding="utf-8") for file in (palette, *files))

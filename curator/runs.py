@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from schemas.document import first_problem, write_atomically
 from schemas.errors import BadDocument, ChecksumMismatch, NotFound
-from schemas.exchange import RunReceipt, pictures, report_digest, run_key
+from schemas.exchange import RunReceipt, pictures, record_digest, run_key
 from schemas.run import RunReport
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def run(catalog: Catalog, name: str, folder: Path) -> RunResult:
     )
 
 
-def receive_report(catalog: Catalog, content: bytes, person: str, folder: Path) -> RunReceipt:
+def receive_record(catalog: Catalog, content: bytes, person: str, folder: Path) -> RunReceipt:
     """Keeps a trainer's run.json as it is. Again, it only says what is still missing.
 
     Raises BadDocument, NotFound where the snapshot isn't one of ours.
@@ -107,7 +107,7 @@ def receive_report(catalog: Catalog, content: bytes, person: str, folder: Path) 
             f"{report.name}: trained on snapshot {identity[:12]} of {report.snapshot.dataset}, which isn't known here. "
             "Post it to the service the snapshot came from."
         )
-    digest, key = report_digest(content), run_key(report)
+    digest, key = record_digest(content), run_key(report)
     before = catalog.run_report(key)
     unchanged = before is not None and before["digest"] == digest
     if not unchanged:
@@ -138,7 +138,7 @@ def run_picture(catalog: Catalog, name: str, sha256: str, folder: Path) -> Path:
     _, report = _report(catalog, name)
     file = folder / sha256
     if sha256 not in {one.sha256 for one in pictures(report)} or not file.is_file():
-        raise NotFound(f"{report.name}: there is no picture {sha256[:12]} of it here. trainer report sends it.")
+        raise NotFound(f"{report.name}: there is no picture {sha256[:12]} of it here. trainer post sends it.")
     return file
 
 
@@ -150,7 +150,7 @@ def picture_type(content: bytes) -> str | None:
 def _report(catalog: Catalog, name: str) -> tuple[dict[str, Any], RunReport]:
     row = catalog.run_report(name)
     if row is None:
-        raise NotFound(f"There is no run {name[:12]} here. trainer report RUN --to ADDRESS posts one.")
+        raise NotFound(f"There is no run {name[:12]} here. trainer post RUN --to ADDRESS posts one.")
     return row, RunReport.model_validate_json(row["report"])
 
 

@@ -100,14 +100,18 @@ def warnings(options: Options) -> list[str]:
 
 def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
     """All rows at once, as polars expressions."""
+    named = ", ".join(fields(options, []))
+    return captions(render(options.template, batch), reason=f"no value for {named}")
+
+
+def render(template: str, batch: pl.DataFrame) -> pl.Series:
+    """Return the text for each row, null if it has placeholders and none of them a value."""
     import polars as pl
 
-    template = parse(options.template)
-    values = batch.lazy().select(_values(template, batch))
+    parsed = parse(template)
+    values = batch.lazy().select(_values(parsed, batch))
     present = values.with_columns(pl.when(pl.col("^[0-9]+$") != "").then(pl.col("^[0-9]+$")))
-    text = present.select(_sentence(template)).collect().to_series()
-    named = ", ".join(fields(options, []))
-    return captions(text, reason=f"no value for {named}")
+    return present.select(_sentence(parsed)).collect().to_series()
 
 
 # ---- the grammar

@@ -30,7 +30,7 @@ from trainer_client.cache import default_folder
 from trainer_client.device import choose_device
 from trainer_client.performance.torch_compile import keep_in
 from trainer_client.randomness import key, normal
-from trainer_client.run_folder import find_checkpoints, read_run
+from trainer_client.run_folder import find_checkpoints, open_run
 from trainer_client.sample.contact_sheet import contact_sheet
 from trainer_client.sample.engine import Drawing
 
@@ -175,7 +175,7 @@ def sample(
     where the base of a checkpoint that holds an adapter is now.
     Raises NotFound (no run, no such checkpoint), AlreadyExists (`out` holds other things), BadOption.
     """
-    report = read_run(run_folder)
+    report = open_run(run_folder)
     if out is not None:
         _refuse_strangers(out)
     checkpoints = find_checkpoints(report, run_folder, epochs)

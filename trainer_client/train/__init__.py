@@ -22,7 +22,7 @@ from trainer_client import lineage
 from trainer_client.data.batches import epoch_steps
 from trainer_client.distributed.processes import Processes
 from trainer_client.performance import torch_compile
-from trainer_client.run_folder import FILE, read_report
+from trainer_client.run_folder import FILE, read_record
 from trainer_client.train.assess_checkpoint import draw, evaluate, tiles, write_references
 from trainer_client.train.checkpoint import checkpoint_name, save_checkpoint
 from trainer_client.train.early_stopping import judge, out_of_patience
@@ -83,7 +83,7 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
 def _refuse_stale(prepared: Prepared) -> None:
     """Raises RunBusy where another process has trained in the folder between the first look at it and the lock."""
     folder = prepared.config.out
-    if read_report(folder) != prepared.before:
+    if read_record(folder) != prepared.before:
         raise RunBusy(f"{folder}: another process has just trained there. Give the command again to go on from that.")
 
 

@@ -30,7 +30,7 @@ from trainer_client.evaluate.bootstrap import LEAST
 from trainer_client.load_model import adopt_asked
 from trainer_client.methods.class_images import class_images
 from trainer_client.performance import torch_compile
-from trainer_client.run_folder import read_report
+from trainer_client.run_folder import read_record
 from trainer_client.sample.prompts import default_prompts, read_prompts
 from trainer_client.train import run_report
 from trainer_client.train.schedule import warmup_steps
@@ -96,7 +96,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
     refuse_unwritable("--out", config.out)
     refuse_unwritable("--cache", config.cache or default_folder())
     refuse_missing(config.tracker)
-    before = read_report(config.out)
+    before = read_record(config.out)
     snapshot = Snapshot.open(config.snapshot, verify=True, progress=progress)
     track, snapshot, own = training_track.own_track(snapshot, config)
     _refuse_missing_captions(snapshot, own)

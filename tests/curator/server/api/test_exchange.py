@@ -24,7 +24,7 @@ from tests.curator.lab import Lab
 from tests.curator.server.api.test_runs import EPOCH, REFERENCES, report
 from trainer_client.cli import main
 from trainer_client.data.snapshot import Snapshot
-from trainer_client.report import post
+from trainer_client.post import post
 
 __all__ = ["report"]
 
@@ -80,21 +80,21 @@ def test_there_and_back(service: str, made: SnapshotResult, run: Path, lab: Lab)
 
 
 def test_the_command(service: str, run: Path) -> None:
-    answer = CliRunner().invoke(main, ["report", str(run), "--to", service])
+    answer = CliRunner().invoke(main, ["post", str(run), "--to", service])
     assert answer.exit_code == 0, answer.output
-    assert "the report is posted; 2 pictures sent." in answer.output
-    told = CliRunner().invoke(main, ["report", str(run), "--to", service, "--json"])
+    assert "the run record is posted; 2 pictures sent." in answer.output
+    told = CliRunner().invoke(main, ["post", str(run), "--to", service, "--json"])
     assert json.loads(told.stdout)["already_there"] == 2
     again = CliRunner().invoke(main, ["report", str(run), "--to", service])
     assert "the service has it already, with every picture." in again.output
-    wrong = CliRunner().invoke(main, ["report", str(run), "--to", "nowhere"])
+    wrong = CliRunner().invoke(main, ["post", str(run), "--to", "nowhere"])
     assert (wrong.exit_code, "--to nowhere: not an address" in wrong.output) == (2, True)
 
 
 def test_a_half_sent_report_goes_on(service: str, run: Path) -> None:
     grid = run / "grids" / "epoch-000.png"
     grid.rename(run / "elsewhere.png")
-    with pytest.raises(NotFound, match=r"epoch-000.png: missing, and the report names it"):
+    with pytest.raises(NotFound, match=r"epoch-000.png: missing, and the run record names it"):
         post(run, service)
     grid.write_bytes(b"other")
     with pytest.raises(ChecksumMismatch, match=r"epoch-000.png: changed since the run wrote it"):

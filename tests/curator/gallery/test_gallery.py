@@ -270,6 +270,7 @@ def growing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
         yield opened
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     start=st.integers(1, 30),

@@ -14,7 +14,7 @@ from tests.curator.lab import Lab
 SCRIPT = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from curator.gallery import table
+from curator.datasets import table
 from curator.server import serve as stage
 
 reading, left, read = threading.Event(), threading.Event(), table._read

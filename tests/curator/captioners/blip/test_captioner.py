@@ -82,7 +82,8 @@ def test_captions_are_those_of_transformers(prompt: str | None, folder: Path, it
         assert without == [caption.removeprefix(prompt).strip() for caption in captions]
 
 
-@pytest.mark.parametrize("beams", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("beams", [1, 3])
 def test_a_trained_models_captions_are_those_of_generate(beams: int) -> None:
     """The miniature over OpenMoji, in float32; both are given the same pixels (transparent parts are white)."""
     from transformers import BlipForConditionalGeneration
@@ -104,6 +105,7 @@ def test_a_trained_models_captions_are_those_of_generate(beams: int) -> None:
     assert len(set(captions)) > len(files) // 4
 
 
+@pytest.mark.slow
 def test_sampling_is_keyed_by_the_picture(folder: Path, items: list[Item]) -> None:
     nucleus = ["decode=nucleus", "top_p=0.95", "temperature=1.2"]
     whole = written(folder, items, *nucleus)

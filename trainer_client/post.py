@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, Field, ValidationError
 
 from schemas.document import FileRef
+from schemas.edge.address import address_of
 from schemas.edge.retry import broke_off, retried
 from schemas.edge.words import plural
 from schemas.errors import BadOption, ChecksumMismatch, NotFound, ServiceFailed
 from schemas.exchange import RunReceipt, pictures, record_digest
 from schemas.progress import Progress, silent
 from trainer_client.run_folder import FILE, open_run
-from trainer_client.service import address_of, client, refusal, unreachable
+from trainer_client.service import client, refusal, unreachable
 
 if TYPE_CHECKING:
     import httpx

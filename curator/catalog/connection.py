@@ -23,8 +23,9 @@ from curator.catalog.errors import CatalogFailed, CatalogLocked, NotACatalog, On
 from curator.catalog.migrate import migrate
 from curator.catalog.queries import Query, load_queries
 from curator.catalog.query_cache import Kept, table_changed
-from curator.catalog.remote import Service, find, url_in
+from curator.catalog.remote import Service, find
 from curator.catalog.remote_disk import Distant
+from schemas.edge.address import address_of
 from schemas.edge.retry import retried
 from schemas.errors import AmatlError, NotFound
 
@@ -112,8 +113,8 @@ class Connection:
         Raises NotFound where there is no file, NotACatalog, CatalogLocked, ServiceFailed.
         """
         # As a person would name it: the file, or the service's URL.
-        self.name = url_in(path) or str(path)
-        self._path = None if url_in(path) else Path(path)
+        self.name = address_of(path) or str(path)
+        self._path = None if address_of(path) else Path(path)
         self._queries = load_queries()
         # One change at a time: the ids that a change gives out are then committed in their order, as versions and
         # whoever reads what is new after an id rely on.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -17,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from curator.catalog.wire import ARROW, PARAMETERS, decode_rows, dialect, encode_frame
 from schemas import __version__
+from schemas.edge.address import address_of, warn_in_the_clear
 from schemas.edge.retry import broke_off, retried
-from schemas.edge.token_warning import warn_in_the_clear
 from schemas.errors import AmatlError, BadOption, ServiceFailed
 
 if TYPE_CHECKING:
@@ -26,16 +25,9 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-URL = re.compile(r"(https?):/+([^/].*)")
 CONNECT_SECONDS = 10
 # Between what a network may swallow and a query over a large catalog.
 ANSWER_SECONDS = 600
-
-
-def url_in(path: Path | str) -> str | None:
-    """The URL that a catalog's path is, None for a file. A Path writes `http://host` as `http:/host`."""
-    match = URL.fullmatch(str(path))
-    return f"{match[1]}://{match[2].rstrip('/')}" if match else None
 
 
 def service_folder(catalog_path: Path) -> Path:
@@ -51,7 +43,7 @@ def address_file(catalog_path: Path) -> Path:
 
 def find(path: Path | str) -> Service | None:
     """The service at a URL, or that which holds this file; None where the file is free. Raises ServiceFailed."""
-    if url := url_in(path):
+    if url := address_of(path):
         service = Service(_by_url(url), url)
         service.greet()
         return service

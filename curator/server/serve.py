@@ -25,7 +25,7 @@ import uvicorn
 from pydantic import BaseModel, Field
 
 from curator.catalog import Catalog
-from curator.catalog.remote import address_file, url_in
+from curator.catalog.remote import address_file
 from curator.datasets.table import warm
 from curator.person import user_name
 from curator.secret_files import write_secret
@@ -34,6 +34,7 @@ from curator.server.app import create_app
 from curator.server.logs import LogFormat, configure
 from curator.server.settings import DEFAULT_PORT, Settings
 from curator.server.slow_clients import Patient
+from schemas.edge.address import address_of
 from schemas.edge.lock import only_process
 from schemas.errors import AlreadyExists, AmatlError, BadOption, NotFound, PortBusy
 
@@ -78,7 +79,7 @@ def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None
     PortBusy, BadOption (also for a service's URL), AmatlError where other machines could reach it and there is no
     token yet.
     """
-    if url := url_in(catalog_path):
+    if url := address_of(catalog_path):
         raise BadOption(f"{url}: a service is started on the machine of its catalog. Of one here: --catalog FILE")
     if not catalog_path.is_file():
         raise NotFound(f"{catalog_path}: there is no catalog here. Make one with: curator init {catalog_path}")
@@ -98,7 +99,7 @@ def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None
 def settings_of(catalog_path: Path, wish: Wish) -> Settings:
     """The settings of a wish. Raises BadOption for a public URL that is none, or a folder that isn't there."""
     on_loopback = wish.host in LOOPBACK
-    if wish.public_url is not None and not url_in(wish.public_url):
+    if wish.public_url is not None and not address_of(wish.public_url):
         raise BadOption(f"--public-url {wish.public_url}: give it whole, such as https://lab.example.org")
     for folder in wish.allowed_folders:
         if not folder.is_dir():

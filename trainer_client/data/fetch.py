@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from schemas.document import FileRef, first_problem, write_atomically
+from schemas.edge.address import address_of
 from schemas.edge.lock import one_at_a_time
 from schemas.edge.retry import retried
 from schemas.edge.words import size
@@ -32,7 +33,7 @@ from schemas.errors import BadDocument, ChecksumMismatch, NotEnoughSpace
 from schemas.progress import Progress, silent
 from schemas.snapshot import SampleRow, SnapshotManifest, manifest_digest
 from trainer_client.cache import default_folder
-from trainer_client.service import address_of, client, refusal, unreachable
+from trainer_client.service import client, refusal, unreachable
 
 if TYPE_CHECKING:
     import httpx

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.edge.address import address_of
 from schemas.errors import AmatlError, BadDocument, ChecksumMismatch, NotEnoughSpace, NotFound, ServiceFailed
 from schemas.snapshot import SnapshotManifest
 from tests.trainer_client.data.breaking_server import Breaking, serving
@@ -17,7 +18,6 @@ from trainer_client.config import TrainConfig
 from trainer_client.data import fetch
 from trainer_client.data.fetch import fetched
 from trainer_client.data.snapshot import Snapshot
-from trainer_client.service import address_of
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from curator.compare.result import CompareResult, Differing, Measure
 from curator.images.html_page import thumbnail
 from schemas.document import write_atomically
-from schemas.edge.palette import stylesheet
+from schemas.edge.palette import COMPARISON, stylesheet
 from schemas.edge.words import number, percent
 from schemas.progress import Progress, silent
 
@@ -65,7 +65,7 @@ def render(result: CompareResult, progress: Progress = silent) -> str:
         said=said,
         unsaid=[field for field in fields if field not in said],
         clip_range=(min(score.low for score in clip), max(score.high for score in clip)) if clip else None,
-        style=Markup(stylesheet(HERE / "style.css")),
+        style=Markup(stylesheet(COMPARISON, HERE / "style.css")),
     )
 
 

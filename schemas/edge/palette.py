@@ -1,8 +1,10 @@
-"""The colours and fonts of every page, light and dark: `palette.css`."""
+"""The colours and fonts of every page, light and dark (`palette.css`), and what the comparison pages share."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+COMPARISON = Path(__file__).with_name("comparison.css")
 
 
 def stylesheet(*files: Path) -> str:

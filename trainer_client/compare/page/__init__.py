@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from schemas.comparison import Comparison, Group
-from schemas.edge.palette import stylesheet
+from schemas.edge.palette import COMPARISON, stylesheet
 from schemas.edge.words import day, duration, interval, listed, loss, money, plural, signed
 from schemas.progress import Progress, silent
 from trainer_client.compare.page.charts import mark
@@ -45,7 +45,7 @@ def page(comparison: Comparison, runs: list[list[Run]], progress: Progress = sil
         groups=[_view(number, group, pictures[number], key) for number, group in enumerate(comparison.groups)],
         key=key,
         sections=SECTIONS,
-        style=Markup(stylesheet(HERE / "style.css")),
+        style=Markup(stylesheet(COMPARISON, HERE / "style.css")),
         sheets=Markup(sheets.style(progress=progress)),
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
         data=_json([each.for_script() for each in pictures]),

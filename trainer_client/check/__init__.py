@@ -145,7 +145,7 @@ def examine(
     if space.needed_bytes > space.free_bytes:
         raise NotEnoughSpace(
             f"{config.out}: {space.checkpoints} checkpoints and the resume state take {size(space.needed_bytes)},"
-            f" {size(space.free_bytes)} are free. Use fewer --save-epochs, or an --out on another disk."
+            f" {size(space.free_bytes)} is free. Use fewer --save-epochs, or an --out on another disk."
         )
     found = places(snapshot, family, config) if config.buckets else []
     batch_size = min(config.batch_size, len(snapshot.rows("train")))

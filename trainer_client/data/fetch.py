@@ -161,7 +161,7 @@ def _check_space(folder: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
         raise NotEnoughSpace(
-            f"{folder}: the snapshot takes {size(needed_bytes)} more, {size(free)} are free. Make room, or "
+            f"{folder}: the snapshot takes {size(needed_bytes)} more, {size(free)} is free. Make room, or "
             "set AMATL_CACHE to a folder on another disk."
         )
 

@@ -83,10 +83,10 @@ def _rows(result: CompareResult) -> Iterator[tuple[str, list[str]]]:
     fields = list(dict.fromkeys(field for each in sets for field in each.fields))
     for field in fields:
         if any(each.fields[field].mentioned for each in sets):
-            yield f"say {field}", [percent(each.fields[field].share) for each in sets]
+            yield f"say {field}", [percent(each.fields[field].share, 1) for each in sets]
     if any(each.clip for each in sets):
         yield "CLIP score, mean", [f"{each.clip.score.mean:.1f}" if each.clip else "–" for each in sets]
-        yield "CLIP: best on", [percent(each.clip.best_share) if each.clip else "–" for each in sets]
+        yield "CLIP: best on", [percent(each.clip.best_share, 1) if each.clip else "–" for each in sets]
     yield from _people(sets)
 
 
@@ -96,7 +96,7 @@ def _people(sets: list[ComparedSet]) -> Iterator[tuple[str, list[str]]]:
     if not any(found):
         return
     yield "people's answers", [f"{each.answers:,}" if each else "–" for each in found]
-    yield "accepted unchanged", [percent(each.unchanged_share) if each and each.answers else "–" for each in found]
+    yield "accepted unchanged", [percent(each.unchanged_share, 1) if each and each.answers else "–" for each in found]
     yield "characters edited", [_digit(each.median_edit_distance if each else None) for each in found]
     yield "seconds a caption", [_digit(each.median_seconds if each else None) for each in found]
 
@@ -113,10 +113,10 @@ def _pairs(result: CompareResult) -> Table:
     for pair in sorted(result.pairs, key=lambda pair: -pair.token_f1.mean):
         table.add_row(
             f"{pair.first} – {pair.second}",
-            percent(pair.token_f1.mean),
+            percent(pair.token_f1.mean, 1),
             f"{pair.edit_distance.median:,.0f}",
-            percent(pair.edit_share.mean),
-            percent(pair.identical),
+            percent(pair.edit_share.mean, 1),
+            percent(pair.identical, 1),
         )
     return table
 
@@ -129,7 +129,7 @@ def _only_here(sets: list[ComparedSet]) -> Iterator[Text]:
 
 
 def _image(each: Differing) -> RenderableType:
-    head = Text.assemble((each.file_name, "cyan"), (f"  {percent(each.token_f1)} of the words shared", "dim"))
+    head = Text.assemble((each.file_name, "cyan"), (f"  {percent(each.token_f1, 1)} of the words shared", "dim"))
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")

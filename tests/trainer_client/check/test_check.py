@@ -165,7 +165,7 @@ def test_space_is_what_checkpoints_and_state_take(snapshot: Path, base: Path, fa
 def test_a_full_disk_is_refused(snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage(100, 99, 1))
-    with pytest.raises(NotEnoughSpace, match=r"run: .* 1 bytes are free. Use fewer --save-epochs"):
+    with pytest.raises(NotEnoughSpace, match=r"run: .* 1 byte is free. Use fewer --save-epochs"):
         check(config_for(snapshot, base))
 
 

@@ -200,7 +200,7 @@ def test_the_state_of_annotation(client: TestClient, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(annotation, "status", lambda _: StatusResult(projects=[project], healthy=False))
     page = client.get("/annotation", headers=HTML).text
     assert 'href="http://studio/projects/7"' in page and "Label Studio can&#39;t be reached." in page
-    assert "<b>1</b> to settle" in page and re.search(r">ana</th>.*?>2</td>.*?>1</td>.*?2 min", page, re.DOTALL)
+    assert "<b>1</b> to settle" in page and re.search(r">ana</th>.*?>2</td>.*?>1</td>.*?1 min 30 s", page, re.DOTALL)
     assert "<b>4</b> of 6 answered" in page and "50% of 2" in page and "<b>2</b> to bring back" in page
 
 

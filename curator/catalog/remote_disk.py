@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from curator.catalog.remote import ConnectionBroke, ServiceBusy
+from curator.catalog.remote import ConnectionBroke, Service, ServiceBusy
 from schemas.edge.retry import retried
 
 if TYPE_CHECKING:
     import httpx
-
-    from curator.catalog.remote import Service
 
 # Between tries while the service has as many requests in hand as it takes, or the network fails.
 WAITS_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)

@@ -19,16 +19,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import click
 import uvicorn
+from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 from curator.catalog import Catalog
 from curator.catalog.remote import address_file
-from curator.datasets.table import warm
+from curator.catalog.working_copy import warm
 from curator.person import user_name
 from curator.secret_files import write_secret
+from curator.server.access import LOOPBACK
 from curator.server.access_tokens import tokens
 from curator.server.app import create_app
 from curator.server.logs import LogFormat, configure
@@ -38,10 +41,6 @@ from schemas.edge.address import address_of
 from schemas.edge.lock import only_process
 from schemas.errors import AlreadyExists, AmatlError, BadOption, NotFound, PortBusy
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # What fits an address of a Unix socket on every system; Linux takes 107 bytes, macOS 103.
 MAX_SOCKET_PATH_BYTES = 100
 GRACE_SECONDS = 10
@@ -72,8 +71,8 @@ class Wish:
     log_format: LogFormat = "text"
 
 
-def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None]) -> None:
-    """Runs until Ctrl-C or SIGTERM.
+def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None], program: click.Group) -> None:
+    """Run until Ctrl-C or SIGTERM. `program` is the command line whose commands may be jobs.
 
     Raises NotFound without a catalog, AlreadyExists where a service has it, CatalogLocked where another process has,
     PortBusy, BadOption (also for a service's URL), AmatlError where other machines could reach it and there is no
@@ -86,12 +85,15 @@ def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None
     settings = settings_of(catalog_path, wish)
     configure(wish.log_format)
     with _only_one(settings), Catalog(catalog_path) as catalog:
-        if settings.require_token:
-            _check_tokens(catalog, settings)
+        if settings.require_token and not any(token.holds for token in tokens(catalog).tokens):
+            raise AmatlError(
+                f"--host {settings.host}: others could reach this catalog, and nobody has a token yet. Make one first: "
+                f"curator token add {user_name()} --scope write --catalog {settings.catalog_path}"
+            )
         with _listening(settings.host, settings.port) as tcp, _unix_listening(settings.data) as unix:
             port, socket_path = tcp.getsockname()[1], Path(unix.getsockname())
             settings = replace(settings, port=port, socket_path=socket_path)
-            app = create_app(catalog, settings)
+            app = create_app(catalog, settings, program)
             with _address_noted(settings):
                 asyncio.run(_run(app, [tcp, unix], lambda: _started(catalog, settings, announce)))
 
@@ -117,7 +119,6 @@ def settings_of(catalog_path: Path, wish: Wish) -> Settings:
 
 
 def account(result: ServeResult) -> str:
-    """The result for a person."""
     who = "with a token (curator token add PERSON)" if result.token_needed else "whoever is on this machine"
     return (
         f"{result.catalog} is served at {result.url}\n"
@@ -191,14 +192,6 @@ def _server(app: FastAPI, started: Callable[[], None]) -> uvicorn.Server:
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )
-
-
-def _check_tokens(catalog: Catalog, settings: Settings) -> None:
-    if not any(token.holds for token in tokens(catalog).tokens):
-        raise AmatlError(
-            f"--host {settings.host}: others could reach this catalog, and nobody has a token yet. Make one first: "
-            f"curator token add {user_name()} --scope write --catalog {settings.catalog_path}"
-        )
 
 
 @contextmanager

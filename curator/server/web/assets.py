@@ -19,9 +19,8 @@ FOR_EVER = "public, max-age=31536000, immutable"
 
 @cache
 def assets() -> dict[str, bytes]:
-    """Return every asset by name, the stylesheet with the palette in it."""
     found = {file.name: file.read_bytes() for file in STATIC.iterdir()}
-    return found | {"amatl.css": stylesheet(STATIC / "amatl.css").encode()}
+    return found | {"amatl.css": stylesheet(STATIC / "amatl.css").encode()}  # with the palette
 
 
 @cache
@@ -34,7 +33,6 @@ def version() -> str:
 
 
 def address(name: str) -> str:
-    """Where an asset is."""
     assert name in assets(), name
     return f"/static/{version()}/{name}"
 

@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 
 from curator import captioners
-from curator.captioners.model import CannotCaption, DoesNotFit, Item, MachineFailed
+from curator.captioners.model import DoesNotFit, Item, MachineFailed
+from curator.images.unusable import CannotRead
 from schemas.errors import AmatlError, BadOption, NotFound
 from tests.curator.captioners.blip import tiny_blip
 from tests.curator.captioners.blip.tiny_blip import SIDE_PX, pictures
@@ -141,7 +142,7 @@ def test_a_picture_is_prepared_as_by_the_image_processor(folder: Path, tmp_path:
     assert prepared.dtype == np.uint8
     assert np.abs(prepared.astype(int) - wanted.astype(int)).max() <= 2
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(CannotCaption, match="truncated"):
+    with pytest.raises(CannotRead, match="truncated"):
         machine.prepare(Item("0", str(path)))
 
 

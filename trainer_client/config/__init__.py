@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
+from schemas.edge.address import address_of
 from trainer_client.methods import METHODS, defaults, filled_in
-from trainer_client.service import address_of
 
 DEFAULT_SAVE_EPOCHS = (1, 2, 5, 15, 30, 45, 60, 70, 100)
 DEFAULT_SEEDS = (1, 2, 3)

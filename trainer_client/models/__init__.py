@@ -43,7 +43,7 @@ def load_family(
 def base_digest(base: str, revision: str | None = None) -> str:
     """`load_family(base).digest` without loading the model. Raises as it does."""
     folder = locate(base, revision)
-    return family_of(folder).digest_of(folder)
+    return family_of(folder).files(folder).digest
 
 
 def known_families() -> dict[str, type[Family]]:

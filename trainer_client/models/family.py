@@ -24,6 +24,8 @@ from trainer_client.performance import torch_compile
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from trainer_client.models.folder import ModelFolder
+
 Denoise = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]  # (noisy_BCHW, timesteps_B, text_BTD) -> the prediction
 EncodeImages = Callable[["Tensor"], tuple["Tensor", "Tensor"]]  # As `Family.encode_images`.
 
@@ -71,6 +73,7 @@ class Family(ABC):
     denoiser: nn.Module
     text_encoders: dict[str, nn.Module]  # By component: "text_encoder", SDXL's also "text_encoder_2".
     tokenizers: dict[str, Any]  # One for each text encoder, in their order.
+    folder: ModelFolder  # Of the weights, without what is attached to them.
 
     @classmethod
     @abstractmethod
@@ -87,8 +90,8 @@ class Family(ABC):
 
     @classmethod
     @abstractmethod
-    def digest_of(cls, folder: Path) -> str:
-        """`digest` of a folder, without loading it."""
+    def files(cls, folder: Path) -> ModelFolder:
+        """The folder, with its components that hold weights."""
 
     def identified(self, **changes: Any) -> Self:
         """Return the same modules under an identity with these changes. Raises BadOption if the model can't be so."""
@@ -145,9 +148,9 @@ class Family(ABC):
         """What the denoiser's output is: "epsilon", "v_prediction"."""
 
     @property
-    @abstractmethod
     def digest(self) -> str:
         """Hex SHA-256 over every component's weights as they are on disk, by name and content; or `changed`."""
+        return self.identity.changed or self.folder.digest
 
     @property
     @abstractmethod

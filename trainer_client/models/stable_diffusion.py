@@ -62,17 +62,11 @@ class StableDiffusion(Family):
     encoder_classes: ClassVar[dict[str, str]] = {"text_encoder": "CLIPTextModel"}  # component -> class
     tokenizer_names: ClassVar[tuple[str, ...]] = ("tokenizer",)
 
-    folder: ModelFolder
     vae: Any
 
     @classmethod
     def files(cls, folder: Path) -> ModelFolder:
-        """The folder, with its components that hold weights."""
         return ModelFolder(folder, (cls.denoiser_folder, "vae", *cls.encoder_classes))
-
-    @classmethod
-    def digest_of(cls, folder: Path) -> str:
-        return cls.files(folder).digest
 
     @classmethod
     def load(
@@ -164,10 +158,6 @@ class StableDiffusion(Family):
         return float(self.folder.config("vae").get("scaling_factor", 0.18215))
 
     # What names the content
-
-    @property
-    def digest(self) -> str:
-        return self.identity.changed or self.folder.digest
 
     @cached_property
     def image_encoder_digest(self) -> str:

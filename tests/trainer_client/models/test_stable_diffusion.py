@@ -278,7 +278,7 @@ def test_a_hub_name_with_only_an_fp16_variant(base: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("trainer_client.models.hub.ask", lambda *_: None)
     monkeypatch.setattr(DiffusionPipeline, "download", download)
     family = load_family("owner/model", revision="main")
-    assert (family.base, family.revision) == ("owner/model", "main")
+    assert (family.base, family.identity.revision) == ("owner/model", "main")
 
 
 @pytest.mark.gpu

@@ -15,7 +15,8 @@ from transformers.utils import logging as transformers_logging
 
 from schemas.digest import sha256_json
 from schemas.errors import BadDocument
-from trainer_client.models.weights import combine, component_digest, loading, refuse_no_vocabulary, variant_of
+from trainer_client.models.noise_schedule import ZERO_SNR
+from trainer_client.models.weights import INDEX, combine, component_digest, loading, refuse_no_vocabulary, variant_of
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,26 @@ class ModelFolder:
         refuse_no_vocabulary(self.path / name)
         with loading(self.path / name):
             return CLIPTokenizer.from_pretrained(self.path, subfolder=name)
+
+    def write_index(self, folder: Path, zero_terminal_snr: bool) -> None:
+        """Write `model_index.json` of a copy of this model, and its scheduler's configuration if that has changed."""
+        index: dict[str, Any] = json.loads((self.path / INDEX).read_bytes())
+        index |= {"safety_checker": [None, None], "feature_extractor": [None, None], "requires_safety_checker": False}
+        index |= {"image_encoder": [None, None]}
+        index.pop("_name_or_path", None)
+        own = self.config("scheduler")
+        if zero_terminal_snr and not own.get("rescale_betas_zero_snr"):
+            index["scheduler"] = ["diffusers", "DDIMScheduler"]  # It knows such schedules; many others don't.
+            config = {**own, **ZERO_SNR, "_class_name": "DDIMScheduler", "clip_sample": False}
+            path = folder / "scheduler" / "scheduler_config.json"
+            path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def set_vocabulary(path: Path, size: int) -> None:
+    """Write into a saved text encoder's configuration how many tokens it knows by now."""
+    config = json.loads(path.read_bytes()) | {"vocab_size": size}
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def quiet() -> None:

@@ -9,7 +9,6 @@ Shapes: B images, C latent channels, H and W latent rows and columns, T tokens, 
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -24,9 +23,10 @@ from torch import Tensor, nn
 
 from schemas.digest import sha256_json
 from schemas.errors import BadOption
+from trainer_client.models.clip_tokens import chunked_ids, lost_text, spelled_out
 from trainer_client.models.conventions import CHUNK, Conventions, read_conventions
 from trainer_client.models.family import AttachPoint, Denoise, EncodeImages, Family, Identity
-from trainer_client.models.folder import ModelFolder, quiet
+from trainer_client.models.folder import ModelFolder, quiet, set_vocabulary
 from trainer_client.models.noise_schedule import ZERO_SNR, NoiseSchedule, noise_schedule, rescaled
 from trainer_client.models.weights import combine, link_files, save_weights
 from trainer_client.models.words import read_words, save_words
@@ -183,45 +183,23 @@ class StableDiffusion(Family):
 
     # Words
 
-    def spelt(self, captions: Sequence[str]) -> list[str]:
-        """The captions with learnt words as the tokens they stand for."""
-        spelt = list(captions)
-        for word, tokens in self.identity.words.items():
-            if word != tokens:
-                spelt = [caption.replace(word, tokens) for caption in spelt]
-        return spelt
+    def _spelled_out(self, captions: Sequence[str]) -> list[str]:
+        return spelled_out(captions, self.identity.words)
 
     def tokenise(self, captions: Sequence[str]) -> Tensor:
-        each = [self._tokenised(tokenizer, self.spelt(captions)) for tokenizer in self.tokenizers.values()]
+        each = [
+            chunked_ids(tokenizer, self._spelled_out(captions), self.window, self.token_limit)
+            for tokenizer in self.tokenizers.values()
+        ]
         return torch.cat(each, dim=1).to(self.device)
-
-    def _tokenised(self, tokenizer: Any, captions: list[str]) -> Tensor:
-        """Chunks of `window` tokens, side by side: (B, chunks x window)."""
-        if self.token_limit == self.window:
-            settings = {"padding": "max_length", "max_length": self.window, "truncation": True}
-            ids_BT: Tensor = tokenizer(captions, return_tensors="pt", **settings).input_ids
-            return ids_BT
-        inside = self.window - 2
-        rows = []
-        for ids in tokenizer(captions, add_special_tokens=False, verbose=False)["input_ids"]:
-            row: list[int] = []
-            for first in range(0, self.token_limit - 2, inside):
-                chunk = [tokenizer.bos_token_id, *ids[first : first + inside], tokenizer.eos_token_id]
-                row += [*chunk, *[tokenizer.pad_token_id] * (self.window - len(chunk))]
-            rows.append(row)
-        return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), -1)
 
     def count_tokens(self, captions: Sequence[str]) -> list[int]:
         if not captions:
             return []
-        return [len(ids) for ids in self.tokenizer(self.spelt(captions), verbose=False)["input_ids"]]
+        return [len(ids) for ids in self.tokenizer(self._spelled_out(captions), verbose=False)["input_ids"]]
 
     def lost_text(self, caption: str) -> str:
-        caption = self.spelt([caption])[0]
-        spans = self.tokenizer(caption, return_offsets_mapping=True, verbose=False)["offset_mapping"]
-        if len(spans) <= self.token_limit:
-            return ""
-        return caption[spans[self.token_limit - 1][0] :]  # The place of the first lost token goes to the end mark.
+        return lost_text(self.tokenizer, self._spelled_out([caption])[0], self.token_limit)
 
     def idle(self) -> list[nn.Module]:
         left_out = self.conventions.clip_skip - 1
@@ -400,21 +378,8 @@ class StableDiffusion(Family):
                 continue
             save_weights(model, self.folder.path / component, folder / component, dtype, metadata, _FILES[component])
             if component in self.text_encoders and self.identity.words:
-                _set_vocabulary(folder / component / "config.json", int(model.config.vocab_size))
-        self._save_index(folder)
-
-    def _save_index(self, folder: Path) -> None:
-        index: dict[str, Any] = json.loads((self.folder.path / "model_index.json").read_bytes())
-        index |= {"safety_checker": [None, None], "feature_extractor": [None, None], "requires_safety_checker": False}
-        index |= {"image_encoder": [None, None]}
-        index.pop("_name_or_path", None)
-        own = self.folder.config("scheduler")
-        if self.conventions.zero_terminal_snr and not own.get("rescale_betas_zero_snr"):
-            index["scheduler"] = ["diffusers", "DDIMScheduler"]  # It knows such schedules; many others don't.
-            config = {**own, **ZERO_SNR, "_class_name": "DDIMScheduler", "clip_sample": False}
-            path = folder / "scheduler" / "scheduler_config.json"
-            path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+                set_vocabulary(folder / component / "config.json", int(model.config.vocab_size))
+        self.folder.write_index(folder, self.conventions.zero_terminal_snr)
 
 
 # Component -> file name, and the prefix its tensors have had in every Stable Diffusion folder: transformers 5 has
@@ -425,12 +390,6 @@ _FILES = {
     "text_encoder": ("model.safetensors", "text_model."),
     "text_encoder_2": ("model.safetensors", ""),  # It has kept its names.
 }
-
-
-def _set_vocabulary(path: Path, size: int) -> None:
-    """Tells a saved text encoder how many tokens it knows by now."""
-    config = json.loads(path.read_bytes()) | {"vocab_size": size}
-    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _scale(folder: ModelFolder) -> int:

@@ -30,7 +30,6 @@ DEFAULTS: dict[str, Any] = {
     "initialiser": None,
     "instance_prompt": None,
 }
-FILE = "learned_embeds.safetensors"  # The name `load_textual_inversion` looks for in a folder.
 
 
 def fill_in(values: Mapping[str, Any]) -> dict[str, Any]:

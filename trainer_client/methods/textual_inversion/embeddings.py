@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from schemas.errors import BadDocument, BadOption
-from trainer_client.methods.textual_inversion import FILE
 from trainer_client.models.weights import in_order
 from trainer_client.randomness import keys, normal
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from trainer_client.config import TrainConfig
     from trainer_client.models import Family
 
+FILE = "learned_embeds.safetensors"  # The name `load_textual_inversion` looks for in a folder.
 SPREAD = 0.1  # Of drawn first vectors round the mean, in standard deviations of the vocabulary.
 
 

@@ -50,7 +50,13 @@ class AttachPoint:
     targets: Mapping[str, Sequence[str]]  # `--targets` -> endings of the names of layers.
     prefix: str  # In files of diffusers and peft: "unet".
     flat_prefix: str  # In files of A1111, Forge and ComfyUI: "lora_unet".
+    inner: str = ""  # What files put before a layer's path, if it doesn't begin so: CLIP's "text_model.".
+    outside: tuple[str, ...] = ()  # Beginnings of paths that it isn't put before.
     vectors: str | None = None  # A text encoder in a file of learned words for several encoders: "clip_l".
+
+    def full_path(self, path: str) -> str:
+        """A layer's path as files have it."""
+        return path if path.startswith((self.inner, *self.outside)) else self.inner + path
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,6 +48,11 @@ UNET_TARGETS = {
 TEXT_TARGETS = {"attention": TEXT_ATTENTION, "transformer": (*TEXT_ATTENTION, "fc1", "fc2")}
 
 
+def clip_point(prefix: str, flat_prefix: str, vectors: str) -> AttachPoint:
+    """One of CLIP's text encoders, whose files have the `text_model` that transformers 5 has dropped."""
+    return AttachPoint(TEXT_TARGETS, prefix, flat_prefix, "text_model.", ("text_projection",), vectors)
+
+
 @dataclass(frozen=True, eq=False)
 class StableDiffusion(Family):
     """`trainer_client.models.Family` for Stable Diffusion; see there what each method promises."""
@@ -57,7 +62,7 @@ class StableDiffusion(Family):
     single_file_mark = "cond_stage_model."
     attach_points: ClassVar[Mapping[str, AttachPoint]] = {
         "denoiser": AttachPoint(UNET_TARGETS, "unet", "lora_unet"),
-        "text_encoder": AttachPoint(TEXT_TARGETS, "text_encoder", "lora_te", "clip_l"),
+        "text_encoder": clip_point("text_encoder", "lora_te", "clip_l"),
     }
     encoder_classes: ClassVar[dict[str, str]] = {"text_encoder": "CLIPTextModel"}  # component -> class
     tokenizer_names: ClassVar[tuple[str, ...]] = ("tokenizer",)

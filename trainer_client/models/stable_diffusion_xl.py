@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from schemas.errors import BadOption
 from trainer_client.models.conventions import Conventions
 from trainer_client.models.family import AttachPoint
-from trainer_client.models.stable_diffusion import TEXT_TARGETS, UNET_TARGETS, StableDiffusion
+from trainer_client.models.stable_diffusion import UNET_TARGETS, StableDiffusion, clip_point
 
 RESNET = {  # diffusers -> original
     "norm1": "in_layers.0",
@@ -55,8 +55,8 @@ class StableDiffusionXL(StableDiffusion):
     single_file_mark = "conditioner.embedders.1."
     attach_points: ClassVar[Mapping[str, AttachPoint]] = {
         "denoiser": AttachPoint(UNET_TARGETS, "unet", "lora_unet"),
-        "text_encoder": AttachPoint(TEXT_TARGETS, "text_encoder", "lora_te1", "clip_l"),
-        "text_encoder_2": AttachPoint(TEXT_TARGETS, "text_encoder_2", "lora_te2", "clip_g"),
+        "text_encoder": clip_point("text_encoder", "lora_te1", "clip_l"),
+        "text_encoder_2": clip_point("text_encoder_2", "lora_te2", "clip_g"),
     }
     encoder_classes: ClassVar[dict[str, str]] = {
         "text_encoder": "CLIPTextModel",

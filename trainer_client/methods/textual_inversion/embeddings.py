@@ -148,7 +148,7 @@ def write_files(family: Family, word: str, folder: Path, dtype: torch.dtype, met
         for (component, encoder), _ in _encoders(family)
     }
     several = {family.attach_points[component].vectors or component: tensor for component, tensor in rows.items()}
-    one = rows["text_encoder"]
+    one = next(iter(rows.values()))
     header = {"format": "pt", "amatl.token": word, **metadata}
     diffusers = save(several if len(rows) > 1 else {word: one}, metadata=header)
     (folder / FILE).write_bytes(in_order(diffusers))

@@ -16,8 +16,8 @@ from curator.caption.plan import plan as planned
 from curator.caption.produce import by_expression, by_machine
 from curator.caption.result import Effort
 from curator.caption.stale import tell_what_is_redone
-from curator.caption.store import on_one_line
 from curator.images.html_page import refuse_other_file
+from curator.text.one_line import text_on_one_line
 from schemas.document import now, write_atomically
 from schemas.progress import Notice, Progress, silent, unheard
 
@@ -82,7 +82,7 @@ def _made(plan: Plan, inputs: pl.DataFrame, effort: Effort, progress: Progress, 
     for batch in batches:
         made = made.vstack(batch)
         progress("captioning", made.height, inputs.height)
-    return made.with_columns(on_one_line()).select("text", "reason")
+    return made.with_columns(text_on_one_line()).select("text", "reason")
 
 
 def _result(plan: Plan, rows: pl.DataFrame, effort: Effort) -> DryRunResult:

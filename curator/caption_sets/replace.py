@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 from pydantic import BaseModel, Field
 
-from curator.caption.store import on_one_line
 from curator.caption_sets.diff import Change, word_operations
 from curator.caption_sets.reference import Reference, resolve
 from curator.caption_sets.revise import LONGEST, UndoResult, inputs_digest, undo_last, writing
 from curator.person import user_name
+from curator.text.one_line import text_on_one_line
 from curator.where import images_where, of_images
 from schemas.errors import BadOption
 
@@ -114,7 +114,7 @@ def _replaced(text: pl.Series, find: str, replacement: str, regex: bool, ignore_
     except pl.exceptions.PolarsError as error:
         reason = " ".join(line.strip() for line in str(error).splitlines() if "error:" in line) or "it can't be read"
         raise BadOption(f"--find {find!r}: not a regular expression that can be used ({reason}).") from error
-    return new.to_frame("text").select(on_one_line()).to_series()
+    return new.to_frame("text").select(text_on_one_line()).to_series()
 
 
 def _check_lengths(texts: pl.Series) -> None:

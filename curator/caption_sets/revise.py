@@ -11,7 +11,7 @@ import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import check_dataset, resolve
-from curator.datasets.table import row_of_image, working_copy
+from curator.catalog.working_copy import row_of_image, working_copy
 from curator.person import user_name
 from curator.text.one_line import on_one_line
 from schemas.errors import AmatlError, BadOption, NotFound

@@ -127,8 +127,7 @@ class Connection:
         self._connection = connect(path)
         try:
             with disk_errors(path):
-                migrate(self._connection, path)
-                self._kept = Kept(self._connection)
+                self._kept = Kept(self._connection, migrate(self._connection, path))
         except BaseException:
             self.close()
             raise

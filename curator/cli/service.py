@@ -56,7 +56,9 @@ def serve(
     from curator.server import serve as stage
 
     wish = stage.Wish(host, port, public_url, allowed, require_token, log_format)
-    stage.serve(catalog, wish, lambda result: show(result, as_json, stage.account))
+    program = click.get_current_context().find_root().command
+    assert isinstance(program, click.Group)
+    stage.serve(catalog, wish, lambda result: show(result, as_json, stage.account), program)
     if not as_json:
         click.echo("Stopped. The catalog is closed; the same command starts it again.")
 

@@ -21,12 +21,12 @@ import polars as pl
 import torch
 
 from curator.cache import cache_folder
-from curator.captioners.model import CannotCaption
 from curator.captioners.model.source import find_source
 from curator.compare.agreement import measure
 from curator.compare.result import ClipScore
 from curator.compare.vectors import Vectors
 from curator.images.read import read_rgb, resized
+from curator.images.unusable import CannotRead
 from curator.text import tokens
 from schemas.errors import BadOption, NotFound
 from schemas.progress import Progress
@@ -245,7 +245,7 @@ def _prepared(paths: Sequence[str], side_px: int) -> NDArray[np.uint8] | None:
     for path in paths:
         try:
             pixels_HWC = read_rgb(path, (side_px, side_px))
-        except (CannotCaption, OSError):
+        except (CannotRead, OSError):
             continue
         height, width = pixels_HWC.shape[:2]
         scale = side_px / min(height, width)

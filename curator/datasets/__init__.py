@@ -8,8 +8,8 @@ from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import check_dataset
 from curator.caption_sets.versions import captions_now
+from curator.catalog.working_copy import CAPTION, working_copy
 from curator.datasets.rejected import rejects
-from curator.datasets.table import CAPTION, working_copy
 
 if TYPE_CHECKING:
     from curator.catalog import Catalog

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import check_dataset
-from curator.datasets.table import row_of_image, working_copy
+from curator.catalog.working_copy import row_of_image, working_copy
 from schemas.errors import NotFound
 
 if TYPE_CHECKING:

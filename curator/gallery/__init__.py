@@ -14,7 +14,7 @@ import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import check_dataset
-from curator.datasets.table import CAPTION, CAPTION_ID, working_copy
+from curator.catalog.working_copy import CAPTION, CAPTION_ID, working_copy
 from curator.gallery.filters import GalleryFilters
 from curator.gallery.search import found
 from schemas.errors import BadOption

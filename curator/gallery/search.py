@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from curator import where
-from curator.datasets.table import CAPTION, FOLDED, RUN, SEARCHES_KEPT, Table
+from curator.catalog.working_copy import CAPTION, FOLDED, RUN, SEARCHES_KEPT, Table
 from curator.gallery.filters import GalleryFilters
 from curator.text.one_line import LINE_ENDS
 from curator.where.evaluate import typed

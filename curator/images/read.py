@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image as pillow
 
-from curator.captioners.model import CannotCaption
 from curator.images.decode import unusable
 from curator.images.formats import check_complete, sniff
-from curator.images.unusable import Unusable
+from curator.images.unusable import CannotRead, Unusable
 from schemas.images import jpeg
 from schemas.images.bit_depth import eight_bits
 from schemas.images.jpeg import Size
@@ -36,13 +35,13 @@ if TYPE_CHECKING:
 def read_rgb(path: str | Path, at_least_px: Size | None = None) -> NDArray[np.uint8]:
     """A picture's file as uint8 (H, W, 3); `at_least_px` lets a JPEG come reduced, but not below (height, width).
 
-    Strict: half a picture is no picture. Raises CannotCaption with a reason that doesn't name the file, OSError.
+    Strict: half a picture is no picture. Raises CannotRead with a reason that doesn't name the file, OSError.
     """
     data = Path(path).read_bytes()
     try:
         return decode_rgb(data, at_least_px)
     except Unusable as error:
-        raise CannotCaption(f"the picture can't be used: {error.reason}") from error
+        raise CannotRead(f"the picture can't be used: {error.reason}") from error
 
 
 def decode_rgb(data: bytes, at_least_px: Size | None = None) -> NDArray[np.uint8]:

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from curator.images.unusable import Reason, Reject
-from curator.ingest.tables import BadTable, Row, Table, clean_key, object_text, read_table
 from curator.ingest.walk import Entry, Listing
+from curator.tables import BadTable, Row, Table, clean_key, object_text, read_table
 
 SIDECAR_KEY = "sidecar"
 IMAGEFOLDER_COLUMN = "file_name"

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
+import click
 from pydantic import BaseModel, Field, ValidationError
 
 from curator.server.job_commands import checked, knows_person
@@ -60,9 +61,12 @@ class Job(BaseModel):
 class Jobs:
     """The jobs of one service. Safe on many threads."""
 
-    def __init__(self, folder: Path, catalog_path: Path, allowed_folders: tuple[Path, ...] | None) -> None:
-        """`folder` keeps the jobs and is where relative paths of a job lead; see `job_commands.checked` for others."""
+    def __init__(
+        self, folder: Path, catalog_path: Path, allowed_folders: tuple[Path, ...] | None, program: click.Group
+    ) -> None:
+        """`folder` keeps the jobs, and relative paths of a job are in it; for the others see `job_commands.checked`."""
         self.folder, self.catalog_path, self.allowed_folders = folder, catalog_path, allowed_folders
+        self.program = program
         self.made = folder / "made"
         self.made.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = threading.Lock()
@@ -74,7 +78,7 @@ class Jobs:
 
     def start(self, command: Sequence[str], person: str) -> Job:
         """Begins a job. Raises BadOption for a command that is none or may not be asked for here; Busy."""
-        words = checked(command, self.made, self.allowed_folders)
+        words = checked(self.program, command, self.made, self.allowed_folders)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}"  # in the order they begin
         return self._begin(Job(id=name, command=words, person=person, status="running", started_at=now()))
 
@@ -83,7 +87,7 @@ class Jobs:
         job = self.get(name)
         if job.status == "running":
             raise AlreadyExists(f"Job {name} is running.")
-        checked(job.command, self.made, self.allowed_folders)
+        checked(self.program, job.command, self.made, self.allowed_folders)
         return self._begin(Job(id=name, command=job.command, person=job.person, status="running", started_at=now()))
 
     def cancel(self, name: str) -> Job:
@@ -153,7 +157,7 @@ class Jobs:
 
     def _given(self, job: Job) -> list[str]:
         """What the service adds to the command: its catalog, who asked, and events instead of bars."""
-        person = ["--as", job.person] if knows_person(job.command) else []
+        person = ["--as", job.person] if knows_person(self.program, job.command) else []
         return [*person, "--catalog", str(self.catalog_path), "--json"]
 
     def _follow(self, name: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:

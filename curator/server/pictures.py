@@ -19,7 +19,7 @@ from fastapi.responses import FileResponse
 
 from curator.annotate.images import PreviewFailed, has_preview, make_preview, preview_path
 from curator.catalog import Catalog
-from curator.datasets.table import file_id_of_image
+from curator.catalog.working_copy import file_id_of_image
 from curator.images.decode import pillow_for_ingest
 from curator.images.formats import sniff
 from curator.images.originals import Originals

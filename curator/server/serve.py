@@ -22,12 +22,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import uvicorn
 from pydantic import BaseModel, Field
 
 from curator.catalog import Catalog
 from curator.catalog.remote import address_file, url_in
-from curator.datasets.table import warm
+from curator.catalog.working_copy import warm
 from curator.person import user_name
 from curator.secret_files import write_secret
 from curator.server.access_tokens import tokens
@@ -75,8 +76,8 @@ class Wish:
     log_format: LogFormat = "text"
 
 
-def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None]) -> None:
-    """Runs until Ctrl-C or SIGTERM.
+def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None], program: click.Group) -> None:
+    """Run until Ctrl-C or SIGTERM. `program` is the command line whose commands may be jobs.
 
     Raises NotFound without a catalog, AlreadyExists where a service has it, CatalogLocked where another process has,
     PortBusy, BadOption (also for a service's URL), AmatlError where other machines could reach it and there is no
@@ -94,7 +95,7 @@ def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None
         with _listening(settings.host, settings.port) as tcp, _unix_listening(settings.data) as unix:
             port, socket_path = tcp.getsockname()[1], Path(unix.getsockname())
             settings = replace(settings, port=port, socket_path=socket_path)
-            app = create_app(catalog, settings)
+            app = create_app(catalog, settings, program)
             with _address_noted(settings):
                 asyncio.run(_run(app, [tcp, unix], lambda: _started(catalog, settings, announce)))
 

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from curator.images.unusable import CannotRead
 from schemas.errors import AmatlError
 
 
-class CannotCaption(AmatlError):
+class CannotCaption(CannotRead):
     """This image can't be captioned this time; the next run tries it again."""
 
 

@@ -21,8 +21,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from curator.captioners.model import CannotCaption, DoesNotFit, Item, Machine, MachineFailed, Written
+from curator.captioners.model import DoesNotFit, Item, Machine, MachineFailed, Written
 from curator.captioners.model.batch_size import BatchSize
+from curator.images.unusable import CannotRead
 from schemas.errors import AmatlError, ChecksumMismatch, NotFound
 
 CHUNK = 16  # items a thread takes at once, at most: a future for each would cost more than a no-op machine
@@ -207,7 +208,7 @@ class _Preparing:
             return _Failed("the picture's file has changed since it was ingested; ingest its folder again", odd=False)
         try:
             return self._prepare(item)
-        except CannotCaption as error:
+        except CannotRead as error:
             return _Failed(str(error), odd=False)
         except AmatlError:
             raise

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from curator.captioners.model import CannotCaption
 from curator.images.read import decode_rgb, read_rgb, resized
+from curator.images.unusable import CannotRead
 
 
 def photograph(height: int, width: int, seed: int = 0) -> Image.Image:
@@ -129,14 +129,14 @@ def test_half_a_picture_is_no_picture(name: str, tmp_path: Path, decoder: str) -
     path = tmp_path / "half"
     whole = encoded(photograph(200, 200), name)
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CannotCaption, match=r"^the picture can't be used: (truncated|corrupt)$"):
+    with pytest.raises(CannotRead, match=r"^the picture can't be used: (truncated|corrupt)$"):
         read_rgb(path, (64, 64))
 
 
 def test_what_is_no_picture_says_so(tmp_path: Path) -> None:
     path = tmp_path / "page.png"
     path.write_text("<html>" + " " * 100)
-    with pytest.raises(CannotCaption, match="not-an-image"):
+    with pytest.raises(CannotRead, match="not-an-image"):
         read_rgb(path)
     with pytest.raises(FileNotFoundError):
         read_rgb(tmp_path / "gone.png")

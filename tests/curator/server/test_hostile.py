@@ -59,7 +59,7 @@ def add_files(
     return call(client, "add_files", {"dataset": "zoo", "root": root, "ingest_id": 7}, headers, **frames)
 
 
-@pytest.mark.parametrize("scope", [None, "read", "annotate"])
+@pytest.mark.parametrize("scope", [None, pytest.param("read", marks=pytest.mark.slow), "annotate"])
 def test_no_change_without_the_scope_for_it(abroad: TestClient, lab: Lab, scope: str | None) -> None:
     headers = bearer(token(lab.catalog, scope)) if scope else {}
     count = "SELECT (SELECT count(*) FROM files) + (SELECT count(*) FROM captions) + (SELECT count(*) FROM versions)"

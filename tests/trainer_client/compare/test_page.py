@@ -212,6 +212,7 @@ def test_large_tiles_are_scaled_down(tmp_path: Path) -> None:
     assert "pixelated" not in style
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_too_small_costs_quality_then_size(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)
     path = tmp_path / "noise.png"

@@ -81,7 +81,8 @@ def test_passes_through_the_copy_add_up_in_float32(base: Path, snapshot: Path, t
         assert not torch.equal(gradient, both[name]) or not gradient.any()
 
 
-@pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["full", "lora"])
 def test_the_copy_learns_what_autocast_learns(base: Path, snapshot: Path, tmp_path: Path, method: str) -> None:
     losses = {}
     for wanted in ("on", "off"):

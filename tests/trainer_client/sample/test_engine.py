@@ -53,6 +53,7 @@ def test_checkpoints_in_turn_go_through_one_copy(families: list[Family]) -> None
     assert all(module is not family.denoiser for module in modules for family in families)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("by_copy")
 def test_another_architecture_gets_a_copy_of_its_own(base: Path, xl_base: Path) -> None:
     shared = Drawing("on")

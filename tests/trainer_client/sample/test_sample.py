@@ -107,6 +107,7 @@ def test_a_runs_checkpoint_draws_what_its_grid_shows(run: Path) -> None:
     assert sample(run, ["a wolf"], [], device="cpu").folder != result.folder
 
 
+@pytest.mark.slow
 def test_several_checkpoints_side_by_side(run: Path, tmp_path: Path) -> None:
     told: list[tuple[str, int, int | None]] = []
     both = sample(

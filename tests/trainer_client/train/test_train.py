@@ -212,7 +212,9 @@ def stop_when(stage: str, mark: str, error: type[BaseException] = Stop) -> Progr
     [
         ("training", "17/36"),  # In the middle of an epoch, after its first step.
         pytest.param("training", "24/36", marks=pytest.mark.slow),  # At the end of an epoch without a checkpoint.
-        ("saving", "1/3 epoch 1"),  # With the state of epoch 1, but not its checkpoint.
+        pytest.param(
+            "saving", "1/3 epoch 1", marks=pytest.mark.slow
+        ),  # With the state of epoch 1, but not its checkpoint.
         pytest.param("sampling", "16/24 epoch 1", marks=pytest.mark.slow),
         pytest.param("evaluating", "epoch 3", marks=pytest.mark.slow),
         pytest.param("sampling", "epoch 0", marks=pytest.mark.slow),  # Before there is any state.
@@ -375,6 +377,7 @@ def test_auto_batch_goes_on_with_what_fitted(
     assert_same_run(folder / "auto-whole", folder / "auto", epoch=4)
 
 
+@pytest.mark.slow
 def test_progress_names_every_stage_and_counts_over_the_whole_run(folder: Path, snapshot: Path, base: Path) -> None:
     heard: dict[str, list[tuple[int, int | None, str]]] = {}
 
@@ -391,6 +394,7 @@ def test_progress_names_every_stage_and_counts_over_the_whole_run(folder: Path, 
     assert "to the end (cost 0.0" in heard["training"][-1][2]
 
 
+@pytest.mark.slow
 def test_snapshots_without_held_out_images_train_too(folder: Path, base: Path, tmp_path: Path) -> None:
     bare = write_snapshot(tmp_path / "bare", train=3, validation=0)
     train(config(folder, bare, base, "bare", epochs=1, prompts=None), silent)

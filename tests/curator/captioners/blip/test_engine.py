@@ -179,7 +179,7 @@ def options_of(decode: str) -> Rules:
     return Rules((BEGIN, 6, 7), decode=decode, num_beams=3, max_new_tokens=STEPS)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("decode", ["greedy", "beam", "nucleus"])
+@pytest.mark.parametrize("decode", ["greedy", pytest.param("beam", marks=pytest.mark.slow), "nucleus"])
 def test_neighbours_number_and_order_change_no_letter(decode: str, tied: Network, threads: None) -> None:
     numbers = np.array([[uniform(0, str(image), step) for step in range(STEPS)] for image in range(21)], np.float32)
     engine = Engine(tied, options_of(decode))

@@ -504,6 +504,7 @@ def test_prompts_are_checked_before_anything_is_sent() -> None:
 # ---- stopping
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     """In a process of its own: requests hang, the rate limit holds, and it ends all the same."""
     Image.new("RGB", (8, 8)).save(tmp_path / "x.png")

@@ -17,12 +17,13 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from curator.captioners import from_module, parse_options, vision
-from curator.captioners.model import CannotCaption, Item, MachineFailed, Written
+from curator.captioners.model import Item, MachineFailed, Written
 from curator.captioners.model.batch_runner import Conveyor
 from curator.captioners.vision.captioner import VisionMachine
 from curator.captioners.vision.load import _missing_package
 from curator.captioners.vision.options import Options
 from curator.captioners.vision.sampling import Draws
+from curator.images.unusable import CannotRead
 from schemas.errors import AmatlError, BadOption, NotFound
 from tests.curator.captioners.vision.tiny_models import FAMILIES, make
 
@@ -327,5 +328,5 @@ def test_options_of_another_way_to_decode_are_refused() -> None:
 
 def test_a_picture_that_is_no_picture_is_a_reason(models: Path, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
-    with pytest.raises(CannotCaption, match="the picture can't be used"):
+    with pytest.raises(CannotRead, match="the picture can't be used"):
         load(models, "blip2").prepare(Item("0" * 64, str(tmp_path / "x.png")))

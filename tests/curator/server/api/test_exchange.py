@@ -16,6 +16,7 @@ import uvicorn
 from click.testing import CliRunner
 from fastapi import FastAPI
 
+from curator.cli import main
 from curator.runs import runs
 from curator.server import Settings, create_app
 from curator.snapshot import SnapshotResult
@@ -134,7 +135,7 @@ def test_a_token_with_a_scope_is_wanted(
     known = {"reader": {"person": "rosa", "scope": "read"}, "writer": {"person": "ben", "scope": "write"}}
     monkeypatch.setattr("curator.server.access.token_sha256", lambda token: token)
     monkeypatch.setattr(type(lab.catalog), "access_of", lambda self, digest: known.get(digest))
-    with running(create_app(lab.catalog, dataclasses.replace(settings, require_token=True))) as address:
+    with running(create_app(lab.catalog, dataclasses.replace(settings, require_token=True), main)) as address:
         for place in (lambda: post(run, address), lambda: Snapshot.open(f"{address}/snapshots/{made.identity}")):
             monkeypatch.delenv("AMATL_TOKEN", raising=False)
             with pytest.raises(ServiceFailed, match=r"wants a token\. Set AMATL_TOKEN"):
@@ -152,6 +153,6 @@ def test_a_token_with_a_scope_is_wanted(
 
 
 def test_a_report_that_is_too_large(lab: Lab, settings: Settings, run: Path) -> None:
-    app = create_app(lab.catalog, dataclasses.replace(settings, max_upload_bytes=500))
+    app = create_app(lab.catalog, dataclasses.replace(settings, max_upload_bytes=500), main)
     with running(app) as address, pytest.raises(ServiceFailed, match="larger than the service takes"):
         post(run, address)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from curator.cli import main
 from curator.datasets.image import image_caption
 from curator.runs import receive_picture, receive_report
 from curator.server import Settings, create_app
@@ -41,7 +42,7 @@ class Service:
         import uvicorn
 
         self.lab = lab
-        app = create_app(lab.write(), Settings(lab.catalog.path))
+        app = create_app(lab.write(), Settings(lab.catalog.path), main)
         self.server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="on"))
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()

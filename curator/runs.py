@@ -11,17 +11,15 @@ import json
 import re
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
+from curator.catalog import Catalog
 from schemas.document import first_problem, write_atomically
 from schemas.errors import BadDocument, ChecksumMismatch, NotFound
 from schemas.exchange import RunReceipt, pictures, report_digest, run_key
 from schemas.run import RunReport
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 SIGNATURES = {rb"\x89PNG\r\n\x1a\n": "image/png", rb"\xff\xd8\xff": "image/jpeg", rb"RIFF....WEBP": "image/webp"}
 _writing = threading.Lock()
@@ -67,7 +65,6 @@ class RunResult(BaseModel):
 
 
 def runs(catalog: Catalog, snapshot: str | None = None) -> RunsResult:
-    """The runs on one snapshot, or all."""
     made: dict[str, dict[str, str]] = {}
     for row in catalog.snapshots().iter_rows(named=True):
         tracks = json.loads(row["manifest"])["tracks"]

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
 
 from curator.caption.plan import Only, Plan, Request, check_set_name
 from curator.caption.plan import plan as planned
@@ -24,12 +26,8 @@ from curator.caption.result import CaptionResult, Effort, Example
 from curator.caption.stale import tell_what_is_redone
 from curator.caption.store import Keeper, current_examples
 from curator.captioners.model import MachineFailed
+from curator.catalog import Catalog
 from schemas.progress import Notice, Progress, silent, unheard
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from curator.catalog import Catalog
 
 __all__ = ["CaptionResult", "Effort", "Example", "Only", "caption", "check_set_name"]
 

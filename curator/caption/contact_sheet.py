@@ -8,15 +8,13 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from curator.caption.dry_run_result import DryPicture, DryRunResult
 from curator.caption_sets.diff import word_operations
 from curator.captioners import model_at
 from curator.images.html_page import thumbnail
 from schemas.edge.words import duration, plural
-
-if TYPE_CHECKING:
-    from curator.caption.dry_run_result import DryPicture, DryRunResult
 
 GENERATOR = '<meta name="generator" content="curator caption --dry-run">'
 TEMPLATE = Path(__file__).with_name("contact_sheet.html")
@@ -25,7 +23,6 @@ ALIKE = 0.4  # of the words: below, marking what differs helps nobody
 
 
 def page(result: DryRunResult) -> str:
-    """The whole page."""
     named = f"{result.dataset}/{result.set_name}"
     shown = len(result.pictures)
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(

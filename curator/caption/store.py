@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from curator.caption.plan import Plan
 from curator.caption.result import CaptionResult, Example
 from curator.captioners import Captioner
+from curator.catalog import Catalog
 from curator.text.one_line import text_on_one_line
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 EXAMPLES = 3
 

@@ -7,17 +7,20 @@ by row.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self
 
 import polars as pl
+import pyarrow as pa
 
 from curator.catalog.errors import CatalogFailed, CatalogLocked, NotACatalog, OnAnotherMachine
 from curator.catalog.migrate import migrate
@@ -29,8 +32,8 @@ from schemas.errors import AmatlError, NotFound
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
+Arguments = ParamSpec("Arguments")
 ATTEMPTS_AT_A_COLLISION = 5
 CLOSE_SECONDS = 10.0
 CONFIGURATION: dict[str, str | bool | int | float | list[str]] = {
@@ -242,6 +245,17 @@ class Connection:
         finally:  # also where it isn't known whether it was committed
             self._kept.changed(changed, parameters)
             cursor.close()
+
+
+def change(method: Callable[Concatenate[Any, Arguments], None]) -> Callable[Concatenate[Any, Arguments], None]:
+    """A method without a body: it runs the query of its name, whose parameters are its arguments, `rows` its table."""
+    names = list(inspect.signature(method).parameters)[1:]
+
+    @functools.wraps(method)
+    def run(self: Any, /, *given: Arguments.args, **named: Arguments.kwargs) -> None:
+        self._write(method.__name__, **dict(zip(names, given, strict=False)), **named)
+
+    return run
 
 
 def _closed(connection: duckdb.DuckDBPyConnection) -> None:

@@ -15,11 +15,12 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from curator.catalog.queries import Query
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
 KEPT = 512
 LARGEST_BYTES = 1_000_000
@@ -78,11 +79,6 @@ class Kept:
                 named = self._named(table, parameters)
                 self._changes.update([(table, *named[:depth]) for depth in range(len(named) + 1)])
                 self._changes[table, *named, None] += 1  # of whatever dataset, or set
-
-    def forget(self) -> None:
-        """Everything: for tests, which write rows past the catalog."""
-        with self._lock:
-            self._answers.clear()
 
     def _count(self, table: str, parameters: Mapping[str, Any]) -> int:
         """How many changes the rows asked for may have seen: those of this scope, and those of a wider one."""

@@ -11,9 +11,11 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pyarrow as pa
 
 from curator.catalog.wire import ARROW, PARAMETERS, decode_rows, dialect, encode_frame
 from schemas import __version__
@@ -22,8 +24,6 @@ from schemas.errors import AmatlError, BadOption
 
 if TYPE_CHECKING:
     import httpx
-    import polars as pl
-    import pyarrow as pa
 
 URL = re.compile(r"(https?):/+([^/].*)")
 CONNECT_SECONDS = 10
@@ -63,7 +63,7 @@ def find(path: Path | str) -> Service | None:
         socket_path = str(address["socket"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    service = Service(_by_socket(socket_path), f"the service of {path}")
+    service = Service(_client("http://localhost", None, socket_path=socket_path), f"the service of {path}")
     try:
         service.greet()
     except NobodyThere:
@@ -90,7 +90,6 @@ class Service:
         self._client, self.name = client, name
 
     def close(self) -> None:
-        """Lets go of the connection."""
         self._client.close()
 
     def greet(self) -> None:
@@ -182,29 +181,21 @@ def token() -> str | None:
         raise BadOption(f"CURATOR_TOKEN_FILE {path}: {error.strerror}.") from error
 
 
-def _by_socket(path: str) -> httpx.Client:
-    _check_library()
-    import httpx
-
-    timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
-    return httpx.Client(transport=httpx.HTTPTransport(uds=path), base_url="http://localhost", timeout=timeout)
+def _client(base_url: str, timeout_s: float | None, **more: Any) -> httpx.Client:
+    try:
+        import httpx
+    except ImportError as error:
+        raise ServiceFailed("Speaking to a service needs httpx. Run: pip install 'amatl[service]'") from error
+    if socket_path := more.pop("socket_path", None):
+        more["transport"] = httpx.HTTPTransport(uds=socket_path)
+    return httpx.Client(base_url=base_url, timeout=httpx.Timeout(timeout_s, connect=CONNECT_SECONDS), **more)
 
 
 def _by_url(url: str) -> httpx.Client:
-    _check_library()
-    import httpx
-
     given = token()
-    headers = {"Authorization": f"Bearer {given}"} if given else {}
     if given:
         warn_in_the_clear(url)
-    timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-    return httpx.Client(base_url=url, headers=headers, timeout=timeout)
-
-
-def _check_library() -> None:
-    if find_spec("httpx") is None:
-        raise ServiceFailed("Speaking to a service needs httpx. Run: pip install 'amatl[service]'")
+    return _client(url, ANSWER_SECONDS, headers={"Authorization": f"Bearer {given}"} if given else {})
 
 
 def _family(kind: type[AmatlError]) -> list[type[AmatlError]]:

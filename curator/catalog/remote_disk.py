@@ -9,12 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from curator.catalog.remote import ConnectionBroke, ServiceBusy
+from curator.catalog.remote import ConnectionBroke, Service, ServiceBusy
 
 if TYPE_CHECKING:
     import httpx
-
-    from curator.catalog.remote import Service
 
 # Between tries while the service has as many requests in hand as it takes, or the network fails.
 WAITS_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from curator.cli.options import catalog_option
-from schemas.edge import catch_errors, json_option, progress_bar, show
+from curator.cli.options import on_catalog
+from schemas.edge import progress_bar, show
 
 if TYPE_CHECKING:
     from curator.annotate.start import StartResult
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--database", metavar="URL", help="postgresql://user:password@host/name, kept for later starts; or sqlite."
 )
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def start(
     port: int | None,
     host: str,

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from curator.cache import cache_folder
 from curator.captioners.model.source import find_source
@@ -28,13 +29,9 @@ from curator.compare.vectors import Vectors
 from curator.images.read import read_rgb, resized
 from curator.images.unusable import CannotRead
 from curator.text import tokens
+from curator.text.tokens import TokenCounter
 from schemas.errors import BadOption, NotFound
 from schemas.progress import Progress
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from curator.text.tokens import TokenCounter
 
 T = TypeVar("T")
 
@@ -149,10 +146,7 @@ def clip_scores(
 
 
 def _scores(
-    images: list[str],
-    texts: list[str],
-    pictures: dict[str, NDArray[np.float16]],
-    words: dict[str, NDArray[np.float16]],
+    images: list[str], texts: list[str], pictures: dict[str, NDArray[np.float16]], words: dict[str, NDArray[np.float16]]
 ) -> pl.Series:
     def score(image: str, text: str) -> float | None:
         picture = pictures.get(image)

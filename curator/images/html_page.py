@@ -5,17 +5,14 @@ from __future__ import annotations
 from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from curator.images.read import read_rgb
 from curator.images.unusable import CannotRead
 from schemas.errors import AlreadyExists, BadOption
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 START_BYTES = 4096
 QUALITY = 82

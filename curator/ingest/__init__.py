@@ -16,11 +16,12 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 from pydantic import BaseModel, Field
 
+from curator.catalog import Catalog
 from curator.images.locations import names
 from curator.ingest.known import Known
 from curator.ingest.measure import DEFAULT_MAX_PIXELS
@@ -31,9 +32,6 @@ from curator.ingest.store import Store
 from curator.ingest.walk import walk
 from schemas.errors import AmatlError, BadOption, NotFound
 from schemas.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 __all__ = ["DEFAULT_MAX_PIXELS", "IngestResult", "ingest"]
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")

@@ -6,12 +6,10 @@ Addresses are signed when tasks are pushed (curator.annotate.images); whoever ha
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from curator.annotate.images import app, preview_folder
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class AnnotationPictures:

@@ -109,7 +109,6 @@ class Jobs:
             return self._jobs[name]
 
     def all(self) -> list[Job]:
-        """Newest first."""
         with self._lock:
             return self._newest_first()
 
@@ -134,9 +133,12 @@ class Jobs:
                 raise Busy("The service is stopping.")
             if len(self._processes) >= RUNNING_AT_MOST:
                 raise Busy(f"{RUNNING_AT_MOST} jobs are running. Wait until one of them has ended, or cancel one.")
+            # What the service adds: who asked, its catalog, and events instead of bars.
+            person = ["--as", job.person] if knows_person(self.program, job.command) else []
+            given = ["--catalog", str(self.catalog_path), "--json"]
             log = (self.folder / f"{job.id}.log").open("wb")
             process = subprocess.Popen(
-                [sys.executable, "-m", "curator", *job.command, *self._given(job)],
+                [sys.executable, "-m", "curator", *job.command, *person, *given],
                 cwd=self.made,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -154,11 +156,6 @@ class Jobs:
         self._threads = [one for one in self._threads if one.is_alive()] + [thread]
         thread.start()
         return job
-
-    def _given(self, job: Job) -> list[str]:
-        """What the service adds to the command: its catalog, who asked, and events instead of bars."""
-        person = ["--as", job.person] if knows_person(self.program, job.command) else []
-        return [*person, "--catalog", str(self.catalog_path), "--json"]
 
     def _follow(self, name: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
         """On a thread of its own: the job's events as they come, then how it ended."""

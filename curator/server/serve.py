@@ -20,10 +20,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import uvicorn
+from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 from curator.catalog import Catalog
@@ -31,6 +32,7 @@ from curator.catalog.remote import address_file, url_in
 from curator.catalog.working_copy import warm
 from curator.person import user_name
 from curator.secret_files import write_secret
+from curator.server.access import LOOPBACK
 from curator.server.access_tokens import tokens
 from curator.server.app import create_app
 from curator.server.logs import LogFormat, configure
@@ -38,10 +40,6 @@ from curator.server.settings import DEFAULT_PORT, Settings
 from curator.server.slow_clients import Patient
 from schemas.errors import AlreadyExists, AmatlError, BadOption, NotFound
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # What fits an address of a Unix socket on every system; Linux takes 107 bytes, macOS 103.
 MAX_SOCKET_PATH_BYTES = 100
 GRACE_SECONDS = 10
@@ -90,8 +88,11 @@ def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None
     settings = settings_of(catalog_path, wish)
     configure(wish.log_format)
     with _only_one(settings), Catalog(catalog_path) as catalog:
-        if settings.require_token:
-            _check_tokens(catalog, settings)
+        if settings.require_token and not any(token.holds for token in tokens(catalog).tokens):
+            raise AmatlError(
+                f"--host {settings.host}: others could reach this catalog, and nobody has a token yet. Make one first: "
+                f"curator token add {user_name()} --scope write --catalog {settings.catalog_path}"
+            )
         with _listening(settings.host, settings.port) as tcp, _unix_listening(settings.data) as unix:
             port, socket_path = tcp.getsockname()[1], Path(unix.getsockname())
             settings = replace(settings, port=port, socket_path=socket_path)
@@ -121,7 +122,6 @@ def settings_of(catalog_path: Path, wish: Wish) -> Settings:
 
 
 def account(result: ServeResult) -> str:
-    """The result for a person."""
     who = "with a token (curator token add PERSON)" if result.token_needed else "whoever is on this machine"
     return (
         f"{result.catalog} is served at {result.url}\n"
@@ -195,14 +195,6 @@ def _server(app: FastAPI, started: Callable[[], None]) -> uvicorn.Server:
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )
-
-
-def _check_tokens(catalog: Catalog, settings: Settings) -> None:
-    if not any(token.holds for token in tokens(catalog).tokens):
-        raise AmatlError(
-            f"--host {settings.host}: others could reach this catalog, and nobody has a token yet. Make one first: "
-            f"curator token add {user_name()} --scope write --catalog {settings.catalog_path}"
-        )
 
 
 @contextmanager

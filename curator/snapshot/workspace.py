@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ def workspace(out: Path) -> Iterator[Path]:
     Siblings that killed processes left behind are removed first. A living process holds a lock on its own.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    for stale in out.parent.glob(f".{_escaped(out.name)}.*{SUFFIX}"):
+    for stale in out.parent.glob(f".{glob.escape(out.name)}.*{SUFFIX}"):
         _remove_if_abandoned(stale)
     folder = out.parent / f".{out.name}.{os.getpid()}{SUFFIX}"
     folder.mkdir()
@@ -59,7 +60,3 @@ def _lock(folder: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{character}]" if character in "*?[" else character for character in name)

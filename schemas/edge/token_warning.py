@@ -18,7 +18,7 @@ def warn_in_the_clear(address: str) -> None:
     """Warns where a token that is sent to `address` can be read on the way."""
     parts = urlsplit(address)
     host = parts.hostname or ""
-    if parts.scheme == "http" and not _is_this_machine(host):
+    if parts.scheme == "http" and not is_this_machine(host):
         where = f"[{host}]" if ":" in host else host  # without the login that an address may hold
         warnings.warn(
             f"http://{where}: your token goes there unencrypted, for all on the way to read. Use https, or a tunnel.",
@@ -27,7 +27,8 @@ def warn_in_the_clear(address: str) -> None:
         )
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -52,9 +52,7 @@ def _reduction(stored_px: Size, at_least_px: Size | None, way: int | None) -> in
     if at_least_px is None:
         return 1
     least_px = at_least_px[::-1] if (way or 1) >= 5 else at_least_px  # As stored, before it is turned upright.
-    fits = (
-        factor
-        for factor in REDUCTIONS
-        if all(-(-px // factor) >= least for px, least in zip(stored_px, least_px, strict=True))
-    )
-    return next(fits, 1)
+    for factor in REDUCTIONS:
+        if all(-(-px // factor) >= least for px, least in zip(stored_px, least_px, strict=True)):
+            return factor
+    return 1

@@ -35,6 +35,7 @@ from curator.captioners.blip.stream import Lane
 from curator.captioners.model import Item, Written
 from curator.captioners.model.batch_runner import Conveyor
 from tests.bench.table import Row
+from tests.curator.captioners.blip.tiny_blip import teacher_forced
 
 MINI, PICTURES = Path("examples/mini/blip"), Path("examples/openmoji/images")
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
@@ -152,7 +153,6 @@ class Measured:
                 lambda: self.engine("ours, no graphs", network, pictures[: len(pictures) // 4], graphs=False),
                 lambda: self.beams(model, network, pictures),
                 lambda: self.large(pictures),
-                lambda: self.compiled(network, pictures),
             ):
                 self.attempt(variant)
         return self.found
@@ -248,11 +248,6 @@ class Measured:
         detail = f"{engine.size} a lane, {engine.lane_count} lanes, {self.memory()}, ready after {ready:.1f} s"
         self.add(name, rate, f"{detail}, {self.share(rate, flops_of(network))}")
         engine.close()
-
-    def compiled(self, network: Network, pictures: list[np.ndarray]) -> None:
-        """Compiling takes minutes on few cores, and tells nothing there."""
-        if self.device.type == "cuda":
-            self.engine("ours, tower compiled", network, pictures, compiled=True)
 
     def files_to_rows(self, folder: Path, files: list[Item]) -> None:
         machine = self.machine(folder / "base")
@@ -355,7 +350,7 @@ class Measured:
                 cut(row, network) for row in generated(model, given(model, some, 32), min_new_tokens=TOKENS)
             ]
             tokens = torch.tensor(said["generate", torch.float32][:32], device=self.device)
-            logits = network.teacher_forced(torch.from_numpy(some[:32]).to(self.device), tokens)
+            logits = teacher_forced(network, torch.from_numpy(some[:32]).to(self.device), tokens)
             theirs = model(pixel_values=normalised(some[:32]).to(self.device, dtype), input_ids=tokens).logits.float()
             first = theirs if first is None else first
             self.say(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from curator.cli.text import figure, figures, minute
 from schemas.edge.words import plural
 
 if TYPE_CHECKING:
@@ -127,20 +128,5 @@ def _person(one: PersonProgress) -> str:
     return f"by {one.person}: {how}{time}"
 
 
-def minute(moment: str) -> str:
-    """A time to the minute."""
-    return moment[:16].replace("T", " ") + "Z"
-
-
 def _noted(notes: list[str]) -> list[str]:
     return [click.style(f"\nNote: {note}", fg="yellow") for note in notes]
-
-
-def figures(counts: dict[str, int]) -> list[str]:
-    """A line for each count that isn't zero."""
-    return [figure(count, name) for name, count in counts.items() if count]
-
-
-def figure(count: int, name: str, colour: str | None = None) -> str:
-    """A count and what it counts."""
-    return click.style(f"{count:>9,}", fg=colour) + f"  {name}"

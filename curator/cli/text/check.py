@@ -5,20 +5,16 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from curator.check.findings import KINDS
+from curator.check.findings import KINDS, Example, Finding, Part
+from curator.check.run import CheckResult
 from curator.text.printable import shown
 from schemas.edge.words import plural
-
-if TYPE_CHECKING:
-    from curator.check.findings import Example, Finding, Part
-    from curator.check.run import CheckResult
 
 SIGNS = {"error": "✗", "warning": "!", "unchecked": "?", "allowed": "·", "clean": "✓"}
 STYLES = {"error": "bold red", "warning": "yellow", "unchecked": "magenta", "allowed": "dim", "clean": "green"}

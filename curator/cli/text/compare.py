@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.padding import Padding
@@ -11,10 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from curator.cli.text.check import percent, printed
+from curator.compare.result import ComparedSet, CompareResult, Differing
 from curator.text.printable import shown
-
-if TYPE_CHECKING:
-    from curator.compare.result import ComparedSet, CompareResult, Differing
 
 IMAGES_SHOWN = 3
 WORDS_SHOWN = 8

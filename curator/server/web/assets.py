@@ -17,7 +17,6 @@ FOR_EVER = "public, max-age=31536000, immutable"
 
 @cache
 def assets() -> dict[str, bytes]:
-    """Every asset by name."""
     return {file.name: file.read_bytes() for file in files("curator.server.web").joinpath("static").iterdir()}
 
 
@@ -31,7 +30,6 @@ def version() -> str:
 
 
 def address(name: str) -> str:
-    """Where an asset is."""
     assert name in assets(), name
     return f"/static/{version()}/{name}"
 

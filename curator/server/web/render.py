@@ -94,7 +94,6 @@ def plain(value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes, hours = seconds / 60, seconds / 3600

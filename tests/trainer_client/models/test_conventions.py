@@ -13,9 +13,9 @@ from safetensors import safe_open
 from schemas.errors import BadDocument, BadOption
 from schemas.run import RunReport
 from tests.trainer_client.conftest import write_snapshot
+from tests.trainer_client.train.conftest import UNET
+from tests.trainer_client.train.conftest import config as run_config
 from tests.trainer_client.train.test_learning import learn, prepared
-from tests.trainer_client.train.test_train import UNET
-from tests.trainer_client.train.test_train import config as run_config
 from trainer_client import load_model
 from trainer_client.merge import merge
 from trainer_client.models.conventions import FILE, Conventions, read_conventions

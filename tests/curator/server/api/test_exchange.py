@@ -23,7 +23,7 @@ from curator.snapshot import SnapshotResult
 from schemas.errors import BadOption, ChecksumMismatch, NotFound
 from tests.curator.lab import Lab
 from tests.curator.server.api.test_runs import EPOCH, REFERENCES, report
-from trainer_client.cli import main
+from trainer_client.cli import main as trainer
 from trainer_client.data.snapshot import Snapshot
 from trainer_client.report import post
 from trainer_client.service import ServiceFailed
@@ -82,14 +82,14 @@ def test_there_and_back(service: str, made: SnapshotResult, run: Path, lab: Lab)
 
 
 def test_the_command(service: str, run: Path) -> None:
-    answer = CliRunner().invoke(main, ["report", str(run), "--to", service])
+    answer = CliRunner().invoke(trainer, ["report", str(run), "--to", service])
     assert answer.exit_code == 0, answer.output
     assert "the report is posted; 2 pictures sent." in answer.output
-    told = CliRunner().invoke(main, ["report", str(run), "--to", service, "--json"])
+    told = CliRunner().invoke(trainer, ["report", str(run), "--to", service, "--json"])
     assert json.loads(told.stdout)["already_there"] == 2
-    again = CliRunner().invoke(main, ["report", str(run), "--to", service])
+    again = CliRunner().invoke(trainer, ["report", str(run), "--to", service])
     assert "the service has it already, with every picture." in again.output
-    wrong = CliRunner().invoke(main, ["report", str(run), "--to", "nowhere"])
+    wrong = CliRunner().invoke(trainer, ["report", str(run), "--to", "nowhere"])
     assert (wrong.exit_code, "--to nowhere: not an address" in wrong.output) == (2, True)
 
 

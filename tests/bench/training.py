@@ -229,7 +229,7 @@ class Measured:
             noise_BCHW = torch.randn_like(latents_BCHW)
             timesteps_B = torch.randint(family.train_timesteps, (batch,), device=self.device)
             noisy_BCHW = family.add_noise(latents_BCHW, noise_BCHW, timesteps_B)
-            predicted_BCHW = family.predict(noisy_BCHW, timesteps_B, text_BTD)
+            predicted_BCHW = family.predict(family.denoiser, noisy_BCHW, timesteps_B, text_BTD)
             (predicted_BCHW - noise_BCHW).square().mean().backward()
             torch.nn.utils.clip_grad_norm_(weights, 1.0, foreach=True)
             optimiser.step()
@@ -327,7 +327,7 @@ class Measured:
         losses: dict[bool, list[float]] = {}
         for compiling in (True, False):
             family = architectures.build(self.scale.sd15, folder, self.device, self.dtype)
-            family._set_size(family.resolution_px // 2)
+            family = replace(family, resolution_px=family.resolution_px // 2)
             off = {} if compiling else {"bf16_copy": "off", "cuda_graph": "off"}
             config = self.settings(folder, self.scale.example_batch, **off)
             _, step = self.stepping(family, self.set_of(family, self.device), config, compiling)
@@ -363,8 +363,8 @@ class Measured:
         self.watch_memory()
         many = torch.rand(cache.BATCH_PX // side**2, 3, side, side, device=self.device) * 2 - 1
         if self.device.type == "cuda":
-            with torch.no_grad(), family.encoding_many():
-                rate = self.rate(lambda: family.encode_images(many), len(many))
+            with torch.no_grad(), family.encoding_many() as encode_images:
+                rate = self.rate(lambda: encode_images(many), len(many))
             detail = f"batch {len(many)}, pixels on the device, {self.memory()}, {self.share(rate, ENCODER_TFLOP)}"
             self.add("VAE encode, compiled", rate, detail, "VAE encode, eager")
         times: list[float] = []
@@ -424,12 +424,11 @@ class Measured:
             ", the next checkpoint": self.drawn(family, prompts, seeds, steps, Drawing("off")),
             ", compiled": self.drawn(family, prompts, seeds, steps, Drawing("on")),
         }
-        family.denoiser, family.vae = family.denoiser.to(self.dtype), family.vae.to(self.dtype)
         pipeline = StableDiffusionPipeline(
-            vae=family.vae,
+            vae=family.vae.to(self.dtype),
             text_encoder=family.text_encoders["text_encoder"].to(self.dtype),
             tokenizer=family.tokenizer,
-            unet=family.denoiser,
+            unet=family.denoiser.to(self.dtype),
             scheduler=DPMSolverMultistepScheduler(beta_schedule="scaled_linear", steps_offset=1),
             safety_checker=None,
             feature_extractor=None,

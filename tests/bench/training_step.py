@@ -148,7 +148,7 @@ def plain_epoch(family: Family, rows: list[ImageRow]) -> Epoch:
         latents = family.latents(mean, logvar, torch.randn_like(mean))
         noise = torch.randn_like(latents)
         timesteps = torch.randint(family.train_timesteps, (len(batch),), device=family.device)
-        predicted = family.predict(family.add_noise(latents, noise, timesteps), timesteps, text)
+        predicted = family.predict(family.denoiser, family.add_noise(latents, noise, timesteps), timesteps, text)
         (predicted - family.target(latents, noise, timesteps)).square().mean().backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0, foreach=True)
         optimiser.step()

@@ -21,7 +21,7 @@ from schemas.run import Truncation
 from schemas.snapshot import SPLITS
 from trainer_client import load_model, methods
 from trainer_client.cache import default_folder
-from trainer_client.check.benchmark import NotEnoughMemory, Pace, measure_pace
+from trainer_client.check.benchmark import NotEnoughMemory, Pace, measure_pace, trained_name
 from trainer_client.data import track_mix, training_track
 from trainer_client.data.buckets import Place, places, table
 from trainer_client.data.images import decode_all
@@ -119,7 +119,7 @@ def check(config: TrainConfig, progress: Progress = silent) -> CheckResult:
         config.resolution,
         config=config.base_config,
     )
-    adopt_asked(family, config)
+    family = adopt_asked(family, config)
     progress("loading the model", 1, 1)
     return examine(config, snapshot, methods.begin(family, config), len(prompts), progress)
 
@@ -189,7 +189,7 @@ def examine(
             batch_size,
             prompts * len(config.seeds),
             family.device.type,
-            torch_compile.TRAINED.seconds(config.cache or default_folder(), torch_compile.trained(family, config)),
+            torch_compile.TRAINED.seconds(config.cache or default_folder(), trained_name(family, config)),
         ),
         space=space,
     )

@@ -1,7 +1,7 @@
 """DreamBooth: full finetuning on a few pictures under one prompt, beside pictures of the class that the base drew.
 
 The class pictures keep the model from forgetting what it knew (prior preservation); see
-`trainer_client.methods.class_images`. The same options work with LoRA. A checkpoint is a whole model.
+`trainer_client.train.class_images`. The same options work with LoRA. A checkpoint is a whole model.
 
 Source: Ruiz et al., "DreamBooth: fine tuning text-to-image diffusion models for subject-driven generation" (2023).
 """

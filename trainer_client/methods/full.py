@@ -27,7 +27,7 @@ class Full:
     def __init__(self, family: Family, config: TrainConfig) -> None:
         from trainer_client.methods import freed
 
-        modules = {"denoiser": family.denoiser} | (family.text_encoders if config.train_text_encoder else {})
+        modules = family.modules if config.train_text_encoder else {"denoiser": family.denoiser}
         self.family, self.trained = family, tuple(modules)
         self.parameters = freed(family, modules)
         self.encodes_text = config.train_text_encoder

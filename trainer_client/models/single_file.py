@@ -21,10 +21,9 @@ from transformers.utils import logging as transformers_logging
 from schemas.digest import sha256_file, sha256_json
 from schemas.edge.lock import one_at_a_time
 from schemas.errors import BadDocument, BadOption, NotFound
-from trainer_client.models import hub
+from trainer_client.models import hub, known_families
 
 FORMAT = 1  # Raise it when the same key would hold another model.
-XL_MARK, SD_MARK = "conditioner.embedders.1.", "cond_stage_model."
 LORA_MARKS = (".lora_down.", ".lora_A.", ".hada_w1", ".lokr_w1")
 ADVICE = "Give --base-config a diffusers folder of the same architecture: its configuration and vocabulary are used."
 
@@ -79,10 +78,9 @@ def _pipeline_name(file: Path, names: set[str]) -> str:
         raise BadOption(
             f"{file}: a LoRA, not a model. Bake it into its base with `trainer merge`, and start from that."
         )
-    if any(name.startswith(XL_MARK) for name in names):
-        return "StableDiffusionXLPipeline"
-    if any(name.startswith(SD_MARK) for name in names):
-        return "StableDiffusionPipeline"
+    for pipeline, family in known_families().items():
+        if any(name.startswith(family.single_file_mark) for name in names):
+            return pipeline
     raise BadDocument(
         f"{file}: holds no Stable Diffusion 1.x, 2.x or XL with its text encoder; others aren't known here."
     )

@@ -89,7 +89,10 @@ def draw_tiles(
     if not 1 <= steps <= family.train_timesteps:
         raise BadOption(f"--steps {steps}: this model takes 1 to {family.train_timesteps}.")
     drawing = drawing or Drawing()
-    with family.autocast(), drawing.by(family):  # Round all batches: weights are cast, and kernels recorded, once.
+    with (
+        family.autocast(),
+        drawing.by(family) as denoise,
+    ):  # Round all batches: weights are cast, and kernels recorded, once.
         distinct = list(dict.fromkeys(["", *prompts]))
         parts = [family.encode_text(family.tokenise(distinct[i : i + 64])) for i in range(0, len(distinct), 64)]
         text = dict(zip(distinct, torch.cat(parts), strict=True))
@@ -102,7 +105,8 @@ def draw_tiles(
             batch = drawing.filled(batch)
             text_BTD = torch.stack([text[prompt] for prompt, _ in batch])
             noise_BCHW = torch.stack([noise[seed] for _, seed in batch])
-            drawn.append(family.sample(text_BTD, text[""][None], noise_BCHW, steps, guidance_scale)[:count].cpu())
+            tiles_BHWC = family.sample(denoise, text_BTD, text[""][None], noise_BCHW, steps, guidance_scale)
+            drawn.append(tiles_BHWC[:count].cpu())
             drawing.drew(count)
             progress("drawing pictures", start + count, len(wanted))
     tiles_BHWC = torch.cat(drawn)

@@ -75,7 +75,7 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
             if processes.first:
                 _refuse_stale(prepared)
             run = Run(prepared, processes, ledger, stop, progress, watched)
-            with in_words(run):
+            with in_words(prepared, ledger, processes):
                 run.go()
         return outcome(run.report, config.out, resumed=run.resumed, tracker_failure=run.tracker.failure)
 

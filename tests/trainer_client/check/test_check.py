@@ -186,10 +186,10 @@ def test_timing_changes_no_weight(family: Family, snapshot: Path, base: Path, tr
 def test_a_batch_too_large_for_the_device(
     family: Family, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def predict(*tensors: torch.Tensor) -> torch.Tensor:
+    def predict(*_: object) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(family, "predict", predict)
+    monkeypatch.setattr(type(family), "predict", predict)
     with pytest.raises(NotEnoughMemory, match=r"A batch of 3 at 16 px .* --batch-size"):
         measure_pace(begin(family, config_for(snapshot, base)), Snapshot.open(snapshot).rows("train"), 3)
 
@@ -197,15 +197,17 @@ def test_a_batch_too_large_for_the_device(
 def test_auto_batch_finds_one_that_fits(
     family: Family, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes, predict = [], family.predict
+    sizes, predict = [], type(family).predict
 
-    def small_memory(noisy_BCHW: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+    def small_memory(
+        own: Family, denoiser: torch.nn.Module, noisy_BCHW: torch.Tensor, *others: torch.Tensor
+    ) -> torch.Tensor:
         sizes.append(len(noisy_BCHW))
         if len(noisy_BCHW) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return predict(noisy_BCHW, *others)
+        return predict(own, denoiser, noisy_BCHW, *others)
 
-    monkeypatch.setattr(family, "predict", small_memory)
+    monkeypatch.setattr(type(family), "predict", small_memory)
     method = begin(family, config_for(snapshot, base))
     opened = Snapshot.open(snapshot)
     with pytest.raises(NotEnoughMemory, match="--auto-batch"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.errors import BadOption
 from trainer_client.methods import dreambooth
-from trainer_client.methods.lora.layers import _update, add_layers, modules_of
+from trainer_client.methods.lora.layers import _update, add_layers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,10 +58,11 @@ class LoRA:
 
         self.family, self.config = family, config
         self.settings = {name: getattr(config, name) for name in SHAPE}
-        if family.adapter is None:
+        adapter = family.identity.adapter
+        if adapter is None:
             add_layers(family, self.settings, config.seed)
         else:
-            _refuse_other_shape(family.base, family.adapter.settings, self.settings)
+            _refuse_other_shape(family.base, adapter.settings, self.settings)
         self.parameters = without_idle(family, _update(family))
         self.encodes_text = config.train_text_encoder
         self.start: dict[str, str] = {}
@@ -70,8 +71,8 @@ class LoRA:
         return COPIES * sum(weight.numel() for weight in self.parameters.values())
 
     def save(self, folder: Path, dtype: torch.dtype, metadata: Mapping[str, str], first: Path | None) -> None:
+        from trainer_client.methods import write_adapter
         from trainer_client.methods.lora.files import write_layouts
-        from trainer_client.models.adapter import write_adapter
 
         weights = write_layouts(self.family, self.config, folder, dtype, metadata)
         write_adapter(folder, self.name, self.family, self.settings, weights)
@@ -82,8 +83,8 @@ def begin(family: Family, config: TrainConfig) -> LoRA:
     return LoRA(family, config)
 
 
-def attach(family: Family, folder: Path, adapter: Adapter) -> None:
-    """Puts a checkpoint's update on the family it was trained on."""
+def attach(family: Family, folder: Path, adapter: Adapter) -> Family:
+    """Put a checkpoint's update on the family it was trained on."""
     import torch
 
     from trainer_client.methods.lora.read import read_lora
@@ -98,20 +99,22 @@ def attach(family: Family, folder: Path, adapter: Adapter) -> None:
                 weights[f"{component}.{path}.{part}.default.weight"].copy_(tensor)
     for weight in weights.values():
         weight.requires_grad_(False)
+    return family
 
 
-def bake(family: Family) -> None:
-    """Adds the update to the base's own weights and takes its layers out."""
+def bake(family: Family) -> Family:
+    """Add the update to the base's own weights and take its layers out."""
     from trainer_client.methods.lora.files import layers_of, merge_layers
 
     found = layers_of(family)
-    for module in modules_of(family).values():
+    for module in family.modules.values():
         for name, layer in list(module.named_modules()):
             if hasattr(layer, "lora_A"):
                 module.set_submodule(name, layer.base_layer)
         if hasattr(module, "peft_config"):
             del module.peft_config
     merge_layers(family, found)
+    return family
 
 
 def _refuse_other_shape(base: str, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

@@ -30,7 +30,6 @@ DEFAULTS: dict[str, Any] = {
     "initialiser": None,
     "instance_prompt": None,
 }
-FILE = "learned_embeds.safetensors"  # The name `load_textual_inversion` looks for in a folder.
 
 
 def fill_in(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,12 +55,13 @@ class TextualInversion:
 
         self.family, self.config = family, config
         self.settings = {"token": config.token, "vectors": config.vectors, "initialiser": config.initialiser}
-        if family.adapter is None:
+        adapter = family.identity.adapter
+        if adapter is None:
             rows = embeddings.initial_rows(family, config)
-            embeddings.add_word(family, str(config.token), rows)
+            self.family = embeddings.add_word(family, str(config.token), rows)
         else:
-            _refuse_other_word(family.base, family.adapter.settings, self.settings)
-        self.parameters = embeddings.freed_rows(family)
+            _refuse_other_word(family.base, adapter.settings, self.settings)
+        self.parameters = embeddings.freed_rows(self.family)
         self.encodes_text = True
         drawn = "" if config.initialiser else str(config.seed)
         self.start = {"word": f"{config.token} {config.vectors} {config.initialiser} {drawn}"}
@@ -70,8 +70,8 @@ class TextualInversion:
         return 2 * sum(rows.numel() for rows in self.parameters.values())
 
     def save(self, folder: Path, dtype: torch.dtype, metadata: Mapping[str, str], first: Path | None) -> None:
+        from trainer_client.methods import write_adapter
         from trainer_client.methods.textual_inversion.embeddings import write_files
-        from trainer_client.models.adapter import write_adapter
 
         weights = write_files(self.family, str(self.config.token), folder, dtype, metadata)
         write_adapter(folder, self.name, self.family, self.settings, weights)
@@ -82,19 +82,20 @@ def begin(family: Family, config: TrainConfig) -> TextualInversion:
     return TextualInversion(family, config)
 
 
-def attach(family: Family, folder: Path, adapter: Adapter) -> None:
-    """Teaches the family a checkpoint's word."""
+def attach(family: Family, folder: Path, adapter: Adapter) -> Family:
+    """Teach the family a checkpoint's word."""
     from trainer_client.methods.textual_inversion.embeddings import add_word, read_rows
     from trainer_client.models.adapter import weights_of
 
-    add_word(family, adapter.settings["token"], read_rows(weights_of(folder, adapter), family))
+    return add_word(family, adapter.settings["token"], read_rows(weights_of(folder, adapter), family))
 
 
-def bake(family: Family) -> None:
-    """Makes the word a part of tokenizers and text encoders."""
+def bake(family: Family) -> Family:
+    """Make the word a part of tokenizers and text encoders."""
     from trainer_client.methods.textual_inversion.embeddings import bake_words
 
     bake_words(family)
+    return family
 
 
 def _refuse_other_word(base: str, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

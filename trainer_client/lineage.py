@@ -21,7 +21,7 @@ from trainer_client import load_model
 from trainer_client.models import family_of
 from trainer_client.models.adapter import Adapter, combined
 from trainer_client.models.weights import INDEX, header_of
-from trainer_client.run_folder import FILE
+from trainer_client.run_folder import FILE, open_run
 
 if TYPE_CHECKING:
     from trainer_client.models import Family
@@ -39,7 +39,7 @@ def lineage(model: str) -> LineageResult:
     """The line of a run, a checkpoint, a model or a LoRA file. Raises NotFound, BadDocument."""
     folder = Path(model).expanduser()
     if (folder / FILE).is_file():
-        report = RunReport.read(folder / FILE)
+        report = open_run(folder)
         ancestors = report.lineage or [Ancestor(name=report.base.name, digest=report.base.digest)]
         return LineageResult(model=model, ancestors=ancestors, itself=_in_words(report))
     if folder.is_file():

@@ -21,7 +21,7 @@ from trainer_client.models import Family, adapter
 from trainer_client.models.adapter import Adapter
 from trainer_client.models.conventions import Conventions, from_header, read_conventions
 from trainer_client.models.weights import header_of
-from trainer_client.run_folder import FILE, find_checkpoint, read_run
+from trainer_client.run_folder import FILE, find_checkpoint, open_run
 
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 
@@ -78,7 +78,7 @@ def merge(
 def _checkpoint(source: Path, epoch: int | None) -> Path:
     """The adapter's folder or file."""
     if (source / FILE).is_file():
-        report = read_run(source)
+        report = open_run(source)
         source = source / find_checkpoint(report, source, epoch).folder
     elif epoch is not None:
         raise BadOption(f"--epoch {epoch}: {source} is no run. Leave --epoch out, or give the run's folder.")

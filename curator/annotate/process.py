@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from curator.annotate.environment import NoLabelStudio
-from schemas.errors import AmatlError, BadOption
+from schemas.errors import AmatlError, BadOption, PortBusy
 from schemas.progress import Progress, silent
 
 FIRST_START_SECONDS = 600.0
@@ -37,10 +37,6 @@ QUIET = {
     "LABEL_STUDIO_FRONTEND_SENTRY_DSN": "",
     "LABEL_STUDIO_FEATURE_FLAGS_OFFLINE": "true",
 }
-
-
-class PortBusy(AmatlError):
-    """Another program listens on this port. Choose another one, or stop that program."""
 
 
 @dataclass(frozen=True)

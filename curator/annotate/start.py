@@ -28,16 +28,15 @@ from curator.annotate.images import app, preview_folder
 from curator.annotate.process import (
     Account,
     LabelStudioProcess,
-    PortBusy,
     check_database,
     free_port,
     is_busy,
     settings,
 )
 from curator.annotate.state import LocalServer, read_local_server, state_folder, write_local_server
-from curator.catalog.remote import url_in
 from curator.person import user_name
-from schemas.errors import AlreadyExists, BadOption, NotFound
+from schemas.edge.address import address_of
+from schemas.errors import AlreadyExists, BadOption, NotFound, PortBusy
 from schemas.progress import Progress, silent
 
 DEFAULT_PORT = 8080
@@ -82,7 +81,7 @@ def start(
     Raises NotFound without a catalog, AlreadyExists where it runs already, PortBusy, NoLabelStudio, BadOption for a
     database URL or a service's; AmatlError where Label Studio ends by itself.
     """
-    if url := url_in(catalog_path):
+    if url := address_of(catalog_path):
         raise BadOption(f"{url}: Label Studio is started on that machine, beside the catalog's file.")
     if not catalog_path.is_file():
         raise NotFound(f"{catalog_path}: there is no catalog here. Make one with: curator init {catalog_path}")

@@ -12,6 +12,7 @@ import polars as pl
 from curator.caption.result import CaptionResult
 from curator.captioners import Captioner, model_at
 from curator.catalog.captions import CaptionRun
+from schemas.edge.words import plural
 from schemas.progress import Notice
 
 INPUTS = "other inputs"
@@ -34,7 +35,7 @@ def tell_what_is_redone(result: CaptionResult, only: str, notice: Notice) -> Non
     """A line for each thing but inputs that the set's captions have against them."""
     for reason, count in result.made_otherwise.items():
         if reason != INPUTS:
-            what = "1 image was" if count == 1 else f"{count:,} images were"
+            what = plural(count, "image was", "images were")
             then = "left as they are (--only missing)" if only == "missing" else "due again"
             notice(f"{what} captioned with {reason}: {then}.")
 

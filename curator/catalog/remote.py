@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,26 +18,16 @@ import pyarrow as pa
 
 from curator.catalog.wire import ARROW, PARAMETERS, decode_rows, dialect, encode_frame
 from schemas import __version__
-from schemas.edge.token_warning import warn_in_the_clear
-from schemas.errors import AmatlError, BadOption
+from schemas.edge.address import address_of, warn_in_the_clear
+from schemas.edge.retry import broke_off, retried
+from schemas.errors import AmatlError, BadOption, ServiceFailed
 
 if TYPE_CHECKING:
     import httpx
 
-URL = re.compile(r"(https?):/+([^/].*)")
 CONNECT_SECONDS = 10
 # Between what a network may swallow and a query over a large catalog.
 ANSWER_SECONDS = 600
-
-
-class ServiceFailed(AmatlError):
-    """The service that holds the catalog can't be reached, or failed. Look at its log, then try again."""
-
-
-def url_in(path: Path | str) -> str | None:
-    """The URL that a catalog's path is, None for a file. A Path writes `http://host` as `http:/host`."""
-    match = URL.fullmatch(str(path))
-    return f"{match[1]}://{match[2].rstrip('/')}" if match else None
 
 
 def service_folder(catalog_path: Path) -> Path:
@@ -54,7 +43,7 @@ def address_file(catalog_path: Path) -> Path:
 
 def find(path: Path | str) -> Service | None:
     """The service at a URL, or that which holds this file; None where the file is free. Raises ServiceFailed."""
-    if url := url_in(path):
+    if url := address_of(path):
         service = Service(_by_url(url), url)
         service.greet()
         return service
@@ -132,17 +121,14 @@ class Service:
         """One request and its answer; asked `again` where the connection broke. Raises what the service says."""
         import httpx
 
-        for attempt in (1, 2):
-            try:
-                answer = self._client.request(method, path, **content)
-                break
-            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                raise NobodyThere(f"{self.name}: nobody answers there ({error}). Is it running?") from error
-            except httpx.HTTPError as error:
-                if not again or attempt == 2:
-                    made = "" if again else " Whether the last change was made isn't known: the same command goes on."
-                    reason = str(error) or type(error).__name__
-                    raise ConnectionBroke(f"{self.name}: the connection broke ({reason}).{made}") from error
+        try:
+            answer = retried(lambda: self._client.request(method, path, **content), broke_off, (0.0,) * again)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise NobodyThere(f"{self.name}: nobody answers there ({error}). Is it running?") from error
+        except httpx.HTTPError as error:
+            made = "" if again else " Whether the last change was made isn't known: the same command goes on."
+            reason = str(error) or type(error).__name__
+            raise ConnectionBroke(f"{self.name}: the connection broke ({reason}).{made}") from error
         if answer.is_success:
             return answer
         raise raised(self.name, answer)

@@ -5,11 +5,11 @@ Every request here may be asked again: a picture is named by its content, and wh
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from curator.catalog.remote import ConnectionBroke, Service, ServiceBusy
+from schemas.edge.retry import retried
 
 if TYPE_CHECKING:
     import httpx
@@ -63,9 +63,8 @@ class Distant:
         return found
 
     def _sent(self, method: str, path: str, **content: Any) -> httpx.Response:
-        for seconds in WAITS_SECONDS:
-            try:
-                return self._service.sent(method, path, **content)
-            except (ConnectionBroke, ServiceBusy):
-                time.sleep(seconds)
-        return self._service.sent(method, path, **content)
+        return retried(
+            lambda: self._service.sent(method, path, **content),
+            lambda error: isinstance(error, ConnectionBroke | ServiceBusy),
+            WAITS_SECONDS,
+        )

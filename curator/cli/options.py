@@ -53,9 +53,9 @@ person_option = click.option("--as", "person", default=None, help="Who is doing 
 
 def _server(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
     """Keeps the URL for `_catalog`, which is called after."""
-    from curator.catalog.remote import url_in
+    from schemas.edge.address import address_of
 
-    if value and not url_in(value):
+    if value and not address_of(value):
         raise click.BadParameter(f"{value}: give it whole, such as https://lab.example.org", context, parameter)
     by_option = context.get_parameter_source("server") is ParameterSource.COMMANDLINE
     context.meta[SERVER] = (value, by_option)

@@ -47,7 +47,7 @@ def next_steps(health: DatasetHealth, sets: list[SetVersions], snapshots: int, r
         steps.append(NextStep(kind="snapshot", text="Export a snapshot that a trainer can use.", command=told))
     if snapshots and not runs:
         text = "Train on its snapshot, then post the run here."
-        steps.append(NextStep(kind="train", text=text, command="trainer report RUN --to ADDRESS"))
+        steps.append(NextStep(kind="train", text=text, command="trainer post RUN --to ADDRESS"))
     if health.rejects:
         text = f"{plural(health.rejects, 'file')} couldn't be used."
         steps.append(NextStep(kind="rejects", text=text, command=f"curator rejects {name}"))

@@ -28,7 +28,7 @@ from schemas.images.orientation import orientation, turned
 
 
 def read_rgb(path: str | Path, at_least_px: Size | None = None) -> NDArray[np.uint8]:
-    """A picture's file as uint8 (H, W, 3); `at_least_px` lets a JPEG come reduced, but not below (height, width).
+    """A picture's file as uint8 (H, W, 3); `at_least_px` lets a JPEG come reduced, but not below that size.
 
     Strict: half a picture is no picture. Raises CannotRead with a reason that doesn't name the file, OSError.
     """

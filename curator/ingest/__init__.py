@@ -30,6 +30,7 @@ from curator.ingest.run import IngestRun
 from curator.ingest.sending import sending
 from curator.ingest.store import Store
 from curator.ingest.walk import walk
+from schemas.edge.words import plural
 from schemas.errors import AmatlError, BadOption, NotFound
 from schemas.progress import Progress, silent
 
@@ -157,5 +158,5 @@ def _notes(counts: dict[str, Any]) -> list[str]:
     further = counts["duplicate_paths"]
     if not further:
         return []
-    subject = "1 path is a further copy" if further == 1 else f"{further:,} paths are further copies"
+    subject = plural(further, "path is a further copy", "paths are further copies")
     return [f"{subject} of the same picture: one image; the metadata of the path seen first counts."]

@@ -198,9 +198,10 @@ class IngestRun:
         before = (self.known.options or {}).get("metadata")
         count = self.tally["corrected"]
         if before and self.table is None and count:
+            lost = plural(count, "path has", "paths have")
             yield (
-                f"the last ingest read {before}, this one no --metadata: {count:,} "
-                f"path{' has' if count == 1 else 's have'} lost what it said. To have it back: --metadata {before}"
+                f"the last ingest read {before}, this one no --metadata: {lost} lost what it said. To have it back: "
+                f"--metadata {before}"
             )
 
     def _gone(self) -> None:

@@ -8,7 +8,6 @@ its jobs are interrupted first, while it still answers them; then it ends what i
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import shutil
@@ -28,7 +27,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 from curator.catalog import Catalog
-from curator.catalog.remote import address_file, url_in
+from curator.catalog.remote import address_file
 from curator.catalog.working_copy import warm
 from curator.person import user_name
 from curator.secret_files import write_secret
@@ -38,7 +37,9 @@ from curator.server.app import create_app
 from curator.server.logs import LogFormat, configure
 from curator.server.settings import DEFAULT_PORT, Settings
 from curator.server.slow_clients import Patient
-from schemas.errors import AlreadyExists, AmatlError, BadOption, NotFound
+from schemas.edge.address import address_of
+from schemas.edge.lock import only_process
+from schemas.errors import AlreadyExists, AmatlError, BadOption, NotFound, PortBusy
 
 # What fits an address of a Unix socket on every system; Linux takes 107 bytes, macOS 103.
 MAX_SOCKET_PATH_BYTES = 100
@@ -46,10 +47,6 @@ GRACE_SECONDS = 10
 # Longer than a client keeps an idle connection: else a request might meet one that is being closed.
 KEEP_ALIVE_SECONDS = 75
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class PortBusy(AmatlError):
-    """The port is in use. Choose another one with --port."""
 
 
 class ServeResult(BaseModel):
@@ -81,7 +78,7 @@ def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None
     PortBusy, BadOption (also for a service's URL), AmatlError where other machines could reach it and there is no
     token yet.
     """
-    if url := url_in(catalog_path):
+    if url := address_of(catalog_path):
         raise BadOption(f"{url}: a service is started on the machine of its catalog. Of one here: --catalog FILE")
     if not catalog_path.is_file():
         raise NotFound(f"{catalog_path}: there is no catalog here. Make one with: curator init {catalog_path}")
@@ -104,7 +101,7 @@ def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None
 def settings_of(catalog_path: Path, wish: Wish) -> Settings:
     """The settings of a wish. Raises BadOption for a public URL that is none, or a folder that isn't there."""
     on_loopback = wish.host in LOOPBACK
-    if wish.public_url is not None and not url_in(wish.public_url):
+    if wish.public_url is not None and not address_of(wish.public_url):
         raise BadOption(f"--public-url {wish.public_url}: give it whole, such as https://lab.example.org")
     for folder in wish.allowed_folders:
         if not folder.is_dir():
@@ -199,13 +196,11 @@ def _server(app: FastAPI, started: Callable[[], None]) -> uvicorn.Server:
 
 @contextmanager
 def _only_one(settings: Settings) -> Iterator[None]:
-    with (settings.data / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AlreadyExists(
-                f"{settings.catalog_path} is served already{_known_url(settings.catalog_path)}. Stop that one first."
-            ) from error
+    def busy() -> AlreadyExists:
+        where = _known_url(settings.catalog_path)
+        return AlreadyExists(f"{settings.catalog_path} is served already{where}. Stop that one first.")
+
+    with only_process(settings.data / "lock", busy):
         yield
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import lock_descriptor
+
 from schemas.errors import AlreadyExists
 
 SUFFIX = ".partial"
@@ -51,12 +53,12 @@ def _remove_if_abandoned(folder: Path) -> None:
 
 def _lock(folder: Path) -> int | None:
     """A descriptor that holds the folder's lock until closed (or the process ends); None where another has it."""
-    import fcntl
-
+    # Locks the folder itself: a lock file beside it would stay, and one inside would be part of what is published.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        if lock_descriptor(descriptor, blocking=False):
+            return descriptor
+    except OSError:  # a file system without locks
+        pass
+    os.close(descriptor)
+    return None

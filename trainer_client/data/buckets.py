@@ -17,8 +17,8 @@ from schemas.errors import BadOption
 from schemas.snapshot import SPLITS, Split
 
 if TYPE_CHECKING:
+    from schemas.images.jpeg import Size
     from trainer_client.config import TrainConfig
-    from trainer_client.data.images import Size
     from trainer_client.data.model import Sized
     from trainer_client.data.snapshot import Row, Snapshot
 

@@ -27,10 +27,11 @@ import torch
 from torch import Tensor
 
 from schemas.digest import sha256_json
+from schemas.images.jpeg import Size
 from schemas.progress import Progress, silent
 from trainer_client.cache import default_folder
 from trainer_client.cache.shards import Encoded, Shelf
-from trainer_client.data.images import Size, background_colour, crop_sizes, pixels
+from trainer_client.data.images import background_colour, crop_sizes, pixels
 from trainer_client.data.images import opacity as opacity_of
 from trainer_client.data.parallel import in_threads
 from trainer_client.data.snapshot import Row

@@ -1,11 +1,7 @@
 """Training methods: what is trained, what a checkpoint holds and how it is loaded again, one file a method.
 
-To add one: a file with `DEFAULTS` and a class that has everything `Method` lists, made by `begin(family, config)`, and
-one line in `METHODS`. These files load nothing heavy at the top: the command line reads their defaults.
-
-`DEFAULTS` are the values of options whose default depends on the method. An option that a method's `DEFAULTS` don't
-list is refused with it; None there means that the option is the method's, and off unless given. A function `fill_in`
-gives what follows from others of its values.
+To add one: its options in `trainer_client.config.methods`, a file with a class that has everything `Method` lists, made
+by `begin(family, config)`, and one line in `METHODS`.
 
 Methods whose checkpoints are adapters also have `attach(family, folder, adapter)`, which puts one on its base to draw
 with it or to go on, and `bake(family)`, which makes it a part of the base for another method to start from. Both return
@@ -99,18 +95,6 @@ def write_adapter(folder: Path, method: str, family: Family, settings: Mapping[s
         weights=reference,
     ).write(folder / FILE)
     family.conventions.save(folder)
-
-
-def defaults(name: str) -> dict[str, Any]:
-    """The options that depend on the method, with its values."""
-    found: dict[str, Any] = _module(name).DEFAULTS
-    return found
-
-
-def filled_in(name: str, values: dict[str, Any]) -> dict[str, Any]:
-    """The values with what follows from them. Raises ValueError where they don't go together."""
-    found: dict[str, Any] = getattr(_module(name), "fill_in", lambda _: {})(values)
-    return values | found
 
 
 def _module(name: str) -> Any:

@@ -6,13 +6,9 @@ architecture (`--base-config`), or from the hub by what kind of model it is. The
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
 from schemas.digest import sha256_file, sha256_json
+from schemas.edge.lock import one_at_a_time
 from schemas.errors import BadDocument, BadOption, NotFound
 from trainer_client.models import hub, known_families
 
@@ -44,7 +41,8 @@ def converted(file: Path, config: str | None, cache: Path) -> Path:
     folder = cache / "models" / key
     if (folder / "model_index.json").is_file():
         return folder
-    with _alone(folder.parent):
+    # One process converts; others that start from the same file wait, and then find the model there.
+    with one_at_a_time(folder.parent.with_suffix(".lock")):
         if (folder / "model_index.json").is_file():
             return folder
         temporary = folder.with_name(f".{key}.tmp")
@@ -56,18 +54,6 @@ def converted(file: Path, config: str | None, cache: Path) -> Path:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return folder
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process converts; others that start from the same file wait for it, and then find the model there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @functools.lru_cache(maxsize=4)

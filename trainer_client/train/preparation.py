@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from schemas.document import now
-from schemas.edge.words import duration
+from schemas.edge.words import duration, money
 from schemas.errors import AmatlError, BadOption
 from schemas.progress import Progress
 from schemas.run import Cost, Prompt, RunReport
@@ -29,7 +29,7 @@ from trainer_client.evaluate.baseline import Baseline
 from trainer_client.evaluate.bootstrap import LEAST
 from trainer_client.load_model import adopt_asked
 from trainer_client.performance import torch_compile
-from trainer_client.run_folder import read_report
+from trainer_client.run_folder import read_record
 from trainer_client.sample.prompts import default_prompts, read_prompts
 from trainer_client.train import run_report
 from trainer_client.train.class_images import class_images
@@ -96,7 +96,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
     refuse_unwritable("--out", config.out)
     refuse_unwritable("--cache", config.cache or default_folder())
     refuse_missing(config.tracker)
-    before = read_report(config.out)
+    before = read_record(config.out)
     snapshot = Snapshot.open(config.snapshot, verify=True, progress=progress)
     track, snapshot, own = training_track.own_track(snapshot, config)
     _refuse_missing_captions(snapshot, own)
@@ -129,8 +129,8 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
     if not report.checkpoints:  # What goes on was examined when it began.
         found = examine(config, snapshot, method, len(prompts), progress, SHORT_BUDGET_SECONDS).estimate
         seconds = found.epoch_seconds * plan.epochs
-        money = "" if found.cost is None else f", cost {found.cost:.2f}"
-        progress("estimating", 1, 1, f"about {duration(found.total_seconds)}{money}")
+        price = "" if found.cost is None else f", cost {money(found.cost)}"
+        progress("estimating", 1, 1, f"about {duration(found.total_seconds)}{price}")
     measured = {"buckets": [list(size) for size in buckets.sizes(family, config)]} if config.buckets else {}
     baseline = Baseline(cache, method, config.background, measured)
     name = trained_name(family, config)

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from schemas.edge.token_warning import is_this_machine
+from schemas.edge.address import is_this_machine
 from schemas.errors import BadOption
 
 DEFAULT_URL = "https://api.openai.com/v1"

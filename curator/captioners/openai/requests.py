@@ -45,7 +45,7 @@ class Asking:
     async def ask(self, question: Question) -> tuple[Written, Fault | None]:
         """What came of it, and the fault that made an end of it. Raises MachineFailed where asking on is pointless."""
         tries = 0
-        while True:
+        while True:  # Not edge.retry: it awaits, may change the request, and one server's wait holds all questions.
             try:
                 return await self._answer(question), None
             except MachineFailed:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from curator.cli.text import figure, figures, minute
-from schemas.edge.words import plural
+from schemas.edge.words import percent, plural
 
 if TYPE_CHECKING:
     from curator.annotate.pull import PullResult
@@ -108,7 +108,7 @@ def _project(found: ProjectStatus) -> list[str]:
     lines += [f"{'':11}emptied: {address}" for address in found.emptied]
     lines += [figure(one.tasks, _person(one)) for one in found.people]
     if agreed := found.agreement:
-        same = f"{agreed.exact:.0%} the same, token F1 {agreed.token_f1:.2f}"
+        same = f"{percent(agreed.exact)} the same, token F1 {agreed.token_f1:.2f}"
         lines.append(figure(agreed.images, f"images captioned by several of {agreed.people} people: {same}"))
     if found.disagreements:
         lines.append(figure(found.disagreements, "images people disagree on: settle them on the page", "yellow"))

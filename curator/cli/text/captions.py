@@ -9,7 +9,7 @@ import click
 
 from curator.cli.text import figure, figures, minute
 from curator.text.printable import shown
-from schemas.edge.words import duration, plural
+from schemas.edge.words import duration, money, percent, plural
 
 if TYPE_CHECKING:
     from curator.caption import CaptionResult
@@ -127,7 +127,7 @@ def _effort(effort: Effort) -> str:
     if effort.input_tokens or effort.output_tokens:
         parts.append(f"{effort.input_tokens:,} tokens in, {effort.output_tokens:,} out")
     if effort.cost_usd:
-        parts.append(f"${effort.cost_usd:,.4f}" if effort.cost_usd < 1 else f"${effort.cost_usd:,.2f}")
+        parts.append(money(effort.cost_usd, "$"))
     return ", ".join(parts) + f"; the model was there after {duration(effort.loading_seconds)}"
 
 
@@ -287,7 +287,7 @@ def _frequent(title: str, found: Sequence[Frequent]) -> list[str]:
     if not found:
         return []
     shown = ", ".join(
-        f"{_shortened(item.text, 40)} {_dim(f'{item.count:,} ({item.share:.0%})')}" for item in found[:WORDS_SHOWN]
+        f"{_shortened(item.text, 40)} {_dim(f'{item.count:,} ({percent(item.share)})')}" for item in found[:WORDS_SHOWN]
     )
     return ["", f"{title}: {shown}"]
 

@@ -54,7 +54,7 @@ def list_runs(
 )
 def post_run(catalog: Opened, caller: Writer, folder: Pictures, content: Content) -> Response:
     """Takes a trainer's run.json, byte for byte. The receipt says which pictures are still wanted."""
-    receipt = stage.receive_report(catalog, content, caller.person, folder)
+    receipt = stage.receive_record(catalog, content, caller.person, folder)
     headers = {"Location": f"/api/v1/runs/{receipt.run}"}
     status = 200 if receipt.unchanged else 201
     return Response(receipt.model_dump_json(), status, headers, media_type="application/json")

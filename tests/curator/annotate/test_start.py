@@ -11,11 +11,11 @@ from click.testing import CliRunner
 
 from curator.annotate import process, start
 from curator.annotate.environment import NoLabelStudio
-from curator.annotate.process import Account, PortBusy, settings
+from curator.annotate.process import Account, settings
 from curator.annotate.start import Wish, plan
 from curator.annotate.state import LocalServer
 from curator.cli import main
-from schemas.errors import BadOption
+from schemas.errors import BadOption, PortBusy
 from schemas.progress import Progress, silent
 
 ACCOUNT = Account("ann@amatl.local", "p" * 16, "0" * 40)

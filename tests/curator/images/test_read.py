@@ -62,7 +62,7 @@ def test_pictures_are_turned_upright(orientation: int, name: str, decoder: str) 
     upright = np.asarray(ImageOps.exif_transpose(Image.open(BytesIO(data))))
     assert difference(decode_rgb(data), upright).mean() < 1
     height, width, _ = upright.shape
-    reduced = decode_rgb(data, at_least_px=(height // 2, width // 2))
+    reduced = decode_rgb(data, at_least_px=(width // 2, height // 2))
     assert reduced.shape == ((height // 2, width // 2, 3) if name == "JPEG" else upright.shape)
 
 
@@ -100,7 +100,7 @@ def test_jpegs_shrink_no_further_than_wanted(
     stored: tuple[int, int], wanted: tuple[int, int], came: tuple[int, int], decoder: str
 ) -> None:
     data = encoded(Image.new("RGB", stored[::-1], "teal"), "JPEG")
-    assert decode_rgb(data, wanted).shape[:2] == came
+    assert decode_rgb(data, wanted[::-1]).shape[:2] == came
 
 
 @pytest.mark.parametrize("side_px, mean, most", [(1024, 1.2, 25), (770, 2.0, 40)])

@@ -20,7 +20,7 @@ from tests.trainer_client.compare.synthetic_runs import TRACKS, Plan, make_run, 
 from trainer_client.compare import compare
 from trainer_client.compare.page.charts import Panel, Series, draw, ticks, y_range
 from trainer_client.compare.page.sprites import Sheets
-from trainer_client.compare.runs import open_run
+from trainer_client.compare.runs import Run
 
 VOID = {"meta", "br", "hr", "img", "input", "line", "polyline", "polygon", "circle", "link"}
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & \"quoted\" 'too'"
@@ -181,7 +181,7 @@ def test_a_checkpoint_that_one_run_lacks_is_an_empty_place(tmp_path: Path) -> No
 
 def sheet_of(tmp_path: Path, plan: Plan) -> tuple[Sheets, Image.Image]:
     make_run(tmp_path / "run", plan)
-    run = open_run(tmp_path / "run")
+    run = Run.open(tmp_path / "run")
     grid = run.report.checkpoints[-1].grid
     assert grid is not None
     sheets = Sheets()

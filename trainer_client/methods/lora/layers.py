@@ -5,6 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+
+from trainer_client.randomness import keys, uniform
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -15,8 +20,6 @@ if TYPE_CHECKING:
 
 def add_layers(family: Family, settings: Mapping[str, Any], seed: int) -> None:
     """Adds layers that change nothing yet: `down` is drawn from the seed and the layer's name, `up` is zero."""
-    import torch
-    from peft import LoraConfig, inject_adapter_in_model
 
     for component, module in family.modules.items():
         if component != "denoiser" and not settings["train_text_encoder"]:
@@ -47,10 +50,6 @@ def _update(family: Family) -> dict[str, nn.Parameter]:
 
 def _draw(weight: nn.Parameter, seed: int, name: str) -> None:
     """Uniform in +-1/sqrt(inputs), as torch initialises a linear layer; a function of seed and name alone."""
-    import torch
-
-    from trainer_client.randomness import keys, uniform
-
     bound = 1 / math.sqrt(weight[0].numel())
     drawn = uniform(keys(seed, "lora", 0, 0, [name], weight.device), weight.numel()).reshape(weight.shape)
     with torch.no_grad():

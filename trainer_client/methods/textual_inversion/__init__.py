@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import BadOption
-from trainer_client.data.training_track import CAPTION
+from trainer_client.methods import write_adapter
+from trainer_client.methods.textual_inversion import embeddings
+from trainer_client.methods.textual_inversion.embeddings import add_word, bake_words, read_rows, write_files
+from trainer_client.models.adapter import weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,27 +26,6 @@ if TYPE_CHECKING:
     from trainer_client.models import Family
     from trainer_client.models.adapter import Adapter
 
-DEFAULTS: dict[str, Any] = {
-    "learning_rate": 5e-3,
-    "token": "<concept>",
-    "vectors": 1,
-    "initialiser": None,
-    "instance_prompt": None,
-}
-
-
-def fill_in(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A prompt around the token. Raises ValueError where the token can't be one, or the prompt doesn't have it."""
-    token, prompt = values["token"], values["instance_prompt"]
-    if not token or any(letter.isspace() for letter in token):
-        raise ValueError(f"--token {token!r}: give one word, such as <{'-'.join(token.split()) or 'concept'}>")
-    if token != token.lower():
-        raise ValueError(f"--token {token}: CLIP's tokenizers read no capitals; give {token.lower()}")
-    if prompt is not None and token not in prompt:
-        example = f"{prompt} {token}" if CAPTION in prompt else f"a picture of {token}"
-        raise ValueError(f"--instance-prompt {prompt!r} lacks the token {token}: say {example!r}, or give --token")
-    return {} if prompt else {"instance_prompt": f"a picture of {token}"}
-
 
 class TextualInversion:
     """`trainer_client.methods.Method`; see there what each member promises."""
@@ -51,8 +33,6 @@ class TextualInversion:
     name = "textual-inversion"
 
     def __init__(self, family: Family, config: TrainConfig) -> None:
-        from trainer_client.methods.textual_inversion import embeddings
-
         self.family, self.config = family, config
         self.settings = {"token": config.token, "vectors": config.vectors, "initialiser": config.initialiser}
         adapter = family.identity.adapter
@@ -70,8 +50,6 @@ class TextualInversion:
         return 2 * sum(rows.numel() for rows in self.parameters.values())
 
     def save(self, folder: Path, dtype: torch.dtype, metadata: Mapping[str, str], first: Path | None) -> None:
-        from trainer_client.methods import write_adapter
-        from trainer_client.methods.textual_inversion.embeddings import write_files
 
         weights = write_files(self.family, str(self.config.token), folder, dtype, metadata)
         write_adapter(folder, self.name, self.family, self.settings, weights)
@@ -84,16 +62,12 @@ def begin(family: Family, config: TrainConfig) -> TextualInversion:
 
 def attach(family: Family, folder: Path, adapter: Adapter) -> Family:
     """Teach the family a checkpoint's word."""
-    from trainer_client.methods.textual_inversion.embeddings import add_word, read_rows
-    from trainer_client.models.adapter import weights_of
 
     return add_word(family, adapter.settings["token"], read_rows(weights_of(folder, adapter), family))
 
 
 def bake(family: Family) -> Family:
     """Make the word a part of tokenizers and text encoders."""
-    from trainer_client.methods.textual_inversion.embeddings import bake_words
-
     bake_words(family)
     return family
 

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from schemas.edge.words import plural
 from schemas.errors import BadDocument, BadOption
 from trainer_client.models.weights import in_order
 from trainer_client.randomness import keys, normal
@@ -75,8 +76,7 @@ def _tokens_of_initialiser(tokenizer: Any, words: str, vectors: int) -> list[int
     if not 0 < len(ids) <= vectors:
         parts = " ".join(tokenizer.convert_ids_to_tokens(ids)) or "none"
         way = f"Give --vectors {len(ids)} or more, a common word that is one" if ids else "Give a common word"
-        count = f"{len(ids)} {'token' if len(ids) == 1 else 'tokens'}"
-        raise BadOption(f"--initialiser {words!r}: is {count} ({parts}). {way}, or leave it out.")
+        raise BadOption(f"--initialiser {words!r}: is {plural(len(ids), 'token')} ({parts}). {way}, or leave it out.")
     return ids
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from curator.cli import main
-from curator.runs import receive_picture, receive_report
+from curator.runs import receive_picture, receive_record
 from curator.server import Settings, create_app
 from curator.snapshot import Holdout, snapshot
 from tests.curator.lab import Lab, picture
@@ -93,7 +93,7 @@ def report_run(service: Service, identity: str, name: str) -> None:
         file["size_bytes"] = len(contents[-1])
         checkpoint["epoch"], checkpoint["grid"] = place, {"file": file, "rows": 2, "columns": 1, "tile_px": 64}
     pictures = service.lab.catalog.path.with_name("lab.duckdb.service") / "runs"
-    receipt = receive_report(service.lab.catalog, json.dumps(document).encode(), "ana", pictures)
+    receipt = receive_record(service.lab.catalog, json.dumps(document).encode(), "ana", pictures)
     for content in contents:
         receive_picture(service.lab.catalog, receipt.digest, sha256(content).hexdigest(), content, pictures)
 

@@ -1,13 +1,24 @@
-"""A token that goes over plain http to another machine can be read on the way: whoever sends it is warned, not stopped.
+"""Addresses of services, and what a token risks on the way there.
 
+A token that goes over plain http to another machine can be read on the way: whoever sends it is warned, not stopped.
 Stopping would cut off those whose network is private (a VPN, containers); on this machine itself nobody is warned.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import warnings
+from pathlib import Path
 from urllib.parse import urlsplit
+
+ADDRESS = re.compile(r"(https?):/+([^/\s]\S*)")
+
+
+def address_of(place: Path | str) -> str | None:
+    """Return the address that a place is, None for a path. A Path writes `http://host` as `http:/host`."""
+    match = ADDRESS.fullmatch(str(place))
+    return f"{match[1]}://{match[2].rstrip('/')}" if match else None
 
 
 class InTheClear(UserWarning):

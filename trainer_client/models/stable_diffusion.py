@@ -41,10 +41,7 @@ SD_2_TEXT_WIDTH = 1024
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
-UNET_TARGETS = {
-    "attention": ATTENTION,
-    "transformer": (*ATTENTION, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
-}
+UNET_TARGETS = {"attention": ATTENTION, "transformer": (*ATTENTION, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2")}
 TEXT_TARGETS = {"attention": TEXT_ATTENTION, "transformer": (*TEXT_ATTENTION, "fc1", "fc2")}
 
 
@@ -264,7 +261,6 @@ class StableDiffusion(Family):
         return (mean_BCHW + (0.5 * logvar_BCHW).exp() * noise_BCHW) * self.latent_scale
 
     def decode(self, latents_BCHW: Tensor) -> Tensor:
-        """Pictures uint8 (B, height, width, 3) of scaled latents."""
         at_once = max(1, DECODED_AT_ONCE_PX // self.resolution_px**2)
         parts = []
         for part_BCHW in torch.split(latents_BCHW / self.latent_scale, at_once):

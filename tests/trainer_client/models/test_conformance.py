@@ -27,6 +27,7 @@ from trainer_client.methods.lora.read import read_lora
 from trainer_client.methods.textual_inversion.embeddings import add_word
 from trainer_client.models import FAMILIES, Family, base_digest, family_of
 from trainer_client.models.conventions import Conventions
+from trainer_client.performance import torch_compile
 
 BASES = {  # fixture -> what its denoiser predicts; SD 2.x predicts v
     "base": "epsilon",
@@ -153,6 +154,18 @@ def test_a_pass_goes_through_what_it_is_given(model: Family, drawn: tuple[Tensor
         plain = model.predict(model.denoiser, drawn[0], ends(model), text)
         torch.testing.assert_close(model.predict(Doubled(), drawn[0], ends(model), text), 2 * plain)
     assert plain.shape == drawn[0].shape and plain.dtype == torch.float32
+    assert all(vars(model)[name] is value for name, value in before.items())
+
+
+def test_many_images_are_encoded_alike(model: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a copy of the encoder: the model's own stays as it is."""
+    monkeypatch.setattr(torch_compile, "BACKEND", "eager")
+    pixels = torch.linspace(-1, 1, 2 * 3 * model.resolution_px**2).view(2, 3, model.resolution_px, -1)
+    before = dict(vars(model))
+    with torch.no_grad(), model.encoding_many() as encode_images:
+        for many, plain in zip(encode_images(pixels), model.encode_images(pixels), strict=True):
+            torch.testing.assert_close(many, plain, atol=1e-4, rtol=1e-4)
+            assert many.shape == (2, *model.latent_shape)
     assert all(vars(model)[name] is value for name, value in before.items())
 
 

@@ -22,22 +22,29 @@ from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).parents[2]
-DEVICE = """
+BEGIN = """
 import json, tempfile, torch
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+
 gpu = torch.cuda.is_available()
 device = torch.device("cuda" if gpu else "cpu")
+
+def names(*files):  # In whichever of these files a checkout has them.
+    modules = [import_module(file) for file in files if find_spec(file)]
+    return {name: value for module in reversed(modules) for name, value in vars(module).items()}
 """
 PARTS = {
     "step": """
-from tests.bench.training import SD15_TFLOP, TOY, Measured, Scale
+globals().update(names("tests.bench.training", "tests.bench.card"))
 it = Measured(Scale() if gpu else TOY, device)
 with tempfile.TemporaryDirectory() as folder:
     it.compare(Path(folder), "SD 1.5", it.scale.sd15, SD15_TFLOP, it.scale.example_batch, it.scale.batch)
 print(json.dumps(it.rates))
 """,
     "blip": """
-from tests.bench.captioning import MEAN, STD, TINY, Measured, Scale, build, from_transformers, save, write_photographs
+globals().update(names("tests.bench.captioning", "tests.bench.blip_models"))
 torch.set_grad_enabled(False)
 it = Measured(Scale() if gpu else TINY, device)
 with tempfile.TemporaryDirectory() as place:
@@ -57,7 +64,7 @@ def measure(tree: Path, part: str) -> dict[str, float]:
     """Return images/s by name, of one fresh process in a checkout."""
     path = os.pathsep.join([str(tree), *filter(None, [os.environ.get("PYTHONPATH")])])
     ended = subprocess.run(
-        [sys.executable, "-c", DEVICE + PARTS[part]],
+        [sys.executable, "-c", BEGIN + PARTS[part]],
         cwd=tree,
         env=os.environ | {"PYTHONPATH": path},
         stdout=subprocess.PIPE,
@@ -84,6 +91,8 @@ def main() -> None:
                     print(f"round {turn + 1}, {name}: {figure} {rate:,.4g} images/s", file=sys.stderr, flush=True)
     table = Table("images/s", "other: median (lowest to highest)", "this", "this / other")
     for figure, by_tree in rates.items():
+        if not all(by_tree.values()):
+            continue  # What failed has said so on stderr.
         spread = [f"{median(each):,.4g} ({min(each):,.4g} to {max(each):,.4g})" for each in by_tree.values()]
         table.add_row(figure, *spread, f"{median(by_tree['this']) / median(by_tree['other']):.3f}")
     Console().print(table)

@@ -20,7 +20,7 @@ setup: .venv/.ready  ## Make .venv and install pinned packages.
 demo: setup  ## Images to report.html, live on CPU, in minutes.
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
-test: setup  ## The default tier: three minutes on two cores, no network, no GPU.
+test: setup  ## The default tier: some minutes on two cores, no network, no GPU.
 	@$(BIN)/python -m pytest -q -n auto
 
 test-slow: setup  ## What `test` leaves out: slow tests and those in a browser.

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
+from curator.catalog import Catalog
 
 
 class InitResult(BaseModel):
@@ -26,26 +24,21 @@ def init(path: Path) -> InitResult:
 
     Raises NotACatalog where another file has the name, CatalogLocked, AmatlError where there is no folder for it.
     """
-    from curator.catalog import Catalog, NotACatalog
+    from curator.catalog import NotACatalog
 
     if not path.exists():
         with Catalog.create(path) as catalog:
-            return _result(catalog, created=True)
+            return InitResult(catalog=catalog.name, created=True, datasets=catalog.dataset_names())
     if not path.is_file():
         raise NotACatalog(f"{path}: a folder, not a catalog. Give the name of a file.")
     with Catalog(path) as catalog:
-        return _result(catalog, created=False)
+        return InitResult(catalog=catalog.name, created=False, datasets=catalog.dataset_names())
 
 
 def account(result: InitResult) -> str:
-    """The result for a person."""
     if result.created:
         usual = os.environ.get("CURATOR_CATALOG") or "amatl.duckdb"
         where = "" if result.catalog == usual else f" --catalog {shlex.quote(result.catalog)}"
         return f"Made {result.catalog}, an empty catalog.\nNext: curator ingest FOLDER --dataset NAME{where}"
     holds = ", ".join(result.datasets) or "no datasets yet"
     return f"{result.catalog} is a catalog already ({holds}); nothing to do."
-
-
-def _result(catalog: Catalog, created: bool) -> InitResult:
-    return InitResult(catalog=catalog.name, created=created, datasets=catalog.dataset_names())

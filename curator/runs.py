@@ -1,7 +1,7 @@
-"""Run reports from trainers: taken in, listed beside the snapshots and versions they came from, with their pictures.
+"""Run records from trainers: taken in, listed beside the snapshots and versions they came from, with their pictures.
 
-A report is the trainer's run.json, byte for byte; pictures are kept by content in a folder of the service, and only
-those that a report names are taken.
+A record is the trainer's run.json, byte for byte; pictures are kept by content in a folder of the service, and only
+those that a record names are taken.
 """
 
 from __future__ import annotations
@@ -11,24 +11,22 @@ import json
 import re
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
+from curator.catalog import Catalog
 from schemas.document import first_problem, write_atomically
 from schemas.errors import BadDocument, ChecksumMismatch, NotFound
-from schemas.exchange import RunReceipt, pictures, report_digest, run_key
+from schemas.exchange import RunReceipt, pictures, record_digest, run_key
 from schemas.run import RunReport
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 SIGNATURES = {rb"\x89PNG\r\n\x1a\n": "image/png", rb"\xff\xd8\xff": "image/jpeg", rb"RIFF....WEBP": "image/webp"}
 _writing = threading.Lock()
 
 
 class RunLine(BaseModel):
-    """A run as its last report has it."""
+    """A run as its last record has it."""
 
     run_key: str = Field(description="Which run; what it is asked for by.")
     digest: str = Field(description="Of its last report.")
@@ -55,7 +53,7 @@ class RunsResult(BaseModel):
 
 
 class RunResult(BaseModel):
-    """A run: its report, and which of its pictures are here."""
+    """A run: its record, and which of its pictures are here."""
 
     run_key: str
     digest: str
@@ -67,7 +65,6 @@ class RunResult(BaseModel):
 
 
 def runs(catalog: Catalog, snapshot: str | None = None) -> RunsResult:
-    """The runs on one snapshot, or all."""
     made: dict[str, dict[str, str]] = {}
     for row in catalog.snapshots().iter_rows(named=True):
         tracks = json.loads(row["manifest"])["tracks"]
@@ -80,50 +77,50 @@ def runs(catalog: Catalog, snapshot: str | None = None) -> RunsResult:
 
 
 def run(catalog: Catalog, name: str, folder: Path) -> RunResult:
-    """A run by its key, or a report by its digest. `folder` holds the pictures. Raises NotFound."""
-    row, report = _report(catalog, name)
-    names = [file.sha256 for file in pictures(report)]
+    """A run by its key, or a record by its digest. `folder` holds the pictures. Raises NotFound."""
+    row, record = _record(catalog, name)
+    names = [file.sha256 for file in pictures(record)]
     here = [sha256 for sha256 in names if (folder / sha256).is_file()]
     return RunResult(
         **{field: row[field] for field in ("run_key", "digest", "person", "posted_at")},
         pictures=here,
         missing=[sha256 for sha256 in names if sha256 not in here],
-        report=report,
+        report=record,
     )
 
 
-def receive_report(catalog: Catalog, content: bytes, person: str, folder: Path) -> RunReceipt:
+def receive_record(catalog: Catalog, content: bytes, person: str, folder: Path) -> RunReceipt:
     """Keeps a trainer's run.json as it is. Again, it only says what is still missing.
 
     Raises BadDocument, NotFound where the snapshot isn't one of ours.
     """
     try:
-        report = RunReport.model_validate_json(content)
+        record = RunReport.model_validate_json(content)
     except ValidationError as error:
         raise BadDocument(f"The run report can't be read: {first_problem(error)}.") from error
-    identity = report.snapshot.identity
+    identity = record.snapshot.identity
     if identity not in set(catalog.snapshots()["identity"]):
         raise NotFound(
-            f"{report.name}: trained on snapshot {identity[:12]} of {report.snapshot.dataset}, which isn't known here. "
+            f"{record.name}: trained on snapshot {identity[:12]} of {record.snapshot.dataset}, which isn't known here. "
             "Post it to the service the snapshot came from."
         )
-    digest, key = report_digest(content), run_key(report)
+    digest, key = record_digest(content), run_key(record)
     before = catalog.run_report(key)
     unchanged = before is not None and before["digest"] == digest
     if not unchanged:
         catalog.add_run_report(
-            digest, key, report.name, identity, report.captions, report.status, content.decode(), person
+            digest, key, record.name, identity, record.captions, record.status, content.decode(), person
         )
-    missing = [file.sha256 for file in pictures(report) if not (folder / file.sha256).is_file()]
-    return RunReceipt(digest=digest, run=key, name=report.name, unchanged=unchanged, missing=missing)
+    missing = [file.sha256 for file in pictures(record) if not (folder / file.sha256).is_file()]
+    return RunReceipt(digest=digest, run=key, name=record.name, unchanged=unchanged, missing=missing)
 
 
 def receive_picture(catalog: Catalog, name: str, sha256: str, content: bytes, folder: Path) -> None:
-    """Keeps a picture of a report. Raises NotFound for one it doesn't name, ChecksumMismatch, BadDocument."""
-    _, report = _report(catalog, name)
-    named = {file.sha256: file for file in pictures(report)}
+    """Keeps a picture of a record. Raises NotFound for one it doesn't name, ChecksumMismatch, BadDocument."""
+    _, record = _record(catalog, name)
+    named = {file.sha256: file for file in pictures(record)}
     if sha256 not in named:
-        raise NotFound(f"{report.name}: its report names no picture {sha256[:12]}.")
+        raise NotFound(f"{record.name}: its report names no picture {sha256[:12]}.")
     if len(content) != named[sha256].size_bytes or hashlib.sha256(content).hexdigest() != sha256:
         raise ChecksumMismatch(f"{named[sha256].path}: not the bytes that the report names. Send it again.")
     if picture_type(content) is None:
@@ -134,11 +131,11 @@ def receive_picture(catalog: Catalog, name: str, sha256: str, content: bytes, fo
 
 
 def run_picture(catalog: Catalog, name: str, sha256: str, folder: Path) -> Path:
-    """The file of a picture that a report names. Raises NotFound."""
-    _, report = _report(catalog, name)
+    """The file of a picture that a record names. Raises NotFound."""
+    _, record = _record(catalog, name)
     file = folder / sha256
-    if sha256 not in {one.sha256 for one in pictures(report)} or not file.is_file():
-        raise NotFound(f"{report.name}: there is no picture {sha256[:12]} of it here. trainer report sends it.")
+    if sha256 not in {one.sha256 for one in pictures(record)} or not file.is_file():
+        raise NotFound(f"{record.name}: there is no picture {sha256[:12]} of it here. trainer post sends it.")
     return file
 
 
@@ -147,10 +144,10 @@ def picture_type(content: bytes) -> str | None:
     return next((kind for start, kind in SIGNATURES.items() if re.match(start, content, re.DOTALL)), None)
 
 
-def _report(catalog: Catalog, name: str) -> tuple[dict[str, Any], RunReport]:
+def _record(catalog: Catalog, name: str) -> tuple[dict[str, Any], RunReport]:
     row = catalog.run_report(name)
     if row is None:
-        raise NotFound(f"There is no run {name[:12]} here. trainer report RUN --to ADDRESS posts one.")
+        raise NotFound(f"There is no run {name[:12]} here. trainer post RUN --to ADDRESS posts one.")
     return row, RunReport.model_validate_json(row["report"])
 
 

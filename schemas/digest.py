@@ -13,11 +13,8 @@ CHUNK_BYTES = 1 << 20
 
 def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file's bytes, read in pieces. Raises OSError as `open` does."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_json(value: Any) -> str:

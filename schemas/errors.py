@@ -30,6 +30,18 @@ class AlreadyExists(AmatlError, FileExistsError):
     """It exists already and isn't overwritten. Choose another name."""
 
 
+class NotEnoughSpace(AmatlError):
+    """The disk is too full. Make room there, or choose a folder on another disk."""
+
+
+class ServiceFailed(AmatlError):
+    """The service can't be reached, or refuses. Look at its address and its log, then try again."""
+
+
+class PortBusy(AmatlError):
+    """Another program listens on this port. Choose another one, or stop that program."""
+
+
 class BadOption(AmatlError, ValueError):
     """An option's value can't be used."""
 

@@ -25,7 +25,7 @@ class RunReceipt(Document):
     missing: list[Sha256] = Field(description="Pictures of the report that the service doesn't have.")
 
 
-def report_digest(report: bytes) -> str:
+def record_digest(report: bytes) -> str:
     """The digest of a report as it is posted."""
     return hashlib.sha256(report).hexdigest()
 

@@ -194,26 +194,31 @@ def merge_command(source: Path, as_json: bool, **settings: Any) -> None:
     show(result, as_json, render)
 
 
-@main.command("report")
+@main.command("post")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--to", required=True, metavar="ADDRESS", help="The curator service: http://HOST:PORT.")
 @json_option
 @catch_errors
-def report_command(run: Path, to: str, as_json: bool) -> None:
-    """Post RUN's report and grids to the curator service that its snapshot came from.
+def post_command(run: Path, to: str, as_json: bool) -> None:
+    """Post RUN's record and grids to the curator service that its snapshot came from.
 
     There it stands beside the caption versions it was trained on. Again, only what is new goes. The token, where the
-    service wants one, is read from AMATL_TOKEN; it needs the scope `write`.
+    service wants one, is read from AMATL_TOKEN; it needs the scope `write`. `trainer report` is an older name of this.
 
     \b
     Example:
-      trainer report runs/template --to https://lab.example.org
+      trainer post runs/template --to https://lab.example.org
     """
-    from trainer_client.report import post, render
+    from trainer_client.post import post, render
 
     with progress_bar(as_json) as progress:
         result = post(run, to, progress)
     show(result, as_json, render)
+
+
+main.add_command(
+    click.Command("report", None, post_command.callback, post_command.params, post_command.help, hidden=True)
+)
 
 
 @main.command("lineage")

@@ -18,14 +18,13 @@ from schemas.edge.words import plural
 from schemas.errors import BadDocument, NotFound
 from schemas.run import Ancestor, RunReport
 from trainer_client import load_model
+from trainer_client.models import family_of
 from trainer_client.models.adapter import Adapter, combined
-from trainer_client.models.weights import header_of
-from trainer_client.run_folder import FILE
+from trainer_client.models.weights import INDEX, header_of
+from trainer_client.run_folder import FILE, open_run
 
 if TYPE_CHECKING:
     from trainer_client.models import Family
-
-DENOISERS = ("unet",)  # Folders of the component that every training changes: its header tells where it comes from.
 
 
 class LineageResult(BaseModel):
@@ -40,7 +39,7 @@ def lineage(model: str) -> LineageResult:
     """The line of a run, a checkpoint, a model or a LoRA file. Raises NotFound, BadDocument."""
     folder = Path(model).expanduser()
     if (folder / FILE).is_file():
-        report = RunReport.read(folder / FILE)
+        report = open_run(folder)
         ancestors = report.lineage or [Ancestor(name=report.base.name, digest=report.base.digest)]
         return LineageResult(model=model, ancestors=ancestors, itself=_in_words(report))
     if folder.is_file():
@@ -59,7 +58,7 @@ def lineage(model: str) -> LineageResult:
 
 def of_family(family: Family) -> list[Ancestor]:
     """The line of a loaded base, itself at the end. Of an adapter that has been baked in, its folder still tells."""
-    found = from_header(_header(load_model.resolve(str(family.located))))
+    found = from_header(_header(load_model.resolve(str(family.identity.located))))
     if found is None:
         return [Ancestor(name=family.base, digest=family.digest)]
     ancestors, itself = found
@@ -99,7 +98,10 @@ def _header(found: load_model.Start) -> Mapping[str, str]:
     folder = Path(found.base)
     if found.adapter is not None:
         return header_of(folder / found.adapter.weights.path)
-    paths = [path for component in DENOISERS for path in sorted((folder / component).glob("*.safetensors"))]
+    if not (folder / INDEX).is_file():
+        return {}
+    trained = family_of(folder).denoiser_folder  # Every training changes it: its header says where it comes from.
+    paths = sorted((folder / trained).glob("*.safetensors"))
     return header_of(paths[0]) if paths else {}
 
 

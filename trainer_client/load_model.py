@@ -19,12 +19,9 @@ from trainer_client.models.single_file import converted
 from trainer_client.run_folder import FILE, last_checkpoint
 
 if TYPE_CHECKING:
-    from trainer_client.config import TrainConfig
-    from trainer_client.models import Family
-
-if TYPE_CHECKING:
     import torch
 
+    from trainer_client.config import TrainConfig
     from trainer_client.models import Family
 
 
@@ -63,7 +60,7 @@ def load(
     config: str | None = None,
     under_config: str | None = None,
 ) -> Family:
-    """`families.load_family` of what a name stands for, an adapter attached to its base.
+    """`models.load_family` of what a name stands for, an adapter attached to its base.
 
     `under` says where an adapter's base is now, `config` where a single file's configuration is, `under_config` that of
     such a base. Raises as `load_family` does; NotFound and BadDocument where an adapter's base isn't there or is
@@ -76,11 +73,10 @@ def load(
     else:
         revision = start.adapter.base.revision
         family = load_under(start, under, device, dtype, resolution_px, under_config)
-        methods.attach(family, Path(start.base), start.adapter)
-        family.located = Path(start.base)
-        family.adopt(read_conventions(family.located))
-    family.base, family.revision = base, revision
-    return family
+        folder = Path(start.base)
+        family = methods.attach(family, folder, start.adapter)
+        family = family.identified(located=folder, conventions=read_conventions(folder))
+    return family.identified(base=base, revision=revision)
 
 
 def _refuse_idle(base: str, start: Start, revision: str | None, config: str | None) -> None:
@@ -103,8 +99,7 @@ def load_under(
     assert start.adapter is not None
     base = _base_of(start, under)
     revision = None if Path(base).expanduser().exists() else start.adapter.base.revision
-    family = load(base, device, dtype, revision, resolution_px, config=config)
-    methods.bake(family)
+    family = methods.bake(load(base, device, dtype, revision, resolution_px, config=config))
     _refuse_other_base(start, family)
     return family
 
@@ -156,9 +151,9 @@ def _refuse_other_base(start: Start, family: Family) -> None:
         )
 
 
-def adopt_asked(family: Family, config: TrainConfig) -> None:
-    """What the run asks for on top of what its base says. Raises BadOption where the model can't."""
+def adopt_asked(family: Family, config: TrainConfig) -> Family:
+    """The family with what the run asks for on top of what its base says. Raises BadOption if the model can't."""
     asked: dict[str, Any] = {"zero_terminal_snr": True} if config.zero_terminal_snr else {}
     given = {"clip_skip": config.clip_skip, "max_tokens": config.max_tokens}
     asked |= {name: value for name, value in given.items() if value is not None}
-    family.adopt(family.conventions.model_copy(update=asked))
+    return family.identified(conventions=family.conventions.model_copy(update=asked))

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel
 
+from schemas.digest import sha256_json
 from schemas.errors import AlreadyExists, BadDocument, BadOption, NotFound
 from schemas.progress import Progress, silent
 from schemas.run import Ancestor
 from trainer_client import lineage, load_model, methods
-from trainer_client.methods.lora.files import merge_layers
+from trainer_client.methods.lora.files import Layer, Place, merge_layers
 from trainer_client.methods.lora.read import read_lora
 from trainer_client.models import Family, adapter
 from trainer_client.models.adapter import Adapter
-from trainer_client.models.conventions import from_header, read_conventions
+from trainer_client.models.conventions import Conventions, from_header, read_conventions
 from trainer_client.models.weights import header_of
-from trainer_client.run_folder import FILE, find_checkpoint, read_run
+from trainer_client.run_folder import FILE, find_checkpoint, open_run
 
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 
@@ -76,7 +78,7 @@ def merge(
 def _checkpoint(source: Path, epoch: int | None) -> Path:
     """The adapter's folder or file."""
     if (source / FILE).is_file():
-        report = read_run(source)
+        report = open_run(source)
         source = source / find_checkpoint(report, source, epoch).folder
     elif epoch is not None:
         raise BadOption(f"--epoch {epoch}: {source} is no run. Leave --epoch out, or give the run's folder.")
@@ -98,13 +100,11 @@ def _merged_folder(folder: Path, base: str | None, config: str | None, strength:
             raise BadOption(f"--strength {strength:g}: {folder} is no LoRA but {found.method}; it is merged as it is.")
         family = load_model.load(str(folder), under=base, under_config=config)
         line = lineage.of_family(family)
-        methods.bake(family)
-        return family, under, line
+        return methods.bake(family), under, line
     family = load_model.load_under(load_model.resolve(str(folder)), base, config=config)
     layers = read_lora(adapter.weights_of(folder, found), family)
-    family.adopt(read_conventions(folder))
-    merge_layers(family, layers, strength)
-    return family, under, lineage.of_adapter(folder, found)
+    line = lineage.of_adapter(folder, found)
+    return _merged(family, layers, strength, read_conventions(folder), line), under, line
 
 
 def _merged_file(file: Path, base: str | None, config: str | None, strength: float) -> Merged:
@@ -123,10 +123,18 @@ def _merged_file(file: Path, base: str | None, config: str | None, strength: flo
         )
     family = _under_file(under, config, continued=own)
     layers = read_lora(file, family)
-    family.adopt(from_header(header) or family.conventions)
     line = lineage.of_file(file) if own else [*lineage.of_family(family), lineage.link_of(file)]
-    merge_layers(family, layers, strength)
-    return family, under, line
+    return _merged(family, layers, strength, from_header(header) or family.conventions, line), under, line
+
+
+def _merged(
+    family: Family, layers: Mapping[Place, Layer], strength: float, conventions: Conventions, line: list[Ancestor]
+) -> Family:
+    """The model with the layers in it; its digest names everything that it was made of. Raises BadOption."""
+    parts = [*(link.digest for link in line), str(strength)]
+    merged = family.identified(conventions=conventions, changed=sha256_json(parts))
+    merge_layers(merged, layers, strength)
+    return merged
 
 
 def _under_file(base: str, config: str | None, continued: bool) -> Family:
@@ -134,9 +142,7 @@ def _under_file(base: str, config: str | None, continued: bool) -> Family:
     found = load_model.resolve(base, config)
     if continued and found.adapter is not None and found.adapter.method == "lora":
         return load_model.load_under(found)
-    family = load_model.load(base, config=config)
-    methods.bake(family)
-    return family
+    return methods.bake(load_model.load(base, config=config))
 
 
 def render(result: MergeResult) -> str:

@@ -12,8 +12,8 @@ from schemas.run import Checkpoint, RunReport
 FILE = "run.json"
 
 
-def read_report(run_folder: Path) -> RunReport | None:
-    """The report in a run's folder, None where no run was begun.
+def read_record(run_folder: Path) -> RunReport | None:
+    """Return the run record in the folder of a new or begun run, None if no run was begun.
 
     Raises AlreadyExists where the folder holds something else, BadDocument.
     """
@@ -21,7 +21,7 @@ def read_report(run_folder: Path) -> RunReport | None:
     if path.is_file():
         return RunReport.read(path)
     names = [entry.name for entry in run_folder.iterdir()] if run_folder.is_dir() else []
-    # What a run may have made that was killed before its first report was there.
+    # What a run may have made that was killed before its first record was there.
     strangers = [
         name for name in names if name != "state" and not (name.startswith(f".{FILE}.") and name.endswith(".tmp"))
     ]
@@ -45,11 +45,11 @@ def kept_checkpoints(report: RunReport, run_folder: Path, otherwise: str) -> lis
 DRAW_AGAIN = "Train it again to draw more pictures."
 
 
-def read_run(folder: Path) -> RunReport:
-    """A run folder's report. Raises NotFound, BadDocument."""
-    path = folder / "run.json"
+def open_run(folder: Path) -> RunReport:
+    """Return the run record of a run's folder. Raises NotFound, BadDocument."""
+    path = folder / FILE
     if not path.is_file():
-        raise NotFound(f"{folder}: not a run, it has no run.json. Give a folder that `trainer train` wrote.")
+        raise NotFound(f"{folder}: not a run, it has no {FILE}. Give a folder that `trainer train` wrote.")
     return RunReport.read(path)
 
 
@@ -76,6 +76,6 @@ def find_checkpoints(
 
 def last_checkpoint(run_folder: Path) -> Path:
     """The folder of a run's last checkpoint that is still there. Raises NotFound."""
-    report = RunReport.read(run_folder / FILE)
+    report = open_run(run_folder)
     kept = kept_checkpoints(report, run_folder, "Give another run, or train it again.")
     return run_folder / kept[-1].folder

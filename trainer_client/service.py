@@ -6,31 +6,18 @@ The token comes from the environment (AMATL_TOKEN) and goes into one header, nev
 from __future__ import annotations
 
 import os
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.edge.token_warning import warn_in_the_clear
-from schemas.errors import AmatlError, NotFound
+from schemas.edge.address import warn_in_the_clear
+from schemas.errors import AmatlError, NotFound, ServiceFailed
 from trainer_client.rank_zero import is_first
 
 if TYPE_CHECKING:
     import httpx
 
 TOKEN = "AMATL_TOKEN"
-ADDRESS = re.compile(r"(https?):/+([^/\s]\S*)")
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 CONNECTIONS = 8
-
-
-class ServiceFailed(AmatlError):
-    """The service can't be reached, or refuses. Look at its address, then try again."""
-
-
-def address_of(text: Path | str) -> str | None:
-    """The address that a snapshot's place is, None for a folder. A Path writes `http://host` as `http:/host`."""
-    match = ADDRESS.fullmatch(str(text))
-    return f"{match[1]}://{match[2].rstrip('/')}" if match else None
 
 
 def client(address: str) -> httpx.Client:

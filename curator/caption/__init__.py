@@ -15,7 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
 
 from curator.caption.plan import Only, Plan, Request, check_set_name
 from curator.caption.plan import plan as planned
@@ -24,12 +26,9 @@ from curator.caption.result import CaptionResult, Effort, Example
 from curator.caption.stale import tell_what_is_redone
 from curator.caption.store import Keeper, current_examples
 from curator.captioners.model import MachineFailed
+from curator.catalog import Catalog
+from schemas.edge.words import money
 from schemas.progress import Notice, Progress, silent, unheard
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from curator.catalog import Catalog
 
 __all__ = ["CaptionResult", "Effort", "Example", "Only", "caption", "check_set_name"]
 
@@ -92,5 +91,5 @@ def _detail(result: CaptionResult, keeper: Keeper) -> str:
     if result.effort is None:
         return ""
     failed = f", {keeper.failed:,} failed" if keeper.failed else ""
-    cost = f", ${result.effort.cost_usd:,.2f}" if result.effort.cost_usd else ""
+    cost = f", {money(result.effort.cost_usd, '$')}" if result.effort.cost_usd else ""
     return f"{result.effort.images_per_second:,.1f} images/s{cost}{failed}"

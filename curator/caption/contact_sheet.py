@@ -8,15 +8,14 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from curator.caption.dry_run_result import DryPicture, DryRunResult
 from curator.caption_sets.diff import word_operations
 from curator.captioners import model_at
 from curator.images.html_page import thumbnail
-from schemas.edge.words import duration, plural
-
-if TYPE_CHECKING:
-    from curator.caption.dry_run_result import DryPicture, DryRunResult
+from schemas.edge.palette import stylesheet
+from schemas.edge.words import duration, money, plural
 
 GENERATOR = '<meta name="generator" content="curator caption --dry-run">'
 TEMPLATE = Path(__file__).with_name("contact_sheet.html")
@@ -25,11 +24,11 @@ ALIKE = 0.4  # of the words: below, marking what differs helps nobody
 
 
 def page(result: DryRunResult) -> str:
-    """The whole page."""
     named = f"{result.dataset}/{result.set_name}"
     shown = len(result.pictures)
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         generator=GENERATOR,
+        palette=stylesheet(),
         title=escape(f"Dry run: {result.strategy} for {named}"),
         heading=escape(f"{result.strategy} on {plural(shown, 'picture')} of {result.dataset}"),
         standfirst=escape(_standfirst(result, named)),
@@ -45,7 +44,7 @@ def estimate(result: DryRunResult) -> str:
     if not result.to_caption:
         return ""
     time = f"about {duration(result.estimated_seconds)}" if result.estimated_seconds else "no time to speak of"
-    return time + (f" and {_money(result.estimated_cost_usd)}" if result.estimated_cost_usd else "")
+    return time + (f" and {money(result.estimated_cost_usd, '$')}" if result.estimated_cost_usd else "")
 
 
 def why_nothing(result: DryRunResult) -> str:
@@ -75,7 +74,7 @@ def _facts(result: DryRunResult) -> list[str]:
     if result.effort.input_tokens or result.effort.output_tokens:
         facts["Tokens in, out"] = f"{result.effort.input_tokens:,}, {result.effort.output_tokens:,}"
     if result.cost_usd_each:
-        facts["Cost of these"] = _money(result.effort.cost_usd)
+        facts["Cost of these"] = money(result.effort.cost_usd, "$")
     for reason, count in result.made_otherwise.items():
         facts[f"Captioned with {reason.partition(' (')[0]}"] = plural(count, "picture")
     lines = [f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items()]
@@ -128,7 +127,3 @@ def _marked(text: str, op: str, wanted: str, tag: str) -> str:
 
 def _value(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _money(dollars: float) -> str:
-    return f"${dollars:,.2f}" if dollars >= 0.1 else f"${dollars:.2g}"

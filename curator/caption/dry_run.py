@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -16,13 +16,11 @@ from curator.caption.plan import plan as planned
 from curator.caption.produce import by_expression, by_machine
 from curator.caption.result import Effort
 from curator.caption.stale import tell_what_is_redone
-from curator.caption.store import on_one_line
+from curator.catalog import Catalog
 from curator.images.html_page import refuse_other_file
+from curator.text.one_line import text_on_one_line
 from schemas.document import now, write_atomically
 from schemas.progress import Notice, Progress, silent, unheard
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 PICTURES = 8
 
@@ -82,7 +80,7 @@ def _made(plan: Plan, inputs: pl.DataFrame, effort: Effort, progress: Progress, 
     for batch in batches:
         made = made.vstack(batch)
         progress("captioning", made.height, inputs.height)
-    return made.with_columns(on_one_line()).select("text", "reason")
+    return made.with_columns(text_on_one_line()).select("text", "reason")
 
 
 def _result(plan: Plan, rows: pl.DataFrame, effort: Effort) -> DryRunResult:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
-from curator.caption_sets.reference import resolve
+from curator.caption_sets.reference import Reference, resolve
+from curator.captioners import Captioner, Model
+from curator.catalog import Catalog
 from curator.images.locations import names
 from curator.images.originals import Originals
 from schemas.digest import sha256_json
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from curator.caption_sets.reference import Reference
-    from curator.captioners import Captioner, Model
-    from curator.catalog import Catalog
 
 # What every image has, whatever its metadata; a metadata field of the same name goes before it.
 BUILT_IN = ("file_name", "file_stem", "folder", "format", "width_px", "height_px")
@@ -104,7 +101,7 @@ def image_inputs(
     is; null where an image has no caption there.
     """
     in_metadata = [name for name in fields if name in metadata_fields]
-    images = catalog.images_to_caption(dataset, [_pointer(name) for name in in_metadata])
+    images = catalog.images_to_caption(dataset, [pointer(name) for name in in_metadata])
     columns = {name: _metadata_column(images, place) for place, name in enumerate(in_metadata)}
     for name, reference in (captions or {}).items():
         texts = catalog.caption_texts(dataset, reference.set_name, reference.last_caption_id)
@@ -165,8 +162,8 @@ def inputs_digests(
     return pl.Series("digest", [hashlib.sha256(start + row.encode()).hexdigest() for row in rows], dtype=pl.String)
 
 
-def _pointer(name: str) -> str:
-    """RFC 6901."""
+def pointer(name: str) -> str:
+    """A metadata field's place in the JSON (RFC 6901)."""
     return "/" + name.replace("~", "~0").replace("/", "~1")
 
 

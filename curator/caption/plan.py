@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -13,16 +13,13 @@ from curator import captioners
 from curator.caption.inputs import IDENTITY, available_fields, chosen_fields, image_inputs, inputs_digests, sources
 from curator.caption.result import CaptionResult
 from curator.caption.stale import because
-from curator.caption_sets.reference import check_dataset
+from curator.caption_sets.reference import Reference, check_dataset
 from curator.captioners import Captioner, Model
+from curator.catalog import Catalog
 from curator.catalog.captions import CaptionRun
 from curator.images.originals import Originals
 from curator.person import user_name
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from curator.caption_sets.reference import Reference
-    from curator.catalog import Catalog
 
 SET_NAME = re.compile(r"[a-z0-9_-]+")
 Only = Literal["changed", "missing", "all"]

@@ -5,22 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from curator.caption.inputs import IDENTITY
+from curator.caption.plan import Plan
 from curator.caption.result import Effort
 from curator.captioners import BadCaptioner, Captioner, captions
-from curator.captioners.model import Item, MachineFailed
-from curator.captioners.model.batch_runner import Conveyor, one_line
+from curator.captioners.model import Item, Machine, MachineFailed
+from curator.captioners.model.batch_runner import Batch, Conveyor, one_line
 from schemas.errors import AmatlError
 from schemas.progress import Progress
-
-if TYPE_CHECKING:
-    from curator.caption.plan import Plan
-    from curator.captioners.model import Machine
-    from curator.captioners.model.batch_runner import Batch
 
 NOTHING_WRITTEN = "the model wrote nothing"
 

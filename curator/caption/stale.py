@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
 
 from curator.caption.result import CaptionResult
 from curator.captioners import Captioner, model_at
 from curator.catalog.captions import CaptionRun
+from schemas.edge.words import plural
 from schemas.progress import Notice
-
-if TYPE_CHECKING:
-    import polars as pl
 
 INPUTS = "other inputs"
 LONGEST = 60
@@ -35,7 +35,7 @@ def tell_what_is_redone(result: CaptionResult, only: str, notice: Notice) -> Non
     """A line for each thing but inputs that the set's captions have against them."""
     for reason, count in result.made_otherwise.items():
         if reason != INPUTS:
-            what = "1 image was" if count == 1 else f"{count:,} images were"
+            what = plural(count, "image was", "images were")
             then = "left as they are (--only missing)" if only == "missing" else "due again"
             notice(f"{what} captioned with {reason}: {then}.")
 
@@ -47,21 +47,15 @@ def _difference(captioner: Captioner, run: CaptionRun, earlier: Mapping[str, Any
     if earlier["strategy_version"] != run.strategy_version:
         return f"another version of the strategy ({earlier['strategy_version']}, now {run.strategy_version})"
     if (earlier["model"], earlier["model_revision"]) != (run.model, run.model_revision):
-        return f"another model ({_model(earlier['model'], earlier['model_revision'])})"
-    before = {name: value for name, value in json.loads(earlier["options"]).items() if _matters(captioner, name)}
-    now = {name: value for name, value in run.options.items() if _matters(captioner, name)}
+        model = model_at(earlier["model"], earlier["model_revision"]) if earlier["model"] else "none"
+        return f"another model ({model})"
+    passed_over = captioner.locations | captioner.pace
+    before = {name: value for name, value in json.loads(earlier["options"]).items() if name not in passed_over}
+    now = {name: value for name, value in run.options.items() if name not in passed_over}
     if before == now:
         return INPUTS
     differ = [name for name in now | before if before.get(name) != now.get(name)]
     return f"other options ({', '.join(f'{name}={_value(before.get(name))}' for name in differ)})"
-
-
-def _matters(captioner: Captioner, option: str) -> bool:
-    return option not in captioner.locations | captioner.pace
-
-
-def _model(name: str | None, revision: str | None) -> str:
-    return model_at(name, revision) if name else "none"
 
 
 def _value(value: Any) -> str:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from curator.caption.plan import Plan
 from curator.caption.result import CaptionResult, Example
 from curator.captioners import Captioner
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
+from curator.catalog import Catalog
+from curator.text.one_line import text_on_one_line
 
 EXAMPLES = 3
 
@@ -36,7 +34,7 @@ class Keeper:
     def keep(self, made: pl.DataFrame) -> None:
         """The next batch (text, reason, failed: see `curator.captioners.captions`) is in the catalog on return."""
         images = self.images.slice(self.kept, made.height)
-        batch = images.hstack(made.with_columns(on_one_line()))
+        batch = images.hstack(made.with_columns(text_on_one_line()))
         batch = batch.with_columns(taken_out=_taken_out(self.plan.captioner))
         rows, failures = _revisions(batch), _failures(batch)
         if rows.height or failures.height:
@@ -70,11 +68,6 @@ def current_examples(catalog: Catalog, images: pl.DataFrame, result: CaptionResu
     texts = catalog.caption_texts(result.dataset, result.set_name)
     found = images.join(texts, on="image_sha256", how="inner", maintain_order="left")
     return _examples(found.select("file_name", "image_sha256", "text"), EXAMPLES)
-
-
-def on_one_line() -> pl.Expr:
-    """The column `text` as captions are kept: no blanks round them, one line."""
-    return pl.col("text").str.strip_chars().str.replace_all(r"\s*[\r\n\x{85}\x{2028}\x{2029}]+\s*", " ")
 
 
 def _taken_out(captioner: Captioner) -> pl.Expr:

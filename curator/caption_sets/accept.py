@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 import polars as pl
 from pydantic import BaseModel, Field
 
-from curator.caption_sets.reference import Reference, resolve
-from curator.caption_sets.revise import UndoResult, inputs_digest, undo_last, writing
+from curator.caption_sets.reference import resolve
+from curator.caption_sets.revise import UndoResult, undo_last, write_revisions, writing
+from curator.catalog import Catalog
 from curator.person import user_name
 from curator.where import images_where
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 STRATEGY = "accept"
 
@@ -59,7 +56,9 @@ def accept(
         rows = others if seen is None else others.filter(pl.col("caption_id") <= seen)
         run_id, accepted = None, rows.height
         if rows.height and not dry_run:
-            run_id, accepted = _write(catalog, named, rows, person)
+            revisions = rows.select("image_sha256", "text", parent_id="caption_id")
+            run_id = write_revisions(catalog, named, STRATEGY, {}, person, revisions)
+            accepted = catalog.captions_of_run(named.dataset, named.set_name, run_id).height
     return AcceptResult(
         reference=str(named),
         dry_run=dry_run,
@@ -90,17 +89,3 @@ def _asked(catalog: Catalog, dataset: str, where: str | None, images: Collection
 
 def _holding(catalog: Catalog, dataset: str, where: str) -> pl.DataFrame:
     return images_where(catalog, dataset, where).alias("image_sha256").to_frame()
-
-
-def _write(catalog: Catalog, named: Reference, rows: pl.DataFrame, person: str) -> tuple[int, int]:
-    """The run, and how many captions it has: those changed in just that moment it hasn't."""
-    run_id = catalog.reserve_caption_run()
-    digests = [inputs_digest(STRATEGY, run_id, image) for image in rows["image_sha256"]]
-    revisions = rows.select(
-        "image_sha256",
-        "text",
-        pl.Series("inputs_digest", digests, dtype=pl.String),
-        pl.col("caption_id").alias("parent_id"),
-    )
-    catalog.revise_captions(named.dataset, named.set_name, run_id, STRATEGY, {}, person, revisions)
-    return run_id, catalog.captions_of_run(named.dataset, named.set_name, run_id).height

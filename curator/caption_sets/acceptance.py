@@ -6,16 +6,12 @@ that took the caption as it was; edit distance and time over those with a captio
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import Reference
+from curator.catalog import Catalog
 from curator.text.similarity import edit_distance, token_f1
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 
 class Acceptance(BaseModel):

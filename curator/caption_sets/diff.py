@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import polars as pl
 from pydantic import BaseModel, Field
@@ -14,10 +14,8 @@ from rapidfuzz.distance import Indel
 from curator.caption_sets.reference import Reference, resolve, set_versions
 from curator.caption_sets.totals import caption_total
 from curator.caption_sets.versions import counts
+from curator.catalog import Catalog
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 LIMIT = 20
 WORD = re.compile(r"\w+(?:['’-]\w+)*|\s+|[^\w\s]")

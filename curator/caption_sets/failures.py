@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import click
 from pydantic import BaseModel
 
+from curator.catalog import Catalog
 from schemas.errors import NotFound
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 
 class FailureLine(BaseModel):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, Field
 
+from curator.catalog import Catalog
 from schemas.errors import BadOption, NotFound
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 CANDIDATES = 5
 
@@ -102,16 +100,10 @@ def revisions(catalog: Catalog, image_sha256: str) -> list[Revision]:
 
 def _source(rows: list[dict[str, Any]], dataset: str, source: dict[str, Any]) -> Source:
     """The image's caption in a set as of a caption id, among all its revisions (each set's oldest first)."""
-    earlier = [
-        row
-        for row in rows
-        if (row["dataset"], row["set_name"]) == (dataset, source["set_name"])
-        and row["caption_id"] <= source["last_caption_id"]
-    ]
+    of_set = [row for row in rows if (row["dataset"], row["set_name"]) == (dataset, source["set_name"])]
+    earlier = [row for row in of_set if row["caption_id"] <= source["last_caption_id"]]
     found = earlier[-1] if earlier else {"caption_id": None, "text": None}
-    return Source(
-        set_name=source["set_name"], number=source["number"], caption_id=found["caption_id"], text=found["text"]
-    )
+    return Source.model_validate({**found, "set_name": source["set_name"], "number": source["number"]})
 
 
 def _candidates(rows: list[dict[str, Any]]) -> str:

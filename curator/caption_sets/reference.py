@@ -8,14 +8,12 @@ template                the set as it is now, committed or not
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from curator.catalog import Catalog
 from schemas.errors import BadOption, NotFound
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 GRAMMAR = re.compile(r"(?:(?P<dataset>[^@]+)/)?(?P<set>[a-z0-9_-]+)(?:@(?P<number>[1-9][0-9]*))?")
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 import polars as pl
 from pydantic import BaseModel, Field
 
-from curator.caption.store import on_one_line
 from curator.caption_sets.diff import Change, word_operations
 from curator.caption_sets.reference import Reference, resolve
-from curator.caption_sets.revise import LONGEST, UndoResult, inputs_digest, undo_last, writing
+from curator.caption_sets.revise import LONGEST, UndoResult, undo_last, write_revisions, writing
+from curator.catalog import Catalog
 from curator.person import user_name
+from curator.text.one_line import text_on_one_line
 from curator.where import images_where, of_images
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 STRATEGY = "replace"
 LIMIT = 20
@@ -73,7 +70,8 @@ def replace(
         run_id, overtaken = None, 0
         if rows.height and not dry_run:
             told = {"find": find, "replacement": replacement, "regex": regex, "ignore_case": ignore_case}
-            run_id = _write(catalog, named, rows, told, person or user_name())
+            revisions = rows.select("image_sha256", text="after", parent_id="caption_id")
+            run_id = write_revisions(catalog, named, STRATEGY, told, person or user_name(), revisions)
             overtaken = rows.height - catalog.captions_of_run(named.dataset, named.set_name, run_id).height
     return ReplaceResult(
         reference=str(named),
@@ -114,26 +112,13 @@ def _replaced(text: pl.Series, find: str, replacement: str, regex: bool, ignore_
     except pl.exceptions.PolarsError as error:
         reason = " ".join(line.strip() for line in str(error).splitlines() if "error:" in line) or "it can't be read"
         raise BadOption(f"--find {find!r}: not a regular expression that can be used ({reason}).") from error
-    return new.to_frame("text").select(on_one_line()).to_series()
+    return new.to_frame("text").select(text_on_one_line()).to_series()
 
 
 def _check_lengths(texts: pl.Series) -> None:
     longest = texts.str.len_chars().max()
     if isinstance(longest, int) and longest > LONGEST:
         raise BadOption(f"--with: a caption would have {longest:,} characters; {LONGEST:,} are the most.")
-
-
-def _write(catalog: Catalog, named: Reference, rows: pl.DataFrame, told: dict[str, object], person: str) -> int:
-    run_id = catalog.reserve_caption_run()
-    digests = [inputs_digest(STRATEGY, run_id, image) for image in rows["image_sha256"]]
-    revisions = rows.select(
-        "image_sha256",
-        pl.col("after").alias("text"),
-        pl.Series("inputs_digest", digests, dtype=pl.String),
-        pl.col("caption_id").alias("parent_id"),
-    )
-    catalog.revise_captions(named.dataset, named.set_name, run_id, STRATEGY, told, person, revisions)
-    return run_id
 
 
 def _changes(catalog: Catalog, dataset: str, rows: pl.DataFrame) -> list[Change]:

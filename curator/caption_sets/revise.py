@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import polars as pl
 from pydantic import BaseModel, Field
 
-from curator.caption_sets.reference import check_dataset, resolve
-from curator.datasets.table import row_of_image, working_copy
+from curator.caption_sets.reference import Reference, check_dataset, resolve
+from curator.catalog import Catalog
+from curator.catalog.working_copy import row_of_image, working_copy
 from curator.person import user_name
 from curator.text.one_line import on_one_line
 from schemas.errors import AmatlError, BadOption, NotFound
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 STRATEGY = "edit"
 LONGEST = 10_000
@@ -76,7 +74,10 @@ def revise(
         now = _caption(catalog, dataset, set_name, image_sha256)
         _check_expected(now, expected, where)
         if not (now and now["by_person"] and (now["text"], now["person"]) == (text, person)):
-            _write(catalog, dataset, set_name, image_sha256, text, person, now)
+            row = {"image_sha256": image_sha256, "text": text, "parent_id": now["caption_id"] if now else None}
+            named = Reference(dataset=dataset, set_name=set_name, number=None, last_caption_id=0)
+            rows = pl.DataFrame([row], schema_overrides={"parent_id": pl.Int64})
+            write_revisions(catalog, named, STRATEGY, {}, person, rows)
             before, now = now, _caption(catalog, dataset, set_name, image_sha256)
             if now is None or (now["text"], now["person"]) != (text, person):
                 raise Overtaken(_what_is_there(where, now))
@@ -157,6 +158,17 @@ def inputs_digest(strategy: str, run_id: int, image_sha256: str) -> str:
     return hashlib.sha256(f'{{"image":"{image_sha256}","run":{run_id},"strategy":"{strategy}"}}'.encode()).hexdigest()
 
 
+def write_revisions(
+    catalog: Catalog, named: Reference, strategy: str, options: dict[str, Any], person: str, rows: pl.DataFrame
+) -> int:
+    """Adds a person's captions (image_sha256, text, parent_id: the one seen) as one run; returns its id."""
+    run_id = catalog.reserve_caption_run()
+    digests = pl.Series([inputs_digest(strategy, run_id, image) for image in rows["image_sha256"]], dtype=pl.String)
+    rows = rows.select("image_sha256", "text", "parent_id", inputs_digest=digests)
+    catalog.revise_captions(named.dataset, named.set_name, run_id, strategy, options, person, rows)
+    return run_id
+
+
 def _file_name(catalog: Catalog, dataset: str, image_sha256: str) -> str:
     if row := row_of_image(working_copy(catalog, dataset), image_sha256):
         return str(row["file_name"])
@@ -183,26 +195,6 @@ def _what_is_there(where: str, now: dict[str, Any] | None) -> str:
         return f"{where}: it has no caption any more. Look at it, then try again."
     whose = now["person"] if now["by_person"] else f"{now['strategy']}, run by {now['person']}"
     return f"{where}: changed meanwhile by {whose} at {now['captioned_at']}. Look at it as it is now, then try again."
-
-
-def _write(
-    catalog: Catalog,
-    dataset: str,
-    set_name: str,
-    image_sha256: str,
-    text: str,
-    person: str,
-    now: dict[str, Any] | None,
-) -> None:
-    run_id = catalog.reserve_caption_run()
-    row = {
-        "image_sha256": image_sha256,
-        "text": text,
-        "inputs_digest": inputs_digest(STRATEGY, run_id, image_sha256),
-        "parent_id": now["caption_id"] if now else None,
-    }
-    rows = pl.DataFrame([row], schema_overrides={"parent_id": pl.Int64})
-    catalog.revise_captions(dataset, set_name, run_id, STRATEGY, {}, person, rows)
 
 
 def _before(catalog: Catalog, current: pl.DataFrame, run_id: int) -> pl.DataFrame:

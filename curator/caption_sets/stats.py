@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import polars as pl
 from pydantic import BaseModel, Field
@@ -11,13 +10,11 @@ from pydantic import BaseModel, Field
 from curator.caption_sets.acceptance import Acceptance, acceptance
 from curator.caption_sets.reference import resolve
 from curator.caption_sets.versions import is_committed
+from curator.catalog import Catalog
 from curator.text import tokens
 from curator.text.tokens import TokenCounter, TokenizerUnavailable
 from curator.text.words import WORD
 from schemas.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 EXAMPLES = 5
 FREQUENT = 20
@@ -101,7 +98,7 @@ def stats(
     counter, notices = _tokenizer(tokenizer)
     captions = catalog.caption_texts(named.dataset, named.set_name, named.last_caption_id)
     text = captions["text"]
-    words, terms = _pieces(text, WORD), _terms(text)
+    words, terms = _counted(text, lambda piece: piece.str.to_lowercase().str.extract_all(WORD)), _terms(text)
     repeated = _repeated(text)
     progress("counting words and tokens", 1, 2)
     counted = _token_stats(catalog, named.dataset, captions, counter) if counter and captions.height else None
@@ -165,13 +162,8 @@ def _token_stats(catalog: Catalog, dataset: str, captions: pl.DataFrame, counter
     )
 
 
-def _pieces(text: pl.Series, pattern: str) -> pl.DataFrame:
-    """How often each match of `pattern` occurs (`count`), and in how many captions (`captions`), letter case aside."""
-    return _counted(text, lambda piece: piece.str.to_lowercase().str.extract_all(pattern))
-
-
 def _terms(text: pl.Series) -> pl.DataFrame:
-    """The same for what stands between commas, in captions that have one."""
+    """What stands between commas, in captions that have one, letter case aside."""
 
     def split(piece: pl.Series) -> pl.Series:
         lists = piece.str.to_lowercase().str.split(",").list.eval(pl.element().str.strip_chars())
@@ -181,7 +173,7 @@ def _terms(text: pl.Series) -> pl.DataFrame:
 
 
 def _counted(text: pl.Series, split: Callable[[pl.Series], pl.Series]) -> pl.DataFrame:
-    """Counts the items of `split`, piece by piece, so that memory grows with the vocabulary only."""
+    """How often each item of `split` occurs (`count`), in how many captions (`captions`); memory grows with those."""
     parts = [pl.DataFrame(schema={"text": pl.String, "count": pl.UInt32, "captions": pl.UInt32})]
     for start in range(0, len(text), TEXT_PIECE):
         items = pl.DataFrame({"text": split(text.slice(start, TEXT_PIECE))}).with_row_index("row").explode("text")

@@ -7,14 +7,10 @@ caption id never changes, since changes are committed in the order of their ids.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from curator.caption_sets.reference import set_versions
-
-if TYPE_CHECKING:
-    from curator.caption_sets.reference import Reference
-    from curator.catalog import Catalog
+from curator.caption_sets.reference import Reference, set_versions
+from curator.catalog import Catalog
 
 MOST_SINCE = 100_000  # caption ids, from which counting the whole set is as quick
 

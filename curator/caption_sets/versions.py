@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import Reference, resolve, set_versions
 from curator.caption_sets.totals import caption_total
+from curator.catalog import Catalog
 from curator.person import user_name
 from curator.where import of_images
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 ROWS_A_PIECE = 100_000
 
@@ -163,7 +161,7 @@ def restore(
     now = resolve(catalog, _set(named)).last_caption_id
     since = set_versions(catalog, named.dataset, named.set_name)[-1]["last_caption_id"]
     uncommitted = sum(_changes_since(catalog, named, since, now).values())
-    differences = _differences(catalog, named, now, named.last_caption_id)
+    differences = catalog.revision_differences(named.dataset, named.set_name, now, named.last_caption_id)
     if images is not None:
         differences = of_images(differences, images)
     if differences.height:
@@ -199,11 +197,6 @@ def _counts_of_now(catalog: Catalog, named: Reference, versions: list[dict[str, 
 def _changes_since(catalog: Catalog, named: Reference, before: int, after: int) -> dict[str, int]:
     """How many captions of the set were added, removed and changed from a caption id to a later one."""
     return catalog.revision_counts(named.dataset, named.set_name, before, after)
-
-
-def _differences(catalog: Catalog, named: Reference, before: int, after: int) -> pl.DataFrame:
-    """Between two states of one set, each a caption id."""
-    return catalog.revision_differences(named.dataset, named.set_name, before, after)
 
 
 def _commit_result(

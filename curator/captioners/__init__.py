@@ -52,12 +52,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from curator.captioners.model import Machine
 from schemas.errors import AmatlError, BadOption, NotFound
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from curator.captioners.model import Machine
 
 ENTRY_POINTS = "amatl.captioners"
 TABLE_BATCH = 100_000
@@ -157,12 +156,12 @@ def captions(text: pl.Series, reason: pl.Series | str = "", failed: pl.Series | 
     import polars as pl
 
     frame = pl.DataFrame({"text": text.cast(pl.String)})
-    columns = [
-        reason.alias("reason") if isinstance(reason, pl.Series) else pl.lit(reason).alias("reason"),
-        failed.alias("failed") if isinstance(failed, pl.Series) else pl.lit(failed).alias("failed"),
-    ]
+    columns = {
+        name: given if isinstance(given, pl.Series) else pl.lit(given)
+        for name, given in (("reason", reason), ("failed", failed))
+    }
     no_text = pl.col("text").is_null()
-    return frame.with_columns(columns).with_columns(
+    return frame.with_columns(**columns).with_columns(
         reason=pl.when(no_text).then("reason"), failed=no_text & pl.col("failed")
     )
 
@@ -179,8 +178,7 @@ Names = Annotated[list[str], BeforeValidator(_split_names)]
 
 def names() -> list[str]:
     """Every strategy there is, built in or by entry point, sorted. Raises BadCaptioner where two share a name."""
-    found = list(_modules())
-    return sorted(found)
+    return sorted(_modules())
 
 
 def load(name: str) -> Captioner:

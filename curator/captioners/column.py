@@ -86,7 +86,7 @@ def _table(path: Path, options: Options) -> tuple[pl.DataFrame, list[Rejected]]:
     """The file's rows as text (`place`, `key`, `value`), read as ingest reads tables, and those that can't be used."""
     import polars as pl
 
-    from curator.ingest.tables import BadTable, read_table
+    from curator.tables import BadTable, read_table
 
     try:
         table = read_table(path, options.join_on)

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -184,14 +184,6 @@ def _each(value: pl.Expr, kind: Kind, change: Callable[[pl.Expr], pl.Expr]) -> t
     return (change(value) if kind == "text" else value.list.eval(change(pl.element()))), kind
 
 
-def _lower(value: pl.Expr, kind: Kind) -> tuple[pl.Expr, Kind]:
-    return _each(value, kind, lambda item: item.str.to_lowercase())
-
-
-def _upper(value: pl.Expr, kind: Kind) -> tuple[pl.Expr, Kind]:
-    return _each(value, kind, lambda item: item.str.to_uppercase())
-
-
 def _replace(value: pl.Expr, kind: Kind, old: str, new: str) -> tuple[pl.Expr, Kind]:
     changed, kind = _each(value, kind, lambda item: item.str.replace_all(old, new, literal=True))
     return (_items(changed) if kind == "items" else changed), kind
@@ -236,8 +228,8 @@ def _wrap(value: pl.Expr, kind: Kind, left: str, right: str) -> tuple[pl.Expr, K
 
 
 FILTERS: dict[str, tuple[tuple[type, ...], Step]] = {
-    "lower": ((), _lower),
-    "upper": ((), _upper),
+    "lower": ((), lambda value, kind: _each(value, kind, lambda item: item.str.to_lowercase())),
+    "upper": ((), lambda value, kind: _each(value, kind, lambda item: item.str.to_uppercase())),
     "split": ((str,), _split),
     "limit": ((int,), _limit),
     "words": ((int,), _words),
@@ -304,11 +296,4 @@ def _sentence(template: Template) -> pl.Expr:
         earlier = pl.any_horizontal(pl.col(before).is_not_null() for before in numbers[: int(number)])
         pieces += [pl.when(earlier & pl.col(number).is_not_null()).then(pl.lit(part.before)), pl.col(number)]
     sentence = pl.concat_str([*pieces, pl.lit(template.after)], ignore_nulls=True).str.strip_chars()
-    return pl.when(any_present(numbers)).then(sentence)
-
-
-def any_present(columns: Sequence[str]) -> pl.Expr:
-    """Whether any of these columns has a value."""
-    import polars as pl
-
-    return pl.any_horizontal(pl.col(column).is_not_null() for column in columns)
+    return pl.when(pl.any_horizontal(pl.col(number).is_not_null() for number in numbers)).then(sentence)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from curator.catalog.connection import Connection
+import polars as pl
 
-if TYPE_CHECKING:
-    import polars as pl
+from curator.catalog.connection import Connection, change
 
 
 class Access(Connection):
@@ -25,12 +24,9 @@ class Access(Connection):
         rows = self._read("access_of", token_sha256=token_sha256).to_dicts()
         return rows[0] if rows else None
 
+    @change
     def add_access_token(self, person: str, scope: str, token_sha256: str, made_by: str, days: int | None) -> None:
         """Notes a new token by its hash; `days` until it expires, None: never."""
-        self._write(
-            "add_access_token", person=person, scope=scope, token_sha256=token_sha256, made_by=made_by, days=days
-        )
 
     def revoke_access_token(self, token_id: int, person: str) -> None:
-        """Revokes a token for good."""
         self._write("revoke_access_token", token_id=token_id, person=person)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import polars as pl
 from pydantic import BaseModel
 
-from curator.catalog.connection import Connection
-
-if TYPE_CHECKING:
-    import polars as pl
+from curator.catalog.connection import Connection, change
 
 
 class PushRecord(BaseModel):
@@ -40,16 +38,9 @@ class Annotations(Connection):
         """
         return self._read("annotation_projects")
 
+    @change
     def add_annotation_project(self, project_key: str, dataset: str, target_set: str, title: str, person: str) -> None:
         """Notes a project that is about to be made in Label Studio."""
-        self._write(
-            "add_annotation_project",
-            project_key=project_key,
-            dataset=dataset,
-            target_set=target_set,
-            title=title,
-            person=person,
-        )
 
     def reserve_annotation_push(self) -> int:
         """An id for a new push, never given out twice."""
@@ -66,9 +57,9 @@ class Annotations(Connection):
         """
         return self._read("annotation_tasks", project_key=project_key)
 
+    @change
     def add_annotation_tasks(self, project_key: str, push_id: int, rows: pl.DataFrame) -> None:
         """Notes what tasks hold now; `rows` has the columns of `annotation_tasks`."""
-        self._write("add_annotation_tasks", rows, project_key=project_key, push_id=push_id)
 
     def annotations_of_tasks(self, project_key: str, rows: pl.DataFrame) -> pl.DataFrame:
         """How each annotation of some tasks (`rows`: task_id) stands.

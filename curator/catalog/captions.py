@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 from pydantic import BaseModel
 
-from curator.catalog.connection import Connection
+from curator.catalog.connection import Connection, change
 
 
 class CaptionRun(BaseModel):
@@ -158,18 +158,11 @@ class Captions(Connection):
         """Which sets are made of which others as they are, not of a version. Columns: set_name, source."""
         return self._read("sources_of_sets", dataset=dataset)
 
+    @change
     def restore_captions(
         self, dataset: str, set_name: str, restored_from: str, restored_by: str, rows: pl.DataFrame
     ) -> None:
         """Adds revisions whose runs are copies: image_sha256, text, inputs_digest, parent_id, run_id, old_run_id."""
-        self._write(
-            "restore_captions",
-            rows=rows,
-            dataset=dataset,
-            set_name=set_name,
-            restored_from=restored_from,
-            restored_by=restored_by,
-        )
 
     def revise_captions(
         self,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
 
 from curator.catalog.connection import Connection
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 class Checks(Connection):

@@ -7,32 +7,37 @@ by row.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 import signal
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self
 
 import polars as pl
+import pyarrow as pa
 
 from curator.catalog.errors import CatalogFailed, CatalogLocked, NotACatalog, OnAnotherMachine
 from curator.catalog.migrate import migrate
 from curator.catalog.queries import Query, load_queries
 from curator.catalog.query_cache import Kept, table_changed
-from curator.catalog.remote import Service, find, url_in
+from curator.catalog.remote import Service, find
 from curator.catalog.remote_disk import Distant
+from schemas.edge.address import address_of
+from schemas.edge.retry import retried
 from schemas.errors import AmatlError, NotFound
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
+Arguments = ParamSpec("Arguments")
 ATTEMPTS_AT_A_COLLISION = 5
-CLOSE_SECONDS = 10.0
+CLOSE_ATTEMPTS = 1000  # 10 seconds
 CONFIGURATION: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "python_enable_replacements": "false",
@@ -111,8 +116,8 @@ class Connection:
         Raises NotFound where there is no file, NotACatalog, CatalogLocked, ServiceFailed.
         """
         # As a person would name it: the file, or the service's URL.
-        self.name = url_in(path) or str(path)
-        self._path = None if url_in(path) else Path(path)
+        self.name = address_of(path) or str(path)
+        self._path = None if address_of(path) else Path(path)
         self._queries = load_queries()
         # One change at a time: the ids that a change gives out are then committed in their order, as versions and
         # whoever reads what is new after an id rely on.
@@ -127,8 +132,7 @@ class Connection:
         self._connection = connect(path)
         try:
             with disk_errors(path):
-                migrate(self._connection, path)
-                self._kept = Kept(self._connection)
+                self._kept = Kept(self._connection, migrate(self._connection, path))
         except BaseException:
             self.close()
             raise
@@ -216,13 +220,11 @@ class Connection:
                 self._service.change(name, tables, parameters)
             return
         with undisturbed(), self._writing, disk_errors(self.path):
-            for attempt in range(1, ATTEMPTS_AT_A_COLLISION + 1):
-                try:
-                    self._transaction(query, tables, parameters)
-                    break
-                except duckdb.TransactionException:
-                    if attempt == ATTEMPTS_AT_A_COLLISION:
-                        raise
+            retried(
+                lambda: self._transaction(query, tables, parameters),
+                lambda error: isinstance(error, duckdb.TransactionException),
+                (0.0,) * (ATTEMPTS_AT_A_COLLISION - 1),
+            )
 
     def _transaction(self, query: Query, tables: Mapping[str, pl.DataFrame], parameters: Mapping[str, Any]) -> None:
         cursor, changed = self._connection.cursor(), set[str]()
@@ -245,19 +247,22 @@ class Connection:
             cursor.close()
 
 
+def change(method: Callable[Concatenate[Any, Arguments], None]) -> Callable[Concatenate[Any, Arguments], None]:
+    """A method without a body: it runs the query of its name, whose parameters are its arguments, `rows` its table."""
+    names = list(inspect.signature(method).parameters)[1:]
+
+    @functools.wraps(method)
+    def run(self: Any, /, *given: Arguments.args, **named: Arguments.kwargs) -> None:
+        self._write(method.__name__, **dict(zip(names, given, strict=False)), **named)
+
+    return run
+
+
 def _closed(connection: duckdb.DuckDBPyConnection) -> None:
     """Closes it once no other thread has a call in hand: DuckDB refuses rather than waits."""
     import duckdb
 
-    ends = time.monotonic() + CLOSE_SECONDS
-    while True:
-        try:
-            connection.close()
-            return
-        except duckdb.Error:
-            if time.monotonic() > ends:
-                raise
-            time.sleep(0.01)
+    retried(connection.close, lambda error: isinstance(error, duckdb.Error), repeat(0.01, CLOSE_ATTEMPTS))
 
 
 def _check_parameters(query: Query, parameters: Mapping[str, Any]) -> None:

@@ -5,12 +5,9 @@ One method a query of queries/gallery.sql.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import polars as pl
 
 from curator.catalog.connection import Connection
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 class Gallery(Connection):

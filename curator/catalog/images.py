@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from curator.catalog.connection import Connection
+import polars as pl
 
-if TYPE_CHECKING:
-    import polars as pl
+from curator.catalog.connection import Connection, change
 
 
 class Images(Connection):
     """Queries on datasets, files, images, near-duplicates and rejects."""
 
     def dataset_names(self) -> list[str]:
-        """Every dataset, by name."""
         return self._read("dataset_names")["name"].to_list()
 
     def images_of_dataset(self, dataset: str) -> pl.DataFrame:
@@ -99,9 +97,9 @@ class Images(Connection):
         """The representative of each near-duplicate group of a dataset, the oldest first: image_sha256, phash."""
         return self._read("representatives", dataset=dataset)
 
+    @change
     def add_near_duplicates(self, dataset: str, rows: pl.DataFrame) -> None:
         """Puts images in groups for good: image_sha256, representative_sha256, distance."""
-        self._write("add_near_duplicates", rows, dataset=dataset)
 
     def dataset_counts(self, dataset: str) -> dict[str, int]:
         """How many paths, images, near_duplicate_groups of several, near_duplicate_images in those, rejects."""

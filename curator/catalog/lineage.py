@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from curator.catalog.connection import Connection
+import polars as pl
 
-if TYPE_CHECKING:
-    import polars as pl
+from curator.catalog.connection import Connection, change
 
 
 class Lineage(Connection):
@@ -20,6 +19,7 @@ class Lineage(Connection):
         """
         return self._read("snapshots")
 
+    @change
     def add_snapshot(
         self,
         identity: str,
@@ -31,16 +31,6 @@ class Lineage(Connection):
         person: str,
     ) -> None:
         """Notes a snapshot in a folder; `manifest` is its JSON text. Noted already, nothing happens."""
-        self._write(
-            "add_snapshot",
-            identity=identity,
-            images_identity=images_identity,
-            dataset=dataset,
-            folder=folder,
-            manifest=manifest,
-            size_bytes=size_bytes,
-            person=person,
-        )
 
     def runs(self, snapshot_identity: str | None = None) -> pl.DataFrame:
         """Every run as it stands, of one snapshot or of all (None), the one that reported last first.

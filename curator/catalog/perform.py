@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import polars as pl
+import pyarrow as pa
+
+from curator.catalog.connection import Connection
 from curator.catalog.queries import Query
 from schemas.errors import BadDocument
-
-if TYPE_CHECKING:
-    import polars as pl
-    import pyarrow as pa
-
-    from curator.catalog.connection import Connection
 
 
 def perform(

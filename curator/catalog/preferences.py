@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from curator.catalog.connection import Connection
+import polars as pl
 
-if TYPE_CHECKING:
-    import polars as pl
+from curator.catalog.connection import Connection, change
 
 
 class Preferences(Connection):
@@ -43,9 +41,9 @@ class Preferences(Connection):
         """What each task shows, by task. Columns: task_id, image_sha256, shown (JSON list of versions in order)."""
         return self._read("preference_tasks", project_key=project_key)
 
+    @change
     def add_preference_tasks(self, project_key: str, rows: pl.DataFrame) -> None:
         """Notes what new tasks show; `rows` has the columns of `preference_tasks`."""
-        self._write("add_preference_tasks", rows, project_key=project_key)
 
     def preference_answers(self, project_key: str) -> pl.DataFrame:
         """Every answer as it stands, deleted ones too, by annotation.
@@ -54,6 +52,6 @@ class Preferences(Connection):
         """
         return self._read("preference_answers", project_key=project_key)
 
+    @change
     def add_preference_answers(self, project_key: str, rows: pl.DataFrame) -> None:
         """Adds revisions of answers; `rows` has the columns of `preference_answers`."""
-        self._write("add_preference_answers", rows, project_key=project_key)

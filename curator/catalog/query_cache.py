@@ -15,11 +15,12 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from curator.catalog.queries import Query
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
 KEPT = 512
 LARGEST_BYTES = 1_000_000
@@ -33,14 +34,16 @@ UNION ALL BY NAME SELECT view_name AS name, sql, [] AS columns FROM duckdb_views
 Stamp = tuple[int, ...]
 Key = tuple[str, str]
 SCOPE = ("dataset", "set_name")
+# DuckDB takes 20 ms to list them: as long as it takes to open a file.
+_TABLES_BY_SCHEMA: dict[int, list[tuple[str, str, list[str]]]] = {}
 
 
 class Kept:
     """The answers of one open file. Safe on many threads."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """`connection`: where the tables and views are, brought to this program's schema."""
-        rows = connection.cursor().execute(TABLES).fetchall()
+    def __init__(self, connection: duckdb.DuckDBPyConnection, schema: int | None = None) -> None:
+        """`connection`: where the tables and views are. `schema`: its number, where they are those of a catalog."""
+        rows = _tables(connection, schema)
         self._views = {name: frozenset(SOURCE.findall(sql)) for name, sql, _ in rows if sql}
         self._tables = {name for name, sql, _ in rows} - self._views.keys()
         self._columns = {name: frozenset(columns) for name, _, columns in rows}
@@ -77,11 +80,6 @@ class Kept:
                 self._changes.update([(table, *named[:depth]) for depth in range(len(named) + 1)])
                 self._changes[table, *named, None] += 1  # of whatever dataset, or set
 
-    def forget(self) -> None:
-        """Everything: for tests, which write rows past the catalog."""
-        with self._lock:
-            self._answers.clear()
-
     def _count(self, table: str, parameters: Mapping[str, Any]) -> int:
         """How many changes the rows asked for may have seen: those of this scope, and those of a wider one."""
         named = self._named(table, parameters)
@@ -107,6 +105,16 @@ class Kept:
                 new = set[str]().union(*(self._views.get(name, ()) for name in new)) - names
             self._read_from[query.name] = tuple(sorted(names & self._tables))
         return self._read_from[query.name]
+
+
+def _tables(connection: duckdb.DuckDBPyConnection, schema: int | None) -> list[tuple[str, str, list[str]]]:
+    """Return name, SQL (of a view) and columns of each table and view; listed once a schema: all catalogs agree."""
+    if schema is None or schema not in _TABLES_BY_SCHEMA:
+        rows = connection.cursor().execute(TABLES).fetchall()
+        if schema is None:
+            return rows
+        _TABLES_BY_SCHEMA[schema] = rows
+    return _TABLES_BY_SCHEMA[schema]
 
 
 def table_changed(statement: str) -> str:

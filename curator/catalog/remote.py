@@ -8,37 +8,26 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+import pyarrow as pa
+
 from curator.catalog.wire import ARROW, PARAMETERS, decode_rows, dialect, encode_frame
 from schemas import __version__
-from schemas.edge.token_warning import warn_in_the_clear
-from schemas.errors import AmatlError, BadOption
+from schemas.edge.address import address_of, warn_in_the_clear
+from schemas.edge.retry import broke_off, retried
+from schemas.errors import AmatlError, BadOption, ServiceFailed
 
 if TYPE_CHECKING:
     import httpx
-    import polars as pl
-    import pyarrow as pa
 
-URL = re.compile(r"(https?):/+([^/].*)")
 CONNECT_SECONDS = 10
 # Between what a network may swallow and a query over a large catalog.
 ANSWER_SECONDS = 600
-
-
-class ServiceFailed(AmatlError):
-    """The service that holds the catalog can't be reached, or failed. Look at its log, then try again."""
-
-
-def url_in(path: Path | str) -> str | None:
-    """The URL that a catalog's path is, None for a file. A Path writes `http://host` as `http:/host`."""
-    match = URL.fullmatch(str(path))
-    return f"{match[1]}://{match[2].rstrip('/')}" if match else None
 
 
 def service_folder(catalog_path: Path) -> Path:
@@ -54,7 +43,7 @@ def address_file(catalog_path: Path) -> Path:
 
 def find(path: Path | str) -> Service | None:
     """The service at a URL, or that which holds this file; None where the file is free. Raises ServiceFailed."""
-    if url := url_in(path):
+    if url := address_of(path):
         service = Service(_by_url(url), url)
         service.greet()
         return service
@@ -63,7 +52,7 @@ def find(path: Path | str) -> Service | None:
         socket_path = str(address["socket"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    service = Service(_by_socket(socket_path), f"the service of {path}")
+    service = Service(_client("http://localhost", None, socket_path=socket_path), f"the service of {path}")
     try:
         service.greet()
     except NobodyThere:
@@ -90,7 +79,6 @@ class Service:
         self._client, self.name = client, name
 
     def close(self) -> None:
-        """Lets go of the connection."""
         self._client.close()
 
     def greet(self) -> None:
@@ -133,17 +121,14 @@ class Service:
         """One request and its answer; asked `again` where the connection broke. Raises what the service says."""
         import httpx
 
-        for attempt in (1, 2):
-            try:
-                answer = self._client.request(method, path, **content)
-                break
-            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                raise NobodyThere(f"{self.name}: nobody answers there ({error}). Is it running?") from error
-            except httpx.HTTPError as error:
-                if not again or attempt == 2:
-                    made = "" if again else " Whether the last change was made isn't known: the same command goes on."
-                    reason = str(error) or type(error).__name__
-                    raise ConnectionBroke(f"{self.name}: the connection broke ({reason}).{made}") from error
+        try:
+            answer = retried(lambda: self._client.request(method, path, **content), broke_off, (0.0,) * again)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise NobodyThere(f"{self.name}: nobody answers there ({error}). Is it running?") from error
+        except httpx.HTTPError as error:
+            made = "" if again else " Whether the last change was made isn't known: the same command goes on."
+            reason = str(error) or type(error).__name__
+            raise ConnectionBroke(f"{self.name}: the connection broke ({reason}).{made}") from error
         if answer.is_success:
             return answer
         raise raised(self.name, answer)
@@ -182,29 +167,21 @@ def token() -> str | None:
         raise BadOption(f"CURATOR_TOKEN_FILE {path}: {error.strerror}.") from error
 
 
-def _by_socket(path: str) -> httpx.Client:
-    _check_library()
-    import httpx
-
-    timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
-    return httpx.Client(transport=httpx.HTTPTransport(uds=path), base_url="http://localhost", timeout=timeout)
+def _client(base_url: str, timeout_s: float | None, **more: Any) -> httpx.Client:
+    try:
+        import httpx
+    except ImportError as error:
+        raise ServiceFailed("Speaking to a service needs httpx. Run: pip install 'amatl[service]'") from error
+    if socket_path := more.pop("socket_path", None):
+        more["transport"] = httpx.HTTPTransport(uds=socket_path)
+    return httpx.Client(base_url=base_url, timeout=httpx.Timeout(timeout_s, connect=CONNECT_SECONDS), **more)
 
 
 def _by_url(url: str) -> httpx.Client:
-    _check_library()
-    import httpx
-
     given = token()
-    headers = {"Authorization": f"Bearer {given}"} if given else {}
     if given:
         warn_in_the_clear(url)
-    timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-    return httpx.Client(base_url=url, headers=headers, timeout=timeout)
-
-
-def _check_library() -> None:
-    if find_spec("httpx") is None:
-        raise ServiceFailed("Speaking to a service needs httpx. Run: pip install 'amatl[service]'")
+    return _client(url, ANSWER_SECONDS, headers={"Authorization": f"Bearer {given}"} if given else {})
 
 
 def _family(kind: type[AmatlError]) -> list[type[AmatlError]]:

@@ -5,16 +5,14 @@ Every request here may be asked again: a picture is named by its content, and wh
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from curator.catalog.remote import ConnectionBroke, ServiceBusy
+from curator.catalog.remote import ConnectionBroke, Service, ServiceBusy
+from schemas.edge.retry import retried
 
 if TYPE_CHECKING:
     import httpx
-
-    from curator.catalog.remote import Service
 
 # Between tries while the service has as many requests in hand as it takes, or the network fails.
 WAITS_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)
@@ -65,9 +63,8 @@ class Distant:
         return found
 
     def _sent(self, method: str, path: str, **content: Any) -> httpx.Response:
-        for seconds in WAITS_SECONDS:
-            try:
-                return self._service.sent(method, path, **content)
-            except (ConnectionBroke, ServiceBusy):
-                time.sleep(seconds)
-        return self._service.sent(method, path, **content)
+        return retried(
+            lambda: self._service.sent(method, path, **content),
+            lambda error: isinstance(error, ConnectionBroke | ServiceBusy),
+            WAITS_SECONDS,
+        )

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import polars as pl
 
-from curator.catalog.connection import Connection
-
-if TYPE_CHECKING:
-    import polars as pl
+from curator.catalog.connection import Connection, change
 
 
 class Splits(Connection):
@@ -17,9 +14,9 @@ class Splits(Connection):
         """The split of each near-duplicate group that was given one. Columns: representative_sha256, split."""
         return self._read("stored_splits", dataset=dataset)
 
+    @change
     def store_splits(self, dataset: str, rows: pl.DataFrame, assigned_at: str) -> None:
         """Gives groups their split. Rows: representative_sha256, split; `assigned_at` is RFC 3339."""
-        self._write("store_splits", rows, dataset=dataset, assigned_at=assigned_at)
 
     def image_paths(self, dataset: str) -> pl.DataFrame:
         """Every path each image is at. Columns: image_sha256, paths (list, the first first)."""

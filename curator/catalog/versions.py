@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import polars as pl
 
-from curator.catalog.connection import Connection
-
-if TYPE_CHECKING:
-    import polars as pl
+from curator.catalog.connection import Connection, change
 
 
 class Versions(Connection):
@@ -20,6 +17,7 @@ class Versions(Connection):
         """
         return self._read("versions")
 
+    @change
     def add_version(
         self,
         dataset: str,
@@ -31,13 +29,3 @@ class Versions(Connection):
         person: str,
     ) -> None:
         """Commits a set as it was at a caption id, as its next version."""
-        self._write(
-            "add_version",
-            dataset=dataset,
-            set_name=set_name,
-            last_caption_id=last_caption_id,
-            captions=captions,
-            digest=digest,
-            message=message,
-            person=person,
-        )

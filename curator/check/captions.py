@@ -8,20 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import polars as pl
 
+from curator.caption_sets.reference import Reference
+from curator.catalog import Catalog
 from curator.check.fused import fused_phrases
 from curator.check.mentions import field_values, mentions
 from curator.check.near import near_duplicates
 from curator.text import printable as tests
+from curator.text.tokens import TokenCounter
 from curator.text.words import WORD, Words, words
-
-if TYPE_CHECKING:
-    from curator.caption_sets.reference import Reference
-    from curator.catalog import Catalog
-    from curator.text.tokens import TokenCounter
 
 PARTS = 12
 IMAGES_A_PART = 3
@@ -77,13 +74,17 @@ class Captions:
 def simple(captions: Captions, trigger: str | None) -> list[Seen]:
     """What each caption shows by itself."""
     text = captions.text
+
+    def shown(row: int) -> str:
+        return tests.shown(str(text[row]))
+
     seen = [
         captions.seen("empty", tests.is_empty(text)),
         captions.seen("one-word", tests.is_one_word(text)),
-        _with(captions.seen("broken-characters", tests.has_replaced(text)), lambda row: tests.shown(text[row])),
-        _with(captions.seen("mojibake", tests.is_mojibake(text)), lambda row: tests.repaired(text[row])),
-        _with(captions.seen("control-characters", tests.has_invisible(text)), lambda row: tests.shown(text[row])),
-        _with(captions.seen("newline", tests.has_line_break(text)), lambda row: tests.shown(text[row])),
+        replace(captions.seen("broken-characters", tests.has_replaced(text)), detail=shown),
+        replace(captions.seen("mojibake", tests.is_mojibake(text)), detail=lambda row: tests.repaired(text[row])),
+        replace(captions.seen("control-characters", tests.has_invisible(text)), detail=shown),
+        replace(captions.seen("newline", tests.has_line_break(text)), detail=shown),
     ]
     if trigger is not None:
         seen.append(captions.seen("trigger-missing", tests.lacks(text, trigger), trigger))
@@ -100,7 +101,7 @@ def lost_words(captions: Captions, counter: TokenCounter) -> Seen:
     def lost(row: int) -> str:
         return f"{counts[row]} tokens, loses: {counter.words_lost(captions.text[row])}"
 
-    return _with(seen, lost, rows=seen.rows.gather(order))
+    return replace(seen, detail=lost, rows=seen.rows.gather(order))
 
 
 def fused(captions: Captions, above: float, trigger: str | None) -> Seen:
@@ -130,7 +131,7 @@ def duplicates(captions: Captions) -> Seen:
     total = max(len(text), 1)
     parts = [SeenPart(**row, share=row["captions"] / total) for row in repeated.head(PARTS).iter_rows(named=True)]
     seen = captions.seen("duplicate", text.is_in(repeated["text"].implode()))
-    return _with(seen, seen.detail, rows=seen.rows.head(0), parts=parts)
+    return replace(seen, rows=seen.rows.head(0), parts=parts)
 
 
 def near(captions: Captions, threshold: float, fused_above: float) -> Seen:
@@ -148,7 +149,7 @@ def near(captions: Captions, threshold: float, fused_above: float) -> Seen:
     # Pairs rather than both halves of a pair: the caption whose partner was shown already isn't shown again.
     first = pl.Series([row for row in seen.rows.head(1000).to_list() if row < found.partner[row]], dtype=pl.UInt32)
     rows = pl.concat([first, seen.rows]).unique(maintain_order=True)
-    return _with(seen, lambda row: text[int(found.partner[row])], rows=rows, notice=notice)
+    return replace(seen, detail=lambda row: text[int(found.partner[row])], rows=rows, notice=notice)
 
 
 def unmentioned(catalog: Catalog, captions: Captions, fields: Sequence[str]) -> list[Seen]:
@@ -171,14 +172,3 @@ def unmentioned(catalog: Catalog, captions: Captions, fields: Sequence[str]) -> 
         none = pl.Series([], dtype=pl.UInt32)
         seen.append(Seen("unmentioned", name, never["value"], values.height, none, parts=parts))
     return seen
-
-
-def _with(
-    seen: Seen,
-    detail: Callable[[int], str | None],
-    rows: pl.Series | None = None,
-    parts: list[SeenPart] | None = None,
-    notice: str | None = None,
-) -> Seen:
-    rows = seen.rows if rows is None else rows
-    return replace(seen, detail=detail, rows=rows, parts=parts or [], notice=notice)

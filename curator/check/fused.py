@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curator.text.words import FUNCTION_WORDS, Words
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 LEAST_CAPTIONS = 10  # of fewer, every phrase is in a large share
 LONGEST = 64  # words

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from curator.caption.inputs import image_inputs
+from curator.catalog import Catalog
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 BETWEEN_VALUES = r"\s*[,;|]\s*"
 

@@ -12,14 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from curator.text.words import Words
+from curator.text.words import Words
 
 WINDOW = 32  # of those with one key, each is compared with so many next ones; more is a crowd
 MOST_EXTRA = 3  # e at most
@@ -81,9 +78,7 @@ def _distinct_sets(words: Words, fused_above: float) -> tuple[_Sets, NDArray[np.
     _, first, which = np.unique(digests, return_index=True, return_inverse=True)
     set_of_row[having] = which
     lengths = np.diff(np.append(starts, len(ids)))[first]
-    ends = lengths.cumsum()
-    places = np.arange(ends[-1]) + np.repeat(starts[first] - (ends - lengths), lengths)
-    return _Sets(ids[places], np.append(0, ends), having[first]), set_of_row
+    return _Sets(ids[_places(starts[first], lengths)], np.append(0, lengths.cumsum()), having[first]), set_of_row
 
 
 def _same_words(partner: NDArray[np.int64], set_of_row: NDArray[np.int64], texts: NDArray[np.int64]) -> None:
@@ -155,10 +150,9 @@ def _part_digests(
 ) -> list[NDArray[np.uint64]]:
     """For each part of the vocabulary, a digest of the words that each chosen set has there."""
     lengths = sets.sizes[chosen]
-    ends = lengths.cumsum()
-    ids = sets.ids[np.arange(ends[-1]) + np.repeat(sets.starts[chosen] - (ends - lengths), lengths)]
+    ids = sets.ids[_places(sets.starts[chosen], lengths)]
     mixed, part = _mixed(ids), rank[ids] % parts
-    begins = ends - lengths
+    begins = lengths.cumsum() - lengths
     return [np.add.reduceat(np.where(part == number, mixed, np.uint64(0)), begins) for number in range(parts)]
 
 
@@ -213,11 +207,16 @@ def _verify(
 def _pair_keys(sets: _Sets, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
     """pair number x vocabulary + word, for every word of the chosen sets."""
     lengths = sets.sizes[chosen]
-    ends = lengths.cumsum()
-    places = np.arange(ends[-1]) + np.repeat(sets.starts[chosen] - (ends - lengths), lengths)
     pairs = np.repeat(np.arange(len(chosen)), lengths)
-    keys: NDArray[np.int64] = pairs * (int(sets.ids.max()) + 1) + sets.ids[places]
+    keys: NDArray[np.int64] = pairs * (int(sets.ids.max()) + 1) + sets.ids[_places(sets.starts[chosen], lengths)]
     return keys
+
+
+def _places(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Stretches of places, one after another: of each its start and length."""
+    ends = lengths.cumsum()
+    places: NDArray[np.int64] = np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
+    return places
 
 
 def _salt(part: int) -> np.uint64:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import resolve
 from curator.caption_sets.versions import is_committed
+from curator.catalog import Catalog
 from curator.check import captions as checks
 from curator.check.captions import Captions, Seen
 from curator.check.findings import KINDS, Example, Finding, Part, State
@@ -23,9 +23,6 @@ from curator.text import tokens
 from curator.text.tokens import TokenCounter, TokenizerUnavailable
 from schemas.errors import BadOption, NotFound
 from schemas.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 NEAR = 0.9
 EXAMPLES = 3
@@ -95,7 +92,9 @@ def check(
         committed=named.number is not None or is_committed(catalog, named),
         baseline=str(before) if before else None,
         captions=captions.frame.height,
-        without_caption=_without_caption(catalog, captions),
+        without_caption=catalog.file_names_of_images(named.dataset)
+        .join(captions.frame, on="image_sha256", how="anti")
+        .height,
         findings=findings,
         passed=all(found.state in ("clean", "allowed") for found in findings),
         notices=notices + [found.notice for found in seen if found.notice],
@@ -207,10 +206,7 @@ class _Judge:
         names = self._names([image for part in seen.parts for image in part.images])
         return [
             Part(
-                text=part.text,
-                captions=part.captions,
-                share=part.share,
-                file_names=[names[image] for image in part.images],
+                text=part.text, captions=part.captions, share=part.share, file_names=[names[one] for one in part.images]
             )
             for part in seen.parts
         ]
@@ -229,20 +225,8 @@ class _Judge:
         new = [None if self.before is None else place < int((~old).sum()) for place in range(len(rows))]
         chosen = self.captions.frame[rows.to_list()]
         names = self._names(chosen["image_sha256"].to_list())
+        found = zip(chosen.select("image_sha256", "text").iter_rows(), rows.to_list(), new, strict=True)
         return [
-            Example(
-                file_name=names[sha256],
-                image_sha256=sha256,
-                text=text,
-                detail=seen.detail(row),
-                new=is_new,
-            )
-            for (sha256, text), row, is_new in zip(
-                chosen.select("image_sha256", "text").iter_rows(), rows.to_list(), new, strict=True
-            )
+            Example(file_name=names[sha256], image_sha256=sha256, text=text, detail=seen.detail(row), new=is_new)
+            for (sha256, text), row, is_new in found
         ]
-
-
-def _without_caption(catalog: Catalog, captions: Captions) -> int:
-    images = catalog.file_names_of_images(captions.reference.dataset)
-    return images.join(captions.frame, on="image_sha256", how="anti").height

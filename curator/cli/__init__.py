@@ -9,11 +9,11 @@ import click
 
 from curator.cli.annotate import annotate
 from curator.cli.captions import COMMANDS as CAPTION_COMMANDS
-from curator.cli.options import catalog_option, person_option
+from curator.cli.options import on_catalog, person_option
 from curator.cli.quality import COMMANDS as TRUST_COMMANDS
 from curator.cli.service import COMMANDS as SERVICE_COMMANDS
 from schemas import __version__
-from schemas.edge import Program, catch_errors, json_option, progress_bar, show
+from schemas.edge import Program, progress_bar, show
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -24,9 +24,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def init(file: Path | None, catalog: Path, as_json: bool) -> None:
     """Make an empty catalog: FILE, else the one that --catalog names.
 
@@ -53,9 +51,7 @@ def init(file: Path | None, catalog: Path, as_json: bool) -> None:
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Read so many at once.  [default: one a core]")
 @click.option("--strict", is_flag=True, help="Exit with 1 where there are rejects.")
 @person_option
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def ingest(
     folder: Path,
     dataset: str,
@@ -111,9 +107,7 @@ def ingest(
 @click.option(
     "--limit", type=click.IntRange(0), default=20, show_default=True, help="Show so many of a reason; 0: all."
 )
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def rejects(dataset: str | None, reason: str | None, limit: int, catalog: Path, as_json: bool) -> None:
     """List what ingest couldn't use, of DATASET or of all, with the reasons.
 
@@ -131,9 +125,7 @@ def rejects(dataset: str | None, reason: str | None, limit: int, catalog: Path, 
 
 
 @main.command()
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def doctor(catalog: Path, as_json: bool) -> None:
     """Check the catalog against the disk, and say what mends each finding.
 
@@ -173,9 +165,7 @@ main.add_command(annotate)
 @click.option("--link", is_flag=True, help="Hard-link images: no space, but an edit in place changes both.")
 @click.option("--dry-run", is_flag=True, help="Show the split and what is left out; write and store nothing.")
 @person_option
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def snapshot(
     versions: tuple[str, ...],
     out: Path,

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from curator.cli.annotate_sync import days_option, images_url_option
-from curator.cli.options import catalog_option, person_option
-from schemas.edge import catch_errors, json_option, progress_bar, show
+from curator.cli.options import on_catalog, person_option
+from schemas.edge import progress_bar, show
 
 
 @click.command()
@@ -25,9 +25,7 @@ from schemas.edge import catch_errors, json_option, progress_bar, show
 @images_url_option
 @days_option
 @person_option
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def prefer(
     dataset: str,
     sets: str,

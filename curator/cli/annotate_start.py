@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from curator.cli.options import catalog_option
-from schemas.edge import catch_errors, json_option, progress_bar, show
+from curator.cli.options import on_catalog
+from schemas.edge import progress_bar, show
 
 if TYPE_CHECKING:
     from curator.annotate.local_server.start import StartResult
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--database", metavar="URL", help="postgresql://user:password@host/name, kept for later starts; or sqlite."
 )
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def start(
     port: int | None,
     host: str,
@@ -51,8 +49,9 @@ def start(
       curator annotate start --host 0.0.0.0 --database postgresql://amatl:secret@db.lan/annotations
     """
     from curator.annotate.local_server import start as stage
+    from curator.annotate.local_server.ports import Wish
 
-    wish = stage.Wish(host, port, images_port, address, database)
+    wish = Wish(host, port, images_port, address, database)
     with ExitStack() as bars:
         progress = bars.enter_context(progress_bar(as_json))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from curator.cli.options import catalog_option, person_option
-from schemas.edge import catch_errors, fail, json_option, progress_bar, show
+from curator.cli.options import on_catalog, person_option
+from schemas.edge import fail, progress_bar, show
 
 url_option = click.option(
     "--url",
@@ -39,9 +39,7 @@ days_option = click.option(
 @images_url_option
 @days_option
 @person_option
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def push(
     dataset: str,
     source: str,
@@ -116,9 +114,7 @@ def push(
 )
 @click.option("--nudge", metavar="HOST:PORT", help="With --watch: have Label Studio say at once that there is work.")
 @person_option
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def pull(
     dataset: str | None,
     url: str | None,
@@ -189,9 +185,7 @@ def pull(
 @click.command()
 @click.argument("dataset", required=False)
 @url_option
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def status(dataset: str | None, url: str | None, catalog: Path, as_json: bool) -> None:
     """How the annotation projects stand, all or DATASET's: what is done, what is to pull, what has to be put right.
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from curator.cli.options import catalog_option, person_option
-from schemas.edge import catch_errors, fail, json_option, listeners, progress_bar, show
+from curator.cli.options import on_catalog, person_option, tokenizer_option
+from schemas.edge import fail, listeners, progress_bar, show
 
 
 class CaptionCommand(click.Command):
@@ -49,9 +49,7 @@ class CaptionCommand(click.Command):
 @click.option("--out", type=click.Path(path_type=Path), help="That page.  [default: DATASET-SET-dry-run.html]")
 @click.option("--strict", is_flag=True, help="Exit with 1 where there are rejects or failures.")
 @person_option
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def caption(
     dataset: str,
     strategy: str,
@@ -115,9 +113,7 @@ def caption(
 @click.argument("caption_set", metavar="SET")
 @click.option("-m", "--message", required=True, help="What this version is.")
 @person_option
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def commit(caption_set: str, message: str, person: str | None, catalog: Path, as_json: bool) -> None:
     """Freeze a caption set (dataset/set, or set) as its next version.
 
@@ -139,9 +135,7 @@ def commit(caption_set: str, message: str, person: str | None, catalog: Path, as
 
 @click.command()
 @click.argument("caption_set", metavar="[SET]", required=False)
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def versions(caption_set: str | None, catalog: Path, as_json: bool) -> None:
     """List the versions of a caption set, or of every set.
 
@@ -162,9 +156,7 @@ def versions(caption_set: str | None, catalog: Path, as_json: bool) -> None:
 @click.argument("before")
 @click.argument("after", required=False)
 @click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="How many changes to list.")
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def diff(before: str, after: str | None, limit: int, catalog: Path, as_json: bool) -> None:
     """Compare two versions, or sets as they are now, word by word.
 
@@ -189,9 +181,7 @@ def diff(before: str, after: str | None, limit: int, catalog: Path, as_json: boo
 @click.command()
 @click.argument("version")
 @person_option
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def restore(version: str, person: str | None, catalog: Path, as_json: bool) -> None:
     """Put a caption set back to a VERSION (dataset/set@n), by adding revisions: nothing is lost.
 
@@ -210,14 +200,8 @@ def restore(version: str, person: str | None, catalog: Path, as_json: bool) -> N
 
 @click.command()
 @click.argument("caption_set", metavar="SET")
-@click.option(
-    "--tokenizer",
-    metavar="NAME|FOLDER",
-    help="By hub name, or a folder with one.  [default: openai/clip-vit-large-patch14]",
-)
-@catalog_option
-@json_option
-@catch_errors
+@tokenizer_option
+@on_catalog
 def stats(caption_set: str, tokenizer: str | None, catalog: Path, as_json: bool) -> None:
     """Statistics of a caption set (dataset/set, as it is now) or version (dataset/set@n).
 
@@ -243,9 +227,7 @@ def stats(caption_set: str, tokenizer: str | None, catalog: Path, as_json: bool)
 @click.command()
 @click.argument("caption_set", metavar="[SET]", required=False)
 @click.option("--limit", type=click.IntRange(0), default=10, show_default=True, help="So many of each; 0: all.")
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def failures(caption_set: str | None, limit: int, catalog: Path, as_json: bool) -> None:
     """List the images that a strategy couldn't caption, of one SET or of all, and why.
 
@@ -266,9 +248,7 @@ def failures(caption_set: str | None, limit: int, catalog: Path, as_json: bool) 
 
 @click.command()
 @click.argument("image")
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def history(image: str, catalog: Path, as_json: bool) -> None:
     """Every caption an image ever had: by whom or what, when, with which parameters.
 
@@ -300,9 +280,7 @@ def history(image: str, catalog: Path, as_json: bool) -> None:
 )
 @click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="How many changes to list.")
 @person_option
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def replace(
     caption_set: str,
     find: str | None,
@@ -354,9 +332,7 @@ def replace(
     "--undo", is_flag=False, flag_value="last", metavar="[RUN]", help="Take back what an accept took: the last one."
 )
 @person_option
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def accept(
     caption_set: str,
     where: str | None,

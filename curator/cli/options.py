@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from schemas.edge import catch_errors, json_option
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 SERVER = "curator.server"
 
@@ -36,14 +38,24 @@ def catalog_option(command: Command) -> Command:
     return of_service(of_file(command))
 
 
+def on_catalog(command: Command) -> Command:
+    """What every command on a catalog has: --catalog, --server, --json, and errors in one line."""
+    return catalog_option(json_option(catch_errors(command)))
+
+
+tokenizer_option = click.option(
+    "--tokenizer",
+    metavar="NAME|FOLDER",
+    help="By hub name, or a folder with one.  [default: openai/clip-vit-large-patch14]",
+)
 person_option = click.option("--as", "person", default=None, help="Who is doing this. [default: your user name]")
 
 
 def _server(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
     """Keeps the URL for `_catalog`, which is called after."""
-    from curator.catalog.remote import url_in
+    from schemas.edge.address import address_of
 
-    if value and not url_in(value):
+    if value and not address_of(value):
         raise click.BadParameter(f"{value}: give it whole, such as https://lab.example.org", context, parameter)
     by_option = context.get_parameter_source("server") is ParameterSource.COMMANDLINE
     context.meta[SERVER] = (value, by_option)

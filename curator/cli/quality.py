@@ -7,14 +7,8 @@ from pathlib import Path
 
 import click
 
-from curator.cli.options import catalog_option
-from schemas.edge import catch_errors, json_option, progress_bar, show
-
-tokenizer_option = click.option(
-    "--tokenizer",
-    metavar="NAME|FOLDER",
-    help="By hub name, or a folder with one.  [default: openai/clip-vit-large-patch14]",
-)
+from curator.cli.options import on_catalog, tokenizer_option
+from schemas.edge import progress_bar, show
 
 
 class CheckCommand(click.Command):
@@ -50,9 +44,7 @@ class CheckCommand(click.Command):
 @click.option("--baseline", metavar="SET@N", help="Fail only on what is worse than there.")
 @click.option("--strict", is_flag=True, help="Exit with 1 where there are errors, warnings or checks not made.")
 @click.option("--examples", type=click.IntRange(0), default=3, show_default=True, metavar="N", help="Of each finding.")
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def check(
     caption_set: str,
     tokenizer: str | None,
@@ -109,9 +101,7 @@ def check(
 )
 @tokenizer_option
 @click.option("--clip", metavar="NAME|FOLDER", help="Score each caption by this CLIP model.")
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def compare(
     dataset: str, sets: str, out: Path | None, tokenizer: str | None, clip: str | None, catalog: Path, as_json: bool
 ) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from curator.cli.options import catalog_option, person_option
-from schemas.edge import Program, catch_errors, json_option, progress_bar, show
+from curator.cli.options import on_catalog, person_option
+from schemas.edge import Program, progress_bar, show
 
 if TYPE_CHECKING:
     from curator.server.access_tokens import Scope
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     help="Jobs may read and write here; repeatable.  [default: anywhere without tokens, nowhere with]",
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def serve(
     host: str,
     port: int,
@@ -56,7 +54,9 @@ def serve(
     from curator.server import serve as stage
 
     wish = stage.Wish(host, port, public_url, allowed, require_token, log_format)
-    stage.serve(catalog, wish, lambda result: show(result, as_json, stage.account))
+    program = click.get_current_context().find_root().command
+    assert isinstance(program, click.Group)
+    stage.serve(catalog, wish, lambda result: show(result, as_json, stage.account), program)
     if not as_json:
         click.echo("Stopped. The catalog is closed; the same command starts it again.")
 
@@ -77,9 +77,7 @@ def token() -> None:
 )
 @click.option("--days", type=click.IntRange(1, 3650), metavar="N", help="It expires after N days.  [default: never]")
 @click.option("--as", "made_by", help="Who makes it. [default: your user name]")
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def add(person: str, scope: Scope, days: int | None, made_by: str | None, catalog: Path, as_json: bool) -> None:
     """Make a token for PERSON and print it, this once.
 
@@ -97,9 +95,7 @@ def add(person: str, scope: Scope, days: int | None, made_by: str | None, catalo
 
 
 @token.command(name="list")
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def list_tokens(catalog: Path, as_json: bool) -> None:
     """List the tokens there are: whose, what for, since when. Never the tokens themselves."""
     from curator.catalog import Catalog
@@ -113,9 +109,7 @@ def list_tokens(catalog: Path, as_json: bool) -> None:
 @token.command()
 @click.argument("token_id", type=int, metavar="ID")
 @person_option
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def revoke(token_id: int, person: str | None, catalog: Path, as_json: bool) -> None:
     """End token ID, as `curator token list` numbers it, with every login made with it. At once, for good."""
     from curator.catalog import Catalog
@@ -133,9 +127,7 @@ def revoke(token_id: int, person: str | None, catalog: Path, as_json: bool) -> N
 )
 @click.option("--gone", is_flag=True, help="Also sent pictures of images that are gone: perhaps the last copies.")
 @click.option("--dry-run", is_flag=True, help="Show what would go; remove nothing.")
-@catalog_option
-@json_option
-@catch_errors
+@on_catalog
 def prune(days: int, gone: bool, dry_run: bool, catalog: Path, as_json: bool) -> None:
     """Free disk of what nothing refers to: sent pictures that no ingest named, thumbnails of images that are gone.
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from curator.caption_sets.acceptance import overall
 from curator.caption_sets.reference import Reference, check_dataset, resolve
 from curator.caption_sets.stats import stats
+from curator.catalog import Catalog
 from curator.compare.agreement import agreement, headline, most_different
-from curator.compare.clip import clip_scores
+from curator.compare.clip import Clip, clip_scores
 from curator.compare.coverage import coverage
 from curator.compare.result import ClipScore, ComparedSet, CompareResult, Differing
 from curator.compare.vocabulary import vocabularies
@@ -22,10 +22,6 @@ from curator.text import tokens
 from schemas.document import now
 from schemas.errors import BadOption, NotFound
 from schemas.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
-    from curator.compare.clip import Clip
 
 DIFFERING = 12
 GENERATOR = '<meta name="generator" content="curator compare">'
@@ -59,9 +55,9 @@ def compare(
     pairs, by_image = agreement(captions, labels, progress)
     fields = coverage(catalog, dataset, captions, labels, catalog.metadata_fields(dataset))
     vocabulary = vocabularies(captions, labels)
-    paths = _paths(catalog, dataset)
+    paths: dict[str, list[str]] = dict(catalog.image_paths(dataset).iter_rows())
     pictures = Pictures(Originals(catalog), paths)
-    scores, clip_notices = _clip_scores(captions, labels, pictures, model, progress)
+    scores, clip_notices = clip_scores(captions, labels, pictures.find, model, progress) if model else ({}, [])
     differing, missing = _differing(catalog, dataset, captions, by_image, labels, pictures, scores)
     result = CompareResult(
         dataset=dataset,
@@ -160,10 +156,6 @@ def _made_by(catalog: Catalog, reference: Reference) -> list[str]:
     return made.sort(["count", "who"], descending=[True, False])["who"].to_list()
 
 
-def _paths(catalog: Catalog, dataset: str) -> dict[str, list[str]]:
-    return dict(catalog.image_paths(dataset).iter_rows())
-
-
 def _clip(name: str) -> Clip:
     """The model, loaded before any other work. Raises BadOption, NotFound."""
     try:
@@ -171,19 +163,6 @@ def _clip(name: str) -> Clip:
     except ImportError as error:
         raise NotFound(f"--clip: {error}. It needs more packages: pip install 'amatl[captioning]'.") from error
     return load(name)
-
-
-def _clip_scores(
-    captions: pl.DataFrame,
-    labels: Sequence[str],
-    pictures: Pictures,
-    model: Clip | None,
-    progress: Progress,
-) -> tuple[dict[str, tuple[ClipScore, pl.Series]], list[str]]:
-    if model is None:
-        return {}, []
-
-    return clip_scores(captions, labels, pictures.find, model, progress)
 
 
 def _differing(

@@ -9,6 +9,7 @@ import polars as pl
 
 from curator.compare.result import Measure, Pair
 from curator.text.similarity import edit_distance, edit_share, token_f1
+from schemas.edge.words import percent
 from schemas.progress import Progress
 
 
@@ -66,14 +67,13 @@ def headline(pairs: Sequence[Pair], labels: Sequence[str]) -> str:
         pair = pairs[0]
         if pair.identical == 1:
             return f"{pair.first} and {pair.second} say the same of every picture."
-        return f"{pair.first} and {pair.second} share {pair.token_f1.mean:.0%} of their words."
+        return f"{pair.first} and {pair.second} share {percent(pair.token_f1.mean)} of their words."
     closest = max(pairs, key=lambda pair: pair.token_f1.mean)
     furthest = min(pairs, key=lambda pair: pair.token_f1.mean)
     if closest.token_f1.mean - furthest.token_f1.mean < 0.005:
-        return (
-            f"All {len(labels)} are as far apart as each other: {closest.token_f1.mean:.0%} of their words are shared."
-        )
+        shared = percent(closest.token_f1.mean)
+        return f"All {len(labels)} are as far apart as each other: {shared} of their words are shared."
     return (
-        f"{closest.first} and {closest.second} are closest, {closest.token_f1.mean:.0%} of their words shared; "
-        f"{furthest.first} and {furthest.second} furthest apart, {furthest.token_f1.mean:.0%}."
+        f"{closest.first} and {closest.second} are closest, {percent(closest.token_f1.mean)} of their words shared; "
+        f"{furthest.first} and {furthest.second} furthest apart, {percent(furthest.token_f1.mean)}."
     )

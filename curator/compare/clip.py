@@ -14,27 +14,24 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from curator.cache import cache_folder
-from curator.captioners.model import CannotCaption
 from curator.captioners.model.source import find_source
 from curator.compare.agreement import measure
 from curator.compare.result import ClipScore
 from curator.compare.vectors import Vectors
 from curator.images.read import read_rgb, resized
+from curator.images.unusable import CannotRead
 from curator.text import tokens
+from curator.text.tokens import TokenCounter
 from schemas.errors import BadOption, NotFound
 from schemas.progress import Progress
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from curator.text.tokens import TokenCounter
 
 T = TypeVar("T")
 
@@ -149,10 +146,7 @@ def clip_scores(
 
 
 def _scores(
-    images: list[str],
-    texts: list[str],
-    pictures: dict[str, NDArray[np.float16]],
-    words: dict[str, NDArray[np.float16]],
+    images: list[str], texts: list[str], pictures: dict[str, NDArray[np.float16]], words: dict[str, NDArray[np.float16]]
 ) -> pl.Series:
     def score(image: str, text: str) -> float | None:
         picture = pictures.get(image)
@@ -245,7 +239,7 @@ def _prepared(paths: Sequence[str], side_px: int) -> NDArray[np.uint8] | None:
     for path in paths:
         try:
             pixels_HWC = read_rgb(path, (side_px, side_px))
-        except (CannotCaption, OSError):
+        except (CannotRead, OSError):
             continue
         height, width = pixels_HWC.shape[:2]
         scale = side_px / min(height, width)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import polars as pl
 
+from curator.catalog import Catalog
 from curator.check.mentions import field_values, mentions
 from curator.compare.result import Coverage
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 
 def coverage(

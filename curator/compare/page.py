@@ -13,6 +13,8 @@ from markupsafe import Markup
 from curator.compare.result import CompareResult, Differing, Measure
 from curator.images.html_page import thumbnail
 from schemas.document import write_atomically
+from schemas.edge.palette import COMPARISON, stylesheet
+from schemas.edge.words import number, percent
 from schemas.progress import Progress, silent
 
 HERE = Path(__file__).parent
@@ -63,22 +65,8 @@ def render(result: CompareResult, progress: Progress = silent) -> str:
         said=said,
         unsaid=[field for field in fields if field not in said],
         clip_range=(min(score.low for score in clip), max(score.high for score in clip)) if clip else None,
-        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+        style=Markup(stylesheet(COMPARISON, HERE / "style.css")),
     )
-
-
-def percent(share: float) -> str:
-    """A share in whole percent; a few of very many aren't none, nor nearly all all."""
-    if 0 < share < 0.005:
-        return "<1%"
-    if 0.995 < share < 1:
-        return ">99%"
-    return f"{share:.0%}"
-
-
-def number(value: float) -> str:
-    """A figure of a length or distance: whole, or with one digit."""
-    return f"{value:,.0f}" if float(value).is_integer() or value >= 100 else f"{value:,.1f}"
 
 
 def spread(measure: Measure, low: float = 0.0, high: float = 1.0) -> Markup:

@@ -11,15 +11,12 @@ import io
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.document import write_atomically
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class Vectors:
@@ -37,7 +34,6 @@ class Vectors:
         return found
 
     def add(self, keys: list[str], vectors_ND: NDArray[np.float16]) -> None:
-        """Keeps some more."""
         buffer = io.BytesIO()
         np.savez(buffer, keys=np.array(keys, dtype="S64"), vectors_ND=vectors_ND)
         self.folder.mkdir(parents=True, exist_ok=True)

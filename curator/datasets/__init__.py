@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import check_dataset
 from curator.caption_sets.versions import captions_now
+from curator.catalog import Catalog
+from curator.catalog.working_copy import CAPTION, working_copy
 from curator.datasets.rejected import rejects
-from curator.datasets.table import CAPTION, working_copy
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 
 class SetHealth(BaseModel):
@@ -45,7 +41,6 @@ class DatasetsResult(BaseModel):
 
 
 def datasets(catalog: Catalog) -> DatasetsResult:
-    """Every dataset with its health."""
     return DatasetsResult(datasets=[dataset_health(catalog, name) for name in catalog.dataset_names()])
 
 

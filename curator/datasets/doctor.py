@@ -7,21 +7,19 @@ give its digest. A *note* is for you to judge: rejects, images without a caption
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import click
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.versions import captions_digest, versions
+from curator.catalog import Catalog
 from curator.datasets.file_state import files_state
 from curator.images.locations import split
 from curator.ingest import DEFAULT_MAX_PIXELS
 from schemas.edge.words import plural
 from schemas.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 EXAMPLES_KEPT = 5
 
@@ -96,9 +94,7 @@ def _check(catalog: Catalog, dataset: str, counts: dict[str, int], progress: Pro
     yield from _files(catalog, dataset, again, progress)
     if unfinished := catalog.unfinished_files(dataset):
         message = f"{dataset}: an ingest was interrupted; {plural(unfinished, 'path')} it wrote may lack metadata."
-        yield Finding(
-            code="interrupted-ingest", level="problem", dataset=dataset, count=unfinished, message=message, mend=again
-        )
+        yield _problem("interrupted-ingest", dataset, unfinished, message, again)
     yield from _versions(catalog, dataset)
     yield from _notes(catalog, dataset, counts)
 
@@ -108,15 +104,8 @@ def _files(catalog: Catalog, dataset: str, again: str, progress: Progress) -> It
     state = files_state(catalog, dataset, progress)
     for code, what, paths in (("missing-files", "missing", state.missing), ("changed-files", "changed", state.changed)):
         if paths:
-            yield Finding(
-                code=code,
-                level="problem",
-                dataset=dataset,
-                count=len(paths),
-                message=f"{dataset}: {plural(len(paths), 'file')} {what} since the ingest.",
-                examples=paths[:EXAMPLES_KEPT],
-                mend=again,
-            )
+            message = f"{dataset}: {plural(len(paths), 'file')} {what} since the ingest."
+            yield _problem(code, dataset, len(paths), message, again, paths[:EXAMPLES_KEPT])
 
 
 def _versions(catalog: Catalog, dataset: str) -> Iterator[Finding]:
@@ -125,14 +114,14 @@ def _versions(catalog: Catalog, dataset: str) -> Iterator[Finding]:
         texts = catalog.caption_texts(dataset, version["set_name"], version["last_caption_id"])
         if captions_digest(texts) != version["digest"]:
             name = f"{dataset}/{version['set_name']}@{version['number']}"
-            yield Finding(
-                code="digest-mismatch",
-                level="problem",
-                dataset=dataset,
-                count=1,
-                message=f"{name}: its captions aren't those it was committed with; the catalog file was altered.",
-                mend="put back a copy of the catalog from before",
-            )
+            message = f"{name}: its captions aren't those it was committed with; the catalog file was altered."
+            yield _problem("digest-mismatch", dataset, 1, message, "put back a copy of the catalog from before")
+
+
+def _problem(code: str, dataset: str, count: int, message: str, mend: str, examples: Sequence[str] = ()) -> Finding:
+    return Finding(
+        code=code, level="problem", dataset=dataset, count=count, message=message, mend=mend, examples=list(examples)
+    )
 
 
 def _notes(catalog: Catalog, dataset: str, counts: dict[str, int]) -> Iterator[Finding]:
@@ -142,35 +131,22 @@ def _notes(catalog: Catalog, dataset: str, counts: dict[str, int]) -> Iterator[F
     if not counts["images"]:
         yield note("no-images", 0, ": holds no image.", f"curator ingest FOLDER --dataset {dataset}")
     if counts["rejects"]:
-        yield note(
-            "rejects", counts["rejects"], f": {plural(counts['rejects'], 'reject')}.", f"curator rejects {dataset}"
-        )
+        message = f": {plural(counts['rejects'], 'reject')}."
+        yield note("rejects", counts["rejects"], message, f"curator rejects {dataset}")
     for name, images, lacking in catalog.caption_coverage(dataset).iter_rows():
         if lacking:
             message = f"/{name}: {lacking:,} of {plural(images, 'image')} without a caption."
             yield note("without-caption", lacking, message, f"curator caption {dataset} --set {name} --strategy ...")
-    yield from _uncommitted(catalog, dataset)
+    for found in versions(catalog).sets:
+        if found.dataset == dataset and found.uncommitted:
+            message = f"/{found.set_name}: {plural(found.uncommitted, 'caption')} not committed."
+            mend = f'curator commit {dataset}/{found.set_name} -m "..."'
+            yield note("uncommitted", found.uncommitted, message, mend)
     if counts["near_duplicate_groups"]:
         groups = plural(counts["near_duplicate_groups"], "group")
         message = f": {plural(counts['near_duplicate_images'], 'image')} in {groups} of near-duplicates."
-        yield note(
-            "near-duplicates", counts["near_duplicate_images"], message + " A split keeps each group together.", None
-        )
-
-
-def _uncommitted(catalog: Catalog, dataset: str) -> Iterator[Finding]:
-    """Sets with captions that no version has."""
-    for found in versions(catalog).sets:
-        if found.dataset == dataset and found.uncommitted:
-            name = f"{dataset}/{found.set_name}"
-            yield Finding(
-                code="uncommitted",
-                level="note",
-                dataset=dataset,
-                count=found.uncommitted,
-                message=f"{name}: {plural(found.uncommitted, 'caption')} not committed.",
-                mend=f'curator commit {name} -m "..."',
-            )
+        message += " A split keeps each group together."
+        yield note("near-duplicates", counts["near_duplicate_images"], message, None)
 
 
 def _ingest_commands(catalog: Catalog, dataset: str) -> str:

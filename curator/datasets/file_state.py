@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from curator.catalog import Catalog
 from curator.images.locations import split, uploaded, uploads_folder
 from schemas.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 REPORT_EVERY = 1_000
 

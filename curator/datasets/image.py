@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import check_dataset
-from curator.datasets.table import row_of_image, working_copy
+from curator.catalog import Catalog
+from curator.catalog.working_copy import row_of_image, working_copy
 from schemas.errors import NotFound
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 
 class ImageCaption(BaseModel):
@@ -68,13 +66,14 @@ def image(catalog: Catalog, dataset: str, sha256: str) -> ImageResult:
     """The image with this SHA-256. Raises NotFound."""
     facts = _facts(catalog, dataset, sha256)
     several = facts["paths"] > 1
+    group = [] if facts["alone"] else catalog.group_of_image(dataset, sha256).to_dicts()
     return ImageResult(
         **{name: facts[name] for name in facts.keys() & ImageResult.model_fields},
         dataset=dataset,
         file_names=catalog.names_of_image(dataset, sha256) if several else [facts["file_name"]],
         metadata=json.loads(catalog.file_row(facts["file_id"])["metadata"] or "{}"),
         captions=image_captions(catalog, dataset, sha256),
-        near_duplicates=[] if facts["alone"] else _near_duplicates(catalog, dataset, sha256),
+        near_duplicates=[NearDuplicate.model_validate(row) for row in group if row["image_sha256"] != sha256],
     )
 
 
@@ -85,11 +84,6 @@ def _facts(catalog: Catalog, dataset: str, sha256: str) -> dict[str, Any]:
     if facts is None:
         raise NotFound(f"{dataset} has no image {sha256[:12]}.")
     return facts
-
-
-def _near_duplicates(catalog: Catalog, dataset: str, sha256: str) -> list[NearDuplicate]:
-    group = catalog.group_of_image(dataset, sha256)
-    return [NearDuplicate.model_validate(row) for row in group.iter_rows(named=True) if row["image_sha256"] != sha256]
 
 
 def image_captions(catalog: Catalog, dataset: str, sha256: str) -> list[ImageCaption]:

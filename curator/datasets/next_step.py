@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Literal
 
 from pydantic import BaseModel
@@ -48,7 +47,7 @@ def next_steps(health: DatasetHealth, sets: list[SetVersions], snapshots: int, r
         steps.append(NextStep(kind="snapshot", text="Export a snapshot that a trainer can use.", command=told))
     if snapshots and not runs:
         text = "Train on its snapshot, then post the run here."
-        steps.append(NextStep(kind="train", text=text, command="trainer report RUN --to ADDRESS"))
+        steps.append(NextStep(kind="train", text=text, command="trainer post RUN --to ADDRESS"))
     if health.rejects:
         text = f"{plural(health.rejects, 'file')} couldn't be used."
         steps.append(NextStep(kind="rejects", text=text, command=f"curator rejects {name}"))
@@ -57,10 +56,6 @@ def next_steps(health: DatasetHealth, sets: list[SetVersions], snapshots: int, r
 
 def _one_of_each_first(steps: list[NextStep]) -> list[NextStep]:
     """A dataset with many sets has many steps of a kind; none of them hides what comes after them."""
-    seen: Counter[str] = Counter()
-    places = []
-    for step in steps:
-        places.append(seen[step.kind])
-        seen[step.kind] += 1
-    order = sorted(range(len(steps)), key=lambda at: places[at])
+    kinds = [step.kind for step in steps]
+    order = sorted(range(len(steps)), key=lambda at: kinds[:at].count(kinds[at]))
     return [steps[at] for at in order]

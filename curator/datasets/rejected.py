@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import click
 from pydantic import BaseModel, Field
 
+from curator.catalog import Catalog
 from schemas.errors import BadOption, NotFound
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 # What a person can do about each reason; a test holds this equal to curator.images.unusable.Reason.
 REMEDIES = {
@@ -59,10 +57,7 @@ def rejects(catalog: Catalog, dataset: str | None = None, reason: str | None = N
         raise NotFound(f"There is no dataset {dataset}. {known}")
     rows = catalog.standing_rejects(dataset).to_dicts()
     lines = [RejectLine(**row) for row in rows if reason in (None, row["reason"])]
-    counts: dict[str, int] = {}
-    for line in lines:
-        counts[line.reason] = counts.get(line.reason, 0) + 1
-    return RejectsResult(rejects=len(lines), by_reason=counts, lines=lines)
+    return RejectsResult(rejects=len(lines), by_reason=Counter(line.reason for line in lines), lines=lines)
 
 
 def account(result: RejectsResult, limit: int) -> str:
@@ -83,11 +78,6 @@ def account(result: RejectsResult, limit: int) -> str:
 
 def _rows(lines: list[RejectLine]) -> list[str]:
     """One line each, paths in a column, relative to the ingested folder where they lie in it."""
-    names = [_short(line) for line in lines]
+    names = [line.path.removeprefix(line.root.rstrip(os.sep) + os.sep) for line in lines]
     width = min(max(map(len, names)), 48)
     return [f"  {name:<{width}}  {click.style(line.detail, dim=True)}" for name, line in zip(names, lines, strict=True)]
-
-
-def _short(line: RejectLine) -> str:
-    prefix = line.root.rstrip(os.sep) + os.sep
-    return line.path.removeprefix(prefix) if line.path.startswith(prefix) else line.path

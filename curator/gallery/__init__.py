@@ -8,19 +8,15 @@ takes 60 ms for a text that no caption has, and milliseconds for the rest (tests
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import polars as pl
 from pydantic import BaseModel, Field
 
 from curator.caption_sets.reference import check_dataset
-from curator.datasets.table import CAPTION, CAPTION_ID, working_copy
+from curator.catalog import Catalog
+from curator.catalog.working_copy import CAPTION, CAPTION_ID, working_copy
 from curator.gallery.filters import GalleryFilters
 from curator.gallery.search import found
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 __all__ = ["GalleryFilters", "GalleryImage", "GalleryResult", "gallery", "gallery_frame"]
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from curator import where
-from curator.datasets.table import CAPTION, FOLDED, RUN, SEARCHES_KEPT, Table
+from curator.caption.inputs import pointer
+from curator.catalog import Catalog
+from curator.catalog.working_copy import CAPTION, FOLDED, RUN, SEARCHES_KEPT, Table
 from curator.gallery.filters import GalleryFilters
 from curator.text.one_line import LINE_ENDS
 from curator.where.evaluate import typed
 from schemas.errors import BadOption, NotFound
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 METADATA = "metadata."
 COLUMNS = (  # that an expression may name, beside captions and metadata fields
@@ -182,7 +180,7 @@ def _where(catalog: Catalog, table: Table, text: str) -> pl.Series:
 def _field(catalog: Catalog, table: Table, name: str) -> pl.Series | None:
     """A metadata field, row by row: numbers, yes/no or lists where all are that, else text. None: no image has it."""
     if name not in table.fields:
-        values = catalog.gallery_metadata(table.dataset, _pointer(name), table.frame.select("file_id"))
+        values = catalog.gallery_metadata(table.dataset, pointer(name), table.frame.select("file_id"))
         if not values.height:
             return None
         table.fields[name] = _column(table.frame, values)
@@ -195,8 +193,3 @@ def _column(frame: pl.DataFrame, values: pl.DataFrame) -> pl.Series:
     read = pl.DataFrame({"value": texts, "read": typed([json.loads(text) for text in texts])})
     rows = frame.select("file_id").join(values, on="file_id", how="left", maintain_order="left")
     return rows.join(read, on="value", how="left", maintain_order="left")["read"]
-
-
-def _pointer(name: str) -> str:
-    """RFC 6901."""
-    return "/" + name.replace("~", "~0").replace("/", "~1")

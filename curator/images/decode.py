@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING
 
 import imagesize
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from curator.images.formats import check_complete, sniff
@@ -22,9 +22,6 @@ from curator.images.unusable import Reason, Unusable
 from schemas.images.bit_depth import eight_bits
 from schemas.images.jpeg import PRINTED
 from schemas.images.orientation import jpeg_orientation, orientation, turned
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 SMALL_PX = 64  # the shorter side of the grey copy is at least this, where the picture is
 
@@ -70,9 +67,7 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
         return decoded or _decode_with_pillow(data, image_format, max_pixels)
     except Unusable:
         raise
-    except (
-        Exception
-    ) as error:  # decoders raise almost anything on broken input: OSError, SyntaxError, struct.error, ...
+    except Exception as error:  # decoders raise almost anything on broken input
         raise unusable(data, image_format, error) from error
 
 
@@ -117,7 +112,7 @@ def _decode_jpeg(data: bytes) -> Decoded | None:
 
 
 def _decode_with_pillow(data: bytes, image_format: str, max_pixels: int) -> Decoded:
-    with _open(data, image_format) as image:
+    with opened(data, image_format) as image:
         width_px, height_px = image.size
         _refuse_large(width_px, height_px, max_pixels)
         way = orientation(image)
@@ -131,19 +126,23 @@ def _decode_with_pillow(data: bytes, image_format: str, max_pixels: int) -> Deco
         )
 
 
-def _open(data: bytes, image_format: str) -> Image.Image:
+def opened(data: bytes, image_format: str) -> Image.Image:
+    """The picture by Pillow, as the format it was found to be."""
     formats = ["JPEG", "MPO"] if image_format == "jpeg" else [image_format.upper()]
     return Image.open(BytesIO(data), formats=formats)
 
 
+def on_white(image: Image.Image) -> Image.Image:
+    """An RGBA picture, its transparent parts white."""
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image)
+    return white
+
+
 def _grey_on_white(image: Image.Image, has_alpha: bool) -> NDArray[np.uint8]:
     """A small grey copy; transparent parts are white (on black, dark drawings would fuse)."""
-
     if has_alpha:
-        small = _reduced(image.convert("RGBA"))
-        white = Image.new("RGBA", small.size, "white")
-        white.alpha_composite(small)
-        return np.asarray(white.convert("L"), dtype=np.uint8)
+        return np.asarray(on_white(_reduced(image.convert("RGBA"))).convert("L"), dtype=np.uint8)
     direct = image.mode in {"L", "RGB"}
     return np.asarray(_reduced(image if direct else image.convert("RGB")).convert("L"), dtype=np.uint8)
 

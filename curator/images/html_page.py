@@ -5,17 +5,14 @@ from __future__ import annotations
 from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from curator.captioners.model import CannotCaption
 from curator.images.read import read_rgb
+from curator.images.unusable import CannotRead
 from schemas.errors import AlreadyExists, BadOption
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 START_BYTES = 4096
 QUALITY = 82
@@ -41,7 +38,7 @@ def thumbnail(path: str, side_px: int) -> str | None:
     """The picture on white as WebP, its longer side `side_px` at most; None where it can't be read any more."""
     try:
         pixels_HWC = read_rgb(path, (side_px, side_px))
-    except (CannotCaption, OSError):
+    except (CannotRead, OSError):
         return None
     return "data:image/webp;base64," + b64encode(_webp(pixels_HWC, side_px)).decode()
 

@@ -11,13 +11,10 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from curator.catalog import Catalog
 from curator.catalog.remote import service_folder
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 ELSEWHERE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,252}):(/.*)", re.DOTALL)
 MACHINE = "CURATOR_MACHINE"

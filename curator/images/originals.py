@@ -14,17 +14,14 @@ import secrets
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from curator.cache import cache_folder
+from curator.catalog import Catalog
 from curator.images.locations import split, uploaded, uploads_folder
 from schemas.digest import sha256_file
 from schemas.errors import ChecksumMismatch, NotFound
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 
 class Originals:

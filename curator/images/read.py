@@ -12,37 +12,31 @@ Everything here is safe on many threads, and the slow parts release the interpre
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image as pillow
+from numpy.typing import NDArray
+from PIL.Image import Image
 
-from curator.captioners.model import CannotCaption
-from curator.images.decode import unusable
+from curator.images.decode import on_white, opened, unusable
 from curator.images.formats import check_complete, sniff
-from curator.images.unusable import Unusable
+from curator.images.unusable import CannotRead, Unusable
 from schemas.images import jpeg
 from schemas.images.bit_depth import eight_bits
 from schemas.images.jpeg import Size
 from schemas.images.orientation import orientation, turned
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from PIL.Image import Image
-
 
 def read_rgb(path: str | Path, at_least_px: Size | None = None) -> NDArray[np.uint8]:
-    """A picture's file as uint8 (H, W, 3); `at_least_px` lets a JPEG come reduced, but not below (height, width).
+    """A picture's file as uint8 (H, W, 3); `at_least_px` lets a JPEG come reduced, but not below that size.
 
-    Strict: half a picture is no picture. Raises CannotCaption with a reason that doesn't name the file, OSError.
+    Strict: half a picture is no picture. Raises CannotRead with a reason that doesn't name the file, OSError.
     """
     data = Path(path).read_bytes()
     try:
         return decode_rgb(data, at_least_px)
     except Unusable as error:
-        raise CannotCaption(f"the picture can't be used: {error.reason}") from error
+        raise CannotRead(f"the picture can't be used: {error.reason}") from error
 
 
 def decode_rgb(data: bytes, at_least_px: Size | None = None) -> NDArray[np.uint8]:
@@ -74,7 +68,7 @@ def resized(pixels_HWC: NDArray[np.uint8], height_px: int, width_px: int) -> NDA
 
 
 def _decode_with_pillow(data: bytes, image_format: str, at_least_px: Size | None) -> NDArray[np.uint8]:
-    with _open(data, image_format) as image:
+    with opened(data, image_format) as image:
         way = orientation(image)
         if image_format == "jpeg" and at_least_px:
             jpeg.draft(image, at_least_px, way)
@@ -87,13 +81,5 @@ def _rgb(image: Image) -> NDArray[np.uint8]:
 
     image = eight_bits(image)
     if image.has_transparency_data:
-        coloured = image.convert("RGBA")
-        white = pillow.new("RGBA", coloured.size, "white")
-        white.alpha_composite(coloured)
-        image = white
+        image = on_white(image.convert("RGBA"))
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))  # np.asarray's can't be written to
-
-
-def _open(data: bytes, image_format: str) -> Image:
-    formats = ["JPEG", "MPO"] if image_format == "jpeg" else [image_format.upper()]
-    return pillow.open(BytesIO(data), formats=formats)

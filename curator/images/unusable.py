@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from schemas.errors import AmatlError
+
 
 class Reason(StrEnum):
     """Why a file, or a row of a metadata table, is a reject. The value is what the catalog and `--json` hold."""
@@ -30,6 +32,10 @@ class Unusable(Exception):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+
+
+class CannotRead(AmatlError):
+    """This image can't be read this time; the next run tries it again."""
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 from pydantic import BaseModel, Field
 
+from curator.catalog import Catalog
 from curator.images.locations import names
 from curator.ingest.known import Known
 from curator.ingest.measure import DEFAULT_MAX_PIXELS
@@ -29,11 +30,9 @@ from curator.ingest.run import IngestRun
 from curator.ingest.sending import sending
 from curator.ingest.store import Store
 from curator.ingest.walk import walk
+from schemas.edge.words import plural
 from schemas.errors import AmatlError, BadOption, NotFound
 from schemas.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 __all__ = ["DEFAULT_MAX_PIXELS", "IngestResult", "ingest"]
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -159,5 +158,5 @@ def _notes(counts: dict[str, Any]) -> list[str]:
     further = counts["duplicate_paths"]
     if not further:
         return []
-    subject = "1 path is a further copy" if further == 1 else f"{further:,} paths are further copies"
+    subject = plural(further, "path is a further copy", "paths are further copies")
     return [f"{subject} of the same picture: one image; the metadata of the path seen first counts."]

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from curator.images.unusable import Reason, Reject
-from curator.ingest.tables import BadTable, Row, Table, clean_key, object_text, read_table
 from curator.ingest.walk import Entry, Listing
+from curator.tables import BadTable, Row, Table, clean_key, object_text, read_table
 
 SIDECAR_KEY = "sidecar"
 IMAGEFOLDER_COLUMN = "file_name"
@@ -95,17 +95,14 @@ def read_tables(listing: Listing, metadata: Path | None, join_on: str) -> Tables
         try:
             table = read_table(Path(entry.path), IMAGEFOLDER_COLUMN)
         except BadTable as error:
-            detail = (
-                str(error)
-                .removeprefix(f"{entry.path}: ")
-                .replace("Choose one with --join-on.", "Give it with --metadata and --join-on.")
-            )
-            tables.rejects.append(Reject(entry.path, Reason.BAD_TABLE, detail, entry.size_bytes, entry.mtime_ns))
+            detail = str(error).removeprefix(f"{entry.path}: ")
+            detail = detail.replace("Choose one with --join-on.", "Give it with --metadata and --join-on.")
+            tables.rejects.append(entry.reject(Reason.BAD_TABLE, detail))
             continue
         tables.rejects += table.rejects
         if folder in tables.by_folder:
             detail = f"the folder has another table, {Path(tables.by_folder[folder].path).name}, which is used"
-            tables.rejects.append(Reject(entry.path, Reason.BAD_TABLE, detail, entry.size_bytes, entry.mtime_ns))
+            tables.rejects.append(entry.reject(Reason.BAD_TABLE, detail))
         else:
             tables.by_folder[folder] = table
     return tables
@@ -133,7 +130,7 @@ def read_sidecar(entry: Entry, reject: Callable[[Reject], None]) -> str | None:
         reason, detail = Reason.BAD_ROW, f"the text isn't UTF-8 (byte {error.start})"
     except OSError as error:
         reason, detail = Reason.UNREADABLE, error.strerror or str(error)
-    reject(Reject(entry.path, reason, detail, entry.size_bytes, entry.mtime_ns))
+    reject(entry.reject(reason, detail))
     return None
 
 

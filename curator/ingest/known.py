@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from curator.catalog import Catalog
+from curator.images.locations import Names
 from curator.images.unusable import Reason, Reject
 from curator.ingest.join import Metadata
 from curator.ingest.walk import Entry
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
-    from curator.images.locations import Names
 
 # A file that was one of these and hasn't changed still is. (An unreadable one may have become readable without a
 # change.)
@@ -45,7 +43,7 @@ class Known:
     @classmethod
     def load(cls, catalog: Catalog, dataset: str, root: Path, names: Names) -> Known:
         """Reads what is known of `root`, an absolute path; `names`: how paths of this machine stand in the catalog."""
-        stored, prefix = names.stored(str(root)), names.stored(prefix_of(root))
+        stored, prefix = names.stored(str(root)), names.stored(str(root).rstrip("/") + "/")
         last = catalog.last_ingest(dataset, stored)
         frame = catalog.known_files(dataset, prefix)
         newest = frame["ingest_id"].max() if len(frame) else 0
@@ -83,8 +81,3 @@ class Known:
     def metadata_unchanged(self, entry: Entry) -> bool:
         """The table or sidecar is on record with this size and time."""
         return self.metadata_files.get(entry.path) == (entry.size_bytes, entry.mtime_ns)
-
-
-def prefix_of(root: Path) -> str:
-    """What every path below `root` starts with."""
-    return str(root).rstrip("/") + "/"

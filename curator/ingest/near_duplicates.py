@@ -12,12 +12,9 @@ all 0, don't share one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 DISTANCE_BITS = 2
 PAIRS_AT_ONCE = 4_000_000  # bounds memory: about 200 MB

@@ -18,13 +18,10 @@ Hence `near_duplicates.DISTANCE_BITS` = 2.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 SIDE_PX = 32
 MARGIN = 0.05

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import cv2
 
+from curator.captioners.model.batch_runner import cores
 from curator.images.decode import pillow_for_ingest
 from curator.images.unusable import Reject, Unusable
 from curator.ingest.measure import Measured, measure
@@ -22,7 +22,7 @@ def read_pictures(
     entries: Iterable[Entry], max_pixels: int, threads: int | None = None
 ) -> Iterator[tuple[Entry, Measured | Reject]]:
     """Yields each entry with what it is, or why it can't be used. `threads` by default: one a core."""
-    threads = threads or _cores()
+    threads = threads or cores()
     cv2.setNumThreads(0)  # one picture a thread; OpenCV's own threads would only fight with these
     pending: deque[tuple[Entry, Future[Measured | Reject]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="ingest")
@@ -44,9 +44,4 @@ def _measured(entry: Entry, max_pixels: int) -> Measured | Reject:
     try:
         return measure(Path(entry.path), max_pixels)
     except Unusable as error:
-        return Reject(entry.path, error.reason, error.detail, entry.size_bytes, entry.mtime_ns)
-
-
-def _cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return entry.reject(error.reason, error.detail)

@@ -6,7 +6,9 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
 
 from curator.images.unusable import Reason, Reject
 from curator.ingest.join import SIDECAR_KEY, Metadata, Tables, describe, read_sidecar, read_tables
@@ -14,11 +16,9 @@ from curator.ingest.known import Known
 from curator.ingest.read import read_pictures
 from curator.ingest.store import Store, metadata_files_frame
 from curator.ingest.walk import Entry, Listing, entry_of
+from schemas.edge.words import plural
 from schemas.images.orientation import in_words
 from schemas.progress import Progress
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 class IngestRun:
@@ -160,7 +160,8 @@ class IngestRun:
                 same = before is not None and before.image_sha256 == result.sha256
                 self.tally["added" if before is None else "unchanged" if same else "changed"] += 1
                 self.store.add_picture(entry, result, self._describe(entry, tables))
-            self.progress("reading pictures", done, len(self.to_read), _rejects_so_far(len(self.rejects)))
+            rejects = plural(len(self.rejects), "reject") if self.rejects else ""
+            self.progress("reading pictures", done, len(self.to_read), rejects)
 
     def _compare(self, as_before: list[Entry], tables: Tables) -> None:
         """The same pictures may be called or described otherwise now."""
@@ -177,9 +178,7 @@ class IngestRun:
         """A usable picture's metadata; that a table lacks it is a reject, but the picture stays."""
         rows, lacks = tables.rows_of(entry.file_name)
         if lacks:
-            self._reject(
-                Reject(entry.path, Reason.IMAGE_WITHOUT_ROW, "no row names it", entry.size_bytes, entry.mtime_ns)
-            )
+            self._reject(entry.reject(Reason.IMAGE_WITHOUT_ROW, "no row names it"))
         return describe(rows, self._sidecar(entry))
 
     def _sidecar(self, entry: Entry) -> str | None:
@@ -199,9 +198,10 @@ class IngestRun:
         before = (self.known.options or {}).get("metadata")
         count = self.tally["corrected"]
         if before and self.table is None and count:
+            lost = plural(count, "path has", "paths have")
             yield (
-                f"the last ingest read {before}, this one no --metadata: {count:,} "
-                f"path{' has' if count == 1 else 's have'} lost what it said. To have it back: --metadata {before}"
+                f"the last ingest read {before}, this one no --metadata: {lost} lost what it said. To have it back: "
+                f"--metadata {before}"
             )
 
     def _gone(self) -> None:
@@ -223,7 +223,3 @@ class IngestRun:
 
     def _reject(self, reject: Reject) -> None:
         self.rejects[reject.path, reject.reason.value] = reject
-
-
-def _rejects_so_far(count: int) -> str:
-    return f"{count:,} reject{'' if count == 1 else 's'}" if count else ""

@@ -11,15 +11,12 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from curator.catalog.remote_disk import Distant
 from curator.images.unusable import Reason, Reject
 from curator.ingest.walk import Entry
 from schemas.errors import ChecksumMismatch
 from schemas.progress import Progress
-
-if TYPE_CHECKING:
-    from curator.catalog.remote_disk import Distant
 
 AT_ONCE = 4
 ASKED_AT_ONCE = 64
@@ -56,7 +53,7 @@ class Sending:
         if entry.size_bytes <= self.most_bytes:
             return None
         detail = f"{entry.size_bytes:,} bytes; the service takes {self.most_bytes:,}"
-        return Reject(entry.path, Reason.TOO_LARGE, detail, entry.size_bytes, entry.mtime_ns)
+        return entry.reject(Reason.TOO_LARGE, detail)
 
     def add(self, sha256: str, path: str) -> None:
         """Has a picture sent, if the service lacks it."""
@@ -99,7 +96,6 @@ class Sending:
         self._progress("sending pictures", self._sent, self._sent + len(self._flying) + len(self._waiting))
 
     def _send(self, sha256: str, path: str) -> None:
-        """On a thread."""
         content = Path(path).read_bytes()
         if hashlib.sha256(content).hexdigest() != sha256:
             raise ChecksumMismatch(f"{path}: changed while it was being ingested. The same command goes on from there.")

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
+from curator.catalog import Catalog
+from curator.images.locations import Names
 from curator.images.unusable import Reject
 from curator.ingest.join import Metadata
 from curator.ingest.known import KnownFile
 from curator.ingest.measure import Measured
+from curator.ingest.sending import Sending
 from curator.ingest.walk import Entry
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
-    from curator.images.locations import Names
-    from curator.ingest.sending import Sending
 
 FILES_A_CHUNK = 2_000
 SECONDS_A_CHUNK = 10.0
+TEXT, WHOLE = pl.String, pl.Int64
+STATUS = {"size_bytes": WHOLE, "mtime_ns": WHOLE}
+IMAGES = {"sha256": TEXT, "size_bytes": WHOLE, "width_px": pl.Int32, "height_px": pl.Int32, "format": TEXT}
+IMAGES |= {"has_alpha": pl.Boolean, "exif_orientation": pl.UInt8, "phash": pl.UInt64}
+FILES = {"position": WHOLE, "path": TEXT, "file_name": TEXT, "image_sha256": TEXT} | STATUS
+FILES |= {"metadata": TEXT, "source_url": TEXT, "license": TEXT, "gone": pl.Boolean}
+REJECTS = {"path": TEXT, "reason": TEXT, "detail": TEXT} | STATUS | {"resolved": pl.Boolean}
 
 
 @dataclass
@@ -68,7 +73,6 @@ class Store:
         self._flush_when_due()
 
     def flush(self) -> None:
-        """Writes what was collected."""
         if self.sending:
             self.sending.finish()
         self._write()
@@ -94,9 +98,9 @@ class Store:
                 self.dataset,
                 self.names.stored(self.root),
                 self.ingest_id,
-                images=_frame(images, _image_columns()),
-                files=_frame(files, _file_columns()),
-                rejects=_frame(rejects, _reject_columns()),
+                images=pl.DataFrame(images, schema=IMAGES, orient="row"),
+                files=pl.DataFrame(files, schema=FILES, orient="row"),
+                rejects=pl.DataFrame(rejects, schema=REJECTS, orient="row"),
             )
 
     def _add_file(
@@ -133,27 +137,4 @@ def metadata_files_frame(
         for files in (seen, gone)
         for path, (size, mtime) in files.items()
     ]
-    columns = {"path": pl.String, "size_bytes": pl.Int64, "mtime_ns": pl.Int64, "gone": pl.Boolean}
-    return pl.DataFrame(rows, schema=columns)
-
-
-def _frame(rows: list[dict[str, Any]], columns: dict[str, Any]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=columns, orient="row")
-
-
-def _image_columns() -> dict[str, Any]:
-    sizes = {"size_bytes": pl.Int64, "width_px": pl.Int32, "height_px": pl.Int32}
-    kinds = {"format": pl.String, "has_alpha": pl.Boolean, "exif_orientation": pl.UInt8, "phash": pl.UInt64}
-    return {"sha256": pl.String, **sizes, **kinds}
-
-
-def _file_columns() -> dict[str, Any]:
-    names = {"position": pl.Int64, "path": pl.String, "file_name": pl.String, "image_sha256": pl.String}
-    status = {"size_bytes": pl.Int64, "mtime_ns": pl.Int64}
-    texts = {"metadata": pl.String, "source_url": pl.String, "license": pl.String}
-    return {**names, **status, **texts, "gone": pl.Boolean}
-
-
-def _reject_columns() -> dict[str, Any]:
-    texts = {"path": pl.String, "reason": pl.String, "detail": pl.String}
-    return {**texts, "size_bytes": pl.Int64, "mtime_ns": pl.Int64, "resolved": pl.Boolean}
+    return pl.DataFrame(rows, schema={"path": TEXT} | STATUS | {"gone": pl.Boolean})

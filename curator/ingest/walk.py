@@ -42,6 +42,10 @@ class Entry:
     size_bytes: int
     mtime_ns: int
 
+    def reject(self, reason: Reason, detail: str) -> Reject:
+        """Why this file can't be used."""
+        return Reject(self.path, reason, detail, self.size_bytes, self.mtime_ns)
+
 
 @dataclass
 class Listing:
@@ -160,8 +164,4 @@ def _pair_texts(texts: list[Entry], listing: Listing) -> None:
     for entry in texts:
         if entry.path not in claimed:
             detail = f"no picture called {PurePosixPath(entry.file_name).stem}.* beside it"
-            listing.rejects.append(_reject_of(entry, Reason.ROW_WITHOUT_IMAGE, detail))
-
-
-def _reject_of(entry: Entry, reason: Reason, detail: str) -> Reject:
-    return Reject(entry.path, reason, detail, entry.size_bytes, entry.mtime_ns)
+            listing.rejects.append(entry.reject(Reason.ROW_WITHOUT_IMAGE, detail))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPBearer
 
@@ -174,3 +174,6 @@ async def _opened(request: Request) -> Catalog:
 
 
 Opened = Annotated[Catalog, Depends(_opened)]
+Annotator = Annotated[Caller, Depends(needs("annotate"))]
+Writer = Annotated[Caller, Depends(needs("write"))]
+Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the bytes, in hex.")]

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from pydantic import BaseModel, Field
 
+from curator.catalog import Catalog
 from schemas.errors import BadOption, NotFound
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 Scope = Literal["read", "annotate", "write"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -72,7 +70,6 @@ def add(catalog: Catalog, person: str, scope: Scope, days: int | None, made_by: 
 
 
 def tokens(catalog: Catalog) -> TokenList:
-    """Every token, oldest first."""
     rows = catalog.access_tokens().to_dicts()
     return TokenList(
         tokens=[
@@ -102,7 +99,6 @@ def account_new(result: NewToken) -> str:
 
 
 def account_list(result: TokenList) -> str:
-    """The tokens for a person."""
     if not result.tokens:
         return "Nobody has a token. Make one with: curator token add PERSON"
     rows = [("id", "person", "scope", "made", "")]

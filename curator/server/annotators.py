@@ -6,13 +6,11 @@ Addresses are signed when tasks are pushed (curator.annotate.previews.make); who
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from curator.annotate.previews.make import preview_folder
 from curator.annotate.previews.serve import app
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class AnnotationPictures:

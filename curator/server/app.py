@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from importlib import import_module
 
+import click
 from fastapi import FastAPI
 
 from curator.catalog import Catalog
@@ -29,8 +30,11 @@ ROUTERS = (
 )
 
 
-def create_app(catalog: Catalog, settings: Settings) -> FastAPI:
-    """The service over an open catalog. The caller closes the catalog when the app is done."""
+def create_app(catalog: Catalog, settings: Settings, program: click.Group) -> FastAPI:
+    """The service over an open catalog, with the command line whose commands may be jobs.
+
+    The caller closes the catalog when the app is done.
+    """
     settings = dataclasses.replace(settings, data_folder=settings.data)
     app = FastAPI(
         title="Amatl",
@@ -41,7 +45,7 @@ def create_app(catalog: Catalog, settings: Settings) -> FastAPI:
     )
     app.state.catalog, app.state.settings = catalog, settings
     app.state.key = load_key(settings.data)
-    app.state.jobs = Jobs(settings.data / "jobs", settings.catalog_path, settings.allowed_folders)
+    app.state.jobs = Jobs(settings.data / "jobs", settings.catalog_path, settings.allowed_folders, program)
     app.add_middleware(Guards, settings=settings)
     app.add_middleware(Requests)
     problems.install(app)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
 
 from curator.images.locations import split, uploaded
 from curator.server.problems import Refused
 from schemas.errors import BadDocument
-
-if TYPE_CHECKING:
-    import polars as pl
 
 # Where a query's paths are: parameters, and columns of its tables.
 PARAMETERS = {"add_files": ("root",), "finish_ingest": ("root",), "add_snapshot": ("folder",)}

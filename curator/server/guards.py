@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from curator.server.access import LOOPBACK, check_host, check_origin
 from curator.server.problems import Busy, Refused, TooLarge, TooSlow, answer, problem, status_of
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-    from curator.server.settings import Settings
+from curator.server.settings import Settings
 
 # No script or style within a page, nothing from elsewhere; pictures drawn by a page (canvas, data) are its own.
 CONTENT_POLICY = (

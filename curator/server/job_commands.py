@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 
-from curator.cli import main
 from schemas.errors import BadOption
 
 COMMANDS = (
@@ -31,14 +30,15 @@ OURS = ("--catalog", "--server", "--json", "--as", "--watch")
 OF_KEYS = ("base_url", "key_env")
 
 
-def checked(words: Sequence[str], folder: Path, allowed: tuple[Path, ...] | None) -> list[str]:
-    """The command, as it may run. `folder`: where its relative paths lead; `allowed`: None for anywhere.
+def checked(program: click.Group, words: Sequence[str], folder: Path, allowed: tuple[Path, ...] | None) -> list[str]:
+    """Return the command as it may run. Raises BadOption.
 
-    Raises BadOption.
+    `program` is the command line of `curator`; relative paths of the command are in `folder`; `allowed` lists the
+    folders it may name (None: any).
     """
     words = list(words)
     name = _name(words)
-    command = _command(name)
+    command = _command(program, name)
     if ours := [word for word in words if word.partition("=")[0] in OURS]:
         raise BadOption(f"{ours[0]}: a job gets this from the service. Leave it out.")
     try:
@@ -52,9 +52,9 @@ def checked(words: Sequence[str], folder: Path, allowed: tuple[Path, ...] | None
     return words
 
 
-def knows_person(words: Sequence[str]) -> bool:
+def knows_person(program: click.Group, words: Sequence[str]) -> bool:
     """Whether the command can be told who is doing it."""
-    return any("--as" in parameter.opts for parameter in _command(_name(words)).params)
+    return any("--as" in parameter.opts for parameter in _command(program, _name(words)).params)
 
 
 def _name(words: Sequence[str]) -> tuple[str, ...]:
@@ -65,8 +65,8 @@ def _name(words: Sequence[str]) -> tuple[str, ...]:
     raise BadOption(f"{' '.join(words[:2]) or 'nothing'}: not a job. There are: {known}.")
 
 
-def _command(name: tuple[str, ...]) -> click.Command:
-    found: click.Command = main
+def _command(program: click.Group, name: tuple[str, ...]) -> click.Command:
+    found: click.Command = program
     for word in name:
         assert isinstance(found, click.Group)
         found = found.commands[word]

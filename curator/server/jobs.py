@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
+import click
 from pydantic import BaseModel, Field, ValidationError
 
 from curator.server.job_commands import checked, knows_person
@@ -60,9 +61,12 @@ class Job(BaseModel):
 class Jobs:
     """The jobs of one service. Safe on many threads."""
 
-    def __init__(self, folder: Path, catalog_path: Path, allowed_folders: tuple[Path, ...] | None) -> None:
-        """`folder` keeps the jobs and is where relative paths of a job lead; see `job_commands.checked` for others."""
+    def __init__(
+        self, folder: Path, catalog_path: Path, allowed_folders: tuple[Path, ...] | None, program: click.Group
+    ) -> None:
+        """`folder` keeps the jobs, and relative paths of a job are in it; for the others see `job_commands.checked`."""
         self.folder, self.catalog_path, self.allowed_folders = folder, catalog_path, allowed_folders
+        self.program = program
         self.made = folder / "made"
         self.made.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = threading.Lock()
@@ -74,7 +78,7 @@ class Jobs:
 
     def start(self, command: Sequence[str], person: str) -> Job:
         """Begins a job. Raises BadOption for a command that is none or may not be asked for here; Busy."""
-        words = checked(command, self.made, self.allowed_folders)
+        words = checked(self.program, command, self.made, self.allowed_folders)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}"  # in the order they begin
         return self._begin(Job(id=name, command=words, person=person, status="running", started_at=now()))
 
@@ -83,7 +87,7 @@ class Jobs:
         job = self.get(name)
         if job.status == "running":
             raise AlreadyExists(f"Job {name} is running.")
-        checked(job.command, self.made, self.allowed_folders)
+        checked(self.program, job.command, self.made, self.allowed_folders)
         return self._begin(Job(id=name, command=job.command, person=job.person, status="running", started_at=now()))
 
     def cancel(self, name: str) -> Job:
@@ -105,7 +109,6 @@ class Jobs:
             return self._jobs[name]
 
     def all(self) -> list[Job]:
-        """Newest first."""
         with self._lock:
             return self._newest_first()
 
@@ -130,9 +133,12 @@ class Jobs:
                 raise Busy("The service is stopping.")
             if len(self._processes) >= RUNNING_AT_MOST:
                 raise Busy(f"{RUNNING_AT_MOST} jobs are running. Wait until one of them has ended, or cancel one.")
+            # What the service adds: who asked, its catalog, and events instead of bars.
+            person = ["--as", job.person] if knows_person(self.program, job.command) else []
+            given = ["--catalog", str(self.catalog_path), "--json"]
             log = (self.folder / f"{job.id}.log").open("wb")
             process = subprocess.Popen(
-                [sys.executable, "-m", "curator", *job.command, *self._given(job)],
+                [sys.executable, "-m", "curator", *job.command, *person, *given],
                 cwd=self.made,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -150,11 +156,6 @@ class Jobs:
         self._threads = [one for one in self._threads if one.is_alive()] + [thread]
         thread.start()
         return job
-
-    def _given(self, job: Job) -> list[str]:
-        """What the service adds to the command: its catalog, who asked, and events instead of bars."""
-        person = ["--as", job.person] if knows_person(job.command) else []
-        return [*person, "--catalog", str(self.catalog_path), "--json"]
 
     def _follow(self, name: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
         """On a thread of its own: the job's events as they come, then how it ended."""

@@ -36,7 +36,6 @@ def log_in(
 
 @router.post("/logout")
 def log_out(_: Annotated[Caller, Depends(needs("read"))]) -> RedirectResponse:
-    """Takes the cookie back."""
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE)
     return response

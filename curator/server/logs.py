@@ -13,12 +13,10 @@ import secrets
 import sys
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from starlette.datastructures import Headers, MutableHeaders
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LogFormat = Literal["text", "json"]
 PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}")

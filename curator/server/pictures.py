@@ -12,24 +12,22 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path as File
 from threading import BoundedSemaphore
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import FileResponse
 
 from curator.annotate.previews.make import PreviewFailed, has_preview, make_preview, preview_path
 from curator.catalog import Catalog
-from curator.datasets.table import file_id_of_image
+from curator.catalog.working_copy import file_id_of_image
 from curator.images.decode import pillow_for_ingest
 from curator.images.formats import sniff
 from curator.images.originals import Originals
-from curator.server.access import Opened, allowed_picture
+from curator.server.access import Opened, Sha256, allowed_picture
+from curator.server.api.answers import for_ever, has_it
 from schemas.errors import AmatlError, ChecksumMismatch, NotFound
 
-Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 THUMBNAIL_PX = 384
 CHANGED = "changed since the ingest, or can't be read. Ingest its folder again."
-FOR_EVER = "private, max-age=31536000, immutable"
 # A full gallery page asks for many at once; decoding more of them than there are cores makes none of them faster.
 _decoding = BoundedSemaphore(os.cpu_count() or 1)
 
@@ -46,8 +44,8 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(allowed_pictur
 @router.get("/thumbnails/{sha256}.jpg")
 def thumbnail(request: Request, catalog: Opened, sha256: Sha256) -> Response:
     """A JPEG on white, its longer side 384 px at most."""
-    headers = _headers(sha256)
-    if _has_it(request, sha256):
+    headers = for_ever(sha256)
+    if has_it(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     folder = File(request.app.state.settings.data) / "thumbnails"
     if not has_preview(folder, sha256):
@@ -60,8 +58,8 @@ def thumbnail(request: Request, catalog: Opened, sha256: Sha256) -> Response:
 @router.get("/images/{sha256}")
 def original(request: Request, catalog: Opened, sha256: Sha256) -> Response:
     """The image's file, byte for byte, by a path that still holds it. Raises ChecksumMismatch where none does."""
-    headers = _headers(sha256)
-    if _has_it(request, sha256):
+    headers = for_ever(sha256)
+    if has_it(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     name = sha256[:12]
     for file in _files(catalog, sha256):
@@ -71,7 +69,8 @@ def original(request: Request, catalog: Opened, sha256: Sha256) -> Response:
         except OSError:  # taken away meanwhile, or not ours to read
             continue
         if hashlib.sha256(content).hexdigest() == sha256:
-            return Response(content, headers=headers, media_type=_media_type(content))
+            # By its first bytes, never by its name: what a browser runs or renders otherwise isn't among them.
+            return Response(content, headers=headers, media_type=f"image/{sniff(content[:64])}")
     raise ChecksumMismatch(f"{name}: {CHANGED}")
 
 
@@ -105,16 +104,3 @@ def _files(catalog: Catalog, sha256: str) -> Iterator[File]:
     yield from map(File, more)
     if not (tried or more):
         raise NotFound(f"{found['file_name'][0]}: its file isn't there any more. Run: curator doctor")
-
-
-def _media_type(content: bytes) -> str:
-    """By its first bytes, never by its name: what a browser runs or renders otherwise isn't among them."""
-    return f"image/{sniff(content[:64])}"
-
-
-def _headers(sha256: str) -> dict[str, str]:
-    return {"ETag": f'"{sha256}"', "Cache-Control": FOR_EVER}
-
-
-def _has_it(request: Request, sha256: str) -> bool:
-    return f'"{sha256}"' in request.headers.get("if-none-match", "")

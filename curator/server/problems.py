@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import escape
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
@@ -21,9 +22,6 @@ from starlette.requests import ClientDisconnect
 
 from curator.caption_sets.revise import Overtaken
 from schemas.errors import AlreadyExists, AmatlError, BadDocument, BadOption, ChecksumMismatch, NotFound
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI, Request, Response
 
 MEDIA_TYPE = "application/problem+json"
 TYPE = "urn:amatl:error:"

@@ -17,19 +17,16 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
+from curator.catalog import Catalog
 from curator.catalog.errors import OnAnotherMachine
 from curator.catalog.remote import service_folder
 from curator.images.locations import uploads_folder
 from schemas.edge.words import plural, size
 from schemas.errors import BadOption
 from schemas.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 DAYS = 7
 UPLOAD = re.compile(r"([0-9a-f]{64})")
@@ -94,7 +91,6 @@ def prune(
 
 
 def account(result: PruneResult) -> str:
-    """The result for a person."""
     kinds = {
         "sent pictures that no ingest named": result.uploads,
         "sent pictures of images that no dataset has any more": result.uploads_gone if result.gone else Pruned(),

@@ -8,7 +8,6 @@ its jobs are interrupted first, while it still answers them; then it ends what i
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import shutil
@@ -20,37 +19,34 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import click
 import uvicorn
+from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 from curator.catalog import Catalog
-from curator.catalog.remote import address_file, url_in
-from curator.datasets.table import warm
+from curator.catalog.remote import address_file
+from curator.catalog.working_copy import warm
 from curator.person import user_name
 from curator.secret_files import write_secret
+from curator.server.access import LOOPBACK
 from curator.server.access_tokens import tokens
 from curator.server.app import create_app
 from curator.server.logs import LogFormat, configure
 from curator.server.settings import DEFAULT_PORT, Settings
 from curator.server.slow_clients import Patient
-from schemas.errors import AlreadyExists, AmatlError, BadOption, NotFound
+from schemas.edge.address import address_of
+from schemas.edge.lock import only_process
+from schemas.errors import AlreadyExists, AmatlError, BadOption, NotFound, PortBusy
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # What fits an address of a Unix socket on every system; Linux takes 107 bytes, macOS 103.
 MAX_SOCKET_PATH_BYTES = 100
 GRACE_SECONDS = 10
 # Longer than a client keeps an idle connection: else a request might meet one that is being closed.
 KEEP_ALIVE_SECONDS = 75
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class PortBusy(AmatlError):
-    """The port is in use. Choose another one with --port."""
 
 
 class ServeResult(BaseModel):
@@ -75,26 +71,29 @@ class Wish:
     log_format: LogFormat = "text"
 
 
-def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None]) -> None:
-    """Runs until Ctrl-C or SIGTERM.
+def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None], program: click.Group) -> None:
+    """Run until Ctrl-C or SIGTERM. `program` is the command line whose commands may be jobs.
 
     Raises NotFound without a catalog, AlreadyExists where a service has it, CatalogLocked where another process has,
     PortBusy, BadOption (also for a service's URL), AmatlError where other machines could reach it and there is no
     token yet.
     """
-    if url := url_in(catalog_path):
+    if url := address_of(catalog_path):
         raise BadOption(f"{url}: a service is started on the machine of its catalog. Of one here: --catalog FILE")
     if not catalog_path.is_file():
         raise NotFound(f"{catalog_path}: there is no catalog here. Make one with: curator init {catalog_path}")
     settings = settings_of(catalog_path, wish)
     configure(wish.log_format)
     with _only_one(settings), Catalog(catalog_path) as catalog:
-        if settings.require_token:
-            _check_tokens(catalog, settings)
+        if settings.require_token and not any(token.holds for token in tokens(catalog).tokens):
+            raise AmatlError(
+                f"--host {settings.host}: others could reach this catalog, and nobody has a token yet. Make one first: "
+                f"curator token add {user_name()} --scope write --catalog {settings.catalog_path}"
+            )
         with _listening(settings.host, settings.port) as tcp, _unix_listening(settings.data) as unix:
             port, socket_path = tcp.getsockname()[1], Path(unix.getsockname())
             settings = replace(settings, port=port, socket_path=socket_path)
-            app = create_app(catalog, settings)
+            app = create_app(catalog, settings, program)
             with _address_noted(settings):
                 asyncio.run(_run(app, [tcp, unix], lambda: _started(catalog, settings, announce)))
 
@@ -102,7 +101,7 @@ def serve(catalog_path: Path, wish: Wish, announce: Callable[[ServeResult], None
 def settings_of(catalog_path: Path, wish: Wish) -> Settings:
     """The settings of a wish. Raises BadOption for a public URL that is none, or a folder that isn't there."""
     on_loopback = wish.host in LOOPBACK
-    if wish.public_url is not None and not url_in(wish.public_url):
+    if wish.public_url is not None and not address_of(wish.public_url):
         raise BadOption(f"--public-url {wish.public_url}: give it whole, such as https://lab.example.org")
     for folder in wish.allowed_folders:
         if not folder.is_dir():
@@ -120,7 +119,6 @@ def settings_of(catalog_path: Path, wish: Wish) -> Settings:
 
 
 def account(result: ServeResult) -> str:
-    """The result for a person."""
     who = "with a token (curator token add PERSON)" if result.token_needed else "whoever is on this machine"
     return (
         f"{result.catalog} is served at {result.url}\n"
@@ -196,23 +194,13 @@ def _server(app: FastAPI, started: Callable[[], None]) -> uvicorn.Server:
     )
 
 
-def _check_tokens(catalog: Catalog, settings: Settings) -> None:
-    if not any(token.holds for token in tokens(catalog).tokens):
-        raise AmatlError(
-            f"--host {settings.host}: others could reach this catalog, and nobody has a token yet. Make one first: "
-            f"curator token add {user_name()} --scope write --catalog {settings.catalog_path}"
-        )
-
-
 @contextmanager
 def _only_one(settings: Settings) -> Iterator[None]:
-    with (settings.data / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AlreadyExists(
-                f"{settings.catalog_path} is served already{_known_url(settings.catalog_path)}. Stop that one first."
-            ) from error
+    def busy() -> AlreadyExists:
+        where = _known_url(settings.catalog_path)
+        return AlreadyExists(f"{settings.catalog_path} is served already{where}. Stop that one first.")
+
+    with only_process(settings.data / "lock", busy):
         yield
 
 

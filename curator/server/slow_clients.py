@@ -6,12 +6,10 @@ whose head came in part. A body's pace is `guards`' to watch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
-
-if TYPE_CHECKING:
-    import asyncio
 
 HEAD_SECONDS = 20.0
 Protocol: Any = AutoHTTPProtocol

@@ -16,18 +16,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path as File
 from typing import IO, Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
 from curator.images.formats import HEAD_BYTES, sniff
 from curator.images.locations import uploaded, uploads_folder
 from curator.images.unusable import Unusable
-from curator.server.access import Opened, needs
+from curator.server.access import Opened, Sha256, needs
 from curator.server.problems import Refused, StorageFull, full_disk
 from schemas.errors import ChecksumMismatch
 
-Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 MOST_ASKED = 10_000
 # Left free for the catalog itself, which must go on.
 RESERVE_BYTES = 256 * 2**20

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
+from curator.catalog import Catalog
 from curator.images.locations import names
 from curator.images.originals import Originals
 from curator.snapshot.contents import Contents, contents_of, is_already_at, manifest_of
@@ -26,9 +26,6 @@ from schemas.document import now
 from schemas.errors import BadOption
 from schemas.progress import Progress, silent
 from schemas.snapshot import SnapshotManifest
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 __all__ = ["Holdout", "NothingToExport", "SnapshotPreview", "SnapshotResult", "preview", "snapshot"]
 

@@ -33,12 +33,10 @@ class Contents:
 
     @property
     def licenses(self) -> dict[str, int]:
-        """Samples by licence."""
         return dict(sorted(Counter(self.samples.table["license"].fill_null(UNKNOWN_LICENSE)).items()))
 
     @property
     def split_sizes(self) -> dict[str, int]:
-        """Samples by split."""
         return dict(Counter(self.samples.table["split"]))
 
 

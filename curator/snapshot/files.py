@@ -7,21 +7,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curator.images.originals import Originals
 from curator.snapshot.place import Method, place
 from curator.snapshot.tracks import TrackSource
 from schemas.digest import sha256_file
 from schemas.document import FileRef
 from schemas.progress import Progress
-
-if TYPE_CHECKING:
-    from curator.images.originals import Originals
 
 IMAGES_A_TASK = 32
 WORKERS = 4
@@ -32,18 +29,13 @@ ESCAPED_LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in
 """Left as they are in JSON, these would be ends of lines to some readers."""
 
 PROVENANCE = (
-    "strategy",
-    "strategy_version",
-    "options",
-    "model",
-    "model_revision",
-    "by_person",
-    "person",
-    "restored_from",
-    "restored_by",
-    "captioned_at",
-    "inputs_digest",
-)
+    "strategy", "strategy_version", "options", "model", "model_revision", "by_person", "person", "restored_from",
+    "restored_by", "captioned_at", "inputs_digest",
+)  # fmt: skip
+FACTS = (
+    "source_file_name", "size_bytes", "width_px", "height_px", "format", "has_alpha", "exif_orientation", "license",
+    "source_url", "near_duplicate_of", "metadata",
+)  # fmt: skip
 
 
 def file_ref(folder: Path, path: str) -> FileRef:
@@ -99,22 +91,8 @@ def write_metadata(folder: Path, table: pl.DataFrame, columns: Mapping[str, str]
 
 def write_samples(file: Path, table: pl.DataFrame, tracks: Sequence[TrackSource]) -> None:
     """Writes samples.parquet: a row a sample with the provenance of each caption. Equal content gives equal bytes."""
-    facts = table.select(
-        "sha256",
-        "split",
-        (table["split"] + "/" + table["file_name"]).alias("path"),
-        "source_file_name",
-        "size_bytes",
-        "width_px",
-        "height_px",
-        "format",
-        "has_alpha",
-        "exif_orientation",
-        "license",
-        "source_url",
-        "near_duplicate_of",
-        "metadata",
-    ).to_arrow()
+    path = (table["split"] + "/" + table["file_name"]).alias("path")
+    facts = table.select("sha256", "split", path, *FACTS).to_arrow()
     pq.write_table(
         facts.append_column("captions", _captions(table, tracks)).combine_chunks(),
         file,

@@ -9,16 +9,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, Field
 
+from curator.catalog import Catalog
 from curator.images.locations import split
 from schemas.errors import BadDocument, NotFound
 from schemas.snapshot import SnapshotManifest, Track
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 FILES = re.compile(
     r"manifest\.json|samples\.parquet|(train|validation)/(metadata\.jsonl|[0-9a-f]{16}\.(png|jpg|webp|gif|bmp|tiff))"
@@ -49,7 +47,6 @@ class SnapshotsResult(BaseModel):
 
 
 def snapshots(catalog: Catalog, dataset: str | None = None) -> SnapshotsResult:
-    """The snapshots of a dataset, or of all."""
     found: dict[str, list[dict[str, Any]]] = {}
     for row in catalog.snapshots().iter_rows(named=True):
         if dataset in (None, row["dataset"]):
@@ -60,10 +57,10 @@ def snapshots(catalog: Catalog, dataset: str | None = None) -> SnapshotsResult:
 
 def snapshot_line(catalog: Catalog, identity: str) -> SnapshotLine:
     """One snapshot. Raises NotFound."""
-    found = [line for line in snapshots(catalog).snapshots if line.identity == identity]
-    if not found:
-        raise NotFound(_unknown(identity))
-    return found[0]
+    for line in snapshots(catalog).snapshots:
+        if line.identity == identity:
+            return line
+    raise NotFound(_unknown(identity))
 
 
 def snapshot_file(catalog: Catalog, identity: str, path: str) -> Path:
@@ -99,9 +96,10 @@ def _folder(catalog: Catalog, identity: str) -> Path:
         raise NotFound(_unknown(identity))
     here = next((row for row in rows if _is_here(row)), None)
     if here is None:
+        versions = " ".join(track["version"] for track in json.loads(rows[0]["manifest"])["tracks"])
         raise NotFound(
             f"Snapshot {identity[:12]} was made at {rows[0]['folder']}; on the service's machine it isn't there now. "
-            f"Make it again: curator snapshot {' '.join(_versions(rows[0]))} --out FOLDER"
+            f"Make it again: curator snapshot {versions} --out FOLDER"
         )
     return Path(here["folder"])
 
@@ -114,10 +112,6 @@ def _is_here(row: dict[str, Any]) -> bool:
     except BadDocument:
         return False
     return there.identity == str(row["identity"])
-
-
-def _versions(row: dict[str, Any]) -> list[str]:
-    return [track["version"] for track in json.loads(row["manifest"])["tracks"]]
 
 
 def _unknown(identity: str) -> str:

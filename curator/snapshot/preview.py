@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
+from curator.catalog import Catalog
 from curator.snapshot.contents import contents_of, is_already_at
 from curator.snapshot.result import PreviewImage, SnapshotPreview, facts_of
 from curator.snapshot.select import Holdout, select
 from curator.snapshot.tracks import tracks_of
 from schemas.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 SHOWN = 48
 
@@ -29,9 +26,8 @@ def preview(
     keep_missing: bool = False,
     keep_rejected: bool = False,
     progress: Progress = silent,
-    limit: int = SHOWN,
 ) -> SnapshotPreview:
-    """What `snapshot` with these arguments would make. `out` None: wherever; `limit`: images to list.
+    """What `snapshot` with these arguments would make. `out` None: wherever.
 
     Raises what `snapshot` would before it writes, AlreadyExists for another thing at `out` among it.
     """
@@ -50,7 +46,7 @@ def preview(
         groups=groups.height,
         group_images=int(groups["images"].sum()),
         groups_held_out=groups.filter(groups["split"] == "validation").height,
-        images=_images(table, new, limit),
+        images=_images(table, new),
     )
 
 
@@ -65,8 +61,8 @@ def _placed(table: pl.DataFrame, split: str, new: Mapping[str, str]) -> int:
     return table.filter(table["split"] == split, table["near_duplicate_of"].is_in(list(new))).height
 
 
-def _images(table: pl.DataFrame, new: Mapping[str, str], limit: int) -> list[PreviewImage]:
-    held_out = table.filter(table["split"] == "validation").sort("near_duplicate_of", "source_file_name").head(limit)
+def _images(table: pl.DataFrame, new: Mapping[str, str]) -> list[PreviewImage]:
+    held_out = table.filter(table["split"] == "validation").sort("near_duplicate_of", "source_file_name").head(SHOWN)
     return [
         PreviewImage(
             image_sha256=row["sha256"],

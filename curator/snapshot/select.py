@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from curator import where
+from curator.catalog import Catalog
 from curator.snapshot.split import Assignment, Group, Rule, assign
 from curator.snapshot.tracks import TrackSource
 from schemas.errors import AmatlError
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 EXTENSIONS = {"jpeg": "jpg"}  # of a format; else its own name
 

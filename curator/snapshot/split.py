@@ -36,13 +36,12 @@ class CannotHoldOut(AmatlError):
 class Rule:
     """What to hold out: one of the three, or none of them for the default fraction.
 
-    `matches`: the representatives of the groups that `--holdout-where` holds for; `text` is the rule as given.
+    `matches`: the representatives of the groups that `--holdout-where` holds for.
     """
 
     count: int | None = None
     fraction: float | None = None
     matches: frozenset[str] | None = None
-    text: str = ""
     also_trained: bool = False
 
     def __post_init__(self) -> None:

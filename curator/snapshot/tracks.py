@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from curator.caption_sets.reference import Reference, resolve, set_versions
+from curator.catalog import Catalog
 from schemas.errors import BadOption
 from schemas.snapshot import Track
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import lock_descriptor
 
 from schemas.errors import AlreadyExists
 
@@ -20,7 +23,7 @@ def workspace(out: Path) -> Iterator[Path]:
     Siblings that killed processes left behind are removed first. A living process holds a lock on its own.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    for stale in out.parent.glob(f".{_escaped(out.name)}.*{SUFFIX}"):
+    for stale in out.parent.glob(f".{glob.escape(out.name)}.*{SUFFIX}"):
         _remove_if_abandoned(stale)
     folder = out.parent / f".{out.name}.{os.getpid()}{SUFFIX}"
     folder.mkdir()
@@ -50,16 +53,12 @@ def _remove_if_abandoned(folder: Path) -> None:
 
 def _lock(folder: Path) -> int | None:
     """A descriptor that holds the folder's lock until closed (or the process ends); None where another has it."""
-    import fcntl
-
+    # Locks the folder itself: a lock file beside it would stay, and one inside would be part of what is published.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{character}]" if character in "*?[" else character for character in name)
+        if lock_descriptor(descriptor, blocking=False):
+            return descriptor
+    except OSError:  # a file system without locks
+        pass
+    os.close(descriptor)
+    return None

@@ -21,7 +21,6 @@ SUSPECT = "[\u00c2-\u00f4][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’
 
 
 def is_empty(text: pl.Series) -> pl.Series:
-    """Nothing, or blanks alone."""
     return text.str.strip_chars() == ""
 
 

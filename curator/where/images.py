@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
 
 import polars as pl
 
+from curator.catalog import Catalog
 from curator.where.evaluate import matches
 from curator.where.parse import parse
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 CAPTION = "caption."
 
@@ -30,33 +27,23 @@ def listed_columns(
         "file_name",
         pl.when(sideways).then("height_px").otherwise("width_px").alias("width_px"),
         pl.when(sideways).then("width_px").otherwise("height_px").alias("height_px"),
-        "size_bytes",
-        "format",
-        "has_alpha",
-        "license",
-        "source_url",
-        "representative_sha256",
-        "metadata",
+        *("size_bytes", "format", "has_alpha", "license", "source_url", "representative_sha256", "metadata"),
     )
     if splits is not None:
-        table = table.join(
-            splits.select("representative_sha256", "split"),
-            on="representative_sha256",
-            how="left",
-            maintain_order="left",
-        )
+        splits = splits.select("representative_sha256", "split")
+        table = table.join(splits, on="representative_sha256", how="left", maintain_order="left")
     for name, frame in (captions or {}).items():
         column = frame.select(pl.col("image_sha256").alias("sha256"), pl.col("text").alias(f"{CAPTION}{name}"))
         table = table.join(column, on="sha256", how="left", maintain_order="left")
     return table.rename({"representative_sha256": "near_duplicate_of"})
 
 
-def images_where(catalog: Catalog, dataset: str, text: str, option: str = "--where") -> pl.Series:
+def images_where(catalog: Catalog, dataset: str, text: str) -> pl.Series:
     """The sha256 of each image of a dataset that an expression holds for; its captions are those of now.
 
     Raises BadExpression.
     """
-    where = parse(text, option)
+    where = parse(text)
     captions = {}
     if any(column.name.startswith(CAPTION) for column in where.columns):
         sets = catalog.caption_sets()

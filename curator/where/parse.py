@@ -115,7 +115,6 @@ class Where:
 
 
 def columns_of(node: Node) -> Iterator[Column]:
-    """The columns a tree reads."""
     match node:
         case Not():
             yield from columns_of(node.node)
@@ -213,7 +212,7 @@ class _Parser:
         elif opposite:
             self.fail("`in`, `like`, `ilike` or `contains` expected after `not`.")
         elif operator := self.take(*COMPARISONS):
-            other = self.operand()
+            other = self.column() if self.next.kind in ("name", "quoted-name") else self.value()
             if operator.value == "!=":
                 return Not(Comparison(column, "=", other))
             return Comparison(column, operator.value, other)
@@ -233,9 +232,6 @@ class _Parser:
             self.fail(f"a column expected here.{hint}")
         self.position += 1
         return Column(token.value, token.start, token.end)
-
-    def operand(self) -> Value | Column:
-        return self.column() if self.next.kind in ("name", "quoted-name") else self.value()
 
     def values(self) -> tuple[Value, ...]:
         self.expect("(", "after `in`, as in: in ('fox', 'dog')")

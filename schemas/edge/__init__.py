@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
-from schemas.edge.token_warning import InTheClear
+from schemas.edge.address import InTheClear
 from schemas.edge.words import duration
 from schemas.errors import AmatlError
 from schemas.progress import TO_THE_END, Notice, Progress, silent

@@ -19,11 +19,11 @@ MAGIC = b"\xff\xd8\xff"
 REDUCTIONS = (8, 4, 2)  # The scales that JPEG decoders have fast code for; 3/8 of 1024 px costs more than 1/2.
 PRINTED = {"CMYK", "YCCK"}
 Size = tuple[int, int]
-"""Height and width in pixels."""
+"""Width and height in pixels, as Pillow has them; arrays are (H, W)."""
 
 
 def decode_rgb(data: bytes, at_least_px: Size | None = None) -> NDArray[np.uint8] | None:
-    """A JPEG's bytes as uint8 (H, W, 3); `at_least_px` lets it come reduced, but not below (height, width).
+    """A JPEG's bytes as uint8 (H, W, 3); `at_least_px` lets it come reduced, but not below that size.
 
     None where simplejpeg isn't installed, and for CMYK: Pillow's to do. Raises ValueError for half a picture.
     """
@@ -35,14 +35,14 @@ def decode_rgb(data: bytes, at_least_px: Size | None = None) -> NDArray[np.uint8
     if colours in PRINTED:
         return None
     way = jpeg_orientation(data)
-    factor = _reduction((height_px, width_px), at_least_px, way)
+    factor = _reduction((width_px, height_px), at_least_px, way)
     least = {"min_height": -(-height_px // factor), "min_width": -(-width_px // factor)}
     return turned(simplejpeg.decode_jpeg(data, "RGB", **least, strict=True), way)
 
 
 def draft(image: Image, at_least_px: Size, way: int | None) -> None:
     """Has Pillow decode an opened JPEG, to be turned that `way`, at the scale that `decode_rgb` would; others whole."""
-    factor = _reduction((image.height, image.width), at_least_px, way)
+    factor = _reduction(image.size, at_least_px, way)
     if factor > 1:
         image.draft(None, (image.width // factor, image.height // factor))
 
@@ -52,9 +52,7 @@ def _reduction(stored_px: Size, at_least_px: Size | None, way: int | None) -> in
     if at_least_px is None:
         return 1
     least_px = at_least_px[::-1] if (way or 1) >= 5 else at_least_px  # As stored, before it is turned upright.
-    fits = (
-        factor
-        for factor in REDUCTIONS
-        if all(-(-px // factor) >= least for px, least in zip(stored_px, least_px, strict=True))
-    )
-    return next(fits, 1)
+    for factor in REDUCTIONS:
+        if all(-(-px // factor) >= least for px, least in zip(stored_px, least_px, strict=True)):
+            return factor
+    return 1

@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from schemas.edge.words import plural
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -119,7 +121,7 @@ def _exif_segments(data: bytes) -> Iterator[bytes]:
 def in_words(unread: Sequence[str]) -> str:
     """What a person should know of these files, whose orientation can't be read."""
     listed = ", ".join(unread[:NAMED]) + (f" and {len(unread) - NAMED:,} more" if len(unread) > NAMED else "")
-    pictures = "1 picture has" if len(unread) == 1 else f"{len(unread):,} pictures have"
+    pictures = plural(len(unread), "picture has", "pictures have")
     return f"{pictures} EXIF that can't be read, so which way up is unknown; taken as stored: {listed}"
 
 

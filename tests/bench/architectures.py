@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trainer_client.models.stable_diffusion import StableDiffusion, quiet
+from trainer_client.models.folder import ModelFolder
+from trainer_client.models.stable_diffusion import StableDiffusion
 from trainer_client.models.stable_diffusion_xl import StableDiffusionXL
 
 if TYPE_CHECKING:
@@ -85,19 +86,24 @@ SIZES = {  # name -> UNet, autoencoder, text encoders, pixels a side
 }
 
 
-class _Random:
-    """In front of a family: its components are made, not read."""
+class RandomFolder(ModelFolder):
+    """Components are made, not read."""
 
-    _tokenizer: Any
-    folder: Path
-    device: torch.device
-
-    def _load(self, model: Any, component: str, **_: torch.dtype) -> nn.Module:
-        config = json.loads((self.folder / component / "config.json").read_bytes())
+    def load(self, model: Any, component: str, device: torch.device, **_: torch.dtype) -> nn.Module:
+        config = self.config(component)
         torch.manual_seed(0)
-        with self.device:
+        with device:
             made: nn.Module = model.from_config(config) if "_class_name" in config else _text_encoder(model, config)
         return made.eval()
+
+
+class _Random:
+    """In front of a family."""
+
+    @classmethod
+    def files(cls, folder: Path) -> ModelFolder:
+        found: ModelFolder = super().files(folder)  # type: ignore[misc]
+        return RandomFolder(found.path, found.components)
 
 
 class RandomStableDiffusion(_Random, StableDiffusion):
@@ -111,10 +117,9 @@ class RandomStableDiffusionXL(_Random, StableDiffusionXL):
 def build(name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     """A family of that size. `folder` gets its configurations and a small vocabulary."""
     unet, vae, encoders, side_px = SIZES[name]
-    quiet()
     _write(folder, unet, vae, encoders)
     kind = RandomStableDiffusionXL if len(encoders) > 1 else RandomStableDiffusion
-    return kind(folder, name, device, dtype, None, side_px)
+    return kind.load(folder, name, device, dtype, None, side_px)
 
 
 def _text_encoder(model: Any, config: dict[str, Any]) -> nn.Module:

@@ -23,6 +23,7 @@ from fastapi.testclient import TestClient
 
 from curator.caption_sets.versions import commit
 from curator.catalog import Catalog
+from curator.cli import main
 from curator.server import Settings, create_app
 from tests.bench.table import Row
 
@@ -77,6 +78,7 @@ JOIN (
 ) AS latest ON latest.caption_id = c.caption_id
 WHERE c.text ILIKE '%{}%' ORDER BY c.image_sha256 LIMIT 50
 """
+BASE = "http://127.0.0.1:8400"
 
 
 def fill(path: Path) -> None:
@@ -186,7 +188,10 @@ def bench() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lab.duckdb"
         fill(path)
-        with Catalog(path) as catalog, TestClient(create_app(catalog, Settings(path)), "http://127.0.0.1:8400") as http:
+        with (
+            Catalog(path) as catalog,
+            TestClient(create_app(catalog, Settings(path), main), BASE) as http,
+        ):
             return measured(Client(http), catalog, draw)
 
 

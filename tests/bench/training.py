@@ -10,14 +10,11 @@ Each variant is guarded: one that fails is told on stderr and costs the others n
 from __future__ import annotations
 
 import gc
-import os
-import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from statistics import mean, median
@@ -26,6 +23,7 @@ from typing import Any
 import torch
 
 from tests.bench import architectures
+from tests.bench.card import ENCODER_TFLOP, SD15_TFLOP, SDXL_TFLOP, Card, Scale
 from tests.bench.table import Row
 from trainer_client.config import TrainConfig
 from trainer_client.data import latents as cache
@@ -41,33 +39,6 @@ from trainer_client.sample import draw_tiles
 from trainer_client.sample.engine import Drawing
 from trainer_client.train.train_step import Learner
 
-TIME_S = 560.0  # After so long no further variant is begun: a GPU is dear.
-SD15_TFLOP, SDXL_TFLOP = 2.41, 3 * 5.98  # An image's forward and backward pass, attention counted.
-ENCODER_TFLOP = 1.08  # A picture of 512 px through the encoder.
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How large it is; `TOY` shows on a CPU that it works."""
-
-    sd15: str = "sd15"
-    sdxl: str = "sdxl"
-    mini: str = "mini"
-    example_batch: int = 32
-    batch: int = 64
-    xl_batch: int = 8
-    steps: int = 8
-    curve_steps: int = 200
-    set_images: int = 2048
-    files: int = 512
-    encoded: int = 4096
-    file_px: int = 1024
-    pictures: tuple[int, int] = (4, 8)
-    peak: int = 8192
-
-
-TOY = Scale("toy", "toy", "toy", 2, 4, 2, 2, 4, 130, 4, 9, 64, (1, 3), 64)
-
 
 def bench() -> list[Row]:
     if torch.cuda.is_available():
@@ -77,16 +48,8 @@ def bench() -> list[Row]:
     return [replace(row, name=f"{row.name}, CPU") for row in training_step.bench()]
 
 
-class Measured:
-    """The measurements, each added to `found` and told as it is made."""
-
-    def __init__(self, scale: Scale, device: torch.device, only: str = os.environ.get("AMATL_BENCH_ONLY", "")) -> None:
-        self.scale, self.device, self.dtype = scale, device, torch.bfloat16
-        self.only = [name for name in only.split(",") if name]
-        self.found: list[Row] = []
-        self.began = time.perf_counter()
-        self.rates: dict[str, float] = {}
-        self.peak_tflops = 0.0
+class Measured(Card):
+    """The measurements of training."""
 
     def rows(self) -> list[Row]:
         parts: list[tuple[str, Callable[[Path], None]]] = [
@@ -105,60 +68,6 @@ class Measured:
                 if not self.only or name in self.only:
                     self.attempt(name, lambda part=part, name=name: part(Path(place) / name))
         return self.found
-
-    def attempt(self, name: str, work: Callable[[], None]) -> None:
-        """One failure, or a machine that is slow, must not cost the other figures."""
-        if time.perf_counter() - self.began > TIME_S:
-            self.say(f"no time for {name}")
-            return
-        try:
-            work()
-        except Exception:
-            self.say(f"{name} failed")
-            traceback.print_exc()
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def say(self, text: str) -> None:
-        print(f"[{time.perf_counter() - self.began:5.0f} s] {text}", file=sys.stderr, flush=True)
-
-    def add(self, name: str, rate: float, detail: str, baseline: str = "") -> None:
-        """A rate in images/s, against the rate of that name."""
-        self.rates[name] = rate
-        ratio = rate / self.rates[baseline] if baseline in self.rates else 1.0
-        self.found.append(Row(name, baseline or "itself", ratio, f"{rate:,.4g} images/s; {detail}"))
-        self.say(f"{name}: {rate:,.4g} images/s; {detail} ({ratio:.2f} times {baseline or 'itself'})")
-
-    def synchronise(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    def seconds(self, work: Callable[[], Any]) -> float:
-        self.synchronise()
-        began = time.perf_counter()
-        work()
-        self.synchronise()
-        return time.perf_counter() - began
-
-    def watch_memory(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-
-    def memory(self) -> str:
-        return f"{torch.cuda.max_memory_allocated() / 1e9:.1f} GB at most" if self.device.type == "cuda" else "no GPU"
-
-    def share(self, rate: float, tflop: float) -> str:
-        return f"{rate * tflop / self.peak_tflops:.2f} of peak" if self.peak_tflops else "peak unknown"
-
-    def peak(self) -> None:
-        side = self.scale.peak
-        left = torch.randn(side, side, device=self.device, dtype=self.dtype)
-        taken = min(self.seconds(lambda: left @ left) for _ in range(5))
-        self.peak_tflops = 2 * side**3 / taken / 1e12
-        name = torch.cuda.get_device_name() if self.device.type == "cuda" else "CPU"
-        self.say(f"{name}, torch {torch.__version__}: {self.peak_tflops:.0f} TFLOP/s in a product of {side} cubed")
 
     # -- a training step
 
@@ -229,7 +138,7 @@ class Measured:
             noise_BCHW = torch.randn_like(latents_BCHW)
             timesteps_B = torch.randint(family.train_timesteps, (batch,), device=self.device)
             noisy_BCHW = family.add_noise(latents_BCHW, noise_BCHW, timesteps_B)
-            predicted_BCHW = family.predict(noisy_BCHW, timesteps_B, text_BTD)
+            predicted_BCHW = family.predict(family.denoiser, noisy_BCHW, timesteps_B, text_BTD)
             (predicted_BCHW - noise_BCHW).square().mean().backward()
             torch.nn.utils.clip_grad_norm_(weights, 1.0, foreach=True)
             optimiser.step()
@@ -327,7 +236,7 @@ class Measured:
         losses: dict[bool, list[float]] = {}
         for compiling in (True, False):
             family = architectures.build(self.scale.sd15, folder, self.device, self.dtype)
-            family._set_size(family.resolution_px // 2)
+            family = replace(family, resolution_px=family.resolution_px // 2)
             off = {} if compiling else {"bf16_copy": "off", "cuda_graph": "off"}
             config = self.settings(folder, self.scale.example_batch, **off)
             _, step = self.stepping(family, self.set_of(family, self.device), config, compiling)
@@ -363,8 +272,8 @@ class Measured:
         self.watch_memory()
         many = torch.rand(cache.BATCH_PX // side**2, 3, side, side, device=self.device) * 2 - 1
         if self.device.type == "cuda":
-            with torch.no_grad(), family.encoding_many():
-                rate = self.rate(lambda: family.encode_images(many), len(many))
+            with torch.no_grad(), family.encoding_many() as encode_images:
+                rate = self.rate(lambda: encode_images(many), len(many))
             detail = f"batch {len(many)}, pixels on the device, {self.memory()}, {self.share(rate, ENCODER_TFLOP)}"
             self.add("VAE encode, compiled", rate, detail, "VAE encode, eager")
         times: list[float] = []
@@ -424,12 +333,11 @@ class Measured:
             ", the next checkpoint": self.drawn(family, prompts, seeds, steps, Drawing("off")),
             ", compiled": self.drawn(family, prompts, seeds, steps, Drawing("on")),
         }
-        family.denoiser, family.vae = family.denoiser.to(self.dtype), family.vae.to(self.dtype)
         pipeline = StableDiffusionPipeline(
-            vae=family.vae,
+            vae=family.vae.to(self.dtype),
             text_encoder=family.text_encoders["text_encoder"].to(self.dtype),
             tokenizer=family.tokenizer,
-            unet=family.denoiser,
+            unet=family.denoiser.to(self.dtype),
             scheduler=DPMSolverMultistepScheduler(beta_schedule="scaled_linear", steps_offset=1),
             safety_checker=None,
             feature_extractor=None,

@@ -70,23 +70,23 @@ def bench() -> list[Row]:
 def reading() -> Row:
     """Pictures of a camera, 4,000 px JPEGs of 2.8 MB, as 512 px, on one thread; against decoding all of each."""
     from tests.bench.captioning import photograph
-    from trainer_client.data import snapshot
+    from trainer_client.data import images
     from trainer_client.data.images import pixels
     from trainer_client.data.snapshot import Row as ImageRow
 
-    seconds: dict[int, list[float]] = {snapshot.SPARE_SIZE: [], WHOLE: []}
+    seconds: dict[int, list[float]] = {images.SPARE_SIZE: [], WHOLE: []}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "camera.jpg"
         path.write_bytes(photograph(CAMERA_PX, 1))
         row = ImageRow(path, sha256_file(path), {}, CAMERA_PX, CAMERA_PX)
-        before = snapshot.SPARE_SIZE
+        before = images.SPARE_SIZE
         for _ in range(ROUNDS + 2):
             for spare, times in seconds.items():
-                snapshot.SPARE_SIZE = spare
+                images.SPARE_SIZE = spare
                 began = time.perf_counter()
                 pixels(row, 512)
                 times.append(time.perf_counter() - began)
-        snapshot.SPARE_SIZE = before
+        images.SPARE_SIZE = before
     ours, theirs = (1 / statistics.median(times) for times in seconds.values())
     return Row(
         f"reading {CAMERA_PX} px JPEGs", "decoding all of each", ours / theirs, f"{ours:.0f} a second and thread"
@@ -148,7 +148,7 @@ def plain_epoch(family: Family, rows: list[ImageRow]) -> Epoch:
         latents = family.latents(mean, logvar, torch.randn_like(mean))
         noise = torch.randn_like(latents)
         timesteps = torch.randint(family.train_timesteps, (len(batch),), device=family.device)
-        predicted = family.predict(family.add_noise(latents, noise, timesteps), timesteps, text)
+        predicted = family.predict(family.denoiser, family.add_noise(latents, noise, timesteps), timesteps, text)
         (predicted - family.target(latents, noise, timesteps)).square().mean().backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0, foreach=True)
         optimiser.step()

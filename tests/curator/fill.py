@@ -45,4 +45,4 @@ def add_images(
         {"dataset": dataset, "folder": folder},
     )
     connection.close()
-    catalog._kept.forget()
+    catalog._kept._answers.clear()

@@ -76,7 +76,7 @@ class Lab:
                 cursor.execute(f"SELECT max(nextval('{sequence}')) FROM range({len(rows)})").fetchall()
         cursor.close()
         self.pending.clear()
-        self.catalog._kept.forget()
+        self.catalog._kept._answers.clear()
         return self.catalog
 
     def run(self, sql: str) -> list[tuple[Any, ...]]:
@@ -84,7 +84,7 @@ class Lab:
         cursor = self.write()._connection.cursor()
         rows = cursor.execute(sql).fetchall()
         cursor.close()
-        self.catalog._kept.forget()
+        self.catalog._kept._answers.clear()
         return rows
 
     def add(

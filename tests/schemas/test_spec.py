@@ -17,7 +17,7 @@ from pydantic import ValidationError
 import schemas
 from schemas.__main__ import DOCUMENTS, json_schema
 from schemas.digest import snapshot_identity
-from schemas.exchange import pictures, report_digest, run_key
+from schemas.exchange import pictures, record_digest, run_key
 from schemas.run import RunReport
 from schemas.snapshot import manifest_digest
 
@@ -114,7 +114,7 @@ def test_the_receipt_is_that_of_the_run_of_the_examples() -> None:
     content, receipt = text("run.md", "json run").encode(), example("receipt")
     report = RunReport.model_validate_json(content)
     canonical = text("exchange.md", "text canonical").rstrip("\n")
-    assert receipt["digest"] == report_digest(content)
+    assert receipt["digest"] == record_digest(content)
     assert receipt["run"] == run_key(report) == hashlib.sha256(canonical.encode()).hexdigest()
     assert receipt["name"] == report.name
     assert set(receipt["missing"]) < {file.sha256 for file in pictures(report)}

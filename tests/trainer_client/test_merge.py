@@ -35,6 +35,7 @@ def file_of(lora: Path) -> Path:
     return lora / checkpoint_name(2) / "lora-002.safetensors"
 
 
+@pytest.mark.slow
 def test_the_merged_model_draws_what_the_lora_draws(lora: Path, base: Path, tmp_path: Path) -> None:
     theirs = pictures(lora)
     result = merge(lora, tmp_path / "merged", save_dtype="fp32")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from schemas.document import write_atomically
 from schemas.progress import Progress, silent
-from trainer_client.data.tensor_table import Table
+from trainer_client.cache.tensor_table import Table
 
 Encoded = Generator[tuple[str, Tensor], None, None]  # To be closed where it isn't read to its end.
 

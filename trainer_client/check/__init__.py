@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
-from schemas.edge.words import duration, plural
-from schemas.errors import AmatlError
+from schemas.edge.words import duration, money, plural, size
+from schemas.errors import NotEnoughSpace
 from schemas.images.orientation import in_words
 from schemas.progress import Progress, silent
 from schemas.run import Truncation
 from schemas.snapshot import SPLITS
 from trainer_client import load_model, methods
 from trainer_client.cache import default_folder
-from trainer_client.check.benchmark import NotEnoughMemory, Pace, measure_pace
+from trainer_client.check.benchmark import NotEnoughMemory, Pace, measure_pace, trained_name
 from trainer_client.data import track_mix, training_track
 from trainer_client.data.buckets import Place, places, table
 from trainer_client.data.images import decode_all
@@ -40,10 +40,6 @@ if TYPE_CHECKING:
 EXAMPLES = 3  # Truncated captions shown of a track.
 SHOWN = 48  # Characters of a caption shown on either side of the cut.
 SPARE = 1.05  # Space asked for over what the files will take.
-
-
-class NotEnoughSpace(AmatlError):
-    """The disk is too full for the checkpoints. Use fewer --save-epochs, or an --out on another disk."""
 
 
 class TrackCheck(BaseModel):
@@ -123,7 +119,7 @@ def check(config: TrainConfig, progress: Progress = silent) -> CheckResult:
         config.resolution,
         config=config.base_config,
     )
-    adopt_asked(family, config)
+    family = adopt_asked(family, config)
     progress("loading the model", 1, 1)
     return examine(config, snapshot, methods.begin(family, config), len(prompts), progress)
 
@@ -149,7 +145,7 @@ def examine(
     if space.needed_bytes > space.free_bytes:
         raise NotEnoughSpace(
             f"{config.out}: {space.checkpoints} checkpoints and the resume state take {size(space.needed_bytes)},"
-            f" {size(space.free_bytes)} are free. Use fewer --save-epochs, or an --out on another disk."
+            f" {size(space.free_bytes)} is free. Use fewer --save-epochs, or an --out on another disk."
         )
     found = places(snapshot, family, config) if config.buckets else []
     batch_size = min(config.batch_size, len(snapshot.rows("train")))
@@ -193,7 +189,7 @@ def examine(
             batch_size,
             prompts * len(config.seeds),
             family.device.type,
-            torch_compile.TRAINED.seconds(config.cache or default_folder(), torch_compile.trained(family, config)),
+            torch_compile.TRAINED.seconds(config.cache or default_folder(), trained_name(family, config)),
         ),
         space=space,
     )
@@ -229,8 +225,7 @@ def _cut(caption: str, lost: str) -> str:
     kept = caption[: len(caption) - len(lost)].rstrip()
     opening = kept if len(kept) <= SHOWN else f"... {kept[-SHOWN:].split(' ', 1)[-1]}"
     ending = lost if len(lost) <= SHOWN else f"{lost[:SHOWN].rsplit(' ', 1)[0]} ..."
-    count = len(lost.split())
-    return f"{opening} [{count} {'word' if count == 1 else 'words'} lost:] {ending}"
+    return f"{opening} [{plural(len(lost.split()), 'word')} lost:] {ending}"
 
 
 def estimate(
@@ -296,16 +291,6 @@ def needed_space(config: TrainConfig, method: Method) -> Space:
     )
 
 
-def size(size_bytes: int) -> str:
-    """Bytes for a person: `1.9 GB`."""
-    value = float(size_bytes)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} TB"
-
-
 def render(result: CheckResult) -> str:
     """For a person."""
     found = result.estimate
@@ -331,7 +316,7 @@ def render(result: CheckResult) -> str:
 
 
 def _money(found: Estimate) -> str:
-    return "" if found.cost is None else f", cost {found.cost:.2f} at {found.price_per_hour:g} an hour,"
+    return "" if found.cost is None else f", cost {money(found.cost)} at {found.price_per_hour:g} an hour,"
 
 
 def _tracks(tracks: list[TrackCheck]) -> list[str]:

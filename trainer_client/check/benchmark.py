@@ -6,9 +6,11 @@ takes the memory and the time of a step and leaves every weight as it was.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,7 +24,9 @@ from trainer_client.device import synchronise
 from trainer_client.performance.cuda_graphs import Graphed, worth_it
 
 if TYPE_CHECKING:
+    from trainer_client.config import TrainConfig
     from trainer_client.methods import Method
+    from trainer_client.models import Family
 
 BUDGET_SECONDS = 2.0  # For each of the four measurements, after one call to warm up.
 SHORT_BUDGET_SECONDS = 0.3  # The same at the start of a run, where a rough figure will do.
@@ -62,14 +66,14 @@ def measure_pace(
     timesteps = torch.randint(family.train_timesteps, (batch_size,), generator=draw).to(family.device)
     with torch.no_grad():
         text = family.encode_text(ids)
-    some = rows[:ENCODED]
+    some, denoise = rows[:ENCODED], partial(family.predict, family.denoiser)
 
     def forward() -> None:
         with torch.no_grad(), family.autocast():
-            family.predict(latents, timesteps, text)
+            denoise(latents, timesteps, text)
 
     def picture() -> None:
-        one_step = family.sample(text[:1], text[:1], latents[:1], 1, 1.0)  # a step and the decoder
+        one_step = family.sample(denoise, text[:1], text[:1], latents[:1], 1, 1.0)  # a step and the decoder
         assert len(one_step) == 1
 
     def encode() -> None:
@@ -94,6 +98,12 @@ def measure_pace(
     finally:
         step.undo()
     return Pace(seconds[0], seconds[1] / batch_size, seconds[2], seconds[3] / max(1, len(some)))
+
+
+def trained_name(family: Family, config: TrainConfig) -> str:
+    """What names the compiled passes of training, once its method has begun with the family."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    return family.compiled_name(config.method, config.batch_size, config.buckets, config.bf16_copy, processes)
 
 
 class TrainingStep:
@@ -129,7 +139,9 @@ class TrainingStep:
         self.optimiser.zero_grad(set_to_none=self.graphed is None)
 
     def _backward(self, drawn: Drawn, text_BTD: torch.Tensor, first: bool) -> torch.Tensor:
-        predicted_BCHW = self.family.predict(drawn.noisy_BCHW, drawn.timesteps_B, text_BTD, drawn.sizes_B6)
+        predicted_BCHW = self.family.predict(
+            self.family.denoiser, drawn.noisy_BCHW, drawn.timesteps_B, text_BTD, drawn.sizes_B6
+        )
         losses_B = (predicted_BCHW - drawn.target_BCHW).square().mean(dim=(1, 2, 3)) * drawn.weights_B
         losses_B.mean().backward()  # type: ignore[no-untyped-call]
         return losses_B.detach()

@@ -18,7 +18,7 @@ from trainer_client.compare.measures import measured
 from trainer_client.compare.page import page
 from trainer_client.compare.pairing import differences, refuse_unpaired, settings
 from trainer_client.compare.ranking import weigh
-from trainer_client.compare.runs import Run, open_run, runs_below
+from trainer_client.compare.runs import Run, runs_below
 from trainer_client.compare.summary import verdict
 from trainer_client.compare.tracks import all_tracks, shared_examples, told_apart
 from trainer_client.evaluate.bootstrap import estimate
@@ -70,7 +70,7 @@ def _open(folders: Sequence[Path], beside: Sequence[Path], progress: Progress) -
     live = []
     for number, folder in enumerate(distinct):
         progress("reading runs", number, len(distinct), folder.name)
-        live.append(open_run(folder))
+        live.append(Run.open(folder))
     progress("reading runs", len(distinct), len(distinct))
     groups = [("These runs", live)]
     for folder in beside:

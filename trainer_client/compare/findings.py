@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from schemas.comparison import Estimate
+from schemas.edge.words import interval, listed, loss, plural, sentence, signed
 from schemas.run import Evaluation
 from trainer_client.compare.ranking import Ranking, Weighed, compare_means, rank
-from trainer_client.compare.words import interval, listed, loss, plural, sentence, signed
 from trainer_client.evaluate.bootstrap import LEAST, above_zero, below_zero, change
 
 NAMED = 3  # tracks that a run unlearned, said one by one

@@ -13,9 +13,9 @@ from __future__ import annotations
 import numpy as np
 
 from schemas.comparison import ComparedRun, EpochMeasures, Estimate
+from schemas.edge.words import HOUR
 from schemas.run import Checkpoint, Cost, Evaluation
 from trainer_client.compare.runs import Run
-from trainer_client.compare.words import HOUR
 from trainer_client.evaluate.bootstrap import change, difference, estimate
 from trainer_client.train.early_stopping import own_losses, plateau
 

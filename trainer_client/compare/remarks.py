@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from schemas.comparison import ComparedRun
+from schemas.edge.words import HOUR, duration, listed, loss, money, plural, sentence
 from trainer_client.compare.measures import total_seconds
 from trainer_client.compare.ranking import Weighed
-from trainer_client.compare.words import HOUR, duration, listed, loss, money, plural, sentence
 from trainer_client.evaluate.bootstrap import above_zero
 
 FEW_IMAGES = 20

@@ -8,16 +8,24 @@ from pathlib import Path
 
 from schemas.errors import BadDocument, NotFound
 from schemas.run import Checkpoint, Evaluation, RunReport
-
-REPORT_NAME = "run.json"
+from trainer_client.run_folder import FILE, open_run
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder and its report."""
+    """A run's folder and its run record."""
 
     folder: Path
     report: RunReport
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Open a run's folder, checkpoints by epoch. Raises NotFound, BadDocument if the record contradicts itself."""
+        report = open_run(folder)
+        ordered = report.model_copy(update={"checkpoints": sorted(report.checkpoints, key=lambda point: point.epoch)})
+        run = cls(folder, ordered)
+        _check_lists(run, folder / FILE)
+        return run
 
     @property
     def name(self) -> str:
@@ -37,18 +45,6 @@ class Run:
         return point.evaluation if point else None
 
 
-def open_run(folder: Path) -> Run:
-    """Reads one run folder. Raises NotFound where there is no run.json, BadDocument where it contradicts itself."""
-    path = folder / REPORT_NAME
-    if not path.is_file():
-        raise NotFound(f"{folder}: no {REPORT_NAME} here, so it isn't a run. Give folders that `trainer train` wrote.")
-    report = RunReport.read(path)
-    ordered = report.model_copy(update={"checkpoints": sorted(report.checkpoints, key=lambda point: point.epoch)})
-    run = Run(folder, ordered)
-    _check_lists(run, path)
-    return run
-
-
 def runs_below(folder: Path) -> list[tuple[str, list[Run]]]:
     """The groups of runs in a folder: its own run folders, else those of each of its folders.
 
@@ -62,12 +58,12 @@ def runs_below(folder: Path) -> list[tuple[str, list[Run]]]:
     groups = [(f"{folder.name}/{child.name}", _runs_in(child)) for child in sorted(folder.iterdir()) if child.is_dir()]
     found = [(title, runs) for title, runs in groups if runs]
     if not found:
-        raise NotFound(f"{folder}: no run (a folder with {REPORT_NAME}) in it or in the folders inside it.")
+        raise NotFound(f"{folder}: no run (a folder with {FILE}) in it or in the folders inside it.")
     return found
 
 
 def _runs_in(folder: Path) -> list[Run]:
-    return [open_run(path.parent) for path in sorted(folder.glob(f"*/{REPORT_NAME}"))]
+    return [Run.open(path.parent) for path in sorted(folder.glob(f"*/{FILE}"))]
 
 
 def _check_lists(run: Run, path: Path) -> None:

@@ -8,11 +8,12 @@ rule: captions that say nothing make the loss low and the words idle.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from schemas.edge.words import listed, plural, sentence
 from trainer_client.compare import findings, remarks
 from trainer_client.compare.ranking import Weighed, rank
-from trainer_client.compare.words import epochs_range, listed, sentence
 from trainer_client.evaluate.bootstrap import LEAST
 
 
@@ -59,10 +60,21 @@ def _headline(weighed: Weighed, learned: list[str], chosen: list[str]) -> str:
     tied = ": too close to call between them" if len(chosen) > 1 else ""
     named = listed(chosen, "or")
     who = f"{sentence(named)} captions" if all(run.label == run.captions for run in runs) else f"The run {named}"
-    return f"{who}, {epochs_range(plateaus, any(run.still_improving for run in runs))}{tied}."
+    return f"{who}, {_epochs(plateaus, any(run.still_improving for run in runs))}{tied}."
 
 
 def _least_leaking(weighed: Weighed, learned: list[str]) -> list[str]:
     """Where no run has words to follow, the runs that learned and left unrelated prompts most alone."""
     ranking = rank({k: v for k, v in weighed.leakage.items() if k in learned}, weighed.paired, highest_first=False)
     return ranking.leaders or learned
+
+
+def _epochs(epochs: Sequence[int], open_ended: bool) -> str:
+    """Return `about 15 epochs`, `15 to 30 epochs` or `8 epochs or more`."""
+    if not epochs:
+        return "no telling how long"
+    low, high = min(epochs), max(epochs)
+    span = plural(high, "epoch") if low == high else f"{low} to {plural(high, 'epoch')}"
+    if open_ended:
+        return f"{span} or more"
+    return f"about {span}" if low == high else span

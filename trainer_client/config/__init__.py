@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
-from trainer_client.methods import METHODS, defaults, filled_in
-from trainer_client.service import address_of
+from schemas.edge.address import address_of
+from trainer_client.config.methods import OPTIONS, defaults_of, filled_in
 
 DEFAULT_SAVE_EPOCHS = (1, 2, 5, 15, 30, 45, 60, 70, 100)
 DEFAULT_SEEDS = (1, 2, 3)
@@ -41,13 +41,13 @@ def _option(
 
 
 def _by_method(name: str, group: str, help: str, **limits: Any) -> Any:
-    """A field that only some methods have, or whose default each method sets: as their `DEFAULTS` say."""
-    values = {method: defaults(method)[name] for method in METHODS if name in defaults(method)}
+    """A field that only some methods have, or whose default each method sets (see `config.methods`)."""
+    values = defaults_of(name)
     on = {method: value for method, value in values.items() if value not in (None, False)}
     shown = {method: f"{value:g}" if isinstance(value, float) else str(value) for method, value in on.items()}
     alike = len(set(shown.values())) == 1 and len(on) == len(values)
     text = next(iter(shown.values())) if alike else ", ".join(f"{value} ({method})" for method, value in shown.items())
-    extra: dict[str, Any] = {"group": group, "decides": True, "shown": text or None, "methods": values}
+    extra: dict[str, Any] = {"group": group, "decides": True, "shown": text or None}
     return Field(None, description=help, json_schema_extra=extra, **limits)
 
 
@@ -295,21 +295,7 @@ class TrainConfig(BaseModel):
 
 def _method_values(values: dict[str, Any]) -> dict[str, Any]:
     method = values.get("method") or "full"
-    if method not in METHODS:
-        return {}
-    found: dict[str, Any] = {}
-    for name, field in TrainConfig.model_fields.items():
-        by_method, given = _extra(field).get("methods"), values.get(name)
-        if by_method is None:
-            continue
-        if given is None or given is False:
-            found[name] = by_method.get(method, False if field.annotation is bool else None)
-        elif method not in by_method:
-            methods = " or ".join(f"--method {other}" for other in by_method)
-            raise ValueError(f"--{name.replace('_', '-')} belongs to {methods}; this is --method {method}")
-        else:
-            found[name] = given
-    return filled_in(method, found)
+    return filled_in(method, values) if method in OPTIONS else {}
 
 
 def as_resolved_now(config: dict[str, Any]) -> dict[str, Any]:
@@ -323,7 +309,7 @@ def as_resolved_now(config: dict[str, Any]) -> dict[str, Any]:
 
 def method_fields() -> list[str]:
     """Names of the fields that belong to methods or whose default a method sets."""
-    return [name for name, field in TrainConfig.model_fields.items() if _extra(field).get("methods")]
+    return [name for name in TrainConfig.model_fields if defaults_of(name)]
 
 
 def decisive_fields() -> list[str]:

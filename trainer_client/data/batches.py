@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Self
 
@@ -19,13 +19,13 @@ import torch
 from trainer_client.randomness import integers, key, keys, normal, order, uniform
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from trainer_client.config import TrainConfig
     from trainer_client.data.latents import BucketLatents, Latents, TextEmbeddings
+    from trainer_client.data.model import Diffusion
     from trainer_client.data.plan import Plan
     from trainer_client.data.track_mix import Mix
-    from trainer_client.models import Family
 
 COMMA = re.compile(r"\s*(?:(?<!\d),|,(?!\d))\s*")  # Between the tags of a caption; not in 1,000.
 BLOCK_NUMBERS = 1 << 23  # Noise values drawn at once: 32 MiB, a whole epoch of a small set.
@@ -57,12 +57,12 @@ class TrainingSet:
     words: Sequence[str] = ()  # The M captions.
     mix: Mix | None = None  # Of several tracks; `captions_N` are then those that are measured.
 
-    def embedded(self, family: Family, captions_B: Tensor) -> Tensor:
-        """The captions as the denoiser reads them, (B, T, D)."""
+    def embedded(self, family: Diffusion, captions_B: Tensor, through: Mapping[str, nn.Module] | None = None) -> Tensor:
+        """The captions as the denoiser reads them, (B, T, D). `through` as in `Family.encode_text`."""
         if captions_B.ndim == 2:
-            return family.encode_text(captions_B)
+            return family.encode_text(captions_B, through)
         if isinstance(self.text, torch.Tensor):
-            return family.encode_text(self.text[captions_B])
+            return family.encode_text(self.text[captions_B], through)
         return self.text.at(captions_B, family.device)
 
 
@@ -144,7 +144,7 @@ def together(parts: Sequence[Drawn]) -> Step:
 
 
 def epoch_steps(
-    family: Family, data: TrainingSet, config: TrainConfig, plan: Plan, epoch: int, first_step: int = 0
+    family: Diffusion, data: TrainingSet, config: TrainConfig, plan: Plan, epoch: int, first_step: int = 0
 ) -> Iterator[Step]:
     """The images of every step of an epoch, from `first_step` on; after them as many of the class, where there is one.
 
@@ -183,7 +183,7 @@ def _with_prior(parts: list[Drawn], prior: Drawn) -> list[Drawn]:
 
 
 @torch.no_grad()
-def draw(family: Family, data: TrainingSet, config: TrainConfig, epoch: int, places: Sequence[int]) -> Drawn:
+def draw(family: Diffusion, data: TrainingSet, config: TrainConfig, epoch: int, places: Sequence[int]) -> Drawn:
     """The images at `places` with their flip, words, latents, timestep and noise of this epoch."""
     places_B = torch.tensor(places, device=family.device)
     names = [data.sha256s[place] for place in places]
@@ -213,7 +213,7 @@ def shuffle_tags(caption: str, keep: int, seed: int, epoch: int, name: str) -> s
 
 
 @torch.no_grad()
-def draw_prior(family: Family, data: TrainingSet, config: TrainConfig, epoch: int, places: Sequence[int]) -> Drawn:
+def draw_prior(family: Diffusion, data: TrainingSet, config: TrainConfig, epoch: int, places: Sequence[int]) -> Drawn:
     """A picture of the class for each of the images at `places`, chosen and drawn by key of the image."""
     prior = data.prior
     assert prior is not None
@@ -227,7 +227,7 @@ def draw_prior(family: Family, data: TrainingSet, config: TrainConfig, epoch: in
 
 
 def _drawn(
-    family: Family,
+    family: Diffusion,
     data: TrainingSet,
     config: TrainConfig,
     epoch: int,

@@ -17,10 +17,10 @@ from schemas.errors import BadOption
 from schemas.snapshot import SPLITS, Split
 
 if TYPE_CHECKING:
+    from schemas.images.jpeg import Size
     from trainer_client.config import TrainConfig
-    from trainer_client.data.images import Size
+    from trainer_client.data.model import Sized
     from trainer_client.data.snapshot import Row, Snapshot
-    from trainer_client.models import Family
 
 
 class Place(BaseModel):
@@ -36,7 +36,7 @@ class Place(BaseModel):
     cropped: float = Field(description="Share of the picture that is cut off, 0 to 1.")
 
 
-def sizes(family: Family, config: TrainConfig) -> list[Size]:
+def sizes(family: Sized, config: TrainConfig) -> list[Size]:
     """The buckets there are, wide by high, from the narrowest shape to the widest. Raises BadOption."""
     resolution_px, step_px = family.resolution_px, family.size_step_px
     least_px = _side("--min-side", config.min_side, resolution_px / 2, family)
@@ -54,7 +54,7 @@ def sizes(family: Family, config: TrainConfig) -> list[Size]:
     return sorted(found, key=lambda size: (size[0] / size[1], size))
 
 
-def _side(name: str, asked: int | None, usual: float, family: Family) -> int:
+def _side(name: str, asked: int | None, usual: float, family: Sized) -> int:
     step_px = family.size_step_px
     if asked is None:
         return max(step_px, int(usual // step_px) * step_px)
@@ -75,13 +75,13 @@ def cropped(row: Row, size: Size) -> float:
     return 1 - min(own, other) / max(own, other)
 
 
-def assigned(rows: Iterable[Row], family: Family, config: TrainConfig) -> dict[str, Size]:
+def assigned(rows: Iterable[Row], family: Sized, config: TrainConfig) -> dict[str, Size]:
     """Every image's bucket, by sha256."""
     among = sizes(family, config)
     return {row.sha256: bucket_of(row, among) for row in rows}
 
 
-def places(snapshot: Snapshot, family: Family, config: TrainConfig) -> list[Place]:
+def places(snapshot: Snapshot, family: Sized, config: TrainConfig) -> list[Place]:
     """Where every image of the snapshot goes."""
     among = sizes(family, config)
     found = []

@@ -9,7 +9,6 @@ not a snapshot.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,7 +16,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -27,11 +25,15 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from schemas.document import FileRef, first_problem, write_atomically
-from schemas.errors import AmatlError, BadDocument, ChecksumMismatch
+from schemas.edge.address import address_of
+from schemas.edge.lock import one_at_a_time
+from schemas.edge.retry import retried
+from schemas.edge.words import size
+from schemas.errors import BadDocument, ChecksumMismatch, NotEnoughSpace
 from schemas.progress import Progress, silent
 from schemas.snapshot import SampleRow, SnapshotManifest, manifest_digest
 from trainer_client.cache import default_folder
-from trainer_client.service import address_of, client, refusal, unreachable
+from trainer_client.service import client, refusal, unreachable
 
 if TYPE_CHECKING:
     import httpx
@@ -40,10 +42,6 @@ ATTEMPTS = 6  # in a row without a byte more than before
 FIRST_PAUSE_SECONDS = 0.5  # doubled each time
 THREADS = 8
 PART = ".part"
-
-
-class NotEnoughSpace(AmatlError):
-    """The disk is too full for the snapshot. Make room, or set AMATL_CACHE to a folder on another disk."""
 
 
 class Stopped(Exception):
@@ -74,8 +72,11 @@ def fetched(address: str, cache: Path, progress: Progress = silent) -> Path:
         read = _manifest(manifest, f"{address}/manifest.json", identity)
         folder = cache / read.identity
         if not (folder / "manifest.json").is_file():
-            cache.mkdir(parents=True, exist_ok=True)
-            with _alone(cache / f".{read.identity}.lock", progress):
+
+            def waiting() -> None:
+                progress("waiting for another process to fetch the snapshot", 0, None)
+
+            with one_at_a_time(cache / f".{read.identity}.lock", waiting):
                 if not (folder / "manifest.json").is_file():
                     _fetch(http, address, read, manifest, folder, progress)
     return folder
@@ -134,7 +135,7 @@ def _all_of_them(
     try:
         for file in pool.map(lambda file: _keep(http, address, file, partial, stopped), missing):
             done, size_bytes = done + 1, size_bytes + file.size_bytes
-            progress("fetching the snapshot", done, images, f"{size_bytes / 1e6:.1f} MB")
+            progress("fetching the snapshot", done, images, size(size_bytes))
     finally:
         stopped.set()
         pool.shutdown(cancel_futures=True)
@@ -160,21 +161,9 @@ def _check_space(folder: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
         raise NotEnoughSpace(
-            f"{folder}: the snapshot takes {needed_bytes / 1e9:.2f} GB more, {free / 1e9:.2f} are free. Make room, or "
+            f"{folder}: the snapshot takes {size(needed_bytes)} more, {size(free)} is free. Make room, or "
             "set AMATL_CACHE to a folder on another disk."
         )
-
-
-@contextmanager
-def _alone(lock: Path, progress: Progress) -> Iterator[None]:
-    """One process fetches a snapshot; others wait for it and then find it there."""
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            progress("waiting for another process to fetch the snapshot", 0, None)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @dataclass
@@ -252,23 +241,29 @@ class Download:
     def _insist(self, attempt: Callable[[], None], progress: Callable[[], int]) -> None:
         import httpx
 
-        left, pause, before = ATTEMPTS, FIRST_PAUSE_SECONDS, progress()
-        while True:
-            try:
-                attempt()
-                return
-            except httpx.InvalidURL as error:
-                raise unreachable(self.url, error) from error
-            except (httpx.TransportError, ConnectionError) as error:
-                now = progress()
-                if now > before:
-                    left, pause, before = ATTEMPTS, FIRST_PAUSE_SECONDS, now
-                left -= 1
-                if not left:
-                    raise unreachable(self.url, error) from error
-                if self.stopped.wait(pause):
-                    raise Stopped from error
-                pause *= 2
+        def may_help(error: Exception) -> bool:
+            return isinstance(error, httpx.TransportError | ConnectionError)
+
+        try:
+            retried(attempt, may_help, _pauses(progress), self._wait)
+        except (httpx.TransportError, ConnectionError, httpx.InvalidURL) as error:
+            raise unreachable(self.url, error) from error
+
+    def _wait(self, seconds: float) -> None:
+        if self.stopped.wait(seconds):
+            raise Stopped
+
+
+def _pauses(progress: Callable[[], int]) -> Iterator[float]:
+    """Yield pauses that double, from the start again after an attempt that made progress."""
+    most, attempts = progress(), 0
+    while True:
+        if (now := progress()) > most:
+            most, attempts = now, 0
+        attempts += 1
+        if attempts == ATTEMPTS:
+            return
+        yield FIRST_PAUSE_SECONDS * 2 ** (attempts - 1)
 
 
 def _size(path: Path) -> int:

@@ -17,6 +17,7 @@ from PIL import Image, ImageColor, UnidentifiedImageError
 from schemas.errors import AmatlError, BadOption, ChecksumMismatch, NotFound
 from schemas.images import jpeg
 from schemas.images.bit_depth import eight_bits
+from schemas.images.jpeg import Size
 from schemas.images.orientation import in_words, orientation, upright
 from schemas.progress import Progress, silent
 from trainer_client.data.parallel import in_threads
@@ -25,7 +26,6 @@ from trainer_client.data.snapshot import Row
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Size = tuple[int, int]  # Width and height in pixels.
 SPARE_SIZE = 2  # How many times the size asked for a picture is decoded at, at least.
 
 
@@ -52,7 +52,7 @@ def pixels(row: Row, size_px: int | Size, background: str = "white") -> NDArray[
     width, height = (size_px, size_px) if isinstance(size_px, int) else size_px
     colour = background_colour(background)
     with _reading(row) as content:
-        whole_HWC = _rgb(content, (SPARE_SIZE * height, SPARE_SIZE * width), colour)
+        whole_HWC = _rgb(content, (SPARE_SIZE * width, SPARE_SIZE * height), colour)
     left, top, right, bottom = _middle((whole_HWC.shape[1], whole_HWC.shape[0]), (width, height))
     cut_1HWC = torch.from_numpy(whole_HWC[top:bottom, left:right])[None]
     if cut_1HWC.shape[1:3] != (height, width):
@@ -64,7 +64,7 @@ def pixels(row: Row, size_px: int | Size, background: str = "white") -> NDArray[
 
 
 def _rgb(content: bytes, at_least_px: Size, colour: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Upright (H, W, 3); a JPEG no smaller than (height, width)."""
+    """Upright (H, W, 3); a JPEG no smaller than `at_least_px`."""
     if content.startswith(jpeg.MAGIC):
         try:
             decoded = jpeg.decode_rgb(content, at_least_px)

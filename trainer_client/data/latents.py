@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, groupby
@@ -27,16 +27,17 @@ import torch
 from torch import Tensor
 
 from schemas.digest import sha256_json
+from schemas.images.jpeg import Size
 from schemas.progress import Progress, silent
 from trainer_client.cache import default_folder
 from trainer_client.cache.shards import Encoded, Shelf
-from trainer_client.data.images import Size, background_colour, crop_sizes, pixels
+from trainer_client.data.images import background_colour, crop_sizes, pixels
 from trainer_client.data.images import opacity as opacity_of
 from trainer_client.data.parallel import in_threads
 from trainer_client.data.snapshot import Row
 
 if TYPE_CHECKING:
-    from trainer_client.models import Family
+    from trainer_client.data.model import Encoders
 
 T = TypeVar("T")
 
@@ -145,7 +146,7 @@ class TextEmbeddings:
 
 
 def cache_latents(
-    family: Family,
+    family: Encoders,
     rows: Sequence[Row],
     folder: Path | None = None,
     background: str = "white",
@@ -184,11 +185,11 @@ def cache_latents(
         each = [list(alike) for _, alike in groupby(keys, lambda key: key.removesuffix(FLIPPED))]
         pays = len(keys) * size[0] * size[1] >= COMPILED_PX
         with (
-            family.encoding_many() if pays else nullcontext(),
+            family.encoding_many() if pays else nullcontext(family.encode_images) as encode_images,
             left_to_readers(family.device),
             closing(in_threads(read, each, "", ahead=3 * at_once)) as pictures,  # Nobody reads on after an error.
         ):
-            yield from _encoded(family, keys, chain.from_iterable(pictures), at_once, whole=pays)
+            yield from _encoded(family, encode_images, keys, chain.from_iterable(pictures), at_once, whole=pays)
 
     in_shard = max(1, SHARD_PX // side_px**2)
     table = shelf.fill(list(row_of), encode, in_shard, "encoding images", progress)
@@ -203,7 +204,7 @@ def cache_latents(
 
 
 def cache_buckets(
-    family: Family,
+    family: Encoders,
     rows: Sequence[Row],
     bucket_of: Mapping[str, Size],
     folder: Path | None = None,
@@ -242,7 +243,7 @@ def _opacity(rows: Sequence[Row], size: Size, folder: Path | None, progress: Pro
 
 
 def cache_text(
-    family: Family, captions: Sequence[str], folder: Path | None = None, progress: Progress = silent
+    family: Encoders, captions: Sequence[str], folder: Path | None = None, progress: Progress = silent
 ) -> TextEmbeddings:
     """The embeddings of the distinct captions among these (and of "", for dropout and guidance)."""
     distinct = list(dict.fromkeys(["", *captions]))
@@ -264,7 +265,12 @@ def cache_text(
 
 
 def _encoded(
-    family: Family, keys: Sequence[str], pictures: Iterator[Tensor], at_once: int, whole: bool
+    family: Encoders,
+    encode_images: Callable[[Tensor], tuple[Tensor, Tensor]],
+    keys: Sequence[str],
+    pictures: Iterator[Tensor],
+    at_once: int,
+    whole: bool,
 ) -> Iterator[tuple[str, Tensor]]:
     """Each key with its (mean and logvar, C, H, W), in the family's precision on the CPU.
 
@@ -276,7 +282,7 @@ def _encoded(
         batch = [next(pictures) for _ in names]
         batch += batch[-1:] * (at_once - len(batch)) if whole else []
         pixels_BHWC = _sent(batch, family.device)
-        mean_BCHW, logvar_BCHW = family.encode_images(pixels_BHWC.permute(0, 3, 1, 2).float() / 127.5 - 1)
+        mean_BCHW, logvar_BCHW = encode_images(pixels_BHWC.permute(0, 3, 1, 2).float() / 127.5 - 1)
         begun.append((names, Fetched(torch.stack((mean_BCHW, logvar_BCHW), dim=1).to(family.dtype))))
         if len(begun) > BEGUN_BATCHES:
             yield from _named(*begun.popleft())

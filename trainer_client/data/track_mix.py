@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from schemas.digest import sha256_json
 from schemas.errors import BadOption
 from schemas.snapshot import SPLITS, Track
+from trainer_client.randomness import keys, uniform
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,8 +84,6 @@ def with_mix(snapshot: Snapshot, shares: dict[str, float]) -> tuple[str, Snapsho
 
 
 def _measured_rows(rows: Sequence[Row], name: str, shares: dict[str, float]) -> list[Row]:
-    from trainer_client.randomness import keys, uniform
-
     drawn = uniform(keys(SEED, "track", 0, 0, [row.sha256 for row in rows]), 1)[:, 0].tolist() if rows else []
     return [
         replace(row, captions={**row.captions, name: _drawn(row, shares, number)})

@@ -12,6 +12,7 @@ from schemas.digest import sha256_json
 from schemas.errors import BadOption
 from schemas.run import Prompt
 from schemas.snapshot import SPLITS, Track
+from trainer_client.config.methods import CAPTION
 from trainer_client.data import track_mix
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from trainer_client.data.snapshot import Row, Snapshot
 
 TRACK = "instance-prompt"
-CAPTION = "{caption}"  # In the prompt: the image's own caption.
 
 
 def needs_captions(config: TrainConfig) -> bool:

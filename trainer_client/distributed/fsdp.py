@@ -77,23 +77,24 @@ def _strategy(plugin: Any) -> Any:
 
 
 class Sharded:
-    """The modules a method trains, in parts: `parameters` are this process's, by the method's names."""
+    """The modules a method trains, in parts: `parameters` are this process's, by the method's names; `modules` are
+    what passes with gradients go through, by component."""
 
     def __init__(self, method: Method, plugin: Any, device: torch.device, first: bool) -> None:
         self.method, self.device, self.first = method, device, first
         self.mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
         self.plain: list[nn.Module] = []
+        self.modules: dict[str, nn.Module] = {}
         parts: dict[str, nn.Parameter] = {}
-        family = method.family
         keys = {id(weight): key for key, weight in method.parameters.items()}
-        for component, module in {"denoiser": family.denoiser, **family.text_encoders}.items():
+        for component, module in method.family.modules.items():
             if not any(weight.requires_grad for weight in module.parameters()):
                 continue
             names = {name: keys[id(weight)] for name, weight in module.named_parameters() if id(weight) in keys}
             sharded = self._sharded(module.to("cpu"), plugin)
             own = {_plain(name): weight for name, weight in sharded.named_parameters()}
             parts |= {key: own[name] for name, key in names.items()}
-            family.wrapped[component] = sharded
+            self.modules[component] = sharded
             self.plain.append(module)
         self.parameters = {key: parts[key] for key in method.parameters}
 

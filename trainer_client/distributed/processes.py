@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -60,13 +60,21 @@ def _on_cpu(device: str, spread: bool) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class Wrapped:
+    """What training works on, as one of several processes."""
+
+    parameters: Mapping[str, nn.Parameter]  # That this process's optimiser moves.
+    modules: Mapping[str, nn.Module]  # That passes with gradients go through, by component.
+
+
 class Processes:
     """This process among those of the run."""
 
     def __init__(self, config: TrainConfig) -> None:
         self.count = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
-        self.wrapped: list[Any] = []
+        self.wrapped: list[Any] = []  # By DDP.
         self.accelerator: Any = None
         self.plugin: Any = None  # accelerate's of FSDP, where its configuration asks for that
         self.sharded: Sharded | None = None
@@ -114,21 +122,23 @@ class Processes:
         """Whether weights are spread over the processes: none has a whole model to copy, compile or record."""
         return self.plugin is not None
 
-    def wrap(self, method: Method) -> Mapping[str, nn.Parameter]:
-        """Has DDP or FSDP make the gradients everybody's average; gives what this process's optimiser moves."""
+    def wrap(self, method: Method) -> Wrapped:
+        """Have DDP or FSDP make the gradients everybody's average."""
+        modules = method.family.modules
         if self.accelerator is None:
-            return method.parameters
-        family = method.family
+            return Wrapped(method.parameters, modules)
         if self.plugin is not None:
             from trainer_client.distributed.fsdp import Sharded
 
             self.sharded = Sharded(method, self.plugin, self.accelerator.device, self.first)
-            return self.sharded.parameters
-        for name, module in {"denoiser": family.denoiser, **family.text_encoders}.items():
-            if any(weight.requires_grad for weight in module.parameters()):
-                family.wrapped[name] = self.accelerator.prepare(module)
-        self.wrapped = list(family.wrapped.values())
-        return method.parameters
+            return Wrapped(self.sharded.parameters, modules | self.sharded.modules)
+        learning = {
+            name: self.accelerator.prepare(module)
+            for name, module in modules.items()
+            if any(weight.requires_grad for weight in module.parameters())
+        }
+        self.wrapped = list(learning.values())
+        return Wrapped(method.parameters, modules | learning)
 
     def most_at_once(self, config: TrainConfig, plan: Plan) -> int:
         """The images of this process's largest pass."""

@@ -167,7 +167,8 @@ def _losses(
     clean_BCHW = family.latents(mean_BCHW, logvar_BCHW, torch.zeros_like(mean_BCHW))
     noisy_BCHW = family.add_noise(clean_BCHW, noise_BCHW, timesteps_B)
     text_BTD = text.of([caption for (_, caption), _ in batch], family.device)
-    predicted_BCHW = family.predict(noisy_BCHW, timesteps_B, text_BTD, latents.sizes(images_B, family.device))
+    sizes_B6 = latents.sizes(images_B, family.device)
+    predicted_BCHW = family.predict(family.denoiser, noisy_BCHW, timesteps_B, text_BTD, sizes_B6)
     target_BCHW = family.target(clean_BCHW, noise_BCHW, timesteps_B)
     return (predicted_BCHW - target_BCHW).square().mean(dim=(1, 2, 3))
 

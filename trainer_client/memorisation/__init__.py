@@ -36,7 +36,7 @@ from trainer_client.memorisation.likeness import (
     model_features,
     perceptual_hashes,
 )
-from trainer_client.run_folder import read_run
+from trainer_client.run_folder import open_run
 from trainer_client.sample import read_tiles, write_png
 from trainer_client.sample.contact_sheet import contact_sheet
 
@@ -112,7 +112,7 @@ def memorisation(
     `snapshot`: where the snapshot is now, if it moved; `features`: `autoencoder`, or an image encoder by name.
     Raises NotFound (run, checkpoint, snapshot, model), BadOption, BadDocument, ChecksumMismatch.
     """
-    report = read_run(run_folder)
+    report = open_run(run_folder)
     point = _checkpoint(report, run_folder, epoch)
     opened = _snapshot(report, snapshot, progress)
     background = str(report.config.get("background", "white"))

@@ -1,14 +1,11 @@
 """Training methods: what is trained, what a checkpoint holds and how it is loaded again, one file a method.
 
-To add one: a file with `DEFAULTS` and a class that has everything `Method` lists, made by `begin(family, config)`, and
-one line in `METHODS`. These files load nothing heavy at the top: the command line reads their defaults.
-
-`DEFAULTS` are the values of options whose default depends on the method. An option that a method's `DEFAULTS` don't
-list is refused with it; None there means that the option is the method's, and off unless given. A function `fill_in`
-gives what follows from others of its values.
+To add one: its options in `trainer_client.config.methods`, a file with a class that has everything `Method` lists, made
+by `begin(family, config)`, and one line in `METHODS`.
 
 Methods whose checkpoints are adapters also have `attach(family, folder, adapter)`, which puts one on its base to draw
-with it or to go on, and `bake(family)`, which makes it a part of the base for another method to start from.
+with it or to go on, and `bake(family)`, which makes it a part of the base for another method to start from. Both return
+the family to go on with; the one they are given shares its modules, and is of no more use.
 """
 
 from __future__ import annotations
@@ -39,7 +36,7 @@ class Method(Protocol):
     """A way to train, set up on a loaded family. Everything that isn't in `parameters` is frozen."""
 
     name: str
-    family: Family
+    family: Family  # With everything that the method puts on it.
     parameters: Mapping[str, nn.Parameter]  # What the optimiser moves: float32, in an order that never changes.
     encodes_text: bool  # Captions go through the text encoder in every step: their embeddings can't be cached.
     start: Mapping[str, str]  # What epoch 0 shows depends on the base and on this.
@@ -56,38 +53,48 @@ class Method(Protocol):
 
 def begin(family: Family, config: TrainConfig) -> Method:
     """Sets the family up for training as `config` says. The model computes what it did before."""
-    if family.adapter is not None and family.adapter.method != config.method:
-        bake(family)
+    adapter = family.identity.adapter
+    if adapter is not None and adapter.method != config.method:
+        family = bake(family)
     method: Method = _module(config.method).begin(family, config)
     return method
 
 
-def bake(family: Family) -> None:
-    """Makes what is attached a part of the model. It computes what it did before; its digest is that of both."""
-    if family.adapter is not None:
-        _module(family.adapter.method).bake(family)
-        family.adapter = None
+def bake(family: Family) -> Family:
+    """Make what is attached a part of the model. It computes what it did before; its digest is that of both."""
+    if family.identity.adapter is None:
+        return family
+    baked: Family = _module(family.identity.adapter.method).bake(family)
+    return baked.identified(adapter=None)
 
 
-def attach(family: Family, folder: Path, adapter: Adapter) -> None:
-    """Puts a checkpoint's adapter on the family it was trained on; the family's digest is then that of both."""
+def attach(family: Family, folder: Path, adapter: Adapter) -> Family:
+    """Put a checkpoint's adapter on the family it was trained on; the digest is then that of both."""
     from trainer_client.models.adapter import combined
 
-    digest = family.digest
-    _module(adapter.method).attach(family, folder, adapter)
-    family.adapter, family.changed = adapter, combined(digest, adapter)
+    digest = combined(family.digest, adapter)
+    attached: Family = _module(adapter.method).attach(family, folder, adapter)
+    return attached.identified(adapter=adapter, changed=digest)
 
 
-def defaults(name: str) -> dict[str, Any]:
-    """The options that depend on the method, with its values."""
-    found: dict[str, Any] = _module(name).DEFAULTS
-    return found
+def write_adapter(folder: Path, method: str, family: Family, settings: Mapping[str, Any], weights: Path) -> None:
+    """Write the document beside the weights. A base that is itself an adapter is named by what lies under it."""
+    from schemas.digest import sha256_file
+    from schemas.document import FileRef
+    from schemas.run import BaseModelRef
+    from trainer_client.models.adapter import FILE, Adapter
 
-
-def filled_in(name: str, values: dict[str, Any]) -> dict[str, Any]:
-    """The values with what follows from them. Raises ValueError where they don't go together."""
-    found: dict[str, Any] = getattr(_module(name), "fill_in", lambda _: {})(values)
-    return values | found
+    identity, under = family.identity, family.identity.adapter
+    base = BaseModelRef(name=family.base, family=family.name, digest=family.digest, revision=identity.revision)
+    reference = FileRef(path=weights.name, sha256=sha256_file(weights), size_bytes=weights.stat().st_size)
+    Adapter(
+        method=method,
+        base=under.base if under else base,
+        base_folder=under.base_folder if under else str(identity.located.resolve()),
+        settings=dict(settings),
+        weights=reference,
+    ).write(folder / FILE)
+    family.conventions.save(folder)
 
 
 def _module(name: str) -> Any:
@@ -100,7 +107,7 @@ def freed(family: Family, modules: Mapping[str, nn.Module]) -> dict[str, nn.Para
     Modules stay in eval mode: a dropout layer would draw from a generator that a resume and a second track don't share.
     """
     parameters: dict[str, nn.Parameter] = {}
-    for module in (family.denoiser, *family.text_encoders.values()):
+    for module in family.modules.values():
         module.requires_grad_(False).eval()
     for prefix, module in modules.items():
         module.requires_grad_(True)

@@ -6,7 +6,9 @@ A checkpoint is a whole model that `from_pretrained` loads; what isn't trained i
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from trainer_client.methods import freed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from trainer_client.config import TrainConfig
     from trainer_client.models import Family
 
-DEFAULTS: dict[str, Any] = {"learning_rate": 1e-5, "train_text_encoder": False}
-
 
 class Full:
     """`trainer_client.methods.Method`; see there what each member promises."""
@@ -25,9 +25,7 @@ class Full:
     name = "full"
 
     def __init__(self, family: Family, config: TrainConfig) -> None:
-        from trainer_client.methods import freed
-
-        modules = {"denoiser": family.denoiser} | (family.text_encoders if config.train_text_encoder else {})
+        modules = family.modules if config.train_text_encoder else {"denoiser": family.denoiser}
         self.family, self.trained = family, tuple(modules)
         self.parameters = freed(family, modules)
         self.encodes_text = config.train_text_encoder

@@ -6,7 +6,7 @@ The document, `adapter.json`, names the base by digest, so that an update is nev
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -14,11 +14,6 @@ from schemas.digest import sha256_file, sha256_json
 from schemas.document import Document, FileRef
 from schemas.errors import ChecksumMismatch, NotFound
 from schemas.run import BaseModelRef
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from trainer_client.models import Family
 
 FILE = "adapter.json"
 
@@ -47,18 +42,3 @@ def weights_of(folder: Path, adapter: Adapter) -> Path:
 def combined(base: str, adapter: Adapter) -> str:
     """The digest of a base with this adapter on it."""
     return sha256_json([base, adapter.weights.sha256])
-
-
-def write_adapter(folder: Path, method: str, family: Family, settings: Mapping[str, Any], weights: Path) -> None:
-    """Writes the document beside the weights. A base that is itself an adapter is named by what lies under it."""
-    under = family.adapter
-    base = BaseModelRef(name=family.base, family=family.name, digest=family.digest, revision=family.revision)
-    reference = FileRef(path=weights.name, sha256=sha256_file(weights), size_bytes=weights.stat().st_size)
-    Adapter(
-        method=method,
-        base=under.base if under else base,
-        base_folder=under.base_folder if under else str(family.located.resolve()),
-        settings=dict(settings),
-        weights=reference,
-    ).write(folder / FILE)
-    family.conventions.save(folder)

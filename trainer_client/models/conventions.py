@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from schemas.document import Document
-
-if TYPE_CHECKING:
-    pass
 
 FILE = "amatl.json"
 CHUNK = 75  # Tokens between a begin and an end mark.

@@ -6,13 +6,9 @@ architecture (`--base-config`), or from the hub by what kind of model it is. The
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +19,11 @@ from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
 from schemas.digest import sha256_file, sha256_json
+from schemas.edge.lock import one_at_a_time
 from schemas.errors import BadDocument, BadOption, NotFound
-from trainer_client.models import hub
+from trainer_client.models import hub, known_families
 
 FORMAT = 1  # Raise it when the same key would hold another model.
-XL_MARK, SD_MARK = "conditioner.embedders.1.", "cond_stage_model."
 LORA_MARKS = (".lora_down.", ".lora_A.", ".hada_w1", ".lokr_w1")
 ADVICE = "Give --base-config a diffusers folder of the same architecture: its configuration and vocabulary are used."
 
@@ -45,7 +41,8 @@ def converted(file: Path, config: str | None, cache: Path) -> Path:
     folder = cache / "models" / key
     if (folder / "model_index.json").is_file():
         return folder
-    with _alone(folder.parent):
+    # One process converts; others that start from the same file wait, and then find the model there.
+    with one_at_a_time(folder.parent.with_suffix(".lock")):
         if (folder / "model_index.json").is_file():
             return folder
         temporary = folder.with_name(f".{key}.tmp")
@@ -57,18 +54,6 @@ def converted(file: Path, config: str | None, cache: Path) -> Path:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return folder
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process converts; others that start from the same file wait for it, and then find the model there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @functools.lru_cache(maxsize=4)
@@ -93,10 +78,9 @@ def _pipeline_name(file: Path, names: set[str]) -> str:
         raise BadOption(
             f"{file}: a LoRA, not a model. Bake it into its base with `trainer merge`, and start from that."
         )
-    if any(name.startswith(XL_MARK) for name in names):
-        return "StableDiffusionXLPipeline"
-    if any(name.startswith(SD_MARK) for name in names):
-        return "StableDiffusionPipeline"
+    for pipeline, family in known_families().items():
+        if any(name.startswith(family.single_file_mark) for name in names):
+            return pipeline
     raise BadDocument(
         f"{file}: holds no Stable Diffusion 1.x, 2.x or XL with its text encoder; others aren't known here."
     )

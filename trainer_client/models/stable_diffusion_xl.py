@@ -14,9 +14,11 @@ Shapes: B images, T tokens, D text features of both encoders, P of the pooled em
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -24,32 +26,51 @@ from torch import Tensor, nn
 
 from schemas.errors import BadOption
 from trainer_client.models.conventions import Conventions
-from trainer_client.models.stable_diffusion import StableDiffusion, component_digests, quiet, usual_dtype
-from trainer_client.models.weights import combine
+from trainer_client.models.family import AttachPoint
+from trainer_client.models.stable_diffusion import UNET_TARGETS, StableDiffusion, clip_point
+
+RESNET = {  # diffusers -> original
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+OUTSIDE = {
+    "conv_in": "input_blocks.0.0",
+    "conv_out": "out.2",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+}
 
 
+@dataclass(frozen=True, eq=False)
 class StableDiffusionXL(StableDiffusion):
-    """`trainer_client.models.Family` for SDXL; diffusion, pictures and files are as in Stable Diffusion."""
+    """`trainer_client.models.Family` for SDXL; diffusion, images and files are as in Stable Diffusion."""
 
     name = "stable-diffusion-xl"
+    single_file_mark = "conditioner.embedders.1."
+    attach_points: ClassVar[Mapping[str, AttachPoint]] = {
+        "denoiser": AttachPoint(UNET_TARGETS, "unet", "lora_unet"),
+        "text_encoder": clip_point("text_encoder", "lora_te1", "clip_l"),
+        "text_encoder_2": clip_point("text_encoder_2", "lora_te2", "clip_g"),
+    }
     encoder_classes: ClassVar[dict[str, str]] = {
         "text_encoder": "CLIPTextModel",
         "text_encoder_2": "CLIPTextModelWithProjection",
     }
     tokenizer_names: ClassVar[tuple[str, ...]] = ("tokenizer", "tokenizer_2")
 
-    def __init__(self, *settings: Any) -> None:
-        super().__init__(*settings)
-        index = json.loads((self.folder / "model_index.json").read_bytes())
-        self.zero_for_empty = bool(index.get("force_zeros_for_empty_prompt", True))
-        configs: list[Any] = [encoder.config for encoder in self.text_encoders.values()]
-        self.pooled_width = int(configs[1].projection_dim)
-        self.text_width = sum(int(config.hidden_size) for config in configs)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._refuse_other_conditions()
 
     def _refuse_other_conditions(self) -> None:
-        """The refiner and some descendants are conditioned otherwise."""
-        unet, vae = self._config("unet"), self._config("vae")
+        """Raise BadOption for the refiner and other descendants, which are conditioned otherwise."""
+        unet, vae = self.folder.config("unet"), self.folder.config("vae")
         told = 6 * int(unet.get("addition_time_embed_dim") or 0) + self.pooled_width
         if unet.get("projection_class_embeddings_input_dim") != told or self.pooled_width > self.text_width:
             raise BadOption(
@@ -58,15 +79,42 @@ class StableDiffusionXL(StableDiffusion):
         if vae.get("latents_mean") is not None:
             raise BadOption(f"{self.base}: its latents have a mean of their own (`latents_mean`); not supported.")
 
-    # Words
-
-    def adopt(self, conventions: Conventions) -> None:
+    def _refuse_conventions(self, conventions: Conventions) -> None:
         if conventions.clip_skip != 1:
             raise BadOption(
                 f"--clip-skip: {self.base} is SDXL, which reads the last layer but one anyway. Leave it out."
             )
-        super().adopt(conventions)
-        self.__dict__.pop("_empty_ids", None)
+        super()._refuse_conventions(conventions)
+
+    @property
+    def file_versions(self) -> tuple[str, str]:
+        return "sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"
+
+    def flat_path(self, component: str, path: str) -> str:
+        if component != "denoiser":
+            return path
+        config: Any = self.denoiser.config
+        return original_path(path, int(config.layers_per_block))
+
+    # Words
+
+    @cached_property
+    def zero_for_empty(self) -> bool:
+        """Whether the empty caption is all zeros."""
+        index = json.loads((self.folder.path / "model_index.json").read_bytes())
+        return bool(index.get("force_zeros_for_empty_prompt", True))
+
+    @cached_property
+    def pooled_width(self) -> int:
+        """P."""
+        config: Any = self.text_encoders["text_encoder_2"].config
+        return int(config.projection_dim)
+
+    @cached_property
+    def text_width(self) -> int:
+        """D."""
+        configs: list[Any] = [encoder.config for encoder in self.text_encoders.values()]
+        return sum(int(config.hidden_size) for config in configs)
 
     def idle(self) -> list[nn.Module]:
         encoder: Any = self.text_encoders["text_encoder"]  # The other one's last layer makes the pooled embedding.
@@ -77,12 +125,12 @@ class StableDiffusionXL(StableDiffusion):
     def _empty_ids(self) -> Tensor:
         return self.tokenise([""])
 
-    def encode_text(self, ids_BT: Tensor) -> Tensor:
+    def encode_text(self, ids_BT: Tensor, through: Mapping[str, nn.Module] | None = None) -> Tensor:
         """As `Family`: (B, T + 1, D), zeros for the empty caption where the base was trained so."""
-        layers, pooled_BP = [], torch.empty(0)
+        layers, pooled_BP, called = [], torch.empty(0), through or self.text_encoders
         with self.autocast():
             for component, part_BT in zip(self.text_encoders, ids_BT.chunk(2, dim=1), strict=True):
-                output: Any = self.called(component)(part_BT.reshape(-1, self.window), output_hidden_states=True)
+                output: Any = called[component](part_BT.reshape(-1, self.window), output_hidden_states=True)
                 layers.append(output.hidden_states[-2].float().reshape(*part_BT.shape, -1))
                 pooled_BP = output[0].float()  # Of the second encoder; the first has none.
         pooled_BP = pooled_BP[:: pooled_BP.shape[0] // len(ids_BT)]  # The first chunk's, as other programs do it.
@@ -93,44 +141,58 @@ class StableDiffusionXL(StableDiffusion):
         is_empty_B = (ids_BT == self._empty_ids).all(dim=1)
         return text_BTD.masked_fill(is_empty_B[:, None, None], 0.0)
 
-    # Pictures
+    # Images
 
-    def picture_precision(self) -> AbstractContextManager[Any]:
-        upcast = self._config("vae").get("force_upcast", True)
+    def image_precision(self) -> AbstractContextManager[Any]:
+        upcast = self.folder.config("vae").get("force_upcast", True)
         return torch.autocast(self.device.type, enabled=False) if upcast else self.autocast()
 
     # Diffusion
 
-    @cache  # noqa: B019  # A few sizes, as long as the family lives; recorded kernels read where they lie.
-    def _uncropped(self, rows: int, columns: int) -> Tensor:
-        """What a picture of so many latent rows and columns is said to be, (6,)."""
-        scale = self.resolution_px // self.latent_shape[1]
-        height, width = rows * scale, columns * scale
-        return torch.tensor([height, width, 0, 0, height, width], device=self.device)
-
     def predict(
-        self, noisy_BCHW: Tensor, timesteps_B: Tensor, text_BTD: Tensor, sizes_B6: Tensor | None = None
+        self,
+        denoiser: nn.Module,
+        noisy_BCHW: Tensor,
+        timesteps_B: Tensor,
+        text_BTD: Tensor,
+        sizes_B6: Tensor | None = None,
     ) -> Tensor:
         if sizes_B6 is None:
-            sizes_B6 = self._uncropped(*noisy_BCHW.shape[2:]).expand(len(noisy_BCHW), 6)
+            scale, (rows, columns) = self.resolution_px // self.latent_shape[1], noisy_BCHW.shape[2:]
+            sizes_B6 = _uncropped(rows * scale, columns * scale, self.device).expand(len(noisy_BCHW), 6)
         told = {"text_embeds": text_BTD[:, -1, : self.pooled_width], "time_ids": sizes_B6.float()}
-        return self._denoised(noisy_BCHW, timesteps_B, text_BTD[:, :-1], added_cond_kwargs=told)
+        return self._denoised(denoiser, noisy_BCHW, timesteps_B, text_BTD[:, :-1], added_cond_kwargs=told)
 
 
-def digest(folder: Path) -> str:
-    """`Family.digest` of a base, without loading it."""
-    return combine(component_digests(folder, ("unet", "vae", *StableDiffusionXL.encoder_classes)))
+@cache  # A few sizes; recorded kernels read where they lie.
+def _uncropped(height: int, width: int, device: torch.device) -> Tensor:
+    """What an uncropped image is said to be, (6,)."""
+    return torch.tensor([height, width, 0, 0, height, width], device=device)
 
 
-def load(
-    folder: Path,
-    base: str,
-    device: torch.device | str,
-    dtype: torch.dtype | None,
-    revision: str | None,
-    resolution_px: int | None,
-) -> StableDiffusionXL:
-    """`trainer_client.models.load_family` for this family."""
-    quiet()
-    device = torch.device(device)
-    return StableDiffusionXL(folder, base, device, dtype or usual_dtype(device), revision, resolution_px)
+def original_path(path: str, layers_per_block: int) -> str:
+    """A UNet module's path in the original model's numbering: blocks are counted through, without their levels.
+
+    `input_blocks` has the entry convolution, then of every level its layers and its downsampler; `output_blocks` of
+    every level one layer more, the upsampler being a part of the last one.
+    """
+    if path in OUTSIDE:
+        return OUTSIDE[path]
+    match = re.fullmatch(
+        r"(down|mid|up)_blocks?\.(?:(\d+)\.)?(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)", path
+    )
+    if match is None:
+        return path
+    way, level, kind, number, rest = match[1], int(match[2] or 0), match[3], int(match[4]), match[5]
+    if kind == "resnets":
+        rest = RESNET.get(rest, rest)
+    at = level * (layers_per_block + 1)
+    if way == "mid":
+        return f"middle_block.{1 if kind == 'attentions' else 2 * number}.{rest}"
+    if kind == "downsamplers":
+        return f"input_blocks.{at + layers_per_block + 1}.0.op"
+    if way == "down":
+        return f"input_blocks.{1 + at + number}.{1 if kind == 'attentions' else 0}.{rest}"
+    if kind == "upsamplers":
+        return f"output_blocks.{at + layers_per_block}.2.{rest}"
+    return f"output_blocks.{at + number}.{1 if kind == 'attentions' else 0}.{rest}"

@@ -21,45 +21,47 @@ from trainer_client.performance import channels_last
 if TYPE_CHECKING:
     from torch import nn
 
-    from trainer_client.models import Family
-
 COMPONENT = "denoiser"
 MOST_OF_FREE_MEMORY = 0.25  # What `auto` lets a copy take; where memory is scarce, autocast goes without.
 
 
-def worth_it(wanted: str, family: Family) -> bool:
-    """Whether to make one: `on`, or `auto` on a GPU that has the room; never where passes are float32 anyway."""
-    if wanted == "off" or family.dtype == torch.float32:
+def worth_it(wanted: str, denoiser: nn.Module, dtype: torch.dtype) -> bool:
+    """Whether to make one: `on`, or `auto` on a GPU that has the room; never if passes are float32 anyway."""
+    if wanted == "off" or dtype == torch.float32:
         return False
     if wanted == "on":
         return True
-    if family.device.type != "cuda":
+    device = next(denoiser.parameters()).device
+    if device.type != "cuda":
         return False
-    free_bytes, _ = torch.cuda.mem_get_info(family.device)
-    size_bytes = sum(weight.numel() for weight in family.denoiser.parameters()) * family.dtype.itemsize
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    size_bytes = sum(weight.numel() for weight in denoiser.parameters()) * dtype.itemsize
     return size_bytes <= MOST_OF_FREE_MEMORY * free_bytes
 
 
 class Working:
     """The copy, and which of its weights follow which of `parameters`.
 
-    Without `rounded` it shares the float32 weights themselves. With `compiled` its layers keep channels last: unfused
-    that would cost more than it saves.
+    Rounded to `dtype`, or without one sharing the float32 weights themselves. With `compiled` its layers keep channels
+    last: unfused that would cost more than it saves.
     """
 
     def __init__(
-        self, family: Family, parameters: Mapping[str, nn.Parameter], rounded: bool = True, compiled: bool = False
+        self,
+        denoiser: nn.Module,
+        parameters: Mapping[str, nn.Parameter],
+        dtype: torch.dtype | None,
+        compiled: bool = False,
     ) -> None:
-        weights = family.denoiser.parameters()
-        self.module = copy.deepcopy(family.denoiser, {} if rounded else {id(weight): weight for weight in weights})
-        if rounded:
-            self.module.to(family.dtype)
+        shared = {id(weight): weight for weight in denoiser.parameters()} if dtype is None else {}
+        self.module = copy.deepcopy(denoiser, shared)
+        if dtype is not None:
+            self.module.to(dtype)
         if compiled:
             channels_last.keep(self.module)
-        own = {f"{COMPONENT}.{name}": weight for name, weight in self.module.named_parameters() if rounded}
+        own = {f"{COMPONENT}.{name}": weight for name, weight in self.module.named_parameters() if dtype is not None}
         pairs = [(weight, own[name]) for name, weight in parameters.items() if name in own]
         self.masters, self.copies = [master for master, _ in pairs], [weight for _, weight in pairs]
-        family.wrapped[COMPONENT] = self.module
 
     @torch.no_grad()
     def collect(self, first: bool = False) -> None:

@@ -9,19 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from torch import nn
 
-from trainer_client.data.batches import Drawn
-
 if TYPE_CHECKING:
     from torch import Tensor
 
+
+class Batch(Protocol):
+    """A dataclass of tensors, one of which is what the denoiser is given."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def noisy_BCHW(self) -> Tensor:
+        """Its shape is the batch's."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors, by name."""
+
+
 SMALL_MODEL_WEIGHTS = 300_000_000  # Larger ones keep a GPU busy unless compiled, and need the memory a graph holds.
 WARM_UPS = 3  # Lets cuDNN choose its algorithms outside the recording.
-Backward = Callable[[Drawn, "Tensor", bool], "Tensor"]
+B = TypeVar("B", bound=Batch)
 
 
 def worth_it(wanted: str, denoiser: nn.Module, compiled: bool = False) -> bool:
@@ -41,18 +53,18 @@ def recording(graph: torch.cuda.CUDAGraph, pool: Any = None) -> torch.cuda.graph
     return torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local")
 
 
-class Graphed:
+class Graphed(Generic[B]):
     """`backward` recorded once for each shape of a batch there is (the full one and the epoch's last), and for a step's
     first and later passes, and replayed.
 
     Gradients are kept where the recording has them: set them to zero, never to None.
     """
 
-    def __init__(self, backward: Backward, parameters: Sequence[nn.Parameter]) -> None:
+    def __init__(self, backward: Callable[[B, Tensor, bool], Tensor], parameters: Sequence[nn.Parameter]) -> None:
         self.backward, self.parameters = backward, parameters
-        self.recorded: dict[tuple[torch.Size, bool], tuple[torch.cuda.CUDAGraph, Drawn, Tensor, Tensor]] = {}
+        self.recorded: dict[tuple[torch.Size, bool], tuple[torch.cuda.CUDAGraph, B, Tensor, Tensor]] = {}
 
-    def __call__(self, drawn: Drawn, text_BTD: Tensor, first: bool) -> Tensor:
+    def __call__(self, drawn: B, text_BTD: Tensor, first: bool) -> Tensor:
         """The losses (B,), good until the next call; their gradients are added to the parameters'."""
         kind = drawn.noisy_BCHW.shape, first
         if kind not in self.recorded:
@@ -64,9 +76,7 @@ class Graphed:
         graph.replay()
         return losses_B
 
-    def _record(
-        self, drawn: Drawn, text_BTD: Tensor, first: bool
-    ) -> tuple[torch.cuda.CUDAGraph, Drawn, Tensor, Tensor]:
+    def _record(self, drawn: B, text_BTD: Tensor, first: bool) -> tuple[torch.cuda.CUDAGraph, B, Tensor, Tensor]:
         static = replace(drawn, **{name: tensor.clone() for name, tensor in drawn.tensors().items()})
         static_text_BTD = text_BTD.clone()
         kept = self._gradients(first)

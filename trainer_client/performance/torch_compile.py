@@ -27,9 +27,6 @@ from schemas.progress import Progress, silent
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trainer_client.config import TrainConfig
-    from trainer_client.models import Family
-
 FOLDER_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 STAGE = "compiling"
 BACKEND = "inductor"
@@ -74,22 +71,10 @@ TRAINED = Worth(new_seconds=160.0, kept_seconds=18.0, gain=1.6)  # Against steps
 DRAWN = Worth(new_seconds=90.0, kept_seconds=20.0, gain=1.4)  # Against recorded passes.
 
 
-def named(family: Family, *facts: object) -> str:
+def named(denoiser: nn.Module, device: torch.device, dtype: torch.dtype, *facts: object) -> str:
     """What names compiled passes: the denoiser's layers, what runs them, and the `facts` that decide shapes."""
-    device = torch.cuda.get_device_name(family.device) if family.device.type == "cuda" else family.device.type
-    told = (torch.__version__, device, family.dtype, family.latent_shape, family.token_limit, *facts, family.denoiser)
-    return sha256_json(list(map(str, told)))[:32]
-
-
-def trained(family: Family, config: TrainConfig) -> str:
-    """`named` of training's passes, once its method has begun with the family."""
-    processes = os.environ.get("WORLD_SIZE", "1")
-    return named(family, config.method, config.batch_size, config.buckets, config.bf16_copy, processes)
-
-
-def drawn(family: Family) -> str:
-    """`named` of passes that draw pictures."""
-    return named(family, "drawn")
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return sha256_json(list(map(str, (torch.__version__, where, dtype, *facts, denoiser))))[:32]
 
 
 def _mark(cache: Path, name: str) -> Path:

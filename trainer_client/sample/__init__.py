@@ -21,6 +21,7 @@ from torch import Tensor
 
 from schemas.digest import sha256_file, sha256_json
 from schemas.document import FileRef
+from schemas.edge.words import plural
 from schemas.errors import AlreadyExists, BadDocument, BadOption, NotFound
 from schemas.progress import Progress, silent
 from schemas.run import Grid, RunReport
@@ -29,7 +30,7 @@ from trainer_client.cache import default_folder
 from trainer_client.device import choose_device
 from trainer_client.performance.torch_compile import keep_in
 from trainer_client.randomness import key, normal
-from trainer_client.run_folder import find_checkpoints, read_run
+from trainer_client.run_folder import find_checkpoints, open_run
 from trainer_client.sample.contact_sheet import contact_sheet
 from trainer_client.sample.engine import Drawing
 
@@ -88,7 +89,10 @@ def draw_tiles(
     if not 1 <= steps <= family.train_timesteps:
         raise BadOption(f"--steps {steps}: this model takes 1 to {family.train_timesteps}.")
     drawing = drawing or Drawing()
-    with family.autocast(), drawing.by(family):  # Round all batches: weights are cast, and kernels recorded, once.
+    with (
+        family.autocast(),
+        drawing.by(family) as denoise,
+    ):  # Round all batches: weights are cast, and kernels recorded, once.
         distinct = list(dict.fromkeys(["", *prompts]))
         parts = [family.encode_text(family.tokenise(distinct[i : i + 64])) for i in range(0, len(distinct), 64)]
         text = dict(zip(distinct, torch.cat(parts), strict=True))
@@ -101,7 +105,8 @@ def draw_tiles(
             batch = drawing.filled(batch)
             text_BTD = torch.stack([text[prompt] for prompt, _ in batch])
             noise_BCHW = torch.stack([noise[seed] for _, seed in batch])
-            drawn.append(family.sample(text_BTD, text[""][None], noise_BCHW, steps, guidance_scale)[:count].cpu())
+            tiles_BHWC = family.sample(denoise, text_BTD, text[""][None], noise_BCHW, steps, guidance_scale)
+            drawn.append(tiles_BHWC[:count].cpu())
             drawing.drew(count)
             progress("drawing pictures", start + count, len(wanted))
     tiles_BHWC = torch.cat(drawn)
@@ -174,7 +179,7 @@ def sample(
     where the base of a checkpoint that holds an adapter is now.
     Raises NotFound (no run, no such checkpoint), AlreadyExists (`out` holds other things), BadOption.
     """
-    report = read_run(run_folder)
+    report = open_run(run_folder)
     if out is not None:
         _refuse_strangers(out)
     checkpoints = find_checkpoints(report, run_folder, epochs)
@@ -300,9 +305,9 @@ def _slug(prompt: str) -> str:
 
 def render(result: SampleResult) -> str:
     """For a person: the sheet first, then every picture."""
-    count = len(result.pictures)
+    pictures = plural(len(result.pictures), "picture")
     lines = [
-        f"{result.run}, {counted(result.epochs)}: {count} {'picture' if count == 1 else 'pictures'} in {result.folder}",
+        f"{result.run}, {counted(result.epochs)}: {pictures} in {result.folder}",
         str(result.sheet),
     ]
     return "\n".join([*lines, *(str(picture.path) for picture in result.pictures)])

@@ -23,7 +23,12 @@ from trainer_client.performance.cuda_graphs import GraphedPass
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trainer_client.models import Family
+    from trainer_client.models.family import Denoise, Family
+
+
+def drawn_name(family: Family) -> str:
+    """What names the compiled passes of sampling."""
+    return family.compiled_name("drawn")
 
 
 class Drawing:
@@ -35,6 +40,7 @@ class Drawing:
     ) -> None:
         self.wanted, self.left, self.cache, self.progress = wanted, pictures, cache, progress
         self.family: Family | None = None  # The one that draws now.
+        self.denoiser: nn.Module | None = None  # What its passes go through: its own, or the copy.
         self.module: nn.Module | None = None
         self.structure = ""
         self.passes: Callable[..., Tensor] = self._predict
@@ -44,16 +50,16 @@ class Drawing:
         self.began = 0.0
 
     @contextmanager
-    def by(self, family: Family) -> Iterator[None]:
-        """While entered, this family's pictures are drawn so. Its weights must stay as they are."""
-        self.family, self.began = family, time.monotonic()
+    def by(self, family: Family) -> Iterator[Denoise]:
+        """Give the passes of this family's images. Its weights must stay as they are."""
+        self.family, self.denoiser, self.began = family, family.denoiser, time.monotonic()
         if self.wanted == "on" or family.device.type == "cuda":
             self._follow(family)
-            family.painter, family.replayed = self.module, self._pass
+            self.denoiser = self.module
         try:
-            yield
+            yield self._pass
         finally:
-            self.family = family.painter = family.replayed = None
+            self.family = self.denoiser = None
 
     def filled(self, batch: list[Any]) -> list[Any]:
         """A batch smaller than one before it, filled up with its last item where another size would be recorded or
@@ -70,10 +76,10 @@ class Drawing:
         seconds = (now - self.began) / pictures
         self.left, self.batches, self.began = self.left - pictures, self.batches + 1, now
         if self.family is not None and self.blocks is None and self.batches > 1:
-            cost = torch_compile.DRAWN.seconds(self.cache, torch_compile.drawn(self.family))
+            cost = torch_compile.DRAWN.seconds(self.cache, drawn_name(self.family))
             if torch_compile.DRAWN.pays(self.wanted, self.family.device.type, seconds * self.left, cost):
                 self._copy(self.family, compiling=True)
-                self.family.painter, self.family.replayed = self.module, self._pass
+                self.denoiser = self.module
 
     def _follow(self, family: Family) -> None:
         """The copy becomes one of this family's weights."""
@@ -85,18 +91,17 @@ class Drawing:
             torch._foreach_copy_(list(own.values()), [weights[name] for name in own])
 
     def _copy(self, family: Family, compiling: bool) -> None:
-        self.structure = str(family.denoiser)
-        self.module, self.blocks, self.passes = None, None, self._predict  # What was recorded holds memory,
-        family.painter = None  # and so does the copy before this one.
+        self.structure, self.denoiser = str(family.denoiser), family.denoiser
+        self.module, self.blocks, self.passes = None, None, self._predict  # What was there before holds memory.
         self.module = copy.deepcopy(family.denoiser).to(family.dtype).requires_grad_(False)
         self.passes = GraphedPass(self._predict) if family.device.type == "cuda" else self._predict
         if compiling:
             channels_last.keep(self.module)
-            self.blocks, self.name = torch_compile.Blocks(self.module), torch_compile.drawn(family)
+            self.blocks, self.name = torch_compile.Blocks(self.module), drawn_name(family)
 
     def _predict(self, *given: Tensor) -> Tensor:
-        assert self.family is not None
-        return self.family.predict(*given)
+        assert self.family is not None and self.denoiser is not None
+        return self.family.predict(self.denoiser, *given)
 
     def _pass(self, *given: Tensor) -> Tensor:
         """The first one through compiled blocks compiles them, as everybody may see."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from schemas.document import now
-from schemas.edge.words import duration
+from schemas.edge.words import duration, money
 from schemas.errors import AmatlError
 from schemas.progress import TO_THE_END, Progress, silent
 from schemas.run import Checkpoint, EpochRecord, RunReport
@@ -22,7 +22,7 @@ from trainer_client import lineage
 from trainer_client.data.batches import epoch_steps
 from trainer_client.distributed.processes import Processes
 from trainer_client.performance import torch_compile
-from trainer_client.run_folder import FILE, read_report
+from trainer_client.run_folder import FILE, read_record
 from trainer_client.train.assess_checkpoint import draw, evaluate, tiles, write_references
 from trainer_client.train.checkpoint import checkpoint_name, save_checkpoint
 from trainer_client.train.early_stopping import judge, out_of_patience
@@ -75,7 +75,7 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
             if processes.first:
                 _refuse_stale(prepared)
             run = Run(prepared, processes, ledger, stop, progress, watched)
-            with in_words(run):
+            with in_words(prepared, ledger, processes):
                 run.go()
         return outcome(run.report, config.out, resumed=run.resumed, tracker_failure=run.tracker.failure)
 
@@ -83,7 +83,7 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
 def _refuse_stale(prepared: Prepared) -> None:
     """Raises RunBusy where another process has trained in the folder between the first look at it and the lock."""
     folder = prepared.config.out
-    if read_report(folder) != prepared.before:
+    if read_record(folder) != prepared.before:
         raise RunBusy(f"{folder}: another process has just trained there. Give the command again to go on from that.")
 
 
@@ -229,9 +229,9 @@ class Run:
         checkpoints = sum(later >= epoch for later in self.config.checkpoint_epochs())
         seconds = images / rate + max(paces, default=0.0) * checkpoints
         spent, in_all = self.ledger.money(), self.ledger.money(seconds)
-        money = f" (cost {spent:.2f} of {in_all:.2f})" if spent is not None and in_all is not None else ""
+        bill = f" (cost {money(spent)} of {money(in_all)})" if spent is not None and in_all is not None else ""
         so_far = duration(sum(self.ledger.seconds.values()))
-        return f"{so_far} so far, {duration(seconds)} {TO_THE_END}{money}"
+        return f"{so_far} so far, {duration(seconds)} {TO_THE_END}{bill}"
 
     def _not_finite(self, epoch: int, step: int) -> str:
         kept = max((checkpoint.epoch for checkpoint in self.report.checkpoints), default=0)

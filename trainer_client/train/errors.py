@@ -15,7 +15,9 @@ from trainer_client.train.checkpoint import NotSaved
 
 if TYPE_CHECKING:
     from trainer_client.config import TrainConfig
-    from trainer_client.train import Run
+    from trainer_client.distributed.processes import Processes
+    from trainer_client.train.preparation import Prepared
+    from trainer_client.train.timing import Ledger
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -25,20 +27,20 @@ class ProcessLost(AmatlError):
 
 
 @contextmanager
-def in_words(run: Run) -> Iterator[None]:
-    """Round a run. Raises NotSaved, NotEnoughMemory, ProcessLost."""
+def in_words(prepared: Prepared, ledger: Ledger, processes: Processes) -> Iterator[None]:
+    """Wrap a run. Raises NotSaved, NotEnoughMemory, ProcessLost."""
     try:
         yield
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise NotSaved.to(error.filename or run.folder, error) from error
+        raise NotSaved.to(error.filename or prepared.config.out, error) from error
     except torch.OutOfMemoryError as error:
-        doing = run.ledger.doing
-        advice = memory_advice(doing, run.config, run.processes.count)
-        raise NotEnoughMemory(f"The memory of {run.family.device} is too small for {doing}. {advice}") from error
+        doing = ledger.doing
+        advice = memory_advice(doing, prepared.config, processes.count)
+        raise NotEnoughMemory(f"The memory of {prepared.family.device} is too small for {doing}. {advice}") from error
     except RuntimeError as error:
-        if not run.processes.lost(error):
+        if not processes.lost(error):
             raise
         raise ProcessLost from error
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from schemas.document import now
-from schemas.edge.words import duration
+from schemas.edge.words import duration, money
 from schemas.errors import AmatlError, BadOption
 from schemas.progress import Progress
 from schemas.run import Cost, Prompt, RunReport
@@ -17,7 +17,7 @@ from trainer_client import lineage, load_model, methods
 from trainer_client.cache import default_folder
 from trainer_client.cache.leftovers import remove_leftovers
 from trainer_client.check import examine, truncation
-from trainer_client.check.benchmark import SHORT_BUDGET_SECONDS
+from trainer_client.check.benchmark import SHORT_BUDGET_SECONDS, trained_name
 from trainer_client.data import buckets, track_mix, training_track
 from trainer_client.data.batches import Prior, TrainingSet
 from trainer_client.data.latents import BucketLatents, Latents, TextEmbeddings, cache_buckets, cache_latents, cache_text
@@ -28,11 +28,11 @@ from trainer_client.evaluate import Measures, choose_measures
 from trainer_client.evaluate.baseline import Baseline
 from trainer_client.evaluate.bootstrap import LEAST
 from trainer_client.load_model import adopt_asked
-from trainer_client.methods.class_images import class_images
 from trainer_client.performance import torch_compile
-from trainer_client.run_folder import read_report
+from trainer_client.run_folder import read_record
 from trainer_client.sample.prompts import default_prompts, read_prompts
 from trainer_client.train import run_report
+from trainer_client.train.class_images import class_images
 from trainer_client.train.schedule import warmup_steps
 from trainer_client.train.trackers import refuse_missing
 from trainer_client.train.writable import refuse_unwritable
@@ -96,7 +96,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
     refuse_unwritable("--out", config.out)
     refuse_unwritable("--cache", config.cache or default_folder())
     refuse_missing(config.tracker)
-    before = read_report(config.out)
+    before = read_record(config.out)
     snapshot = Snapshot.open(config.snapshot, verify=True, progress=progress)
     track, snapshot, own = training_track.own_track(snapshot, config)
     _refuse_missing_captions(snapshot, own)
@@ -114,10 +114,11 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
         config.resolution,
         config=config.base_config,
     )
-    adopt_asked(family, config)
+    family = adopt_asked(family, config)
     progress("loading the model", 1, 1)
     config = run_report.resolved(config, family)
     method = methods.begin(family, config)
+    family = method.family
     report, rows = _report(config, snapshot, family, prompts, own)
     if before is not None:
         report = _go_on(before, report)
@@ -128,11 +129,11 @@ def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
     if not report.checkpoints:  # What goes on was examined when it began.
         found = examine(config, snapshot, method, len(prompts), progress, SHORT_BUDGET_SECONDS).estimate
         seconds = found.epoch_seconds * plan.epochs
-        money = "" if found.cost is None else f", cost {found.cost:.2f}"
-        progress("estimating", 1, 1, f"about {duration(found.total_seconds)}{money}")
+        price = "" if found.cost is None else f", cost {money(found.cost)}"
+        progress("estimating", 1, 1, f"about {duration(found.total_seconds)}{price}")
     measured = {"buckets": [list(size) for size in buckets.sizes(family, config)]} if config.buckets else {}
     baseline = Baseline(cache, method, config.background, measured)
-    name = torch_compile.trained(family, config)
+    name = trained_name(family, config)
     cost = torch_compile.TRAINED.seconds(cache, name)
     pays = torch_compile.TRAINED.pays(config.compile, family.device.type, seconds, cost)
     return Prepared(config, snapshot, family, method, plan, before, report, own, rows, baseline, pays, name)

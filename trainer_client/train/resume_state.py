@@ -7,7 +7,6 @@ things as JSON in its header: a kill leaves the old file or the new one.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from schemas.document import Document, first_problem
+from schemas.edge.lock import only_process
 from schemas.errors import AmatlError, BadDocument
 from schemas.run import Cost, EpochRecord
 from trainer_client.train.checkpoint import NotSaved
@@ -88,14 +88,7 @@ def remove_state(run_folder: Path) -> None:
 
 @contextmanager
 def only_trainer(run_folder: Path) -> Iterator[None]:
-    """Holds the run's folder for this process; the system lets go when the process ends. Raises RunBusy."""
-    path = run_folder / LOCK
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunBusy(
-                f"{run_folder}: another process is training there. Wait for it, or choose another --out."
-            ) from error
+    """Hold the run's folder for this process. Raises RunBusy."""
+    busy = RunBusy(f"{run_folder}: another process is training there. Wait for it, or choose another --out.")
+    with only_process(run_folder / LOCK, lambda: busy):
         yield

@@ -19,9 +19,6 @@ from trainer_client.device import device_name
 from trainer_client.randomness import key
 
 if TYPE_CHECKING:
-    from trainer_client.models import Family
-
-if TYPE_CHECKING:
     from trainer_client.data.snapshot import Row, Snapshot
     from trainer_client.models import Family
 
@@ -73,7 +70,7 @@ def snapshot_ref(snapshot: Snapshot) -> SnapshotRef:
 
 def base_ref(family: Family) -> BaseModelRef:
     """What the report says of the base."""
-    return BaseModelRef(name=family.base, family=family.name, digest=family.digest, revision=family.revision)
+    return BaseModelRef(name=family.base, family=family.name, digest=family.digest, revision=family.identity.revision)
 
 
 def environment(family: Family) -> dict[str, str]:

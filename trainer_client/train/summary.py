@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from schemas.comparison import Estimate
-from schemas.edge.words import duration, plural
+from schemas.edge.words import duration, interval, money, plural, signed
 from schemas.run import Cost, Stopping
 from trainer_client.evaluate.bootstrap import change, difference
 from trainer_client.train.timing import PARTS
@@ -173,21 +173,21 @@ def _judged(result: TrainResult) -> list[str]:
 def _closing(result: TrainResult) -> list[str]:
     parts = {part: getattr(result.cost, f"{part}_seconds") for part in PARTS}
     total = sum(parts.values())
-    money = f", cost {result.cost.price_per_hour * total / 3600:.2f}" if result.cost.price_per_hour else ""
+    bill = f", cost {money(result.cost.price_per_hour * total / 3600)}" if result.cost.price_per_hour else ""
     rate = f", {result.images_per_second:.3g} images/s" if result.images_per_second else ""
     spent = ", ".join(f"{part} {duration(seconds)}" for part, seconds in parts.items())
     done = f"{plural(result.epochs, 'epoch')} on `{result.captions}`, {plural(result.steps, 'step')}"
     lines = [f"{result.run}: {done}{rate}."]
-    lines.append(f"{duration(total)}{money} ({spent}).")
+    lines.append(f"{duration(total)}{bill} ({spent}).")
     if result.truncated_captions:
-        lines.append(f"{result.truncated_captions} captions lost words past the tokenizer's limit.")
+        lines.append(f"{plural(result.truncated_captions, 'caption')} lost words past the tokenizer's limit.")
     if result.tracker_failure:
         lines.append(f"The tracker lacks figures ({result.tracker_failure}); the report has them all.")
     return [*lines, f"Checkpoints: {result.folder / 'checkpoints'}", f"Report: {result.report}"]
 
 
 def _interval(value: Estimate | None) -> str:
-    return "-" if value is None else f"{value.mean:+.4f} ({value.low:+.4f} to {value.high:+.4f})"
+    return "-" if value is None else f"{signed(value.mean)} {interval(value)}"
 
 
 def _cell(value: float | None, width: int) -> str:

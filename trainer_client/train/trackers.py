@@ -17,6 +17,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from PIL import Image
+
 from schemas.digest import sha256_json
 from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
@@ -177,9 +180,6 @@ def _as_text(config: dict[str, Any]) -> str:
 
 def _picture(path: Path, name: str) -> Any:
     """A grid as the tracker wants it: TensorBoard (1, 3, H, W), others a list of pictures."""
-    import numpy as np
-    from PIL import Image
-
     with Image.open(path) as image:
         picture = image.convert("RGB")
     return np.asarray(picture).transpose(2, 0, 1)[None] if name == "tensorboard" else [picture]

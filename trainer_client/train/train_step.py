@@ -11,7 +11,7 @@ import torch
 from trainer_client.data.plan import Plan
 from trainer_client.distributed.all_reduce import Added
 from trainer_client.distributed.fsdp import gathered, like, whole
-from trainer_client.distributed.processes import Processes
+from trainer_client.distributed.processes import Processes, Wrapped
 from trainer_client.performance import bf16_copy, cuda_graphs
 from trainer_client.performance.cuda_graphs import Graphed, GraphedUpdate
 from trainer_client.performance.torch_compile import Blocks
@@ -44,17 +44,21 @@ class Learner:
         self.family, self.config, self.plan = method.family, config, plan
         self.step = 0
         here = not self.processes.shards
+        denoiser, dtype = self.family.denoiser, self.family.dtype
         compiled, rounded = map(
-            self.processes.all, (here and compiled, here and bf16_copy.worth_it(config.bf16_copy, self.family))
+            self.processes.all, (here and compiled, here and bf16_copy.worth_it(config.bf16_copy, denoiser, dtype))
         )
         # Of pictures in many sizes, a large model's passes would be recorded for each size and number of images.
-        recorded = cuda_graphs.worth_it(config.cuda_graph, self.family.denoiser, compiled and not config.buckets)
+        recorded = cuda_graphs.worth_it(config.cuda_graph, denoiser, compiled and not config.buckets)
         self.recorded = recorded and here and not method.encodes_text
         adds_up = self.processes.count > 1 and (compiled or rounded or self.recorded)
-        self.parameters = method.parameters if adds_up else self.processes.wrap(method)
+        own = Wrapped(method.parameters, self.family.modules)
+        wrapped = own if adds_up else self.processes.wrap(method)
+        self.parameters, self.modules = wrapped.parameters, wrapped.modules
         self.blocks, self.working = None, None
         if rounded or compiled:
-            self.working = bf16_copy.Working(self.family, self.parameters, rounded, compiled)
+            self.working = bf16_copy.Working(denoiser, self.parameters, dtype if rounded else None, compiled)
+            self.modules = {**self.modules, bf16_copy.COMPONENT: self.working.module}
         if compiled and self.working:
             self.blocks = Blocks(self.working.module, open_sizes=config.buckets)
         self.added = Added(self.parameters.values()) if adds_up else None
@@ -88,7 +92,7 @@ class Learner:
             return
         with self.blocks.watch(progress):
             micro = self._whole(next(drawn.split(self.images_at_once)))
-            self._backward(micro, data.embedded(self.family, micro.captions_B), True)
+            self._backward(micro, data.embedded(self.family, micro.captions_B, self.modules), True)
         self._clear()
 
     def _record_anew(self) -> None:
@@ -124,7 +128,7 @@ class Learner:
             for number, part in enumerate(batches, start=1):
                 micro = self._whole(part)
                 with self.processes.adding_up(last=number == len(batches)):
-                    text_BTD = data.embedded(self.family, micro.captions_B)
+                    text_BTD = data.embedded(self.family, micro.captions_B, self.modules)
                     losses_B = (self.graphed or self._backward)(micro, text_BTD, number == 1)
                 loss_sum += losses_B.double().sum()
             if self.added:
@@ -150,7 +154,9 @@ class Learner:
 
         `first` are a step's first passes, which need no zeros to add to.
         """
-        predicted_BCHW = self.family.predict(micro.noisy_BCHW, micro.timesteps_B, text_BTD, micro.sizes_B6)
+        predicted_BCHW = self.family.predict(
+            self.modules["denoiser"], micro.noisy_BCHW, micro.timesteps_B, text_BTD, micro.sizes_B6
+        )
         errors_BCHW = (predicted_BCHW - micro.target_BCHW).square()
         if micro.mask_B1HW is not None:
             errors_BCHW = errors_BCHW * micro.mask_B1HW

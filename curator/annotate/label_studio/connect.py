@@ -9,7 +9,7 @@ from pathlib import Path
 from curator.annotate.label_studio.client import LabelStudio
 from curator.annotate.label_studio.http import TokenRefused
 from curator.annotate.local_server.state import LocalServer, read_local_server
-from curator.catalog.remote import url_in
+from schemas.edge.address import address_of
 from schemas.errors import BadOption
 
 TOKEN_VARIABLE = "LABEL_STUDIO_API_KEY"
@@ -46,7 +46,7 @@ def images_address(catalog_path: Path, images_url: str | None, last: str | None)
     """
     local = read_local_server(catalog_path)
     images_url = images_url or os.environ.get(IMAGES_VARIABLE)
-    service = url_in(catalog_path)
+    service = address_of(catalog_path)
     own = f"{service}/annotators" if service else None
     if found := images_url or (local.images_url if local else None) or last or own:
         return _whole("--images-url", found, "http://localhost:8081")

@@ -6,7 +6,6 @@ all catalogs; a half-made or broken one is made anew.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -14,9 +13,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from schemas.edge import progress_bar
+from schemas.edge.lock import one_at_a_time
 from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
 
@@ -45,8 +46,8 @@ def ensure_environment(progress: Progress = silent) -> Path:
     folder = environment_folder()
     if os.environ.get(VARIABLE):
         return _given(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(folder, progress):
+    waiting = partial(progress, "installing Label Studio", 0, None, "another process is at it: waiting")
+    with one_at_a_time(folder.with_name(f"{folder.name}.lock"), waiting):
         if not _is_ready(folder):
             _make(folder, progress)
     return _program(folder)
@@ -151,18 +152,6 @@ def _failure(step: str, log: Path) -> NoLabelStudio:
     if "Failed to establish a new connection" in said or "NewConnectionError" in said:
         reason = "no package index could be reached; is there a network, a proxy to be set (HTTPS_PROXY)?"
     return NoLabelStudio(f"{step} failed: {reason.rstrip('.')}. All it said is in {log}. Mend that, then start again.")
-
-
-@contextmanager
-def _alone(folder: Path, progress: Progress) -> Iterator[None]:
-    """One process at a time makes the environment; the others wait for it."""
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress("installing Label Studio", 0, None, "another process is at it: waiting")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _python(folder: Path) -> Path:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from curator.annotate.local_server.environment import NoLabelStudio
-from schemas.errors import AmatlError, BadOption
+from schemas.errors import AmatlError, BadOption, PortBusy
 from schemas.progress import Progress, silent
 
 FIRST_START_SECONDS = 600.0
@@ -37,10 +36,6 @@ QUIET = {
     "LABEL_STUDIO_FRONTEND_SENTRY_DSN": "",
     "LABEL_STUDIO_FEATURE_FLAGS_OFFLINE": "true",
 }
-
-
-class PortBusy(AmatlError):
-    """Another program listens on this port. Choose another one, or stop that program."""
 
 
 @dataclass(frozen=True)
@@ -80,26 +75,6 @@ def settings(data_folder: Path, url: str, account: Account, database: str | None
 def check_database(url: str) -> None:
     """Raises BadOption where `url` isn't postgresql://user:password@host:port/name."""
     _postgresql(url)
-
-
-def free_port(wanted: int, host: str = "127.0.0.1", tries: int = 100) -> int:
-    """`wanted`, or the first free port after it. Raises PortBusy after so many."""
-    for port in range(wanted, min(wanted + tries, 65536)):
-        if not is_busy(port, host):
-            return port
-    raise PortBusy(f"Ports {wanted} to {wanted + tries - 1} are all in use. Choose another one with --port.")
-
-
-def is_busy(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether anyone listens on the port, at `host` or at localhost, where Label Studio looks."""
-    for address in {host, "127.0.0.1"}:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address, port))
-            except OSError:
-                return True
-    return False
 
 
 class LabelStudioProcess:

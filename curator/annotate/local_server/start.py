@@ -6,7 +6,6 @@ rest have it while people work.
 
 from __future__ import annotations
 
-import fcntl
 import re
 import secrets
 import signal
@@ -15,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
@@ -24,25 +22,22 @@ import uvicorn
 from pydantic import BaseModel, Field
 
 from curator.annotate.local_server.environment import NoLabelStudio, discard_environment, ensure_environment
+from curator.annotate.local_server.ports import LOCAL, Wish, images_port, listen, own_address, studio_port
 from curator.annotate.local_server.process import (
     Account,
     LabelStudioProcess,
-    PortBusy,
     check_database,
-    free_port,
-    is_busy,
     settings,
 )
 from curator.annotate.local_server.state import LocalServer, read_local_server, state_folder, write_local_server
 from curator.annotate.previews.make import preview_folder
 from curator.annotate.previews.serve import app
-from curator.catalog.remote import url_in
 from curator.person import user_name
+from schemas.edge.address import address_of
+from schemas.edge.lock import only_process
 from schemas.errors import AlreadyExists, BadOption, NotFound
 from schemas.progress import Progress, silent
 
-DEFAULT_PORT = 8080
-LOCAL = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -61,17 +56,6 @@ class StartResult(BaseModel):
     notes: list[str] = Field(description="What is other than asked or than last time, and what to do.")
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What the user asked for; None: what was last time, else the default."""
-
-    host: str = LOCAL
-    port: int | None = None
-    images_port: int | None = None
-    address: str | None = None
-    database: str | None = None
-
-
 def start(
     catalog_path: Path,
     wish: Wish,
@@ -83,15 +67,15 @@ def start(
     Raises NotFound without a catalog, AlreadyExists where it runs already, PortBusy, NoLabelStudio, BadOption for a
     database URL or a service's; AmatlError where Label Studio ends by itself.
     """
-    if url := url_in(catalog_path):
+    if url := address_of(catalog_path):
         raise BadOption(f"{url}: Label Studio is started on that machine, beside the catalog's file.")
     if not catalog_path.is_file():
         raise NotFound(f"{catalog_path}: there is no catalog here. Make one with: curator init {catalog_path}")
     folder = state_folder(catalog_path)
-    with _only_one(folder, catalog_path), _signals_interrupt():
+    with only_process(folder / "lock", lambda: _runs_already(catalog_path)), _signals_interrupt():
         known = read_local_server(catalog_path)
         server, notes = plan(wish, known)
-        images_socket = _listen(wish.host, urlsplit(server.images_url).port or 0)
+        images_socket = listen(wish.host, urlsplit(server.images_url).port or 0)
         with images_socket:
             program = ensure_environment(progress)
             studio = _start_label_studio(program, folder, server, wish.host, progress)
@@ -109,16 +93,16 @@ def start(
 def plan(wish: Wish, known: LocalServer | None) -> tuple[LocalServer, list[str]]:
     """Where things go this time, and what there is to say about it. Raises PortBusy, BadOption."""
     notes: list[str] = []
-    address = wish.address or (_own_address() if wish.host == EVERYWHERE else wish.host)
-    port = _studio_port(wish, known, notes)
-    images_port = _images_port(wish, known, port)
+    address = wish.address or (own_address() if wish.host == EVERYWHERE else wish.host)
+    port = studio_port(wish, known, notes)
+    previews_port = images_port(wish, known, port)
     database = known.database if known and wish.database is None else wish.database
     database = None if database == "sqlite" else database
     if database:
         check_database(database)
     server = LocalServer(
         url=f"http://{address}:{port}",
-        images_url=f"http://{address}:{images_port}",
+        images_url=f"http://{address}:{previews_port}",
         owner=known.owner if known else _owner(),
         password=known.password if known else secrets.token_urlsafe(12),
         token=known.token if known else secrets.token_hex(20),
@@ -213,57 +197,6 @@ def _watch(studio: LabelStudioProcess, images: threading.Thread) -> None:
     raise NoLabelStudio(f"Label Studio ended by itself; see {studio.log}. Start again: everything is kept.")
 
 
-def _studio_port(wish: Wish, known: LocalServer | None, notes: list[str]) -> int:
-    if wish.port is not None:
-        if is_busy(wish.port, wish.host):
-            raise PortBusy(f"--port {wish.port}: another program listens there. Choose another one, or leave it out.")
-        return wish.port
-    wanted = (urlsplit(known.url).port if known else None) or DEFAULT_PORT
-    found = free_port(wanted, wish.host)
-    if found != wanted:
-        notes.append(f"Port {wanted} is in use by another program, so Label Studio took {found}.")
-    return found
-
-
-def _images_port(wish: Wish, known: LocalServer | None, studio_port: int) -> int:
-    """The same as ever: tasks hold their pictures' addresses."""
-    if wish.images_port is not None:
-        if wish.images_port == studio_port or is_busy(wish.images_port, wish.host):
-            raise PortBusy(f"--images-port {wish.images_port}: in use. Choose another one.")
-        return wish.images_port
-    if not known:
-        return free_port(studio_port + 1, wish.host)
-    before = urlsplit(known.images_url).port or 0
-    if before == studio_port or is_busy(before, wish.host):
-        raise PortBusy(
-            f"Port {before}, where tasks look for their pictures, is in use. Stop what listens there, or move them "
-            f"with --images-port {free_port(max(before, studio_port) + 1, wish.host)} and push again."
-        )
-    return before
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Taken here and now, so that nobody else gets the port while Label Studio starts."""
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise PortBusy(f"--host {host}, port {port}: {error.strerror}. Choose another one.") from error
-    return listening
-
-
-def _own_address() -> str:
-    """This computer's address in its network; nothing is sent to find it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("10.255.255.255", 1))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return LOCAL
-
-
 def _owner() -> str:
     """A login for whoever starts it: an address, since Label Studio wants one; mail is never sent."""
     name = re.sub(r"[^a-z0-9._-]+", "-", user_name().lower()).strip("-.") or "owner"
@@ -288,18 +221,10 @@ def _result(server: LocalServer, invitation: str, folder: Path, wish: Wish, note
     )
 
 
-@contextmanager
-def _only_one(folder: Path, catalog_path: Path) -> Iterator[None]:
-    with (folder / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            known = read_local_server(catalog_path)
-            where = f" at {known.url}" if known else ""
-            raise AlreadyExists(
-                f"The Label Studio of {catalog_path} runs already{where}. Stop that one first."
-            ) from error
-        yield
+def _runs_already(catalog_path: Path) -> AlreadyExists:
+    known = read_local_server(catalog_path)
+    where = f" at {known.url}" if known else ""
+    return AlreadyExists(f"The Label Studio of {catalog_path} runs already{where}. Stop that one first.")
 
 
 @contextmanager

@@ -1,9 +1,9 @@
-"""Sends a dataset's images to Label Studio, each with a caption to refine; again and again, whatever broke in between.
+"""Push a dataset's images to Label Studio, each with a caption to refine. Pushing again goes on from any interruption.
 
-What is there is found by image, never by luck: the catalog notes every task as soon as Label Studio has told its
-number, and before anything is sent the numbers are compared (curator.annotate.push.ledger). A proposal is replaced by adding
-the new version's and showing that one: an older one stays, unseen, since a page that is open there names it as what the
-person started from, and Label Studio refuses their work if it is gone.
+Tasks are found by image: the catalog records every task as soon as Label Studio returns its number, and both sides are
+compared before anything is sent (curator.annotate.push.ledger). A proposed caption is replaced by adding the new
+version's and showing that one. The old one stays, unseen: a page open in a browser names it as what the person started
+from, and Label Studio refuses their work if it is gone.
 """
 
 from __future__ import annotations

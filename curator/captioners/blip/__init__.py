@@ -20,13 +20,9 @@ rounding depends on the batch, a word may fall the other way where two are about
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from curator.captioners import Model
 from curator.captioners.blip.options import Options
-
-if TYPE_CHECKING:
-    from curator.captioners.model import Machine
+from curator.captioners.model import Machine, open_machine
 
 VERSION = 1
 LOCATIONS = frozenset({"model", "revision"})  # what is there, by its revision, is in the digest by `model`
@@ -48,11 +44,4 @@ def model(options: Options) -> Model:
 
 def machine(options: Options) -> Machine:
     """Loads it. Raises NotFound, BadOption, MachineFailed, DoesNotFit."""
-    try:
-        from curator.captioners.blip.captioner import machine as load
-    except ImportError as error:
-        from curator.captioners.model import MachineFailed
-
-        package = error.name or "torch"
-        raise MachineFailed(f"BLIP needs the package {package}: pip install 'amatl[captioning]'.") from error
-    return load(options)
+    return open_machine("BLIP", "curator.captioners.blip.captioner", options)

@@ -9,16 +9,11 @@ Shapes: B pictures, G beams, R = B * G rows, C = 2 * G candidates, L places for 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-from curator.captioners.blip.decoding import read_step
-
-if TYPE_CHECKING:
-    from curator.captioners.blip.decoding import Rules
-    from curator.captioners.blip.network import Network
+from curator.captioners.blip.decoding import Rules, read_step
+from curator.captioners.blip.network import Network
 
 NEVER = -1.0e9  # added to the score of what mustn't be chosen; transformers' number, so that roundings are alike too
 

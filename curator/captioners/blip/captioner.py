@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from curator.captioners.blip.decoding import Rules
 from curator.captioners.blip.engine import Engine
 from curator.captioners.blip.load import Loaded, load
 from curator.captioners.blip.locate import find_blip
+from curator.captioners.blip.options import Options
 from curator.captioners.model import DoesNotFit, Item, Written
 from curator.captioners.model.device import device_of, dtype_of
 from curator.captioners.model.sampling import uniform
 from curator.images.read import read_rgb, resized
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from curator.captioners.blip.options import Options
 
 ROUNDS = 4  # batches a lane of a GPU gets in one `write`: between two calls it stands still for a moment
 
@@ -76,7 +73,7 @@ class BlipMachine:
         return np.array([[uniform(seed, item.image_sha256, step) for step in steps] for item in items], np.float32)
 
 
-def machine(options: Options) -> BlipMachine:
+def open_machine(options: Options) -> BlipMachine:
     """Loads the model. Raises NotFound, BadOption, MachineFailed, DoesNotFit, each naming the option at fault."""
     device = device_of(options.device, mps=False)
     return BlipMachine(load(find_blip(options), device, dtype_of(options.dtype, device)), options)

@@ -15,19 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from threading import Event
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from curator.captioners.blip.decoding import read_step
+from curator.captioners.blip.decoding import Rules, read_step
+from curator.captioners.blip.network import Network
 from curator.captioners.blip.stream import Lane
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from curator.captioners.blip.decoding import Rules
-    from curator.captioners.blip.network import Network
 
 Made = TypeVar("Made")
 CPU_PICTURES = 32
@@ -50,9 +46,7 @@ class Engine:
         *,
         size: int | None = None,
         lanes: int | None = None,
-        seen_at_once: int | None = None,
         graphs: bool = True,
-        compiled: bool = False,
     ) -> None:
         """On a GPU `size` pictures a lane, at most; None: as it likes. Memory is taken with the first pictures.
 
@@ -64,9 +58,9 @@ class Engine:
         if not on_cuda and not rows_are_alike(network, rules, self.size):
             self.size = 1
         self.lane_count = (lanes or GPU_LANES) if on_cuda else 1
-        self.seen_at_once = (seen_at_once or GPU_SEEN_AT_ONCE) if on_cuda else 1
+        self.seen_at_once = GPU_SEEN_AT_ONCE if on_cuda else 1
         self.steps_at_once = GPU_STEPS_AT_ONCE if on_cuda else 1
-        self.graphs, self.compiled = graphs, compiled
+        self.graphs = graphs
         self.lanes: list[Lane] = []
         self._copying = ThreadPoolExecutor(1, thread_name_prefix="copy") if on_cuda else None
 
@@ -122,7 +116,10 @@ class Engine:
         def keep(batch: slice, tokens_BL: NDArray[np.int64]) -> None:
             captions[batch] = made_of([self._cut(tokens_L) for tokens_L in tokens_BL])
 
-        self._open_lanes(len(batches))
+        while len(self.lanes) < min(len(batches), self.lane_count):
+            seen, steps = min(self.size, self.seen_at_once), self.steps_at_once
+            lane = Lane(self.network, self.rules, self.size, seen_at_once=seen, steps_at_once=steps, graphs=self.graphs)
+            self.lanes.append(lane)
         runs = [
             self._run(lane, batches[place :: self.lane_count], pictures, numbers, keep)
             for place, lane in enumerate(self.lanes[: len(batches)])
@@ -174,20 +171,6 @@ class Engine:
         ends = (tokens_L[len(self.rules.prompt) :] == self.network.end_token).nonzero()[0]
         return tokens_L[: len(self.rules.prompt) + ends[0] + 1] if len(ends) else tokens_L
 
-    def _open_lanes(self, batches: int) -> None:
-        while len(self.lanes) < min(batches, self.lane_count):
-            self.lanes.append(
-                Lane(
-                    self.network,
-                    self.rules,
-                    self.size,
-                    seen_at_once=min(self.size, self.seen_at_once),
-                    steps_at_once=self.steps_at_once,
-                    graphs=self.graphs,
-                    compiled=self.compiled,
-                )
-            )
-
     def _device(self) -> Any:
         """As a context: graphs record on the current device, whatever their tensors' is."""
         device = self.network.device
@@ -238,7 +221,7 @@ def rows_are_alike(network: Network, rules: Rules, size: int) -> bool:
     """
     with torch.inference_mode():
         generator = torch.Generator().manual_seed(0)
-        image_memory = network.decoder.image_memory(size, network.image_tokens)
+        image_memory = network.decoder.memory(size, network.image_tokens)
         image_memory[:, :, :1].normal_(generator=generator)
         image_memory[:, :, 1:] = image_memory[:, :, :1]
         vocabulary = len(network.decoder.words_VD)

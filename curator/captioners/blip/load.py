@@ -7,16 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from curator.captioners.blip.network import Network, from_transformers
 from curator.captioners.model import DoesNotFit, MachineFailed
+from curator.captioners.model.source import Source
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from curator.captioners.model.source import Source
 
 BICUBIC = 3  # as Pillow numbers it
 INSTALL = "pip install 'amatl[captioning]'"

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from curator.captioners.blip.options import Options
 from curator.captioners.model.source import Source, find_source
 from schemas.errors import NotFound
-
-if TYPE_CHECKING:
-    from curator.captioners.blip.options import Options
 
 
 def find_blip(options: Options) -> Source:

@@ -14,14 +14,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
-
-if TYPE_CHECKING:
-    from torch import nn
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -123,19 +120,14 @@ class Decoder:
     heads: int
     activation: Activation
     head_inner: Affine
-    head_activation: Activation
     head_norm: Norm
     head_outer: Affine
     fused: bool
 
     def memory(self, rows: int, length: int) -> Tensor:
-        """Room for the keys and values of `length` text tokens: (layers, 2, R, H, L, K), zeros."""
+        """Room for the keys and values of `length` tokens of text, or of an image: (layers, 2, R, H, L, K), zeros."""
         size = (len(self.layers), 2, rows, self.heads, length, self.words_VD.shape[1] // self.heads)
         return self.words_VD.new_zeros(size)
-
-    def image_memory(self, batch: int, image_tokens: int) -> Tensor:
-        """Room for the keys and values of image tokens: (layers, 2, B, H, T, K), zeros."""
-        return self.memory(batch, image_tokens)
 
     def look(self, image_BTD: Tensor, image_memory: Tensor) -> None:
         """Puts the image tokens' keys and values of every layer into `image_memory` (layers, 2, B, H, T, K)."""
@@ -173,7 +165,7 @@ class Decoder:
 
     def scores(self, hidden: Tensor) -> Tensor:
         """What may come next: hidden states (..., D) to logits (..., V), float32 whatever the weights are."""
-        return self.head_outer(self.head_norm(self.head_activation(self.head_inner(hidden)))).float()
+        return self.head_outer(self.head_norm(self.activation(self.head_inner(hidden)))).float()
 
 
 @dataclass(frozen=True)
@@ -192,10 +184,6 @@ class Network:
         return self.decoder.words_VD.device
 
     @property
-    def dtype(self) -> torch.dtype:
-        return self.decoder.words_VD.dtype
-
-    @property
     def image_tokens(self) -> int:
         return len(self.tower.positions_TD)
 
@@ -203,14 +191,6 @@ class Network:
     def longest(self) -> int:
         """Text tokens it has places for."""
         return len(self.decoder.positions_LD)
-
-    def teacher_forced(self, pixels_BCHW: Tensor, tokens_BN: Tensor) -> Tensor:
-        """Logits (B, N, V) after each of the given tokens, as training computes them."""
-        batch, count = tokens_BN.shape
-        image_memory = self.decoder.image_memory(batch, self.image_tokens)
-        self.decoder.look(self.tower(pixels_BCHW), image_memory)
-        memory = self.decoder.memory(batch, count)
-        return self.decoder.scores(self.decoder.read(tokens_BN, 0, memory, image_memory))
 
 
 def attend(query_BHNK: Tensor, key_BHTK: Tensor, value_BHTK: Tensor, causal: bool = False) -> Tensor:
@@ -220,7 +200,6 @@ def attend(query_BHNK: Tensor, key_BHTK: Tensor, value_BHTK: Tensor, causal: boo
 
 
 def attend_by_products(query_BHNK: Tensor, key_BHTK: Tensor, value_BHTK: Tensor, causal: bool = False) -> Tensor:
-    """The same, written out."""
     scores_BHNT = query_BHNK @ key_BHTK.transpose(-1, -2) * (1 / math.sqrt(query_BHNK.shape[-1]))
     if causal:
         later_NT = torch.ones(scores_BHNT.shape[-2:], dtype=torch.bool, device=scores_BHNT.device).triu(1)
@@ -287,7 +266,6 @@ def _decoder(text: Any) -> Decoder:
         heads=config.num_attention_heads,
         activation=_activation(config.hidden_act),
         head_inner=_affine(head.transform.dense),
-        head_activation=_activation(config.hidden_act),
         head_norm=_norm(head.transform.LayerNorm),
         head_outer=_affine(head.decoder),
         fused=head.decoder.weight.device.type != "cpu",

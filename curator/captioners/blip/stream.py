@@ -10,19 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from curator.captioners.blip.beam_search import Beams
 from curator.captioners.blip.cuda_graphs import Work, record
 from curator.captioners.blip.decoding import OneByOne, Rules, Writer
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from curator.captioners.blip.network import Network
+from curator.captioners.blip.network import Network
 
 
 class Lane:
@@ -41,13 +38,11 @@ class Lane:
         seen_at_once: int,
         steps_at_once: int,
         graphs: bool = True,
-        compiled: bool = False,
     ) -> None:
         """`seen_at_once` pictures go through the tower together, `steps_at_once` tokens are written between looks at
-        whether all captions ended; `compiled`: the tower by torch.compile.
+        whether all captions ended.
         """
         self.network, self.size, self.seen_at_once = network, size, seen_at_once
-        self.tower = torch.compile(network.tower.__call__, dynamic=False) if compiled else network.tower
         on_cuda = network.device.type == "cuda"
         self.stream = torch.cuda.Stream(network.device) if on_cuda else None  # type: ignore[no-untyped-call]
         self._make_room(rules, on_cuda)
@@ -71,7 +66,7 @@ class Lane:
         self.pixels = torch.zeros_like(self.put_pixels, device=device)
         self.numbers = torch.zeros_like(self.put_numbers, device=device)
         self.absent = torch.zeros_like(self.put_absent, device=device)
-        self.image_memory = network.decoder.image_memory(size, network.image_tokens)
+        self.image_memory = network.decoder.memory(size, network.image_tokens)
         self.writer: Writer
         if rules.decode == "beam":
             self.writer = Beams(network, rules, self.image_memory)
@@ -90,7 +85,7 @@ class Lane:
         """All pictures through the tower, a part at a time: its own memory is the largest there is."""
         for first in range(0, self.size if self.stream else self.count, self.seen_at_once):
             part = slice(first, first + self.seen_at_once)
-            self.network.decoder.look(self.tower(self.pixels[part]), self.image_memory[:, :, part])
+            self.network.decoder.look(self.network.tower(self.pixels[part]), self.image_memory[:, :, part])
 
     def _steps(self, steps: range) -> None:
         if steps.start == 0:

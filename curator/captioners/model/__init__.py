@@ -1,20 +1,22 @@
 """Captioning machines: a model, or a service, that looks at a picture and writes words.
 
 A strategy that has one (see curator.captioners) gives the runner a `Machine`. The runner drives it in two overlapping
-stages: `prepare` on several threads (read, decode, resize), `write` on one thread that owns the device. Nothing here or
-in a machine imports polars or duckdb: a GPU box needs neither.
+stages: `prepare` on several threads (read, decode, resize), `write` on one thread that owns the device. Neither knows
+the catalog.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Protocol
 
+from curator.images.unusable import CannotRead
 from schemas.errors import AmatlError
 
 
-class CannotCaption(AmatlError):
+class CannotCaption(CannotRead):
     """This image can't be captioned this time; the next run tries it again."""
 
 
@@ -46,6 +48,17 @@ class Written:
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float = 0.0
+
+
+def open_machine(what: str, module: str, options: Any) -> Machine:
+    """What `open_machine` of a module opens. Raises MachineFailed naming the package that is lacking."""
+    try:
+        found = import_module(module)
+    except ImportError as error:
+        package = error.name or "torch"
+        raise MachineFailed(f"{what} needs the package {package}: pip install 'amatl[captioning]'.") from error
+    machine: Machine = found.open_machine(options)
+    return machine
 
 
 class Machine(Protocol):

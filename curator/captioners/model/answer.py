@@ -28,10 +28,5 @@ def caption_of(answer: str, cut: bool, unfinished: Unfinished, limit: str) -> tu
         return answer, None
     if unfinished == "fail":
         return None, f"cut off at {limit}"
-    whole = _whole_sentences(answer)
-    return (whole, None) if whole else (None, f"cut off at {limit} before a sentence ended")
-
-
-def _whole_sentences(text: str) -> str:
-    ends = [found.end() for found in _SENTENCE_END.finditer(text)]
-    return text[: ends[-1]] if ends else ""
+    ends = [found.end() for found in _SENTENCE_END.finditer(answer)]
+    return (answer[: ends[-1]], None) if ends else (None, f"cut off at {limit} before a sentence ended")

@@ -1,7 +1,6 @@
 """Drives a machine over many pictures in two overlapping stages: threads prepare, the caller's thread writes.
 
-Made to cost nothing beside a machine that writes thousands of captions a second, and to need neither polars nor duckdb:
-a GPU box can use it alone.
+Made to cost nothing beside a machine that writes thousands of captions a second.
 
     conveyor = Conveyor(machine)
     for batch in conveyor.run(items):
@@ -21,8 +20,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from curator.captioners.model import CannotCaption, DoesNotFit, Item, Machine, MachineFailed, Written
+from curator.captioners.model import DoesNotFit, Item, Machine, MachineFailed, Written
 from curator.captioners.model.batch_size import BatchSize
+from curator.images.unusable import CannotRead
 from schemas.errors import AmatlError, ChecksumMismatch, NotFound
 
 CHUNK = 16  # items a thread takes at once, at most: a future for each would cost more than a no-op machine
@@ -32,12 +32,10 @@ ODD_AT_FIRST = 32  # so many unexpected errors and not one picture prepared: it 
 
 @dataclass(frozen=True)
 class Batch:
-    """Finished items with what was written of each, and how long the machine wrote and waited for them, in seconds."""
+    """Finished items with what was written of each."""
 
     items: list[Item]
     written: list[Written]
-    write_s: float
-    wait_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +74,14 @@ class Conveyor:
         """
         with _Preparing(self.machine, self.fetch, items, self.threads) as preparing:
             while True:
-                started = time.perf_counter()
                 taken = preparing.take(self.batch_size.size)
-                wait_s = time.perf_counter() - started
                 if not taken:
                     return
-                batch = self._finished(taken, preparing, wait_s)
+                batch = self._finished(taken, preparing)
                 del taken  # or it would be held, pixels and all, until the next batch is whole
                 yield batch
 
-    def _finished(self, taken: list[tuple[Item, Any]], preparing: _Preparing, wait_s: float) -> Batch:
+    def _finished(self, taken: list[tuple[Item, Any]], preparing: _Preparing) -> Batch:
         """Writes what was taken, or as much of its front as fits; the rest goes back."""
         asked = self.batch_size.size
         while True:
@@ -99,14 +95,14 @@ class Conveyor:
                     raise MachineFailed(f"Not even one picture fits the device's memory. {error}") from error
                 preparing.give_back(taken[self.batch_size.size :])
                 taken = taken[: self.batch_size.size]
-        write_s = time.perf_counter() - started
+        seconds = time.perf_counter() - started
         if asked != self.batch_size.size:
             self.notice(
                 f"{asked} pictures at once don't fit the device's memory; going on with {self.batch_size.size}."
             )
-        self.batch_size.timed(len(good), write_s)
+        self.batch_size.timed(len(good), seconds)
         written = [Written(None, made.reason) if isinstance(made, _Failed) else next(answers) for _, made in taken]
-        return Batch([item for item, _ in taken], written, write_s, wait_s)
+        return Batch([item for item, _ in taken], written)
 
     def _write(self, items: list[Item], prepared: list[Any]) -> Sequence[Written]:
         if not items:
@@ -195,7 +191,6 @@ class _Preparing:
             raise MachineFailed(f"None of the first {self._odd} pictures could be prepared: {odd[-1].reason}.")
 
     def _work(self, items: list[Item]) -> list[Any]:
-        """On a thread: a chunk."""
         return [None if self._stopped.is_set() else self._prepared(item) for item in items]
 
     def _prepared(self, item: Item) -> Any:
@@ -207,7 +202,7 @@ class _Preparing:
             return _Failed("the picture's file has changed since it was ingested; ingest its folder again", odd=False)
         try:
             return self._prepare(item)
-        except CannotCaption as error:
+        except CannotRead as error:
             return _Failed(str(error), odd=False)
         except AmatlError:
             raise

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def small_picture(path: str, *, max_pixels: int | None = None, max_side_px: int | None = None) -> Image:
     """The picture in RGB, upright, on white; made smaller where it is larger than the limit, never larger.
 
-    Raises CannotCaption, OSError.
+    Raises CannotRead, OSError.
     """
     import imagesize
     from PIL import Image

@@ -9,9 +9,10 @@ import functools
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 
+from schemas.digest import sha256_file
 from schemas.errors import BadOption, NotFound
 
 HUB_TIMEOUT_S = 10.0
@@ -59,14 +60,9 @@ def _folder_digest(folder: Path, stats: tuple[tuple[str, int, int], ...]) -> str
     """Over the names and digests of the files; `stats` only tells whether they are still those of the last time."""
     files = [Path(path) for path, _, _ in stats]
     with ThreadPoolExecutor(4) as pool:
-        digests = list(pool.map(_file_digest, files))
+        digests = list(pool.map(sha256_file, files))
     lines = [f"{digest}  {path.relative_to(folder)}\n" for path, digest in zip(files, digests, strict=True)]
     return sha256("".join(lines).encode()).hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
 
 
 @functools.lru_cache(maxsize=8)

@@ -22,13 +22,9 @@ that gave no caption.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from curator.captioners import Model
+from curator.captioners.model import Machine, open_machine
 from curator.captioners.openai.options import Options
-
-if TYPE_CHECKING:
-    from curator.captioners.model import Machine
 
 VERSION = 1
 LOCATIONS = frozenset({"base_url", "key_env"})
@@ -65,10 +61,4 @@ def warnings(options: Options) -> list[str]:
 
 def machine(options: Options) -> Machine:
     """Opens the endpoint; nothing is sent yet. Raises BadOption, MachineFailed."""
-    try:
-        from curator.captioners.openai.captioner import open_machine
-    except ImportError as error:
-        from curator.captioners.model import MachineFailed
-
-        raise MachineFailed(f"openai needs the package {error.name}: pip install 'amatl[captioning]'.") from error
-    return open_machine(options)
+    return open_machine("openai", "curator.captioners.openai.captioner", options)

@@ -7,20 +7,18 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from openai import AsyncOpenAI
+from PIL.Image import Image
 
 from curator.captioners.model import Item, MachineFailed, Written
 from curator.captioners.model.downscale import small_picture
 from curator.captioners.model.prompt import render
 from curator.captioners.openai.endpoint import Endpoint, check_key, find_endpoint
 from curator.captioners.openai.errors import Fault
+from curator.captioners.openai.options import Options
 from curator.captioners.openai.requests import Asking, Question
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
-    from PIL.Image import Image
-
-    from curator.captioners.openai.options import Options
 
 CONNECT_S = 20.0
 SUSPICIOUS = 3  # so many images refused alike, and never one answer: it isn't the images
@@ -33,7 +31,7 @@ class OpenAIMachine:
         self.options, self.endpoint = options, endpoint
         self.batch_size: int | None = options.batch_size or 4 * options.concurrency
         self._loop = asyncio.Runner()
-        self._asking = self._loop.run(self._opened())
+        self._asking = Asking(_client(endpoint), endpoint, options)
         self._failure: MachineFailed | None = None
 
     def prepare(self, item: Item) -> Question:
@@ -60,12 +58,8 @@ class OpenAIMachine:
         return [outcome[0] if isinstance(outcome, tuple) else not_asked for outcome in outcomes]
 
     def close(self) -> None:
-        """Closes the connections."""
         self._loop.run(self._asking.client.close())
         self._loop.close()
-
-    async def _opened(self) -> Asking:
-        return Asking(_client(self.endpoint), self.endpoint, self.options)
 
     async def _asked(self, questions: Sequence[Question]) -> list[Any]:
         """An outcome for each: (Written, Fault or None), MachineFailed, or None where it was called off."""

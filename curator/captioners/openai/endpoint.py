@@ -5,12 +5,12 @@ It is in no option, so the catalog never sees it, and it is taken out of what th
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from schemas.edge.address import is_this_machine
 from schemas.errors import BadOption
 
 DEFAULT_URL = "https://api.openai.com/v1"
@@ -32,6 +32,11 @@ class Endpoint:
         """Its name, without port."""
         return urlsplit(self.base_url).hostname or ""
 
+    @property
+    def wants_a_key(self) -> str:
+        """What to say where it is asked without one."""
+        return f"{self.host} wants a key, and the environment has no {self.key_env}: export {self.key_env}=..."
+
     def without_key(self, text: str) -> str:
         """What a server said, on one line, shortened, the key and every part of it taken out."""
         line = " ".join(_without_parts(text, self.key).split() if self.key else text.split())
@@ -52,10 +57,7 @@ def find_endpoint(base_url: str | None, key_env: str) -> Endpoint:
 def check_key(endpoint: Endpoint) -> None:
     """Raises BadOption where a key is certainly wanted and there is none. Other servers may need none."""
     if endpoint.key is None and endpoint.host == urlsplit(DEFAULT_URL).hostname:
-        raise BadOption(
-            f"{endpoint.host} wants a key, and the environment has no {endpoint.key_env}: "
-            f"export {endpoint.key_env}=..., or ask another server: -o base_url=http://localhost:8000/v1"
-        )
+        raise BadOption(f"{endpoint.wants_a_key}, or ask another server: -o base_url=http://localhost:8000/v1")
 
 
 def checked_url(url: str) -> str:
@@ -70,7 +72,7 @@ def checked_url(url: str) -> str:
 
 def in_the_clear(endpoint: Endpoint) -> str | None:
     """A warning where the key would travel unencrypted over a network."""
-    if endpoint.key is None or not endpoint.base_url.lower().startswith("http:") or _is_loopback(endpoint.host):
+    if endpoint.key is None or not endpoint.base_url.lower().startswith("http:") or is_this_machine(endpoint.host):
         return None
     return f"The key in {endpoint.key_env} goes to {endpoint.host} unencrypted, by http: anyone between can read it."
 
@@ -84,10 +86,3 @@ def _without_parts(text: str, key: str) -> str:
         if text[at : at + length] in parts:
             kept[at : at + length] = ["\0"] * length
     return re.sub("\0+", "***", "".join(kept))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

@@ -14,6 +14,10 @@ import openai
 from curator.captioners.openai.endpoint import Endpoint
 
 LONGEST_WAIT_S = 300.0  # a server that wants more is as good as closed: better to say so than to sit there
+# What servers say of each, in small letters.
+OF_FILTERS = ("content_filter", "content_policy", "content policy", "moderation", "flagged", "safety system")
+OF_QUOTAS = ("insufficient_quota", "exceeded your current quota", "billing", "credit")
+OF_OPTIONS = "unsupported_parameter", "unsupported_value", "unsupported parameter", "unsupported value", "unrecognized"
 FILTERED = "refused by the endpoint's content filter"
 
 Verdict = Literal["again", "image", "endpoint"]
@@ -61,11 +65,12 @@ def _of_connection(error: openai.APIConnectionError, endpoint: Endpoint) -> Faul
 def _of_status(error: openai.APIStatusError, endpoint: Endpoint, model: str) -> Fault:
     status, said = error.status_code, endpoint.without_key(_message(error))
     about = f"{error.code or ''} {error.type or ''} {said}".lower()
-    if _is_filter(about, status):
+    if status in {400, 403, 422} and any(word in about for word in OF_FILTERS):
         return Fault("image", FILTERED)
     if status == 401:
-        return Fault("endpoint", _about_the_key(endpoint))
-    if status == 402 or (status == 429 and _is_quota(about)):
+        refused = f"{endpoint.host} doesn't take the key in {endpoint.key_env}: check it"
+        return Fault("endpoint", endpoint.wants_a_key if endpoint.key is None else refused)
+    if status == 402 or (status == 429 and any(word in about for word in OF_QUOTAS)):
         return Fault("endpoint", f"{endpoint.host}: the account's quota is used up ({said}). Top it up and go on")
     if status == 403:
         return Fault("endpoint", f"{endpoint.host} doesn't allow this with the key in {endpoint.key_env}: {said}")
@@ -78,7 +83,7 @@ def _of_status(error: openai.APIStatusError, endpoint: Endpoint, model: str) -> 
         return Fault("again", f"the endpoint failed ({status})", _retry_after(error.response.headers))
     if status == 413:
         return Fault("image", "too large for the endpoint: lower max_side_px", blames_request=True)
-    if _is_option(about):
+    if any(word in about for word in OF_OPTIONS):
         return Fault("endpoint", f"{endpoint.host} doesn't take one of the options: {said}")
     return Fault("image", f"the endpoint refused it ({status}: {said})", blames_request=True)
 
@@ -91,28 +96,6 @@ def _message(error: openai.APIStatusError) -> str:
         said = inner.get("message") if isinstance(inner, Mapping) else inner
         return str(said or body.get("detail") or "")
     return str(body or "")
-
-
-def _is_filter(about: str, status: int) -> bool:
-    words = ("content_filter", "content_policy", "content policy", "moderation", "flagged", "safety system")
-    return status in {400, 403, 422} and any(word in about for word in words)
-
-
-def _is_quota(about: str) -> bool:
-    return any(word in about for word in ("insufficient_quota", "exceeded your current quota", "billing", "credit"))
-
-
-def _is_option(about: str) -> bool:
-    words = ("unsupported_parameter", "unsupported_value", "unsupported parameter", "unsupported value", "unrecognized")
-    return any(word in about for word in words)
-
-
-def _about_the_key(endpoint: Endpoint) -> str:
-    if endpoint.key is None:
-        return (
-            f"{endpoint.host} wants a key, and the environment has no {endpoint.key_env}: export {endpoint.key_env}=..."
-        )
-    return f"{endpoint.host} doesn't take the key in {endpoint.key_env}: check it"
 
 
 def _rate_limited(headers: Mapping[str, str], endpoint: Endpoint) -> Fault:

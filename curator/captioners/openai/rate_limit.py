@@ -23,7 +23,7 @@ class Pace:
     async def turn(self) -> int:
         """Waits until a request may go; returns the tokens set aside for it, for `used`."""
         while True:
-            guess = self._guess()
+            guess = self._tokens // self._answers if self._answers else TOKENS_GUESSED
             start = max(time.monotonic(), self._next_request, self._next_tokens, self._held_until)
             self._next_request, self._next_tokens = start + self.request_s, start + guess * self.token_s
             while (wait := start - time.monotonic()) > 0:
@@ -40,6 +40,3 @@ class Pace:
     def hold(self, seconds: float) -> None:
         """Nothing is asked for so long."""
         self._held_until = max(self._held_until, time.monotonic() + seconds)
-
-    def _guess(self) -> int:
-        return self._tokens // self._answers if self._answers else TOKENS_GUESSED

@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from openai import omit
+from openai import AsyncOpenAI, omit
+from openai.types.chat import ChatCompletion
 
 from curator.captioners.model import MachineFailed, Written
 from curator.captioners.model.answer import caption_of
 from curator.captioners.openai.endpoint import Endpoint
 from curator.captioners.openai.errors import FILTERED, Fault, NotACompletion, fault_of
+from curator.captioners.openai.options import Options
 from curator.captioners.openai.rate_limit import Pace
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
-    from openai.types.chat import ChatCompletion
-
-    from curator.captioners.openai.options import Options
 
 LONGEST_BACK_OFF_S = 30.0
 MILLION = 1_000_000
@@ -49,7 +45,7 @@ class Asking:
     async def ask(self, question: Question) -> tuple[Written, Fault | None]:
         """What came of it, and the fault that made an end of it. Raises MachineFailed where asking on is pointless."""
         tries = 0
-        while True:
+        while True:  # Not edge.retry: it awaits, may change the request, and one server's wait holds all questions.
             try:
                 return await self._answer(question), None
             except MachineFailed:
@@ -59,7 +55,9 @@ class Asking:
                     continue
                 fault = fault_of(error, self.endpoint, self.options.model)
             tries += 1
-            if fault.verdict == "endpoint" or (fault.unreachable and self._gives_up(tries)):
+            # A server that never answered isn't running; one that did may come back.
+            gives_up = fault.unreachable and (tries > self.options.retries or not self.has_answered)
+            if gives_up or fault.verdict == "endpoint":
                 self._stopped = self._stopped or MachineFailed(f"{fault.reason}.")
                 raise self._stopped
             if fault.verdict == "image":
@@ -112,11 +110,8 @@ class Asking:
         else:
             limit = f"max_tokens={self.options.max_tokens}"
             text, reason = caption_of(content or "", choice.finish_reason == "length", self.options.unfinished, limit)
-        return Written(text, reason, asked, answered, self._cost(asked, answered))
-
-    def _cost(self, asked: int, answered: int) -> float:
-        options = self.options
-        return (asked * options.price_per_million_input + answered * options.price_per_million_output) / MILLION
+        cost = asked * self.options.price_per_million_input + answered * self.options.price_per_million_output
+        return Written(text, reason, asked, answered, cost / MILLION)
 
     def _takes_another_limit(self, error: Exception) -> bool:
         """OpenAI's newer models know `max_tokens` by another name, and say so."""
@@ -124,10 +119,6 @@ class Asking:
             return False
         self._limit_name = "max_completion_tokens"
         return True
-
-    def _gives_up(self, tries: int) -> bool:
-        """A server that never answered isn't running; one that did may come back."""
-        return not self.has_answered or tries > self.options.retries
 
     async def _wait(self, fault: Fault, tries: int) -> None:
         """Exponential back-off with jitter, or what the server asks for; then nobody asks."""

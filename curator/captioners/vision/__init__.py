@@ -28,13 +28,9 @@ Florence-2, GIT, ViT-GPT2, PaliGemma, Idefics3 (SmolVLM's kind). Others go the s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from curator.captioners import Model
+from curator.captioners.model import Machine, open_machine
 from curator.captioners.vision.options import Options
-
-if TYPE_CHECKING:
-    from curator.captioners.model import Machine
 
 VERSION = 1
 LOCATIONS = frozenset({"model", "revision"})  # the digest has the model's name and exact revision instead
@@ -58,10 +54,4 @@ def model(options: Options) -> Model:
 
 def machine(options: Options) -> Machine:
     """Loads it. Raises NotFound, BadOption, MachineFailed, DoesNotFit."""
-    try:
-        from curator.captioners.vision.captioner import open_machine
-    except ImportError as error:
-        from curator.captioners.model import MachineFailed
-
-        raise MachineFailed(f"vision needs the package {error.name}: pip install 'amatl[captioning]'.") from error
-    return open_machine(options)
+    return open_machine("vision", "curator.captioners.vision.captioner", options)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,26 +11,17 @@ from torch import Tensor
 from curator.captioners.model import DoesNotFit, Item, MachineFailed, Written
 from curator.captioners.model.answer import caption_of
 from curator.captioners.model.downscale import small_picture
-from curator.captioners.model.prompt import render
+from curator.captioners.model.prompt import field_names, render
 from curator.captioners.vision.collate import TOKENS, Inputs, Padding, groups, stack
+from curator.captioners.vision.options import Options
 from curator.captioners.vision.processor import Reader
 from curator.captioners.vision.sampling import Draws, Overflow
-
-if TYPE_CHECKING:
-    from curator.captioners.vision.options import Options
 
 NEVER_PADDED = {"blip", "kosmos-2", "pix2struct"}
 """Families that may not bear a padded prompt: only prompts of one length are stacked."""
 NAMES_ITS_OWN_TOKENS = {"blip"}
 """Families whose `generate` takes no tokens that end and pad: it gives its own."""
 OVERFLOWS = "the model's numbers overflow: try -o dtype=bfloat16 or float32"
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The model's arguments for one picture."""
-
-    inputs: Inputs
 
 
 class VisionMachine:
@@ -45,22 +35,20 @@ class VisionMachine:
         self._pad_token = _pad_token(reader.tokenizer, self._ends)
         self._has_written = False
 
-    def prepare(self, item: Item) -> Prepared:
+    def prepare(self, item: Item) -> Inputs:
         """Reads the picture, and asks about it in the model's own way."""
         prompt = render(self.options.prompt, item.fields)
-        return Prepared(self.reader.inputs(small_picture(item.path, max_pixels=self.options.max_pixels), prompt))
+        return self.reader.inputs(small_picture(item.path, max_pixels=self.options.max_pixels), prompt)
 
-    def write(self, items: Sequence[Item], prepared: Sequence[Prepared]) -> list[Written]:
+    def write(self, items: Sequence[Item], prepared: Sequence[Inputs]) -> list[Written]:
         """Pictures of one shape together; each is decoded as if it were alone."""
-        inputs = [one.inputs for one in prepared]
         written: dict[int, Written] = {}
-        for places in groups(inputs, self.padding):
-            answers = self._generated([items[place].image_sha256 for place in places], [inputs[at] for at in places])
+        for places in groups(prepared, self.padding):
+            answers = self._generated([items[place].image_sha256 for place in places], [prepared[at] for at in places])
             written.update(zip(places, answers, strict=True))
         return [written[place] for place in range(len(items))]
 
     def close(self) -> None:
-        """Lets go of the weights."""
         self.model = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -102,7 +90,7 @@ class VisionMachine:
             tokens_BL = self.model.generate(**batch, logits_processor=processors, **self._how())
         rows = self._new_tokens(tokens_BL, batch)
         beams = len(overflow.rows) // len(rows) or 1
-        asked = [self._tokens_asked(one) for one in inputs]
+        asked = [int(one[TOKENS].numel()) if TOKENS in one else 0 for one in inputs]
         return [
             Written(None, OVERFLOWS) if overflow.rows[place * beams] else self._written(row, asked[place])
             for place, row in enumerate(rows)
@@ -142,9 +130,6 @@ class VisionMachine:
         ends = [place for place, token in enumerate(row) if token in self._ends]
         return row[: ends[0] + 1] if ends else row
 
-    def _tokens_asked(self, inputs: Inputs) -> int:
-        return int(inputs[TOKENS].numel()) if TOKENS in inputs else 0
-
     def _written(self, row: list[int], asked: int) -> Written:
         limit = self.options.max_new_tokens
         cut = len(row) >= limit and row[-1] not in self._ends
@@ -162,15 +147,9 @@ def open_machine(options: Options) -> VisionMachine:
     source = find_source(options.model, options.revision)
     device = device_of(options.device)
     config, processor, model = load(source, device, dtype_of(options.dtype, device))
-    reader = Reader(source.name, processor, config, options.system, _example(options.prompt))
+    example = render(options.prompt, dict.fromkeys(field_names(options.prompt), "x"))
+    reader = Reader(source.name, processor, config, options.system, example)
     return VisionMachine(options, reader, model)
-
-
-def _example(prompt: str) -> str:
-    """The prompt as it may come, every field filled."""
-    from curator.captioners.model.prompt import field_names
-
-    return render(prompt, dict.fromkeys(field_names(prompt), "x"))
 
 
 def _padding(config: Any) -> Padding:
@@ -183,13 +162,9 @@ def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
     """Every token that ends an answer: those of the generation configuration, and the tokenizer's own."""
     found = model.generation_config.eos_token_id
     ends = found if isinstance(found, list) else [found]
-    return {int(token) for token in (*ends, tokenizer.eos_token_id, _decoder_end(model)) if token is not None}
-
-
-def _decoder_end(model: Any) -> int | None:
-    text = model.config.get_text_config(decoder=True)
-    end = getattr(text, "eos_token_id", None)
-    return end if isinstance(end, int) else None
+    own = getattr(model.config.get_text_config(decoder=True), "eos_token_id", None)
+    ends = [*ends, tokenizer.eos_token_id, own if isinstance(own, int) else None]
+    return {int(token) for token in ends if token is not None}
 
 
 def _pad_token(tokenizer: Any, ends: set[int]) -> int:

@@ -8,14 +8,13 @@ tried out on a blank picture when the model is loaded, so that what can't work f
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from PIL.Image import Image
 
 from curator.captioners.model import MachineFailed
 from curator.captioners.vision.collate import TOKENS, Inputs
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 BLANK_PX = 64
 NEEDS_A_PROMPT = {"florence2": "<DETAILED_CAPTION>"}
@@ -102,13 +101,11 @@ class Reader:
             except Exception as error:  # templates raise what they like: jinja2's, TypeError, ValueError ...
                 problem = error
                 continue
-            if prompt in text and "{'type'" not in text and self._has_one_place(text):
+            places = 1 if self.image_token is None else text.count(self.image_token)
+            if prompt in text and "{'type'" not in text and places == 1:
                 return str(text)
         said = f": {problem}" if problem else "; is the image's token in the prompt?"
         raise MachineFailed(f"The chat template of {self.name} can't take a picture and a prompt{said}")
-
-    def _has_one_place(self, text: str) -> bool:
-        return self.image_token is None or text.count(self.image_token) == 1
 
     def _conversations(self, prompt: str) -> Iterator[list[dict[str, Any]]]:
         """Templates differ in what a message is: parts, a string, or a string that has the picture in it."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from schemas.edge.words import plural
+from curator.cli.text import figure, figures, minute
+from schemas.edge.words import percent, plural
 
 if TYPE_CHECKING:
     from curator.annotate.pull.every_project import PullAllResult
@@ -107,7 +108,7 @@ def _project(found: ProjectStatus) -> list[str]:
     lines += [f"{'':11}emptied: {address}" for address in found.emptied]
     lines += [figure(one.tasks, _person(one)) for one in found.people]
     if agreed := found.agreement:
-        same = f"{agreed.exact:.0%} the same, token F1 {agreed.token_f1:.2f}"
+        same = f"{percent(agreed.exact)} the same, token F1 {agreed.token_f1:.2f}"
         lines.append(figure(agreed.images, f"images captioned by several of {agreed.people} people: {same}"))
     if found.disagreements:
         lines.append(figure(found.disagreements, "images people disagree on: settle them on the page", "yellow"))
@@ -127,20 +128,5 @@ def _person(one: PersonProgress) -> str:
     return f"by {one.person}: {how}{time}"
 
 
-def minute(moment: str) -> str:
-    """A time to the minute."""
-    return moment[:16].replace("T", " ") + "Z"
-
-
 def _noted(notes: list[str]) -> list[str]:
     return [click.style(f"\nNote: {note}", fg="yellow") for note in notes]
-
-
-def figures(counts: dict[str, int]) -> list[str]:
-    """A line for each count that isn't zero."""
-    return [figure(count, name) for name, count in counts.items() if count]
-
-
-def figure(count: int, name: str, colour: str | None = None) -> str:
-    """A count and what it counts."""
-    return click.style(f"{count:>9,}", fg=colour) + f"  {name}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from curator.cli.text import figure, figures, minute
 from curator.text.printable import shown
-from schemas.edge.words import duration, plural
+from schemas.edge.words import duration, money, percent, plural
 
 if TYPE_CHECKING:
     from curator.caption import CaptionResult
@@ -57,7 +58,7 @@ def of_caption(result: CaptionResult) -> str:
     """Figures, reasons, examples, and what to do next."""
     images = plural(result.images, "image")
     lines = [f"{_bold(f'{result.dataset}/{result.set_name}')}: {images} by {result.strategy}", ""]
-    lines += _figures(
+    lines += figures(
         {
             "new": result.new,
             "changed": result.changed,
@@ -68,18 +69,18 @@ def of_caption(result: CaptionResult) -> str:
             "left out by --where": result.not_chosen,
         }
     )
-    lines += [_figure(count, f"without a caption: {reason}") for reason, count in result.without_caption.items()]
+    lines += [figure(count, f"without a caption: {reason}") for reason, count in result.without_caption.items()]
     failed = list(result.failed.items())  # the most frequent first; a service may give each image its own reason
-    lines += [_figure(count, f"failed: {reason}", "red") for reason, count in failed[:REASONS_SHOWN]]
+    lines += [figure(count, f"failed: {reason}", "red") for reason, count in failed[:REASONS_SHOWN]]
     if others := failed[REASONS_SHOWN:]:
         number = sum(count for _, count in others)
-        lines.append(_figure(number, f"failed for {plural(len(others), 'other reason')}", "red"))
+        lines.append(figure(number, f"failed for {plural(len(others), 'other reason')}", "red"))
     if result.taken_out:
         lines.append(f"{'':11}({plural(result.taken_out, 'earlier caption')} taken out; history keeps them)")
     if result.failed:
         lines.append(f"{'':11}(the next run tries them again: curator failures {result.dataset}/{result.set_name})")
     if result.rejects:
-        lines.append(_figure(len(result.rejects), "rejected", "yellow"))
+        lines.append(figure(len(result.rejects), "rejected", "yellow"))
         shown = result.rejects[:REJECTS_SHOWN]
         lines += [f"{'':11}{reject.where}: {reject.detail}" for reject in shown]
         lines += [f"{'':11}... all of them with --json"] if len(result.rejects) > len(shown) else []
@@ -126,12 +127,11 @@ def _effort(effort: Effort) -> str:
     if effort.input_tokens or effort.output_tokens:
         parts.append(f"{effort.input_tokens:,} tokens in, {effort.output_tokens:,} out")
     if effort.cost_usd:
-        parts.append(f"${effort.cost_usd:,.4f}" if effort.cost_usd < 1 else f"${effort.cost_usd:,.2f}")
+        parts.append(money(effort.cost_usd, "$"))
     return ", ".join(parts) + f"; the model was there after {duration(effort.loading_seconds)}"
 
 
 def of_commit(result: CommitResult) -> str:
-    """The version and its digest."""
     captions = plural(result.captions, "caption")
     if result.without_image:
         captions += f", {result.without_image:,} of images that are gone"
@@ -149,7 +149,7 @@ def of_versions(result: VersionsResult) -> str:
         lines = [f"{_bold(f'{found.dataset}/{found.set_name}')}  {plural(found.captions, 'caption')}{uncommitted}"]
         people = max([len(version.person) for version in found.versions], default=0)
         for v in found.versions:
-            when = _minute(v.committed_at)
+            when = minute(v.committed_at)
             lines.append(
                 f"  @{v.number:<3} {when}  {v.person:<{people}}  {v.captions:>9,}  {_dim(v.digest[:12])}  {v.message}"
             )
@@ -199,13 +199,11 @@ def of_accept(result: AcceptResult) -> str:
 
 
 def of_undo(result: UndoResult) -> str:
-    """What was put back."""
     left = f"; {plural(result.left, 'caption')} changed since stay" if result.left else ""
     return f"{_bold(result.reference)}: {plural(result.restored, 'caption')} put back{left}."
 
 
 def of_restore(result: RestoreResult) -> str:
-    """What changed."""
     if not result.added + result.changed + result.removed:
         return f"{_bold(result.version)} is what the set has now; nothing to do."
     lines = [f"Restored {_bold(result.version)}: {_changes(result.added, result.changed, result.removed)}"]
@@ -274,14 +272,6 @@ def _change(change: Change, coloured: bool) -> Iterable[str]:
     yield f"    {text}"
 
 
-def _figures(counts: Mapping[str, int]) -> list[str]:
-    return [_figure(count, name) for name, count in counts.items() if count]
-
-
-def _figure(count: int, name: str, colour: str | None = None) -> str:
-    return click.style(f"{count:>9,}", fg=colour) + f"  {name}"
-
-
 def _changes(added: int, changed: int, removed: int) -> str:
     return f"{added:,} added, {changed:,} changed, {removed:,} removed"
 
@@ -297,7 +287,7 @@ def _frequent(title: str, found: Sequence[Frequent]) -> list[str]:
     if not found:
         return []
     shown = ", ".join(
-        f"{_shortened(item.text, 40)} {_dim(f'{item.count:,} ({item.share:.0%})')}" for item in found[:WORDS_SHOWN]
+        f"{_shortened(item.text, 40)} {_dim(f'{item.count:,} ({percent(item.share)})')}" for item in found[:WORDS_SHOWN]
     )
     return ["", f"{title}: {shown}"]
 
@@ -312,10 +302,6 @@ def _shortened(text: str, length: int = 100) -> str:
     """In one line, what can't be seen written out: what a model wrote plays no tricks on a terminal."""
     text = shown(text)
     return text if len(text) <= length else text[: length - 3] + "..."
-
-
-def _minute(timestamp: str) -> str:
-    return timestamp[:16].replace("T", " ") + "Z"
 
 
 def _bold(text: str) -> str:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from curator.check.findings import KINDS
+from curator.check.findings import KINDS, Example, Finding, Part
+from curator.check.run import CheckResult
 from curator.text.printable import shown
-from schemas.edge.words import plural
-
-if TYPE_CHECKING:
-    from curator.check.findings import Example, Finding, Part
-    from curator.check.run import CheckResult
+from schemas.edge.words import percent, plural
 
 SIGNS = {"error": "✗", "warning": "!", "unchecked": "?", "allowed": "·", "clean": "✓"}
 STYLES = {"error": "bold red", "warning": "yellow", "unchecked": "magenta", "allowed": "dim", "clean": "green"}
@@ -139,7 +135,7 @@ def _parts(parts: list[Part], unit: str) -> Table:
     for part in parts:
         more = ", ..." if part.captions > 1 else ""
         names = Text(f"  {part.file_names[0]}{more}", style="dim")
-        count = f"{part.captions:,} {unit if part.captions != 1 else unit[:-1]} ({percent(part.share)})"
+        count = f"{plural(part.captions, unit[:-1])} ({percent(part.share, 1)})"
         table.add_row(count, Text(_quoted(part.text)).append_text(names))
     return table
 
@@ -158,15 +154,8 @@ def _example(example: Example, code: str) -> Text:
 
 def _verdict(result: CheckResult) -> Text:
     states: list[str] = [found.state for found in result.findings]
-    counts = [
-        (states.count(state), one, several)
-        for state, one, several in (
-            ("error", "error", "errors"),
-            ("warning", "warning", "warnings"),
-            ("unchecked", "not checked", "not checked"),
-        )
-    ]
-    found = ", ".join(f"{count} {one if count == 1 else several}" for count, one, several in counts if count)
+    nouns = {"error": ("error",), "warning": ("warning",), "unchecked": ("not checked", "not checked")}
+    found = ", ".join(plural(states.count(state), *noun) for state, noun in nouns.items() if state in states)
     if result.passed:
         better = " Nothing got worse." if result.baseline else ""
         return Text(f"Passed: {len(states)} checks.{better}", style="bold green")
@@ -181,15 +170,6 @@ def printed(blocks: Iterable[RenderableType], width: int | None = None) -> str:
         console.print(block)
     assert isinstance(console.file, io.StringIO)
     return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip("\n").splitlines())
-
-
-def percent(share: float) -> str:
-    """A share in percent; a few of very many aren't none, nor nearly all all."""
-    if 0 < share < 0.001:
-        return "<0.1%"
-    if 0.999 < share < 1:
-        return ">99.9%"
-    return f"{share:.1%}" if 0 < share < 1 else f"{share:.0%}"
 
 
 def _quoted(text: str) -> str:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from curator.cli.text.check import percent, printed
+from curator.cli.text.check import printed
+from curator.compare.result import ComparedSet, CompareResult, Differing
 from curator.text.printable import shown
-
-if TYPE_CHECKING:
-    from curator.compare.result import ComparedSet, CompareResult, Differing
+from schemas.edge.words import percent
 
 IMAGES_SHOWN = 3
 WORDS_SHOWN = 8
@@ -28,8 +26,10 @@ def account(result: CompareResult, width: int | None = None) -> str:
 
 def _blocks(result: CompareResult) -> Iterator[RenderableType]:
     of = f" of {result.images_of_dataset:,}" if result.images != result.images_of_dataset else ""
-    noun = "image" if result.images == 1 else "images"
-    yield Text.assemble((result.dataset, "bold"), f"  {result.images:,}{of} {noun} that every set captions")
+    yield Text.assemble(
+        (result.dataset, "bold"),
+        f"  {result.images:,}{of} {'image' if result.images == 1 else 'images'} that every set captions",
+    )
     yield Text(result.headline, style="italic")
     yield Text()
     yield _figures(result)
@@ -80,10 +80,10 @@ def _rows(result: CompareResult) -> Iterator[tuple[str, list[str]]]:
     fields = list(dict.fromkeys(field for each in sets for field in each.fields))
     for field in fields:
         if any(each.fields[field].mentioned for each in sets):
-            yield f"say {field}", [percent(each.fields[field].share) for each in sets]
+            yield f"say {field}", [percent(each.fields[field].share, 1) for each in sets]
     if any(each.clip for each in sets):
         yield "CLIP score, mean", [f"{each.clip.score.mean:.1f}" if each.clip else "–" for each in sets]
-        yield "CLIP: best on", [percent(each.clip.best_share) if each.clip else "–" for each in sets]
+        yield "CLIP: best on", [percent(each.clip.best_share, 1) if each.clip else "–" for each in sets]
     yield from _people(sets)
 
 
@@ -93,7 +93,7 @@ def _people(sets: list[ComparedSet]) -> Iterator[tuple[str, list[str]]]:
     if not any(found):
         return
     yield "people's answers", [f"{each.answers:,}" if each else "–" for each in found]
-    yield "accepted unchanged", [percent(each.unchanged_share) if each and each.answers else "–" for each in found]
+    yield "accepted unchanged", [percent(each.unchanged_share, 1) if each and each.answers else "–" for each in found]
     yield "characters edited", [_digit(each.median_edit_distance if each else None) for each in found]
     yield "seconds a caption", [_digit(each.median_seconds if each else None) for each in found]
 
@@ -110,10 +110,10 @@ def _pairs(result: CompareResult) -> Table:
     for pair in sorted(result.pairs, key=lambda pair: -pair.token_f1.mean):
         table.add_row(
             f"{pair.first} – {pair.second}",
-            percent(pair.token_f1.mean),
+            percent(pair.token_f1.mean, 1),
             f"{pair.edit_distance.median:,.0f}",
-            percent(pair.edit_share.mean),
-            percent(pair.identical),
+            percent(pair.edit_share.mean, 1),
+            percent(pair.identical, 1),
         )
     return table
 
@@ -126,7 +126,7 @@ def _only_here(sets: list[ComparedSet]) -> Iterator[Text]:
 
 
 def _image(each: Differing) -> RenderableType:
-    head = Text.assemble((each.file_name, "cyan"), (f"  {percent(each.token_f1)} of the words shared", "dim"))
+    head = Text.assemble((each.file_name, "cyan"), (f"  {percent(each.token_f1, 1)} of the words shared", "dim"))
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")

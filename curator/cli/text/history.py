@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from curator.caption_sets.history import HistoryResult, Revision
 from curator.captioners import model_at
+from curator.cli.text import minute
 from curator.cli.text.check import printed
 from curator.text.printable import shown
-
-if TYPE_CHECKING:
-    from curator.caption_sets.history import HistoryResult, Revision
 
 
 def account(result: HistoryResult, width: int | None = None) -> str:
@@ -43,7 +42,7 @@ def _revision(revision: Revision) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row(_minute(revision.captioned_at), _text(revision))
+    table.add_row(minute(revision.captioned_at), _text(revision))
     for name, value in _facts(revision):
         table.add_row(Text(name, justify="right"), Text(value, style="dim"))
     return table
@@ -75,7 +74,3 @@ def _value(value: Any) -> str:
     """As it would be given to `-o`; blanks at its ends show."""
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if text == text.strip() else f"'{text}'"
-
-
-def _minute(timestamp: str) -> str:
-    return timestamp[:16].replace("T", " ") + "Z"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from curator.ingest import IngestResult
+from schemas.edge.words import duration, plural
 
 
 def account(result: IngestResult) -> str:
     """Three lines of figures, the notes, and what to do next."""
-    lines = [f"{click.style(result.dataset, bold=True)}: {result.root}  ({result.seconds:.1f} s)", ""]
+    lines = [f"{click.style(result.dataset, bold=True)}: {result.root}  ({duration(result.seconds)})", ""]
     lines += [_line(result.files, "file", _changes(result)), _line(result.images, "image", _copies(result))]
     rejects = ", ".join(f"{reason} {count:,}" for reason, count in result.rejects_by_reason.items())
     lines.append(_line(result.rejects, "reject", rejects, "yellow" if result.rejects else None))
@@ -24,7 +25,8 @@ def account(result: IngestResult) -> str:
 
 
 def _line(count: int, noun: str, detail: str, colour: str | None = None) -> str:
-    return click.style(f"{count:>9,} {noun + ('' if count == 1 else 's'):<8}", fg=colour) + f"  {detail}".rstrip()
+    figure, nouns = plural(count, noun).split()
+    return click.style(f"{figure:>9} {nouns:<8}", fg=colour) + f"  {detail}".rstrip()
 
 
 def _changes(result: IngestResult) -> str:
@@ -44,6 +46,6 @@ def _copies(result: IngestResult) -> str:
     if result.duplicate_paths:
         parts.append(f"at {result.paths:,} paths")
     if result.near_duplicate_groups:
-        groups = f"{result.near_duplicate_groups:,} group{'' if result.near_duplicate_groups == 1 else 's'}"
+        groups = plural(result.near_duplicate_groups, "group")
         parts.append(f"{result.near_duplicate_images:,} near-duplicates in {groups}")
     return ", ".join(parts) or ("all different" if result.images else "")

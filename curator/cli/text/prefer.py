@@ -6,6 +6,7 @@ import click
 
 from curator.annotate.prefer.figures import Pair
 from curator.annotate.prefer.run import PreferResult
+from schemas.edge.words import percent
 
 
 def account(result: PreferResult) -> str:
@@ -55,11 +56,12 @@ def _people(result: PreferResult) -> list[str]:
         lines.append(f"  {person.person}: {person.answers} answers{pace}; {chosen}, no difference {person.same}")
     if result.agreement:
         found = result.agreement
-        lines.append(f"  {found.images} images answered by several: alike in {found.alike:.0%}")
+        lines.append(f"  {found.images} images answered by several: alike in {percent(found.alike)}")
     if result.first_place is not None:
         share = 1 / len(result.versions)
         lines.append(
-            f"  the caption shown first was chosen {result.first_place:.0%} of the time ({share:.0%} by chance)"
+            f"  the caption shown first was chosen {percent(result.first_place)} of the time"
+            f" ({percent(share)} by chance)"
         )
     return lines
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from curator.snapshot.result import SnapshotFacts, SnapshotPreview, SnapshotResult
-from schemas.edge.words import plural
+from schemas.edge.words import plural, size
 
 REASONS = {
     "file-gone": "every file is gone",
@@ -23,7 +23,7 @@ def account(result: SnapshotResult) -> str:
     state = "already there, unchanged" if result.unchanged else f"a snapshot of {result.dataset}"
     lines = [f"{click.style(result.folder, bold=True)}: {state}", "", *_facts(result)]
     how = ", ".join(f"{images} {method}" for method, images in sorted(result.placed.items()))
-    lines.append(_line("files", f"{result.size_bytes / 1e6:.1f} MB of images{f', {how}' if how else ''}"))
+    lines.append(_line("files", f"{size(result.size_bytes)} of images{f', {how}' if how else ''}"))
     lines += _notes(result)
     return "\n".join([*lines, "", f"Next: trainer check {shlex.quote(str(result.folder))} --base MODEL"])
 
@@ -36,23 +36,23 @@ def preview_account(result: SnapshotPreview, out: Path) -> str:
     if result.groups:
         held = f", {result.groups_held_out:,} of them held out" if result.groups_held_out else ""
         lines.append(_line("together", f"{plural(result.groups, 'near-duplicate group')}{held}"))
-    lines.append(_line("files", f"{result.size_bytes / 1e6:.1f} MB of images"))
+    lines.append(_line("files", f"{size(result.size_bytes)} of images"))
     lines += _notes(result)
     return "\n".join([*lines, "", "Nothing was written. Without --dry-run it is made, and the split is stored."])
 
 
 def _facts(result: SnapshotFacts) -> list[str]:
     lines = [_line("identity", result.identity)]
-    lines.append(_line("train", _images(result.train)))
-    lines.append(_line("held out", _images(result.held_out)))
+    lines.append(_line("train", plural(result.train, "image")))
+    lines.append(_line("held out", plural(result.held_out, "image")))
     width = max(len(track.column) for track in result.tracks)
     for track in result.tracks:
         empty = f", {track.empty:,} empty" if track.empty else ""
         lines.append(_line("track", f"{track.column:<{width}}  {track.version}: {track.captions:,} captions{empty}"))
     for reason, images in result.left_out.items():
         detail = f" ({_without(result)})" if reason == "missing-caption" else ""
-        lines.append(_line("left out", f"{_images(images)}: {REASONS[reason]}{detail}"))
-    lines += [_line("licence", f"{_images(images)}: {license}") for license, images in result.licenses.items()]
+        lines.append(_line("left out", f"{plural(images, 'image')}: {REASONS[reason]}{detail}"))
+    lines += [_line("licence", f"{plural(images, 'image')}: {license}") for license, images in result.licenses.items()]
     return lines
 
 
@@ -62,10 +62,6 @@ def _notes(result: SnapshotFacts) -> list[str]:
 
 def _line(what: str, value: str) -> str:
     return f"  {what:<9} {value}"
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count:,} images"
 
 
 def _without(result: SnapshotFacts) -> str:

@@ -5,23 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from io import BytesIO
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from fastapi import Depends, Path, Request, Response
+import polars as pl
+from fastapi import Depends, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from curator.catalog.wire import ARROW, encode_rows
 from curator.server.problems import MEDIA_TYPE
 
-if TYPE_CHECKING:
-    import polars as pl
-
 JSON_LINES = "application/x-ndjson"
 ROWS_A_PIECE = 16_384
 LARGEST_ID = 2**62
-
-Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the bytes, in hex.")]
 
 
 class Problem(BaseModel):
@@ -73,6 +69,11 @@ def tagged(request: Request, result: BaseModel, tag: str | None = None) -> Respo
     if has_it(request, etag):
         return Response(status_code=304, headers=headers)
     return Response(content, headers=headers, media_type="application/json")
+
+
+def for_ever(etag: str) -> dict[str, str]:
+    """The headers of what never changes under its address."""
+    return {"ETag": f'"{etag}"', "Cache-Control": "private, max-age=31536000, immutable"}
 
 
 def has_it(request: Request, etag: str) -> bool:

@@ -13,9 +13,9 @@ from curator.caption_sets.reference import resolve
 from curator.caption_sets.replace import ReplaceResult, replace, undo_replace
 from curator.caption_sets.revise import LONGEST, ReviseResult, UndoResult, revise
 from curator.datasets.image import ImageCaption, image_caption
-from curator.server.access import Caller, Opened, needs
+from curator.server.access import Annotator, Opened, Sha256, needs
 from curator.server.api import examples
-from curator.server.api.answers import JSON_LINES, LARGEST_ID, STREAMS, Sha256, example, stream, tagged, wanted
+from curator.server.api.answers import JSON_LINES, LARGEST_ID, STREAMS, example, stream, tagged, wanted
 from curator.server.problems import PreconditionRequired
 from schemas.errors import BadOption
 
@@ -23,7 +23,6 @@ router = APIRouter(tags=["captions"], dependencies=[Depends(needs("read"))])
 ONE = "/datasets/{dataset}/images/{sha256}/captions/{caption_set}"
 SET = "/sets/{dataset}/{caption_set}"
 TAG = re.compile(r'(?:W/)?"caption-([0-9]{1,18})"')
-Annotator = Annotated[Caller, Depends(needs("annotate"))]
 
 
 class Text(BaseModel):

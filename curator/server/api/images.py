@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field
 from curator.caption_sets.history import HistoryResult, history
 from curator.datasets.image import ImageResult, image
 from curator.gallery import LARGEST_LIMIT, LIMIT, GalleryFilters, GalleryResult, gallery, gallery_frame
-from curator.server.access import Opened, needs
+from curator.server.access import Opened, Sha256, needs
 from curator.server.api import examples
-from curator.server.api.answers import LARGEST_ID, STREAMS, Sha256, example, stream, tagged, wanted
+from curator.server.api.answers import LARGEST_ID, STREAMS, example, stream, tagged, wanted
 from curator.server.signing import expiry, signed
 
 router = APIRouter(prefix="/datasets/{dataset}/images", tags=["images"], dependencies=[Depends(needs("read"))])

@@ -10,13 +10,12 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from curator.server.access import Caller, needs
+from curator.server.access import Writer, needs
 from curator.server.api import examples
 from curator.server.api.answers import example, tagged
 from curator.server.jobs import Job, Jobs
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(needs("read"))])
-Writer = Annotated[Caller, Depends(needs("write"))]
 EVENT_STREAM = "text/event-stream"
 LOOK_SECONDS = 0.25
 ALIVE_SECONDS = 15  # Proxies close what is silent for long.

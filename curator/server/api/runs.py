@@ -9,14 +9,12 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from curator import runs as stage
-from curator.server.access import Caller, Opened, needs
+from curator.server.access import Opened, Sha256, Writer, needs
 from curator.server.api import examples
-from curator.server.api.answers import Content, Sha256, content_of, example, has_it, tagged
+from curator.server.api.answers import Content, content_of, example, for_ever, has_it, tagged
 from schemas.exchange import RunReceipt
 
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(needs("read"))])
-Writer = Annotated[Caller, Depends(needs("write"))]
-FOR_EVER = "private, max-age=31536000, immutable"
 RECEIPTS = {
     200: {"description": "It is there already.", "model": RunReceipt},
     201: {"description": "It is kept."},
@@ -56,7 +54,7 @@ def list_runs(
 )
 def post_run(catalog: Opened, caller: Writer, folder: Pictures, content: Content) -> Response:
     """Takes a trainer's run.json, byte for byte. The receipt says which pictures are still wanted."""
-    receipt = stage.receive_report(catalog, content, caller.person, folder)
+    receipt = stage.receive_record(catalog, content, caller.person, folder)
     headers = {"Location": f"/api/v1/runs/{receipt.run}"}
     status = 200 if receipt.unchanged else 201
     return Response(receipt.model_dump_json(), status, headers, media_type="application/json")
@@ -83,7 +81,7 @@ def get_run(request: Request, catalog: Opened, folder: Pictures, name: Sha256) -
 def get_picture(request: Request, catalog: Opened, folder: Pictures, name: Sha256, sha256: Sha256) -> Response:
     """A picture of a run: the real images, or a checkpoint's grid."""
     file = stage.run_picture(catalog, name, sha256, folder)
-    headers = {"ETag": f'"{sha256}"', "Cache-Control": FOR_EVER}
+    headers = for_ever(sha256)
     if has_it(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     with file.open("rb") as opened:

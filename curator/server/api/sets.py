@@ -14,13 +14,12 @@ from curator.caption_sets.diff import DiffResult
 from curator.caption_sets.stats import StatsResult
 from curator.check import run as checking
 from curator.check.run import CheckResult
-from curator.server.access import Caller, Opened, needs
+from curator.server.access import Annotator, Opened, needs
 from curator.server.api import examples
 from curator.server.api.answers import LARGEST_ID, example, tagged
 
 router = APIRouter(tags=["sets"], dependencies=[Depends(needs("read"))])
 ONE = "/sets/{dataset}/{caption_set}"
-Annotator = Annotated[Caller, Depends(needs("annotate"))]
 Number = Annotated[int, Path(ge=1, le=LARGEST_ID, description="The version.")]
 Version = Annotated[int | None, Query(ge=1, le=LARGEST_ID, description="Without it: the set as it is now.")]
 

@@ -7,14 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 
-from curator.server.access import Opened, needs
+from curator.server.access import Opened, Sha256, needs
 from curator.server.api import examples
-from curator.server.api.answers import Sha256, example, has_it, tagged
+from curator.server.api.answers import example, for_ever, has_it, tagged
 from curator.snapshot import known as stage
 
 router = APIRouter(prefix="/snapshots", tags=["snapshots"], dependencies=[Depends(needs("read"))])
 downloads = APIRouter(tags=["snapshots"], dependencies=[Depends(needs("read"))])
-FOR_EVER = "private, max-age=31536000, immutable"
 TYPES = {"json": "application/json", "jsonl": "application/x-ndjson", "jpg": "image/jpeg"}
 TYPES |= {name: f"image/{name}" for name in ("png", "webp", "gif", "bmp", "tiff")}
 
@@ -58,7 +57,7 @@ def download(
 ) -> Response:
     """A file of a snapshot, byte for byte; ranges can be asked for. It never changes."""
     file = stage.snapshot_file(catalog, identity, path)
-    headers = {"ETag": f'"{identity[:32]}/{path}"', "Cache-Control": FOR_EVER}
+    headers = for_ever(f"{identity[:32]}/{path}")
     if has_it(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     kind = TYPES.get(path.rpartition(".")[2], "application/octet-stream")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
@@ -11,22 +11,18 @@ from curator.annotate.disagreements import Disagreement, disagreements, settle
 from curator.annotate.status import StatusResult, status
 from curator.caption_sets.reference import check_dataset
 from curator.caption_sets.revise import LONGEST
-from curator.server.access import Caller, Opened, needs
+from curator.catalog import Catalog
+from curator.server.access import Annotator, Opened, needs
 from curator.server.web.render import query, render, telling, told
 from schemas.errors import AmatlError, NotFound
 
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
-
 router = APIRouter(dependencies=[Depends(needs("read"))])
-Annotator = Annotated[Caller, Depends(needs("annotate"))]
 SHOWN = 20
 
 
 @router.get("/annotation")
 def annotation(request: Request, catalog: Opened) -> Response:
-    """Every project."""
-    result, problem = None, None
+    result, problem, projects = None, None, catalog.annotation_projects().to_dicts()
     try:
         result = status(catalog)
     except NotFound:
@@ -39,7 +35,7 @@ def annotation(request: Request, catalog: Opened) -> Response:
         result=result,
         problem=problem,
         disputes=_disputes(catalog, result),
-        tasks=_tasks(catalog),
+        tasks={row["project_key"]: f"{row['url']}/projects/{row['label_studio_id']}/data?task=" for row in projects},
         shown=SHOWN,
         said=told(request)[0],
     )
@@ -70,9 +66,3 @@ def _disputes(catalog: Catalog, result: StatusResult | None) -> dict[str, list[D
         if one.target not in found and one.disagreements:
             found[one.target] = disagreements(catalog, dataset, name)
     return found
-
-
-def _tasks(catalog: Catalog) -> dict[str, str]:
-    """Where the tasks of each project are in Label Studio, but for the task's number."""
-    rows: list[dict[str, Any]] = catalog.annotation_projects().to_dicts()
-    return {row["project_key"]: f"{row['url']}/projects/{row['label_studio_id']}/data?task=" for row in rows}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from fastapi import APIRouter, Response
 
+from schemas.edge.palette import stylesheet
 from schemas.errors import NotFound
 
+STATIC = Path(__file__).with_name("static")
 router = APIRouter(include_in_schema=False)
 TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -17,8 +19,8 @@ FOR_EVER = "public, max-age=31536000, immutable"
 
 @cache
 def assets() -> dict[str, bytes]:
-    """Every asset by name."""
-    return {file.name: file.read_bytes() for file in files("curator.server.web").joinpath("static").iterdir()}
+    found = {file.name: file.read_bytes() for file in STATIC.iterdir()}
+    return found | {"amatl.css": stylesheet(STATIC / "amatl.css").encode()}  # with the palette
 
 
 @cache
@@ -31,7 +33,6 @@ def version() -> str:
 
 
 def address(name: str) -> str:
-    """Where an asset is."""
     assert name in assets(), name
     return f"/static/{version()}/{name}"
 

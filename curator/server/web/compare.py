@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -18,9 +18,6 @@ from curator.server.access import Opened, needs
 from curator.server.api.jobs import Opened as OpenedJobs
 from curator.server.web.render import render
 from schemas.errors import AmatlError
-
-if TYPE_CHECKING:
-    from curator.server.jobs import Job, Jobs
 
 LARGE = 100_000  # images; 70 us each, which other people's pages feel
 router = APIRouter(dependencies=[Depends(needs("read"))])
@@ -47,7 +44,8 @@ def side_by_side(
     result, problem, as_job, job = None, None, "", None
     if sets and gallery(catalog, dataset, limit=1).total > LARGE:
         command = ["compare", dataset, f"--sets={','.join(sets)}"]
-        as_job, job = shlex.join(command), _newest(jobs, command)
+        as_job = shlex.join(command)
+        job = next((one for one in jobs.all() if one.command == command), None)
         result = CompareResult.model_validate(job.result) if job and job.result else None
     elif sets:
         try:
@@ -67,8 +65,3 @@ def side_by_side(
         job=job,
         problem=problem,
     )
-
-
-def _newest(jobs: Jobs, command: list[str]) -> Job | None:
-    """The job of this command that was begun last."""
-    return max((job for job in jobs.all() if job.command == command), key=lambda job: job.started_at, default=None)

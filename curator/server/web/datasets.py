@@ -21,7 +21,6 @@ STEPS_SHOWN = 4
 
 @router.get("/")
 def home(request: Request, catalog: Opened) -> Response:
-    """The datasets."""
     lines, made, trained = versions(catalog).sets, snapshots(catalog).snapshots, runs(catalog).runs
     shown = []
     for health in datasets(catalog).datasets:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import threading
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from curator.caption_sets.reference import check_dataset
 from curator.caption_sets.versions import SetVersions, versions
+from curator.catalog import Catalog
 from curator.gallery import gallery
-from curator.server.access import Caller, Opened, needs
+from curator.server.access import Opened, Writer, needs
 from curator.server.api.jobs import Opened as OpenedJobs
 from curator.server.jobs import Jobs
 from curator.server.problems import Busy
@@ -22,11 +23,7 @@ from curator.server.web.render import render
 from curator.snapshot import Holdout, SnapshotPreview, preview
 from schemas.errors import AmatlError, BadOption
 
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
-
 router = APIRouter(prefix="/datasets/{dataset}/export", dependencies=[Depends(needs("read"))])
-Writer = Annotated[Caller, Depends(needs("write"))]
 FOLDER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 LARGE = 100_000  # images; 50 to 120 us each, which other people's pages feel
 BUSY_AFTER_SECONDS = 20.0
@@ -172,10 +169,8 @@ def _preview(catalog: Catalog, jobs: Jobs, dataset: str, asked: Asked) -> Snapsh
 
 def _suggested(lines: list[SetVersions], asked: Asked) -> Asked:
     """The last version of the first set, if nothing was chosen yet."""
-    if not lines:
-        return asked
-    first = lines[0]
-    return asked.model_copy(update={"text": f"{first.dataset}/{first.set_name}@{first.versions[-1].number}"})
+    names = [f"{first.dataset}/{first.set_name}@{first.versions[-1].number}" for first in lines[:1]]
+    return asked.model_copy(update={"text": names[0]}) if names else asked
 
 
 def _folder(asked: Asked) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Form, Path, Request, Response
+from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
@@ -18,14 +18,12 @@ from curator.caption_sets.revise import LONGEST, revise, undo_revision
 from curator.catalog import Catalog
 from curator.datasets.image import image
 from curator.gallery import GalleryFilters, GalleryResult, gallery
-from curator.server.access import Caller, Opened, needs
+from curator.server.access import Annotator, Opened, Sha256, needs
 from curator.server.web.render import query, render
 from schemas.document import first_problem
 from schemas.errors import AmatlError, BadOption
 
 router = APIRouter(prefix="/datasets/{dataset}", dependencies=[Depends(needs("read"))])
-Annotator = Annotated[Caller, Depends(needs("annotate"))]
-Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 PAGE = 120
 FIRST_SHOWN = "show"  # the set whose captions stand below the thumbnails
 FURTHER = {  # the filters that are folded away until one of them is used
@@ -54,7 +52,7 @@ def images(request: Request, catalog: Opened, dataset: str) -> Response:
         shown=_shown(request, page),
         kept=query(**asked),
         filtered=bool({*asked} - {FIRST_SHOWN}),
-        strategies=_strategies(catalog, dataset),
+        strategies=[(name, name) for name in catalog.strategies_of_dataset(dataset)],
         more=bool({*asked} & FURTHER),
     )
 
@@ -151,11 +149,6 @@ def filters_of(request: Request) -> GalleryFilters:
         return GalleryFilters.model_validate(asked)
     except ValidationError as error:
         raise BadOption(f"{first_problem(error)}.") from error
-
-
-def _strategies(catalog: Catalog, dataset: str) -> list[tuple[str, str]]:
-    """What made captions, as choices: what is asked for, what is shown."""
-    return [(name, name) for name in catalog.strategies_of_dataset(dataset)]
 
 
 def _number(request: Request, name: str) -> int | None:

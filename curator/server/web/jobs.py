@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from curator.server.access import Caller, needs
+from curator.server.access import Writer, needs
 from curator.server.api.jobs import Opened
 from curator.server.job_commands import COMMANDS
 from curator.server.jobs import Job, Jobs
@@ -16,7 +16,6 @@ from curator.server.web.render import render
 from schemas.errors import AmatlError, BadOption
 
 router = APIRouter(prefix="/jobs", dependencies=[Depends(needs("read"))])
-Writer = Annotated[Caller, Depends(needs("write"))]
 LONGEST_COMMAND = 4_000
 
 

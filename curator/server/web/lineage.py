@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path as Folder
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
+from curator.catalog import Catalog
 from curator.runs import RunResult, run, runs
-from curator.server.access import Opened, needs
+from curator.server.access import Opened, Sha256, needs
+from curator.server.api.runs import pictures_folder
 from curator.server.web.charts import chart
 from curator.server.web.grids import drawn
 from curator.server.web.lineage_picture import lineage_picture
@@ -16,11 +17,7 @@ from curator.server.web.render import render
 from curator.server.web.selections import names_of
 from curator.snapshot.known import snapshot_line, snapshots
 
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
-
 router = APIRouter(dependencies=[Depends(needs("read"))])
-Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 
 
 @router.get("/snapshots")
@@ -35,15 +32,14 @@ def every_snapshot(request: Request, catalog: Opened) -> Response:
 def one_snapshot(request: Request, catalog: Opened, identity: Sha256) -> Response:
     """A snapshot, and its runs' pictures side by side."""
     line = snapshot_line(catalog, identity)
-    found = [run(catalog, one.run_key, _pictures(request)) for one in runs(catalog, identity).runs]
+    found = [run(catalog, one.run_key, pictures_folder(request)) for one in runs(catalog, identity).runs]
     title = f"{line.dataset}, snapshot {identity[:12]}"
     return render(request, "runs.html", title=title, snapshot=line, **_side_by_side(catalog, found[::-1]))
 
 
 @router.get("/runs/{key}")
 def one_run(request: Request, catalog: Opened, key: Sha256) -> Response:
-    """One run."""
-    found = run(catalog, key, _pictures(request))
+    found = run(catalog, key, pictures_folder(request))
     identity = found.report.snapshot.identity
     line = next((one for one in snapshots(catalog).snapshots if one.identity == identity), None)
     return render(request, "runs.html", title=found.report.name, snapshot=line, **_side_by_side(catalog, [found]))
@@ -78,10 +74,8 @@ def _real(catalog: Catalog, found: list[RunResult]) -> set[str]:
 
 def _names(found: list[RunResult]) -> list[str]:
     """What each is called: two runs of one name, by their keys too."""
-    names = [one.report.name for one in found]
-    return [
-        f"{name} {one.run_key[:8]}" if names.count(name) > 1 else name for name, one in zip(names, found, strict=True)
-    ]
+    names, keys = [one.report.name for one in found], [one.run_key[:8] for one in found]
+    return [f"{name} {key}" if names.count(name) > 1 else name for name, key in zip(names, keys, strict=True)]
 
 
 def _held_out(one: RunResult) -> list[tuple[int, float]]:
@@ -92,7 +86,3 @@ def _held_out(one: RunResult) -> list[tuple[int, float]]:
         if losses:
             points.append((checkpoint.epoch, sum(losses) / len(losses)))
     return points
-
-
-def _pictures(request: Request) -> Folder:
-    return Folder(request.app.state.settings.data) / "runs"

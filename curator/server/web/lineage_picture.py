@@ -37,17 +37,13 @@ class LineagePicture:
 
 
 def lineage_picture(snapshots: Sequence[SnapshotLine], runs: Sequence[RunLine]) -> LineagePicture:
-    """The picture of these snapshots with their runs."""
     datasets = list(dict.fromkeys(one.dataset for one in snapshots))
     versions = list(dict.fromkeys(track.version for one in snapshots for track in one.tracks))
     trained = [one for one in runs if any(one.snapshot_identity == made.identity for made in snapshots)]
     columns: list[list[tuple[str, str, str, str]]] = [
         [(name, name, "images", f"/datasets/{quote(name, safe='')}") for name in datasets],
-        [(name, name.partition("/")[2], name.partition("/")[0], _set_page(name)) for name in versions],
-        [
-            (one.identity, one.identity[:12], f"{one.train:,} train, {one.held_out:,} held out", _page(one))
-            for one in snapshots
-        ],
+        [(name, *_halves(name), f"/sets/{quote(name.partition('@')[0])}") for name in versions],
+        [(one.identity, one.identity[:12], _sizes(one), f"/snapshots/{one.identity}") for one in snapshots],
         [(one.run_key, one.name, f"{one.captions}, {one.epochs} epochs", f"/runs/{one.run_key}") for one in trained],
     ]
     rows = max(len(column) for column in columns)
@@ -71,14 +67,14 @@ def _curve(left: Box, right: Box) -> str:
     return f"M{start} {from_y}C{middle} {from_y} {middle} {to_y} {end} {to_y}"
 
 
+def _halves(version: str) -> tuple[str, str]:
+    dataset, _, of_set = version.partition("/")
+    return of_set, dataset
+
+
+def _sizes(snapshot: SnapshotLine) -> str:
+    return f"{snapshot.train:,} train, {snapshot.held_out:,} held out"
+
+
 def _short(text: str) -> str:
     return text if len(text) <= 28 else f"{text[:27]}…"
-
-
-def _set_page(version: str) -> str:
-    dataset, _, rest = version.partition("/")
-    return f"/sets/{quote(dataset, safe='')}/{quote(rest.partition('@')[0], safe='')}"
-
-
-def _page(snapshot: SnapshotLine) -> str:
-    return f"/snapshots/{snapshot.identity}"

@@ -11,5 +11,4 @@ router = APIRouter()
 
 @router.get("/login")
 def login(request: Request, next: str = "/") -> Response:
-    """Asks for a token."""
     return render(request, "login.html", wanted=next)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import json
-from datetime import datetime
 from functools import cache
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -15,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from curator.server.signing import signature
 from curator.server.web import assets
-from schemas.edge.words import plural, size
+from schemas.edge.words import duration, moment, number, percent, plural, size
 
 # Never kept by a cache, yet a browser may go back to the page as it was left.
 HEADERS = {"Cache-Control": "private, no-cache"}
@@ -68,37 +67,11 @@ def _sign(request: Request, said: str, run: str) -> str:
     return signature(request.app.state.key, "said", run, said)
 
 
-def number(value: float) -> str:
-    """1234567 as 1,234,567."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
-
-
-def percent(share: float) -> str:
-    """0.734 as 73%; what isn't all, or nothing, never reads as such."""
-    rounded = round(share * 100)
-    if rounded == 100 and share < 1:
-        return "over 99%"
-    return "under 1%" if rounded == 0 and share > 0 else f"{rounded}%"
-
-
-def moment(stamp: str) -> str:
-    """2026-11-23T12:00:00Z as 23 Nov 2026, 12:00."""
-    return f"{datetime.fromisoformat(stamp):%-d %b %Y, %H:%M}"
-
-
 def plain(value: Any) -> str:
     """A metadata value as it is searched by: text as it is, lists by their items, all else as JSON writes it."""
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
         return ", ".join(plain(item) for item in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, hours = seconds / 60, seconds / 3600
-    return f"{minutes:.0f} min" if hours < 1 else f"{hours:.1f} h"
 
 
 @cache

@@ -10,14 +10,13 @@ from fastapi.responses import RedirectResponse
 
 from curator.caption_sets.reference import check_dataset
 from curator.caption_sets.replace import replace, undo_replace
-from curator.server.access import Caller, Opened, needs
+from curator.server.access import Annotator, Opened, needs
 from curator.server.web.render import query, render, telling, told
 from curator.server.web.selections import kept
 from schemas.edge.words import plural
 from schemas.errors import AmatlError
 
 router = APIRouter(prefix="/datasets/{dataset}/replace", dependencies=[Depends(needs("read"))])
-Annotator = Annotated[Caller, Depends(needs("annotate"))]
 SHOWN = 100
 
 

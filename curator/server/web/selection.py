@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Request, Response
@@ -10,9 +10,9 @@ from fastapi.responses import RedirectResponse
 
 from curator.caption_sets.accept import accept, undo_accept
 from curator.caption_sets.reference import check_dataset, resolve
-from curator.caption_sets.versions import SetVersions, restore, versions
+from curator.caption_sets.versions import restore, versions
 from curator.gallery import gallery_frame
-from curator.server.access import Caller, Opened, needs
+from curator.server.access import Annotator, Opened, Writer, needs
 from curator.server.api.jobs import Opened as OpenedJobs
 from curator.server.web.gallery import filters_of
 from curator.server.web.render import query, render, telling, told
@@ -20,12 +20,7 @@ from curator.server.web.selections import kept, names_of
 from schemas.edge.words import plural
 from schemas.errors import BadOption
 
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
-
 router = APIRouter(prefix="/datasets/{dataset}/selection", dependencies=[Depends(needs("read"))])
-Annotator = Annotated[Caller, Depends(needs("annotate"))]
-Writer = Annotated[Caller, Depends(needs("write"))]
 SHOWN = 48
 MOST_SENT = 1_000  # by a job, whose command names each
 
@@ -45,7 +40,8 @@ def choose(
     if everything:
         chosen = gallery_frame(catalog, dataset, filters_of(request))["sha256"].to_list()
     shown = request.query_params.get("caption_set") or request.query_params.get("show")
-    return RedirectResponse(_address(dataset, kept(request).keep(dataset, chosen), shown), 303)
+    name = kept(request).keep(dataset, chosen)
+    return RedirectResponse(f"/datasets/{quote(dataset, safe='')}/selection/{name}{query(caption_set=shown)}", 303)
 
 
 @router.get("/{name}")
@@ -56,6 +52,7 @@ def show(request: Request, catalog: Opened, dataset: str, name: str, caption_set
     images = kept(request).read(dataset, name)
     line = next((one for one in lines if one.set_name == caption_set), next(iter(lines), None))
     said, run = told(request)
+    person = request.state.caller.person
     return render(
         request,
         "selection.html",
@@ -65,7 +62,7 @@ def show(request: Request, catalog: Opened, dataset: str, name: str, caption_set
         names=list(names_of(catalog, dataset, images[:SHOWN]).items()),
         lines=lines,
         line=line,
-        would=_would(catalog, request, line, images),
+        would=line and accept(catalog, f"{dataset}/{line.set_name}", images=images, dry_run=True, person=person),
         seen=resolve(catalog, f"{dataset}/{line.set_name}").last_caption_id if line else 0,
         shown=SHOWN,
         most_sent=MOST_SENT,
@@ -102,7 +99,6 @@ def undo(
     caption_set: Annotated[str, Form()],
     run: Annotated[int, Form(ge=1, lt=2**62)],
 ) -> Response:
-    """Takes back an accept."""
     done = undo_accept(catalog, f"{dataset}/{caption_set}", run, caller.person)
     left = f" {done.left:,} changed since then stay as they are." if done.left else ""
     return _back(request, dataset, name, caption_set, f"Undone for {plural(done.restored, 'caption')}.{left}")
@@ -141,29 +137,11 @@ def send(
     if len(images) > MOST_SENT:
         raise BadOption(f"{len(images):,} images are chosen; {MOST_SENT:,} are the most that are sent from here.")
     listed = ", ".join(f"'{image}'" for image in images)
-    words = [
-        "annotate",
-        "push",
-        dataset,
-        f"--set={caption_set}",
-        f"--to={target.strip()}",
-        f"--where=sha256 in ({listed})",
-    ]
+    options = [f"--set={caption_set}", f"--to={target.strip()}", f"--where=sha256 in ({listed})"]
+    words = ["annotate", "push", dataset, *options]
     if not any(job.status == "running" and job.command == words for job in jobs.all()):
         jobs.start(words, caller.person)
     return RedirectResponse("/jobs", 303)
-
-
-def _would(catalog: Catalog, request: Request, line: SetVersions | None, images: list[str]) -> object:
-    """What accepting them would do, for who looks."""
-    if line is None:
-        return None
-    person = request.state.caller.person
-    return accept(catalog, f"{line.dataset}/{line.set_name}", images=images, dry_run=True, person=person)
-
-
-def _address(dataset: str, name: str, caption_set: str | None) -> str:
-    return f"/datasets/{quote(dataset, safe='')}/selection/{name}{query(caption_set=caption_set)}"
 
 
 def _back(

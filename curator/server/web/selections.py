@@ -10,16 +10,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 from fastapi import Request
 
+from curator.catalog import Catalog
 from schemas.document import write_atomically
 from schemas.errors import BadOption, NotFound
-
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
 
 MOST = 100_000
 KEPT = 50
@@ -71,7 +68,6 @@ class Selections:
 
 
 def kept(request: Request) -> Selections:
-    """The service's."""
     return Selections(request.app.state.settings.data)
 
 

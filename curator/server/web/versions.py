@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Path, Query, Request, Response
@@ -12,15 +12,12 @@ from curator.caption_sets.diff import diff
 from curator.caption_sets.reference import resolve
 from curator.caption_sets.revise import Overtaken
 from curator.caption_sets.versions import SetVersions, commit, restore, versions
-from curator.server.access import Caller, Opened, needs
+from curator.catalog import Catalog
+from curator.server.access import Annotator, Opened, needs
 from curator.server.web.render import query, render, telling, told
 from schemas.edge.words import plural
 
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
-
 router = APIRouter(dependencies=[Depends(needs("read"))])
-Annotator = Annotated[Caller, Depends(needs("annotate"))]
 ONE = "/sets/{dataset}/{caption_set}"
 SHOWN = 50
 MOST_SHOWN = 1_000

@@ -21,7 +21,7 @@ IMAGES, BATCH = 200, 4
 RUN = """
 import sys, time, pytest
 from curator.cli import main
-from tests.curator.machines.fake import Robot, install
+from tests.curator.captioners.model.fake import Robot, install
 
 class Loud(Robot):
     def write(self, items, prepared):

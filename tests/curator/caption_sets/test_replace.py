@@ -168,12 +168,12 @@ def test_what_cannot_be_replaced(catalog: Catalog, how: dict[str, str], problem:
 def test_plain_text_is_replaced_as_python_does(captions: list[str], find: str, replacement: str) -> None:
     import polars as pl
 
-    from curator.caption.store import on_one_line
     from curator.caption_sets.replace import _replaced
+    from curator.text.one_line import text_on_one_line
 
     expected = pl.DataFrame({"text": [caption.replace(find, replacement) for caption in captions]})
     assert _replaced(pl.Series(captions), find, replacement, False, False).to_list() == (
-        expected.select(on_one_line())["text"].to_list()
+        expected.select(text_on_one_line())["text"].to_list()
     )
 
 

@@ -151,7 +151,7 @@ def test_the_tables_of_a_kept_query_are_those_that_duckdb_finds(catalog: Catalog
 
 def test_large_answers_arent_kept(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("curator.catalog.query_cache.LARGEST_BYTES", 1)
-    catalog._kept.forget()
+    catalog._kept._answers.clear()
     assert catalog._rows("dataset_names", None, {}) is not catalog._rows("dataset_names", None, {})
 
 

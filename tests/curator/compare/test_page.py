@@ -11,7 +11,7 @@ from PIL import Image
 
 from curator.caption_sets.acceptance import Acceptance
 from curator.compare import compare
-from curator.compare.page import marked, number, percent, render, spread
+from curator.compare.page import marked, render, spread
 from curator.compare.result import CompareResult, Measure
 from tests.curator.lab import Lab
 
@@ -71,8 +71,6 @@ def test_people_have_their_part_only_where_there_is_something_to_say(result: Com
     assert "shown to no one" in html
 
 
-def test_figures_in_words() -> None:
-    assert [percent(share) for share in (0, 0.001, 0.5, 0.999, 1)] == ["0%", "<1%", "50%", ">99%", "100%"]
-    assert [number(value) for value in (3, 3.25, 1234.5)] == ["3", "3.2", "1,234"]
+def test_a_spread_is_a_bar_on_its_scale() -> None:
     assert 'x="20.0" y="1" width="60.0"' in spread(Measure(mean=0.5, median=0.5, low=0.2, high=0.8))
     assert spread(Measure(mean=2, median=2, low=2, high=2), 2, 2).count("<rect") == 3

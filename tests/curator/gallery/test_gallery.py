@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from curator.catalog import Catalog
-from curator.datasets import table
+from curator.catalog import working_copy as table
 from curator.gallery import GalleryFilters, gallery, gallery_frame
 from curator.where import images_where
 from schemas.errors import AmatlError, BadOption, NotFound
@@ -270,6 +270,7 @@ def growing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
         yield opened
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     start=st.integers(1, 30),

@@ -89,7 +89,7 @@ def test_refuses_too_many_pixels_by_the_header_alone(encoding: str) -> None:
 
 
 def test_a_decompression_bomb_is_refused_without_decoding_it() -> None:
-    bomb = encoded(Image.new("1", (30_000, 30_000)), "PNG", compress_level=1)
+    bomb = encoded(Image.new("1", (14_000, 14_000)), "PNG", compress_level=1)
     assert len(bomb) < 1_000_000
     assert refusal(bomb).reason is Reason.TOO_LARGE
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from curator.captioners.model import CannotCaption
 from curator.images.read import decode_rgb, read_rgb, resized
+from curator.images.unusable import CannotRead
 
 
 def photograph(height: int, width: int, seed: int = 0) -> Image.Image:
@@ -62,7 +62,7 @@ def test_pictures_are_turned_upright(orientation: int, name: str, decoder: str) 
     upright = np.asarray(ImageOps.exif_transpose(Image.open(BytesIO(data))))
     assert difference(decode_rgb(data), upright).mean() < 1
     height, width, _ = upright.shape
-    reduced = decode_rgb(data, at_least_px=(height // 2, width // 2))
+    reduced = decode_rgb(data, at_least_px=(width // 2, height // 2))
     assert reduced.shape == ((height // 2, width // 2, 3) if name == "JPEG" else upright.shape)
 
 
@@ -100,7 +100,7 @@ def test_jpegs_shrink_no_further_than_wanted(
     stored: tuple[int, int], wanted: tuple[int, int], came: tuple[int, int], decoder: str
 ) -> None:
     data = encoded(Image.new("RGB", stored[::-1], "teal"), "JPEG")
-    assert decode_rgb(data, wanted).shape[:2] == came
+    assert decode_rgb(data, wanted[::-1]).shape[:2] == came
 
 
 @pytest.mark.parametrize("side_px, mean, most", [(1024, 1.2, 25), (770, 2.0, 40)])
@@ -129,14 +129,14 @@ def test_half_a_picture_is_no_picture(name: str, tmp_path: Path, decoder: str) -
     path = tmp_path / "half"
     whole = encoded(photograph(200, 200), name)
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CannotCaption, match=r"^the picture can't be used: (truncated|corrupt)$"):
+    with pytest.raises(CannotRead, match=r"^the picture can't be used: (truncated|corrupt)$"):
         read_rgb(path, (64, 64))
 
 
 def test_what_is_no_picture_says_so(tmp_path: Path) -> None:
     path = tmp_path / "page.png"
     path.write_text("<html>" + " " * 100)
-    with pytest.raises(CannotCaption, match="not-an-image"):
+    with pytest.raises(CannotRead, match="not-an-image"):
         read_rgb(path)
     with pytest.raises(FileNotFoundError):
         read_rgb(tmp_path / "gone.png")

@@ -57,7 +57,10 @@ COPIES = {
 }
 
 
-@pytest.mark.parametrize("copy", COPIES)
+SLOW = "three times the size"
+
+
+@pytest.mark.parametrize("copy", [pytest.param(copy, marks=[pytest.mark.slow] * (copy == SLOW)) for copy in COPIES])
 def test_a_rescaled_or_re_encoded_copy_is_near(copy: str) -> None:
     step = 4
     found = [

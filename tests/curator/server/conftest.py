@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from curator.catalog import Catalog
+from curator.cli import main
 from curator.server import Settings, create_app
 from tests.curator.lab import Lab
 
@@ -51,7 +52,7 @@ def settings(lab: Lab) -> Settings:
 @pytest.fixture
 def app(catalog: Catalog, settings: Settings) -> FastAPI:
     """The app of `client`."""
-    return create_app(catalog, settings)
+    return create_app(catalog, settings, main)
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def make_client(catalog: Catalog, settings: Settings) -> Iterator[MakeClient]:
     opened: list[TestClient] = []
 
     def make(base_url: str = BASE, **changes: object) -> TestClient:
-        app = create_app(catalog, dataclasses.replace(settings, **changes))  # type: ignore[arg-type]
+        app = create_app(catalog, dataclasses.replace(settings, **changes), main)  # type: ignore[arg-type]
         opened.append(TestClient(app, base_url, raise_server_exceptions=False))
         return opened[-1].__enter__()
 

@@ -17,7 +17,7 @@ from curator.catalog import Catalog
 from curator.catalog.queries import load_queries
 from curator.catalog.wire import ARROW, decode_frame, encode_frame
 from curator.images.locations import uploaded, uploads_folder
-from curator.ingest.store import _file_columns, _image_columns, _reject_columns
+from curator.ingest.store import FILES, IMAGES, REJECTS
 from curator.server import catalog_rpc
 from schemas.errors import BadDocument
 from tests.curator.lab import Lab, picture
@@ -52,14 +52,14 @@ def add_files(
     client: TestClient, headers: dict[str, str], root: str = "laptop:/zoo", file: Any = None, reject: Any = None
 ) -> tuple[int, str]:
     frames = {
-        "new_images": pl.DataFrame([IMAGE], schema=_image_columns()),
-        "new_files": pl.DataFrame([FILE | (file or {})], schema=_file_columns()),
-        "new_rejects": pl.DataFrame([REJECT | (reject or {})], schema=_reject_columns()),
+        "new_images": pl.DataFrame([IMAGE], schema=IMAGES),
+        "new_files": pl.DataFrame([FILE | (file or {})], schema=FILES),
+        "new_rejects": pl.DataFrame([REJECT | (reject or {})], schema=REJECTS),
     }
     return call(client, "add_files", {"dataset": "zoo", "root": root, "ingest_id": 7}, headers, **frames)
 
 
-@pytest.mark.parametrize("scope", [None, "read", "annotate"])
+@pytest.mark.parametrize("scope", [None, pytest.param("read", marks=pytest.mark.slow), "annotate"])
 def test_no_change_without_the_scope_for_it(abroad: TestClient, lab: Lab, scope: str | None) -> None:
     headers = bearer(token(lab.catalog, scope)) if scope else {}
     count = "SELECT (SELECT count(*) FROM files) + (SELECT count(*) FROM captions) + (SELECT count(*) FROM versions)"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from curator.cli import main
 from curator.server.job_commands import checked, knows_person
 from schemas.errors import BadOption
 
@@ -22,7 +23,7 @@ CAPTION = ["caption", "zoo", "--strategy", "fixed", "--set", "fixed", "-o", "tex
     ],
 )
 def test_long_stages_are_jobs(tmp_path: Path, words: list[str]) -> None:
-    assert checked(words, tmp_path, None) == words
+    assert checked(main, words, tmp_path, None) == words
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_long_stages_are_jobs(tmp_path: Path, words: list[str]) -> None:
 )
 def test_nothing_else_is(tmp_path: Path, words: list[str], said: str) -> None:
     with pytest.raises(BadOption) as raised:
-        checked(words, tmp_path, None)
+        checked(main, words, tmp_path, None)
     assert said in str(raised.value)
 
 
@@ -71,7 +72,7 @@ def test_of_others_it_stays_in_the_folders_that_were_named(tmp_path: Path, words
     (tmp_path / "secret").mkdir()
     (allowed / "link").symlink_to(tmp_path / "secret")
     with pytest.raises(BadOption):
-        checked([word.replace("{allowed}", str(allowed)) for word in words], made, (allowed,))
+        checked(main, [word.replace("{allowed}", str(allowed)) for word in words], made, (allowed,))
 
 
 def test_of_others_it_may_use_the_folders_that_were_named(tmp_path: Path) -> None:
@@ -82,9 +83,9 @@ def test_of_others_it_may_use_the_folders_that_were_named(tmp_path: Path) -> Non
         ["caption", "zoo", "--strategy", "blip", "--set", "x", "-o", "model=Salesforce/blip-image-captioning-base"],
         CAPTION,
     ):
-        assert checked(words, made, (allowed,)) == words
+        assert checked(main, words, made, (allowed,)) == words
 
 
 def test_who_asked_is_told_where_it_is_kept() -> None:
-    assert knows_person(CAPTION)
-    assert not knows_person(["check", "zoo/template"])
+    assert knows_person(main, CAPTION)
+    assert not knows_person(main, ["check", "zoo/template"])

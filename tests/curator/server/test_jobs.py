@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from curator.cli import main
 from curator.server import jobs
 from tests.curator.captioners.openai.fake_endpoint import Asked, Reply, says, serving
 from tests.curator.lab import Lab
@@ -130,11 +131,11 @@ def test_jobs_that_began_in_one_second_are_told_newest_first_also_by_the_next_se
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "now", lambda: "2026-11-23T12:00:00Z")
-    kept = jobs.Jobs(tmp_path / "jobs", lab.catalog.path, None)
+    kept = jobs.Jobs(tmp_path / "jobs", lab.catalog.path, None, main)
     begun = [kept.start(CAPTION, "ana").id for _ in range(4)]
     assert [job.id for job in kept.all()] == begun[::-1]
     kept.stop(PATIENCE_S)
-    again = jobs.Jobs(tmp_path / "jobs", lab.catalog.path, None)
+    again = jobs.Jobs(tmp_path / "jobs", lab.catalog.path, None, main)
     assert [job.id for job in again.all()] == begun[::-1]
 
 
@@ -149,7 +150,7 @@ def test_a_job_that_is_seen_to_have_ended_is_written_so(
         write(self, job, pid)
 
     monkeypatch.setattr(jobs.Jobs, "_write", slow)
-    kept = jobs.Jobs(tmp_path / "jobs", lab.catalog.path, None)
+    kept = jobs.Jobs(tmp_path / "jobs", lab.catalog.path, None, main)
     name = kept.start(CAPTION, "ana").id
     while kept.get(name).status == "running":
         time.sleep(0.01)

@@ -75,8 +75,8 @@ def test_what_no_ingest_named_goes_and_what_once_was_an_image_stays(disk: Disk) 
     left = {file.name for file in disk.everything() if file.is_file()}
     assert {"notes.txt", "README"} < left and not any(name.startswith(".") for name in left)
     said = account(result)
-    assert "Removed: 1.0 KB are free again." in said
-    assert "Kept: 1 sent picture of images that no dataset has any more, 1.0 KB." in said
+    assert "Removed: 1.0 kB are free again." in said
+    assert "Kept: 1 sent picture of images that no dataset has any more, 1.0 kB." in said
     assert "Nothing to remove" in account(prune(disk.lab.catalog))
 
 
@@ -88,7 +88,7 @@ def test_those_of_images_that_are_gone_only_when_asked(disk: Disk) -> None:
 def test_a_dry_run_removes_nothing_and_tells_the_same(disk: Disk) -> None:
     before = disk.everything()
     would = prune(disk.lab.catalog, gone=True, dry_run=True)
-    assert disk.everything() == before and "2.0 KB would be free again" in account(would)
+    assert disk.everything() == before and "2.0 kB would be free again" in account(would)
     assert prune(disk.lab.catalog, gone=True) == would.model_copy(update={"dry_run": False})
 
 

@@ -14,7 +14,8 @@ from tests.curator.lab import Lab
 SCRIPT = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from curator.gallery import table
+from curator.catalog import working_copy as table
+from curator.cli import main
 from curator.server import serve as stage
 
 reading, left, read = threading.Event(), threading.Event(), table._read
@@ -30,7 +31,7 @@ def announce(result):
     threading.Thread(target=lambda: reading.wait(30) and os.kill(os.getpid(), signal.SIGTERM)).start()
 
 table._read = slowly
-stage.serve(Path(sys.argv[1]), stage.Wish(port=0), announce)
+stage.serve(Path(sys.argv[1]), stage.Wish(port=0), announce, main)
 left.set()
 """
 

@@ -76,7 +76,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import schemas.document
-from trainer_client.cache import Shelf
+from trainer_client.cache.shards import Shelf
 import torch
 os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
 Shelf(Path(sys.argv[1]) / "latents" / "aa").write({"key": torch.zeros(4)})

@@ -12,7 +12,7 @@ from schemas.run import Evaluation
 from tests.trainer_client.compare.synthetic_runs import Plan, make_run
 from trainer_client.compare import compare
 from trainer_client.compare.measures import paying
-from trainer_client.compare.runs import Run, open_run
+from trainer_client.compare.runs import Run
 from trainer_client.evaluate.bootstrap import above_zero, below_zero, change, difference, estimate
 
 
@@ -73,7 +73,7 @@ def run_with(tmp_path: Path, by_epoch: Mapping[int, Sequence[float]], shuffled: 
     """A run on template captions with these held-out losses."""
     folder = tmp_path / "run"
     make_run(folder, Plan(epochs=tuple(by_epoch), held_out=len(next(iter(by_epoch.values())))))
-    run = open_run(folder)
+    run = Run.open(folder)
     checkpoints = []
     for point in run.report.checkpoints:
         losses = list(by_epoch[point.epoch])
@@ -86,7 +86,7 @@ def run_with(tmp_path: Path, by_epoch: Mapping[int, Sequence[float]], shuffled: 
         checkpoints.append(point.model_copy(update={"evaluation": evaluation}))
     report = run.report.model_copy(update={"checkpoints": checkpoints})
     report.write(folder / "run.json")
-    return open_run(folder)
+    return Run.open(folder)
 
 
 def test_measures_of_a_run_by_hand(tmp_path: Path) -> None:

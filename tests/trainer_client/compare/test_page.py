@@ -20,7 +20,7 @@ from tests.trainer_client.compare.synthetic_runs import TRACKS, Plan, make_run, 
 from trainer_client.compare import compare
 from trainer_client.compare.page.charts import Panel, Series, draw, ticks, y_range
 from trainer_client.compare.page.sprites import Sheets
-from trainer_client.compare.runs import open_run
+from trainer_client.compare.runs import Run
 
 VOID = {"meta", "br", "hr", "img", "input", "line", "polyline", "polygon", "circle", "link"}
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & \"quoted\" 'too'"
@@ -181,7 +181,7 @@ def test_a_checkpoint_that_one_run_lacks_is_an_empty_place(tmp_path: Path) -> No
 
 def sheet_of(tmp_path: Path, plan: Plan) -> tuple[Sheets, Image.Image]:
     make_run(tmp_path / "run", plan)
-    run = open_run(tmp_path / "run")
+    run = Run.open(tmp_path / "run")
     grid = run.report.checkpoints[-1].grid
     assert grid is not None
     sheets = Sheets()
@@ -212,6 +212,7 @@ def test_large_tiles_are_scaled_down(tmp_path: Path) -> None:
     assert "pixelated" not in style
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_too_small_costs_quality_then_size(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)
     path = tmp_path / "noise.png"

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from schemas.run import RunReport
 from trainer_client.cli import main
 from trainer_client.config import TrainConfig
+from trainer_client.config.methods import CAPTION
 from trainer_client.config.recipe import read_recipe
-from trainer_client.data.training_track import CAPTION
 
 FOLDER = Path(__file__).parents[3] / "examples" / "recipes"
 RECIPES = sorted(FOLDER.glob("*.toml"))

@@ -17,9 +17,9 @@ from PIL import Image
 from schemas.digest import sha256_file
 from schemas.errors import BadOption
 from schemas.run import RunReport
+from tests.trainer_client.train.conftest import Stop, assert_same_run, stop_when
+from tests.trainer_client.train.conftest import config as run_config
 from tests.trainer_client.train.test_learning import learn, prepared
-from tests.trainer_client.train.test_train import Stop, assert_same_run, stop_when
-from tests.trainer_client.train.test_train import config as run_config
 from trainer_client.cli import main
 from trainer_client.config import TrainConfig
 from trainer_client.data import buckets

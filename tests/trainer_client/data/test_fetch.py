@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import AmatlError, BadDocument, ChecksumMismatch, NotFound
+from schemas.edge.address import address_of
+from schemas.errors import AmatlError, BadDocument, ChecksumMismatch, NotEnoughSpace, NotFound, ServiceFailed
 from schemas.snapshot import SnapshotManifest
 from tests.trainer_client.data.breaking_server import Breaking, serving
 from trainer_client.config import TrainConfig
 from trainer_client.data import fetch
-from trainer_client.data.fetch import NotEnoughSpace, fetched
+from trainer_client.data.fetch import fetched
 from trainer_client.data.snapshot import Snapshot
-from trainer_client.service import ServiceFailed, address_of
 
 
 @pytest.fixture(autouse=True)

@@ -46,8 +46,8 @@ class Counting:
             self.captions += len(ids_BT)
             return encode_text(ids_BT)
 
-        monkeypatch.setattr(family, "encode_images", images)
-        monkeypatch.setattr(family, "encode_text", text)
+        monkeypatch.setitem(vars(family), "encode_images", images)
+        monkeypatch.setitem(vars(family), "encode_text", text)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_other_settings_never_meet(
     assert torch.equal(white.mean_N2CHW, cache_latents(family, rows[:2], background="#ffffff").mean_N2CHW)
     assert counted.images == 4
     with monkeypatch.context() as other:
-        other.setattr(family, "image_encoder_digest", "another autoencoder")
+        other.setitem(vars(family), "image_encoder_digest", "another autoencoder")
         other.setattr(type(family), "text_encoder_digest", "another text encoder")
         cache_latents(family, rows[:2])
         cache_text(family, ["a"])
@@ -179,7 +179,7 @@ def test_an_error_of_the_encoder_ends_its_readers(
     def fail(pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(family, "encode_images", fail)
+    monkeypatch.setitem(vars(family), "encode_images", fail)
     with pytest.raises(KeyboardInterrupt) as caught:
         cache_latents(family, rows, batch_size=1)
     assert caught.tb is not None, "whose frames hold what was suspended"

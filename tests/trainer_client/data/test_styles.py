@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +117,10 @@ def test_a_schedule_that_ends_in_noise(snapshot: Path, v_base: Path, tmp_path: P
 
     run = prepared(snapshot, v_base, tmp_path, zero_terminal_snr=True)
     family: Any = run.family
-    assert float(family.signal_S[-1]) == float(family.snr_S[-1]) == 0
+    assert float(family.schedule.signal_S[-1]) == float(family.schedule.snr_S[-1]) == 0
     plain: Any = load_model.load(str(v_base))
-    assert float(plain.signal_S[-1]) > 0
-    assert float(family.signal_S[0]) == pytest.approx(float(plain.signal_S[0]))
+    assert float(plain.schedule.signal_S[-1]) > 0
+    assert float(family.schedule.signal_S[0]) == pytest.approx(float(plain.schedule.signal_S[0]))
     learn(run)
     folder = tmp_path / "saved"
     run.method.save(folder, torch.float32, {}, None)
@@ -130,11 +131,14 @@ def test_a_schedule_that_ends_in_noise(snapshot: Path, v_base: Path, tmp_path: P
     assert pipeline.scheduler.config.timestep_spacing == "trailing"
     (folder / FILE).unlink()  # The scheduler says enough.
     loaded: Any = load_model.load(str(folder))
-    assert torch.equal(loaded.signal_S, family.signal_S)
-    steps = loaded.solver(4).timesteps.tolist()
+    assert torch.equal(loaded.schedule.signal_S, family.schedule.signal_S)
+    steps = loaded.schedule.solver(4).timesteps.tolist()
     assert steps[0] == 999
     text_BTD, noise_BCHW = loaded.encode_text(loaded.tokenise(["a fox", ""])), torch.randn(1, *loaded.latent_shape)
-    pictures = [one.sample(text_BTD[:1], text_BTD[1:], noise_BCHW, 4, 5.0) for one in (loaded, family)]
+    pictures = [
+        one.sample(partial(one.predict, one.denoiser), text_BTD[:1], text_BTD[1:], noise_BCHW, 4, 5.0)
+        for one in (loaded, family)
+    ]
     assert torch.equal(*pictures)
 
 

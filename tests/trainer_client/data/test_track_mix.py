@@ -12,8 +12,8 @@ import torch
 from schemas.errors import BadOption
 from schemas.run import RunReport
 from tests.trainer_client.conftest import write_snapshot
+from tests.trainer_client.train.conftest import config as run_config
 from tests.trainer_client.train.test_learning import prepared
-from tests.trainer_client.train.test_train import config as run_config
 from trainer_client.data import track_mix
 from trainer_client.data.batches import draw
 from trainer_client.data.snapshot import Snapshot

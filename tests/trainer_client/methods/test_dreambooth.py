@@ -15,9 +15,9 @@ from tests.trainer_client.methods.runs import config, pictures, prepared, run, t
 from trainer_client.config import TrainConfig
 from trainer_client.data.batches import epoch_steps
 from trainer_client.data.training_track import TRACK
-from trainer_client.methods.class_images import class_images
 from trainer_client.train import train
 from trainer_client.train.checkpoint import checkpoint_name
+from trainer_client.train.class_images import class_images
 from trainer_client.train.train_step import Learner
 
 SUBJECT: dict[str, Any] = {
@@ -117,7 +117,7 @@ def test_the_loss_is_that_of_the_images_plus_the_weighted_one_of_the_class(
     step = next(epoch_steps(found.family, found.data, found.config, found.plan, 1))
     with torch.no_grad():
         text = found.data.embedded(found.family, step.captions_B)
-        error = found.family.predict(step.noisy_BCHW, step.timesteps_B, text) - step.target_BCHW
+        error = found.family.predict(found.family.denoiser, step.noisy_BCHW, step.timesteps_B, text) - step.target_BCHW
     losses = error.square().mean(dim=(1, 2, 3))
     assert float(learner.learn(found.data, step)) == pytest.approx(
         float(losses[:5].sum() + losses[5:].sum() / 2), rel=1e-5

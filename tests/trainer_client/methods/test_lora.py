@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,8 @@ def drawn_by_diffusers(base: Path, folder: Path, file: str) -> Any:
 
     pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None)
     pipeline.load_lora_weights(folder, weight_name=file)
-    family = load_family(str(base))
-    family.denoiser, family.text_encoders["text_encoder"] = pipeline.unet.eval(), pipeline.text_encoder.eval()
+    encoders = {"text_encoder": pipeline.text_encoder.eval()}
+    family = replace(load_family(str(base)), denoiser=pipeline.unet.eval(), text_encoders=encoders)
     return draw_tiles(family, ["a red fox"], [1, 2], steps=3).int()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 
 from trainer_client.methods.lora.files import diffusers_tensors, flat_tensors, layers_of
 from trainer_client.methods.lora.layers import add_layers
-from trainer_client.methods.lora.names import original_path
+from trainer_client.models.stable_diffusion import StableDiffusion
+from trainer_client.models.stable_diffusion_xl import StableDiffusionXL, original_path
 
 SETTINGS: dict[str, Any] = {"rank": 4, "alpha": 4.0, "targets": "transformer", "train_text_encoder": True}
 
@@ -23,7 +25,7 @@ def sd_15() -> Any:
 
     with torch.device("meta"):
         unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
-        return family("stable-diffusion", unet, text_encoder=text_encoder(768, 3072, 12, 12))
+        return family(StableDiffusion, unet, text_encoder=text_encoder(768, 3072, 12, 12))
 
 
 def sd_21() -> Any:
@@ -32,7 +34,7 @@ def sd_21() -> Any:
     with torch.device("meta"):
         heads = (5, 10, 20, 20)
         unet = UNet2DConditionModel(cross_attention_dim=1024, attention_head_dim=heads, use_linear_projection=True)
-        return family("stable-diffusion", unet, text_encoder=text_encoder(1024, 4096, 23, 16))
+        return family(StableDiffusion, unet, text_encoder=text_encoder(1024, 4096, 23, 16))
 
 
 def sdxl() -> Any:
@@ -55,7 +57,7 @@ def sdxl() -> Any:
             "text_encoder": text_encoder(768, 3072, 12, 12),
             "text_encoder_2": text_encoder(1280, 5120, 32, 20, projection_dim=1280),
         }
-        return family("stable-diffusion-xl", unet, **encoders)
+        return family(StableDiffusionXL, unet, **encoders)
 
 
 def text_encoder(width: int, inner: int, layers: int, heads: int, **more: int) -> Any:
@@ -66,8 +68,12 @@ def text_encoder(width: int, inner: int, layers: int, heads: int, **more: int) -
     return (CLIPTextModelWithProjection if more else CLIPTextModel)(config)
 
 
-def family(name: str, unet: Any, **encoders: Any) -> Any:
-    return SimpleNamespace(name=name, denoiser=unet, text_encoders=encoders)
+def family(kind: Any, unet: Any, **encoders: Any) -> Any:
+    """What has the names of that kind's layers, and nothing to load."""
+    modules = {"denoiser": unet, **encoders}
+    made = SimpleNamespace(attach_points=kind.attach_points, modules=modules, denoiser=unet)
+    made.flat_path = partial(kind.flat_path, made)
+    return made
 
 
 def names(model: Any) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
@@ -77,7 +83,7 @@ def names(model: Any) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, 
     for layer in layers.values():  # No weights to copy on this device.
         object.__setattr__(layer, "down", torch.empty(layer.down.shape, device="cpu"))
         object.__setattr__(layer, "up", torch.empty(layer.up.shape, device="cpu"))
-    flat, plain = flat_tensors(model, layers, torch.float16), diffusers_tensors(layers, torch.float16)
+    flat, plain = flat_tensors(model, layers, torch.float16), diffusers_tensors(model, layers, torch.float16)
     return {n: tuple(t.shape) for n, t in flat.items()}, {n: tuple(t.shape) for n, t in plain.items()}
 
 

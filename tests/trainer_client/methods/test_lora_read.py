@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 
 from schemas.errors import BadDocument
 from trainer_client.methods.lora.files import merge_layers
-from trainer_client.methods.lora.layers import modules_of
 from trainer_client.methods.lora.read import WrongBase, read_lora
 from trainer_client.models import Family, load_family
 
@@ -25,7 +24,7 @@ def kohya(family: Family) -> Tensors:
     """Linear layers and convolutions (LoCon), alpha of its own."""
     found: Tensors = {}
     for component, prefix in (("denoiser", "lora_unet_"), ("text_encoder", "lora_te_text_model_")):
-        for path, layer in modules_of(family)[component].named_modules():
+        for path, layer in family.modules[component].named_modules():
             shape = getattr(layer, "weight", torch.zeros(0)).shape
             if len(shape) < 2 or "embedding" in path:
                 continue

@@ -175,6 +175,7 @@ def test_nothing_needs_to_be_measured(snapshot: Path, base: Path, tmp_path: Path
         assert not any(one.evaluation.held_out.values()) and not any(one.evaluation.train_subset.values())
 
 
+@pytest.mark.slow
 def test_sdxl_has_vectors_for_both_encoders(snapshot: Path, xl_base: Path, tmp_path: Path) -> None:
     run(snapshot, xl_base, tmp_path / "frog", **WORD, epochs=1)
     folder = tmp_path / "frog" / checkpoint_name(1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from trainer_client.methods.lora.names import original_path
+from trainer_client.models.stable_diffusion_xl import original_path
 
 OPEN_CLIP = {
     "encoder.layers.": "transformer.resblocks.",

@@ -13,12 +13,11 @@ from safetensors import safe_open
 from schemas.errors import BadDocument, BadOption
 from schemas.run import RunReport
 from tests.trainer_client.conftest import write_snapshot
+from tests.trainer_client.train.conftest import UNET
+from tests.trainer_client.train.conftest import config as run_config
 from tests.trainer_client.train.test_learning import learn, prepared
-from tests.trainer_client.train.test_train import UNET
-from tests.trainer_client.train.test_train import config as run_config
 from trainer_client import load_model
 from trainer_client.merge import merge
-from trainer_client.models import Family
 from trainer_client.models.conventions import FILE, Conventions, read_conventions
 from trainer_client.sample import sample
 from trainer_client.train import train
@@ -27,9 +26,7 @@ LONG = " ".join(f"{colour} fox in the snow" for colour in ("red", "grey", "brown
 
 
 def used(base: Path, **values: Any) -> Any:
-    family: Family = load_model.load(str(base))
-    family.adopt(Conventions(**values))
-    return family
+    return load_model.load(str(base)).identified(conventions=Conventions(**values))
 
 
 def test_the_last_layer_but_one_is_what_an_encoder_without_the_last_gives(base: Path) -> None:

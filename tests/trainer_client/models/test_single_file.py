@@ -57,7 +57,7 @@ def test_half_precision_and_v_prediction_are_kept(base: Path, cache: Path, tmp_p
     save_file({name: tensor.half() for name, tensor in load_file(told).items()}, half)
     family = load_model.load(str(half), config=str(base))
     assert next(family.denoiser.parameters()).dtype == torch.float32
-    weights = load_file(family.located / "unet" / "diffusion_pytorch_model.safetensors")
+    weights = load_file(family.identity.located / "unet" / "diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
 
 

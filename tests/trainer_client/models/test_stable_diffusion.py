@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +94,9 @@ def test_lost_text_is_the_end_as_it_was_written(family: Family) -> None:
 def test_neighbours_do_not_change_a_picture(family: Family, noise: torch.Tensor) -> None:
     text = family.encode_text(family.tokenise(["a red fox", "a wolf", "a bear"]))
     empty = family.encode_text(family.tokenise([""]))
-    together = family.sample(text, empty, noise, steps=4, guidance_scale=5.0)
-    alone = family.sample(text[1:2], empty, noise[1:2], steps=4, guidance_scale=5.0)
+    denoise = partial(family.predict, family.denoiser)
+    together = family.sample(denoise, text, empty, noise, steps=4, guidance_scale=5.0)
+    alone = family.sample(denoise, text[1:2], empty, noise[1:2], steps=4, guidance_scale=5.0)
     assert together.shape == (3, 16, 16, 3) and together.dtype == torch.uint8
     assert (together[1].int() - alone[0].int()).abs().max() <= 1
 
@@ -276,7 +278,7 @@ def test_a_hub_name_with_only_an_fp16_variant(base: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("trainer_client.models.hub.ask", lambda *_: None)
     monkeypatch.setattr(DiffusionPipeline, "download", download)
     family = load_family("owner/model", revision="main")
-    assert (family.base, family.revision) == ("owner/model", "main")
+    assert (family.base, family.identity.revision) == ("owner/model", "main")
 
 
 @pytest.mark.gpu

@@ -11,10 +11,12 @@ import torch
 
 from schemas.progress import silent
 from tests.trainer_client.train.test_learning import learn, prepared
+from trainer_client.check.benchmark import trained_name
 from trainer_client.data.batches import draw, epoch_steps
 from trainer_client.models import load_family
 from trainer_client.performance import channels_last, torch_compile
 from trainer_client.performance.bf16_copy import Working, worth_it
+from trainer_client.sample.engine import drawn_name
 from trainer_client.train.train_step import Learner
 
 
@@ -79,7 +81,8 @@ def test_passes_through_the_copy_add_up_in_float32(base: Path, snapshot: Path, t
         assert not torch.equal(gradient, both[name]) or not gradient.any()
 
 
-@pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["full", "lora"])
 def test_the_copy_learns_what_autocast_learns(base: Path, snapshot: Path, tmp_path: Path, method: str) -> None:
     losses = {}
     for wanted in ("on", "off"):
@@ -91,13 +94,13 @@ def test_the_copy_learns_what_autocast_learns(base: Path, snapshot: Path, tmp_pa
 
 def test_no_copy_where_passes_are_float32_or_there_is_no_gpu(base: Path) -> None:
     full, half = load_family(str(base)), load_family(str(base), dtype=torch.bfloat16)
-    assert [worth_it(wanted, full) for wanted in ("on", "auto", "off")] == [False, False, False]
-    assert [worth_it(wanted, half) for wanted in ("on", "auto", "off")] == [True, False, False]
+    assert [worth_it(wanted, full.denoiser, full.dtype) for wanted in ("on", "auto", "off")] == [False, False, False]
+    assert [worth_it(wanted, half.denoiser, half.dtype) for wanted in ("on", "auto", "off")] == [True, False, False]
 
 
 def test_a_copy_that_isnt_rounded_shares_the_weights(base: Path) -> None:
     family = load_family(str(base))
-    working = Working(family, {}, rounded=False, compiled=True)
+    working = Working(family.denoiser, {}, dtype=None, compiled=True)
     shared = zip(working.module.parameters(), family.denoiser.parameters(), strict=True)
     assert all(one is other for one, other in shared)
     assert not any(isinstance(layer, channels_last.GroupNorm) for layer in family.denoiser.modules())
@@ -127,8 +130,8 @@ def test_what_an_earlier_run_has_compiled_costs_little(
     worth, cache = torch_compile.TRAINED, tmp_path / "cache"
     monkeypatch.delenv(torch_compile.FOLDER_VARIABLE, raising=False)
     one, other = (prepared(snapshot, base, tmp_path, batch_size=size) for size in (2, 3))
-    names = [torch_compile.trained(run.family, run.config) for run in (one, other, one)]
-    assert names[0] == names[2] != names[1] != torch_compile.drawn(one.family)
+    names = [trained_name(run.family, run.config) for run in (one, other, one)]
+    assert names[0] == names[2] != names[1] != drawn_name(one.family)
     assert worth.seconds(cache, names[0]) == worth.seconds(None, names[0]) == worth.new_seconds
     worth.remember(cache, names[0])
     assert [worth.seconds(cache, name) for name in names[:2]] == [worth.kept_seconds, worth.new_seconds]

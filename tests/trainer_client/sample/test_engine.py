@@ -48,11 +48,12 @@ def test_checkpoints_in_turn_go_through_one_copy(families: list[Family]) -> None
     for family, plain in zip([*families, families[0]], [*expected, expected[0]], strict=True):
         assert (tiles(family, drawing=shared) - plain).abs().max() <= 1
         modules.append(shared.module)
-        assert family.painter is None and family.replayed is None and shared.family is None
+        assert shared.family is None and shared.denoiser is None
     assert modules[0] is modules[1] is modules[2] is not None
     assert all(module is not family.denoiser for module in modules for family in families)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("by_copy")
 def test_another_architecture_gets_a_copy_of_its_own(base: Path, xl_base: Path) -> None:
     shared = Drawing("on")
@@ -67,12 +68,18 @@ def test_a_cpu_draws_through_the_model_itself(families: list[Family], monkeypatc
     assert torch.equal(tiles(families[0], drawing=shared), tiles(families[0]))
 
 
-def test_every_batch_is_as_large_as_the_largest(families: list[Family], by_copy: None) -> None:
+def test_every_batch_is_as_large_as_the_largest(
+    families: list[Family], by_copy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[int] = []
-    shared = Drawing("on")
+    shared, own = Drawing("on"), type(families[0]).predict
+
+    def noted(family: Family, denoiser: torch.nn.Module, noisy: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
+        seen.append(len(noisy))
+        return own(family, denoiser, noisy, *given)
+
+    monkeypatch.setattr(type(families[0]), "predict", noted)
     for family in families:
-        own = family.predict
-        family.predict = lambda noisy, *given, own=own: (seen.append(len(noisy)), own(noisy, *given))[1]  # type: ignore[method-assign]
         tiles(family, drawing=shared)
     assert set(seen) == {2 * 4}
 
@@ -109,13 +116,13 @@ def test_compiling_begins_when_what_is_left_earns_it_back(
     monkeypatch.setattr(torch_compile.Worth, "pays", lambda self, wanted, _, *rest: pays(self, wanted, "cuda", *rest))
     family = families[0]
     if kept:
-        torch_compile.DRAWN.remember(tmp_path, torch_compile.drawn(family))
+        torch_compile.DRAWN.remember(tmp_path, engine.drawn_name(family))
     told: list[str] = []
     shared = Drawing("auto", pictures, tmp_path, lambda stage, *_: told.append(stage))
     prompts = [f"a fox {number}" for number in range(3)]
     found = draw_tiles(family, prompts, [1, 2, 3, 4], steps=1, batch_size=4, drawing=shared)
     assert (shared.blocks is not None) is compiles and told == ["compiling"] * compiles
-    assert torch_compile.DRAWN.seconds(tmp_path, torch_compile.drawn(family)) == (8.0 if kept or compiles else 58.0)
+    assert torch_compile.DRAWN.seconds(tmp_path, engine.drawn_name(family)) == (8.0 if kept or compiles else 58.0)
     assert (found.int() - draw_tiles(family, prompts, [1, 2, 3, 4], steps=1).int()).abs().max() <= 1
 
 

@@ -16,7 +16,7 @@ from schemas.errors import BadDocument, BadOption, NotFound
 from trainer_client.cli import main
 from trainer_client.config import TrainConfig
 from trainer_client.models import Family, load_family
-from trainer_client.run_folder import find_checkpoint, last_checkpoint, read_run
+from trainer_client.run_folder import find_checkpoint, last_checkpoint, open_run
 from trainer_client.sample import draw_grid, draw_tiles, read_prompt_lines, sample, seed_noise
 from trainer_client.sample.contact_sheet import contact_sheet
 from trainer_client.train import train
@@ -107,6 +107,7 @@ def test_a_runs_checkpoint_draws_what_its_grid_shows(run: Path) -> None:
     assert sample(run, ["a wolf"], [], device="cpu").folder != result.folder
 
 
+@pytest.mark.slow
 def test_several_checkpoints_side_by_side(run: Path, tmp_path: Path) -> None:
     told: list[tuple[str, int, int | None]] = []
     both = sample(
@@ -137,7 +138,7 @@ def test_epochs_that_are_none(run: Path, asked: str) -> None:
 
 
 def test_checkpoints_are_found_or_listed(run: Path, snapshot: Path, tmp_path: Path) -> None:
-    report = read_run(run)
+    report = open_run(run)
     assert find_checkpoint(report, run, None).epoch == 1
     assert find_checkpoint(report, run, 0).epoch == 0
     with pytest.raises(NotFound, match=r"epoch 7. There are 0, 1"):
@@ -151,7 +152,7 @@ def test_checkpoints_are_found_or_listed(run: Path, snapshot: Path, tmp_path: Pa
     with pytest.raises(NotFound, match="no checkpoint is saved yet"):
         last_checkpoint(tmp_path)
     with pytest.raises(NotFound, match=r"run\.json"):
-        read_run(snapshot)
+        open_run(snapshot)
 
 
 def test_prompt_files(tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ def config(folder: Path, snapshot: Path, base: Path, **values: Any) -> TrainConf
     return TrainConfig(snapshot=snapshot, base=str(base), **(settings | values))
 
 
+@pytest.mark.slow
 def test_patience_ends_a_run_that_gains_nothing(tmp_path: Path, held_out: Path, base: Path) -> None:
     asked = config(tmp_path, held_out, base, patience=2)
     result = train(asked)

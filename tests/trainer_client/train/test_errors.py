@@ -14,6 +14,7 @@ from trainer_client.config import TrainConfig
 from trainer_client.distributed.processes import Processes
 from trainer_client.train.checkpoint import NotSaved
 from trainer_client.train.errors import ProcessLost, in_words, memory_advice
+from trainer_client.train.timing import Ledger
 
 
 def config(**values: Any) -> TrainConfig:
@@ -42,27 +43,27 @@ def of(processes: int) -> Processes:
     return found
 
 
-def run(processes: int) -> Any:
-    return SimpleNamespace(processes=of(processes), folder=Path("o"))
+def run(processes: int) -> tuple[Any, Ledger, Processes]:
+    return SimpleNamespace(config=config()), Ledger(None), of(processes)
 
 
 def test_a_full_disk_and_a_used_up_quota_are_said_and_other_errors_pass() -> None:
     for number in (errno.ENOSPC, errno.EDQUOT):
-        with pytest.raises(NotSaved, match=r"o/grid\.png: can't be saved"), in_words(run(1)):
+        with pytest.raises(NotSaved, match=r"o/grid\.png: can't be saved"), in_words(*run(1)):
             raise OSError(number, "full", "o/grid.png")
-    with pytest.raises(PermissionError), in_words(run(1)):
+    with pytest.raises(PermissionError), in_words(*run(1)):
         raise PermissionError(errno.EACCES, "no")
 
 
 def test_a_process_that_is_gone_is_told_from_a_mistake() -> None:
     gone = RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]")
-    with pytest.raises(ProcessLost, match="The same command goes on from there"), in_words(run(2)):
+    with pytest.raises(ProcessLost, match="The same command goes on from there"), in_words(*run(2)):
         raise gone
-    with pytest.raises(ProcessLost), in_words(run(2)):
+    with pytest.raises(ProcessLost), in_words(*run(2)):
         raise torch.distributed.DistBackendError("NCCL error: remote process exited")
-    with pytest.raises(RuntimeError, match="gloo"), in_words(run(1)):
+    with pytest.raises(RuntimeError, match="gloo"), in_words(*run(1)):
         raise gone
-    with pytest.raises(RuntimeError, match="shapes"), in_words(run(2)):
+    with pytest.raises(RuntimeError, match="shapes"), in_words(*run(2)):
         raise RuntimeError("shapes don't match")
 
 

@@ -219,15 +219,17 @@ def test_auto_batch_halves_what_goes_through_and_keeps_the_step(
     """Nothing of a step is counted twice, and the weights are those of a whole one."""
     wanted, _ = learn(prepared(snapshot, base, tmp_path, precision="fp32"))
     run = prepared(snapshot, base, tmp_path, precision="fp32", auto_batch=True)
-    predict, calls = run.family.predict, []
+    predict, calls = type(run.family).predict, []
 
-    def small_memory(noisy_BCHW: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+    def small_memory(
+        family: Any, denoiser: torch.nn.Module, noisy_BCHW: torch.Tensor, *others: torch.Tensor
+    ) -> torch.Tensor:
         calls.append(len(noisy_BCHW))
         if len(noisy_BCHW) > 2 or len(calls) == 3:  # The third call: a batch that would fit, by bad luck.
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return predict(noisy_BCHW, *others)
+        return predict(family, denoiser, noisy_BCHW, *others)
 
-    monkeypatch.setattr(run.family, "predict", small_memory)
+    monkeypatch.setattr(type(run.family), "predict", small_memory)
     learner, _ = learn(run)
     assert learner.images_at_once == 1
     assert calls[:4] == [5, 3, 2, 1]
@@ -242,9 +244,9 @@ def test_without_auto_batch_memory_errors_come_out(
 ) -> None:
     run = prepared(snapshot, base, tmp_path)
 
-    def no_memory(*_: torch.Tensor) -> torch.Tensor:
+    def no_memory(*_: Any) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(run.family, "predict", no_memory)
+    monkeypatch.setattr(type(run.family), "predict", no_memory)
     with pytest.raises(torch.OutOfMemoryError):
         learn(run)

@@ -109,6 +109,7 @@ class Failing:
         raise ConnectionError("still none")
 
 
+@pytest.mark.slow
 def test_a_tracker_that_fails_in_the_middle_costs_the_run_nothing(
     tmp_path: Path, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +165,7 @@ def test_runs_are_named_in_one_project_and_what_a_tracker_prints_is_no_result(
     assert settings[0]["id"] == settings[2]["id"] != settings[1]["id"]
 
 
+@pytest.mark.slow
 def test_none_leaves_no_file_and_a_missing_tracker_is_said_before_training(
     tmp_path: Path, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +200,7 @@ def test_a_card_tells_how_to_draw_with_an_adapter(tmp_path: Path, method: str, l
     assert 'from_pretrained("org/model")' in text and line in text
 
 
+@pytest.mark.slow
 def test_a_card_says_what_the_checkpoint_is_made_of(tmp_path: Path, snapshot: Path, base: Path) -> None:
     train(config(tmp_path, snapshot, base, tracker="none", epochs=1))
     report = RunReport.read(tmp_path / "run" / "run.json")

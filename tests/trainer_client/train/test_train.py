@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 
 from schemas.digest import sha256_file
 from schemas.errors import AlreadyExists, BadOption, ChecksumMismatch
-from schemas.progress import Progress, silent
+from schemas.progress import silent
 from schemas.run import RunReport
 from tests.trainer_client.conftest import write_snapshot
-from trainer_client import train as training
+from tests.trainer_client.train.conftest import UNET, Stop, assert_same_run, config, stop_when, weights
 from trainer_client.check.benchmark import NotEnoughMemory
 from trainer_client.config import TrainConfig
 from trainer_client.data.batches import Drawn
@@ -26,65 +25,6 @@ from trainer_client.train.checkpoint import checkpoint_name
 from trainer_client.train.preparation import OtherRun, prepare
 from trainer_client.train.resume_state import RunBusy
 from trainer_client.train.train_step import Learner
-
-UNET = "unet/diffusion_pytorch_model.safetensors"
-PROMPTS = """[unrelated] a red car
-[unrelated] a house
-[generic] an image
-red shape 0 by the river, train
-"""
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs")
-    (folder / "prompts.txt").write_text(PROMPTS, encoding="utf-8")
-    return folder
-
-
-def config(folder: Path, snapshot: Path, base: Path, name: str, **values: Any) -> TrainConfig:
-    settings: dict[str, Any] = {
-        "captions": "human",
-        "epochs": 3,
-        "save_epochs": (1,),
-        "prompts": folder / "prompts.txt",
-        "seeds": (1, 2),
-        "sample_steps": 2,
-        "batch_size": 5,
-        "learning_rate": 1e-3,
-        "eval_timesteps": 2,
-        "save_dtype": "fp32",
-        "price_per_hour": 2.0,
-        "tracker": "none",
-        "out": folder / name,
-        "cache": folder / "cache",
-    }
-    return TrainConfig(snapshot=snapshot, base=str(base), **(settings | values))
-
-
-@pytest.fixture(scope="module")
-def whole(folder: Path, snapshot: Path, base: Path) -> Path:
-    """A run that nothing disturbed."""
-    train(config(folder, snapshot, base, "whole"))
-    return folder / "whole"
-
-
-def weights(run: Path, epoch: int = 3) -> dict[str, torch.Tensor]:
-    tensors: dict[str, torch.Tensor] = load_file(run / checkpoint_name(epoch) / UNET)
-    return tensors
-
-
-def assert_same_run(one: Path, other: Path, epoch: int = 3) -> None:
-    """Weights bit for bit; losses, measures and pictures too."""
-    theirs = weights(other, epoch)
-    assert all(torch.equal(tensor, theirs[name]) for name, tensor in weights(one, epoch).items())
-    reports = [RunReport.read(run / "run.json") for run in (one, other)]
-    losses = [[(epoch.epoch, epoch.steps, epoch.train_loss) for epoch in report.epochs] for report in reports]
-    assert losses[0] == losses[1]
-    assert [c.epoch for c in reports[0].checkpoints] == [c.epoch for c in reports[1].checkpoints]
-    assert [c.evaluation for c in reports[0].checkpoints] == [c.evaluation for c in reports[1].checkpoints]
-    grids = [[c.grid.file.sha256 for c in report.checkpoints if c.grid] for report in reports]
-    assert grids[0] == grids[1]
 
 
 def test_the_report_tells_everything(whole: Path, snapshot: Path) -> None:
@@ -193,82 +133,6 @@ def test_a_second_run_takes_epoch_0_from_the_cache(whole: Path, folder: Path, sn
     assert second.sampling_seconds < 1
 
 
-class Stop(Exception):
-    pass
-
-
-def stop_when(stage: str, mark: str, error: type[BaseException] = Stop) -> Progress:
-    """A listener that ends the run when `stage` says `mark`."""
-
-    def listen(said: str, done: int, total: int | None, detail: str = "") -> None:
-        if said == stage and mark in f"{done}/{total} {detail}":
-            raise error
-
-    return listen
-
-
-@pytest.mark.parametrize(
-    ("stage", "mark"),
-    [
-        ("training", "17/36"),  # In the middle of an epoch, after its first step.
-        pytest.param("training", "24/36", marks=pytest.mark.slow),  # At the end of an epoch without a checkpoint.
-        ("saving", "1/3 epoch 1"),  # With the state of epoch 1, but not its checkpoint.
-        pytest.param("sampling", "16/24 epoch 1", marks=pytest.mark.slow),
-        pytest.param("evaluating", "epoch 3", marks=pytest.mark.slow),
-        pytest.param("sampling", "epoch 0", marks=pytest.mark.slow),  # Before there is any state.
-    ],
-)
-def test_a_run_that_broke_off_anywhere_ends_like_one_that_did_not(
-    whole: Path, folder: Path, snapshot: Path, base: Path, tmp_path: Path, stage: str, mark: str
-) -> None:
-    # A cache of its own where epoch 0 has to be drawn.
-    cache = tmp_path if mark == "epoch 0" else folder / "cache"
-    asked = config(folder, snapshot, base, "", out=tmp_path / "broken", cache=cache, state_every_seconds=0.0)
-    with pytest.raises(Stop):
-        train(asked, stop_when(stage, mark))
-    assert RunReport.read(asked.out / "run.json").status == "interrupted"
-    result = train(asked)
-    assert (result.resumed, result.was_complete) == (mark != "epoch 0", False)
-    assert_same_run(whole, asked.out)
-
-
-@pytest.mark.slow
-def test_a_run_killed_at_its_very_first_files_goes_on(
-    folder: Path, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing but the lock, a half-written report, or the report is there before anything else is."""
-    asked, out = config(folder, snapshot, base, "first", epochs=1, save_epochs=()), folder / "first"
-    with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(training.Run, "_begin_files", lambda run: (_ for _ in ()).throw(Stop))
-        train(asked)
-    assert sorted(path.name for path in out.iterdir()) == ["run.json", "state"]
-    (out / "run.json").rename(out / ".run.json.4711.tmp")
-    assert train(asked).epochs == 1
-    assert not list(out.glob(".*.tmp"))
-
-
-@pytest.mark.slow
-def test_a_moving_average_and_a_text_encoder_resume_too(
-    folder: Path, snapshot: Path, base: Path, tmp_path: Path
-) -> None:
-    values: dict[str, Any] = {
-        "ema": True,
-        "train_text_encoder": True,
-        "state_every_seconds": 0.0,
-        "captions": "template",
-    }
-    train(config(folder, snapshot, base, "ema", **values))
-    asked = config(folder, snapshot, base, "ema-broken", **values)
-    with pytest.raises(Stop):
-        train(asked, stop_when("training", "29/36"))
-    train(asked)
-    assert_same_run(folder / "ema", folder / "ema-broken")
-    encoders = [
-        load_file(folder / "ema" / checkpoint_name(epoch) / "text_encoder/model.safetensors") for epoch in (0, 3)
-    ]
-    assert any(not torch.equal(tensor, encoders[1][name]) for name, tensor in encoders[0].items())
-
-
 def test_a_complete_run_says_so_without_loading_the_model(
     whole: Path, folder: Path, snapshot: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -375,6 +239,7 @@ def test_auto_batch_goes_on_with_what_fitted(
     assert_same_run(folder / "auto-whole", folder / "auto", epoch=4)
 
 
+@pytest.mark.slow
 def test_progress_names_every_stage_and_counts_over_the_whole_run(folder: Path, snapshot: Path, base: Path) -> None:
     heard: dict[str, list[tuple[int, int | None, str]]] = {}
 
@@ -391,6 +256,7 @@ def test_progress_names_every_stage_and_counts_over_the_whole_run(folder: Path, 
     assert "to the end (cost 0.0" in heard["training"][-1][2]
 
 
+@pytest.mark.slow
 def test_snapshots_without_held_out_images_train_too(folder: Path, base: Path, tmp_path: Path) -> None:
     bare = write_snapshot(tmp_path / "bare", train=3, validation=0)
     train(config(folder, bare, base, "bare", epochs=1, prompts=None), silent)

@@ -10,13 +10,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from schemas.comparison import Comparison, Group
+from schemas.edge.palette import COMPARISON, stylesheet
+from schemas.edge.words import day, duration, interval, listed, loss, money, plural, signed
 from schemas.progress import Progress, silent
 from trainer_client.compare.page.charts import mark
 from trainer_client.compare.page.figures import at, bars, figures, keys
 from trainer_client.compare.page.images import Pictures, collect, role_words
 from trainer_client.compare.page.sprites import Sheets
 from trainer_client.compare.runs import Run
-from trainer_client.compare.words import day, duration, interval, listed, loss, money, plural, signed
 
 HERE = Path(__file__).parent
 SECTIONS = (
@@ -44,7 +45,7 @@ def page(comparison: Comparison, runs: list[list[Run]], progress: Progress = sil
         groups=[_view(number, group, pictures[number], key) for number, group in enumerate(comparison.groups)],
         key=key,
         sections=SECTIONS,
-        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+        style=Markup(stylesheet(COMPARISON, HERE / "style.css")),
         sheets=Markup(sheets.style(progress=progress)),
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
         data=_json([each.for_script() for each in pictures]),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from schemas.comparison import Estimate
-from trainer_client.compare.words import MINUS, signed
+from schemas.edge.words import MINUS, signed
 
 WIDTH, HEIGHT = 360, 232
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 34

@@ -10,42 +10,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from schemas.errors import BadOption
-from trainer_client.methods import dreambooth
-from trainer_client.methods.lora.layers import _update, add_layers, modules_of
+from trainer_client.methods import without_idle, write_adapter
+from trainer_client.methods.lora.files import layers_of, merge_layers, write_layouts
+from trainer_client.methods.lora.layers import _update, add_layers
+from trainer_client.methods.lora.read import read_lora
+from trainer_client.models.adapter import weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import torch
 
     from trainer_client.config import TrainConfig
     from trainer_client.models import Family
     from trainer_client.models.adapter import Adapter
 
-DEFAULTS: dict[str, Any] = {
-    "learning_rate": 1e-4,
-    "train_text_encoder": False,
-    "rank": 16,
-    "alpha": None,
-    "targets": "transformer",
-    "instance_prompt": None,
-    "class_prompt": None,
-    "class_images": None,
-    "prior_weight": None,
-}
 COPIES = 2  # Layouts in which a checkpoint holds the update.
 SHAPE = ("rank", "alpha", "targets", "train_text_encoder")  # Settings that a continued LoRA can't change.
-
-
-def fill_in(values: Mapping[str, Any]) -> dict[str, Any]:
-    """alpha is the rank unless given: a scale of one. Pictures of a class only where it has a prompt."""
-    found: dict[str, Any] = {} if values["alpha"] is not None else {"alpha": float(values["rank"])}
-    for name, default in (("class_images", dreambooth.CLASS_IMAGES), ("prior_weight", dreambooth.PRIOR_WEIGHT)):
-        if values["class_prompt"] is None and values[name] is not None:
-            raise ValueError(f"--{name.replace('_', '-')} needs a --class-prompt: what the base should go on drawing")
-        found[name] = default if values["class_prompt"] and values[name] is None else values[name]
-    return found
 
 
 class LoRA:
@@ -54,14 +36,13 @@ class LoRA:
     name = "lora"
 
     def __init__(self, family: Family, config: TrainConfig) -> None:
-        from trainer_client.methods import without_idle
-
         self.family, self.config = family, config
         self.settings = {name: getattr(config, name) for name in SHAPE}
-        if family.adapter is None:
+        adapter = family.identity.adapter
+        if adapter is None:
             add_layers(family, self.settings, config.seed)
         else:
-            _refuse_other_shape(family.base, family.adapter.settings, self.settings)
+            _refuse_other_shape(family.base, adapter.settings, self.settings)
         self.parameters = without_idle(family, _update(family))
         self.encodes_text = config.train_text_encoder
         self.start: dict[str, str] = {}
@@ -70,8 +51,6 @@ class LoRA:
         return COPIES * sum(weight.numel() for weight in self.parameters.values())
 
     def save(self, folder: Path, dtype: torch.dtype, metadata: Mapping[str, str], first: Path | None) -> None:
-        from trainer_client.methods.lora.files import write_layouts
-        from trainer_client.models.adapter import write_adapter
 
         weights = write_layouts(self.family, self.config, folder, dtype, metadata)
         write_adapter(folder, self.name, self.family, self.settings, weights)
@@ -82,12 +61,8 @@ def begin(family: Family, config: TrainConfig) -> LoRA:
     return LoRA(family, config)
 
 
-def attach(family: Family, folder: Path, adapter: Adapter) -> None:
-    """Puts a checkpoint's update on the family it was trained on."""
-    import torch
-
-    from trainer_client.methods.lora.read import read_lora
-    from trainer_client.models.adapter import weights_of
+def attach(family: Family, folder: Path, adapter: Adapter) -> Family:
+    """Put a checkpoint's update on the family it was trained on."""
 
     layers = read_lora(weights_of(folder, adapter), family)
     add_layers(family, adapter.settings, seed=0)
@@ -98,20 +73,20 @@ def attach(family: Family, folder: Path, adapter: Adapter) -> None:
                 weights[f"{component}.{path}.{part}.default.weight"].copy_(tensor)
     for weight in weights.values():
         weight.requires_grad_(False)
+    return family
 
 
-def bake(family: Family) -> None:
-    """Adds the update to the base's own weights and takes its layers out."""
-    from trainer_client.methods.lora.files import layers_of, merge_layers
-
+def bake(family: Family) -> Family:
+    """Add the update to the base's own weights and take its layers out."""
     found = layers_of(family)
-    for module in modules_of(family).values():
+    for module in family.modules.values():
         for name, layer in list(module.named_modules()):
             if hasattr(layer, "lora_A"):
                 module.set_submodule(name, layer.base_layer)
         if hasattr(module, "peft_config"):
             del module.peft_config
     merge_layers(family, found)
+    return family
 
 
 def _refuse_other_shape(base: str, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

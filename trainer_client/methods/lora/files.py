@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save
 
-from trainer_client.methods.lora.layers import DENOISER, TEXT, modules_of
-from trainer_client.methods.lora.names import COMPONENT_PREFIX, diffusers_path, flat_name
+from trainer_client.methods.lora.names import diffusers_path, flat_name
 from trainer_client.models.weights import in_order
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"  # The name `load_lora_weights` looks for in a folder.
 Place = tuple[str, str]  # (component, path of the module in it)
-SD_2_TEXT_WIDTH = 1024
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Layer:
 def layers_of(family: Family) -> dict[Place, Layer]:
     """The layers in training (or attached), as they are now."""
     found: dict[Place, Layer] = {}
-    for component, module in modules_of(family).items():
+    for component, module in family.modules.items():
         for path, layer in module.named_modules():
             if hasattr(layer, "lora_A"):
                 down, up = (getattr(layer, part)["default"].weight.detach() for part in ("lora_A", "lora_B"))
@@ -67,8 +65,11 @@ def write_layouts(
     folder.mkdir(parents=True, exist_ok=True)
     layers = layers_of(family)
     path = folder / DIFFUSERS_FILE
-    header = {"format": "pt", "lora_adapter_metadata": json.dumps(peft_metadata(layers, config), sort_keys=True)}
-    _write(path, diffusers_tensors(layers, dtype), header | dict(metadata))
+    header = {
+        "format": "pt",
+        "lora_adapter_metadata": json.dumps(peft_metadata(family, layers, config), sort_keys=True),
+    }
+    _write(path, diffusers_tensors(family, layers, dtype), header | dict(metadata))
     tensors = flat_tensors(family, layers, dtype)
     name = f"{metadata['amatl.run']}-{int(metadata['amatl.epoch']):03d}"
     _write(
@@ -85,11 +86,11 @@ def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.detach().to(device="cpu", dtype=dtype).contiguous()
 
 
-def diffusers_tensors(layers: Mapping[Place, Layer], dtype: torch.dtype) -> dict[str, Tensor]:
+def diffusers_tensors(family: Family, layers: Mapping[Place, Layer], dtype: torch.dtype) -> dict[str, Tensor]:
     """By the names of diffusers and peft."""
     found: dict[str, Tensor] = {}
     for (component, path), layer in layers.items():
-        name = diffusers_path(component, path)
+        name = diffusers_path(family, component, path)
         found[f"{name}.lora_A.weight"] = _cast(layer.down, dtype)
         found[f"{name}.lora_B.weight"] = _cast(layer.up, dtype)
     return found
@@ -106,13 +107,14 @@ def flat_tensors(family: Family, layers: Mapping[Place, Layer], dtype: torch.dty
     return found
 
 
-def peft_metadata(layers: Mapping[Place, Layer], config: TrainConfig) -> dict[str, Any]:
+def peft_metadata(family: Family, layers: Mapping[Place, Layer], config: TrainConfig) -> dict[str, Any]:
     """What diffusers makes a LoraConfig of, by component: without it alpha would be taken to be the rank."""
     found: dict[str, Any] = {}
     for component in dict.fromkeys(component for component, _ in layers):
-        names = (DENOISER if component == "denoiser" else TEXT)[config.targets or ""]
+        point = family.attach_points[component]
+        names = list(point.targets[config.targets or ""])
         settings = {"r": config.rank, "lora_alpha": config.alpha, "target_modules": names, "lora_dropout": 0.0}
-        found |= {f"{COMPONENT_PREFIX[component]}.{name}": value for name, value in settings.items()}
+        found |= {f"{point.prefix}.{name}": value for name, value in settings.items()}
     return found
 
 
@@ -120,7 +122,7 @@ def ss_metadata(
     family: Family, config: TrainConfig, lineage: Mapping[str, str], name: str, tensors: dict[str, Tensor]
 ) -> dict[str, str]:
     """What the programs show of a LoRA, and by what they tell which base it fits. All text, as the format wants."""
-    version, architecture = _versions(family)
+    version, architecture = family.file_versions
     content = save(tensors)
     data = content[8 + int.from_bytes(content[:8], "little") :]
     return {
@@ -162,21 +164,10 @@ def ss_metadata(
     }
 
 
-def _versions(family: Family) -> tuple[str, str]:
-    """`ss_base_model_version` and `modelspec.architecture`; SD 2.x is told by its text encoder's width."""
-    if family.name == "stable-diffusion-xl":
-        return "sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"
-    config: Any = family.text_encoders["text_encoder"].config
-    if config.hidden_size == SD_2_TEXT_WIDTH:
-        wide = "v2-768-v" if family.prediction == "v_prediction" else "v2-512"
-        return "sd_v2_v" if family.prediction == "v_prediction" else "sd_v2", f"stable-diffusion-{wide}/lora"
-    return "sd_v1_v" if family.prediction == "v_prediction" else "sd_v1", "stable-diffusion-v1/lora"
-
-
 @torch.no_grad()
 def merge_layers(family: Family, layers: Mapping[Place, Layer], strength: float = 1.0) -> None:
     """Adds the layers' updates to the weights themselves."""
-    modules = modules_of(family)
+    modules = family.modules
     for (component, path), layer in layers.items():
         weight = modules[component].get_submodule(path).weight
         assert isinstance(weight, torch.Tensor)

@@ -5,6 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+
+from trainer_client.randomness import keys, uniform
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -12,26 +17,14 @@ if TYPE_CHECKING:
 
     from trainer_client.models import Family
 
-DENOISER = {"attention": ["to_q", "to_k", "to_v", "to_out.0"]}
-DENOISER["transformer"] = [*DENOISER["attention"], "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"]
-TEXT = {"attention": ["q_proj", "k_proj", "v_proj", "out_proj"]}
-TEXT["transformer"] = [*TEXT["attention"], "fc1", "fc2"]
-
-
-def modules_of(family: Family) -> dict[str, nn.Module]:
-    """What an update may be put on, by component."""
-    return {"denoiser": family.denoiser, **family.text_encoders}
-
 
 def add_layers(family: Family, settings: Mapping[str, Any], seed: int) -> None:
     """Adds layers that change nothing yet: `down` is drawn from the seed and the layer's name, `up` is zero."""
-    import torch
-    from peft import LoraConfig, inject_adapter_in_model
 
-    for component, module in modules_of(family).items():
+    for component, module in family.modules.items():
         if component != "denoiser" and not settings["train_text_encoder"]:
             continue
-        names = (DENOISER if component == "denoiser" else TEXT)[settings["targets"]]
+        names = list(family.attach_points[component].targets[settings["targets"]])
         config = LoraConfig(
             r=settings["rank"], lora_alpha=settings["alpha"], target_modules=names, lora_dropout=0.0, bias="none"
         )
@@ -46,7 +39,7 @@ def add_layers(family: Family, settings: Mapping[str, Any], seed: int) -> None:
 def _update(family: Family) -> dict[str, nn.Parameter]:
     """The update's parameters by `<component>.<name>`, freed; everything else frozen."""
     found: dict[str, nn.Parameter] = {}
-    for component, module in modules_of(family).items():
+    for component, module in family.modules.items():
         for name, weight in module.named_parameters():
             in_update = ".lora_A." in name or ".lora_B." in name
             weight.requires_grad_(in_update)
@@ -57,10 +50,6 @@ def _update(family: Family) -> dict[str, nn.Parameter]:
 
 def _draw(weight: nn.Parameter, seed: int, name: str) -> None:
     """Uniform in +-1/sqrt(inputs), as torch initialises a linear layer; a function of seed and name alone."""
-    import torch
-
-    from trainer_client.randomness import keys, uniform
-
     bound = 1 / math.sqrt(weight[0].numel())
     drawn = uniform(keys(seed, "lora", 0, 0, [name], weight.device), weight.numel()).reshape(weight.shape)
     with torch.no_grad():

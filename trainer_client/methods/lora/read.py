@@ -19,8 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from schemas.errors import BadDocument, NotFound
 from trainer_client.methods.lora.files import Layer, Place
-from trainer_client.methods.lora.layers import modules_of
-from trainer_client.methods.lora.names import COMPONENT_PREFIX, diffusers_path, flat_name
+from trainer_client.methods.lora.names import diffusers_path, flat_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,15 +97,15 @@ def _split(key: str, path: Path) -> tuple[str, str]:
 def _places(family: Family) -> dict[str, tuple[Place, torch.Size]]:
     """Every name a layer may have, in any layout, with the layer's place and its weight's shape."""
     found: dict[str, tuple[Place, torch.Size]] = {}
-    for component, module in modules_of(family).items():
+    for component, module in family.modules.items():
         for path, layer in module.named_modules():
             weight = getattr(layer, "weight", None)
             if isinstance(weight, torch.Tensor) and weight.dim() in (2, 4):
                 entry = ((component, path), weight.shape)
-                found[diffusers_path(component, path)] = entry
-                found[f"{COMPONENT_PREFIX[component]}.{path}"] = entry
+                found[diffusers_path(family, component, path)] = entry
+                found[f"{family.attach_points[component].prefix}.{path}"] = entry
                 found[flat_name(family, component, path)] = entry
-                found[flat_name(family, component, path, sgm=False)] = entry
+                found[flat_name(family, component, path, original=False)] = entry
     return found
 
 
@@ -131,7 +130,7 @@ def _layer(
             f"{path}: its {name} is {tuple(up.shape)} x {tuple(down.shape)}, that layer of {family.base} is"
             f" {tuple(shape)}. Give the base it was trained on."
         )
-    return Layer(down, up, float(parts["alpha"]) if "alpha" in parts else _alpha(told, place, rank))
+    return Layer(down, up, float(parts["alpha"]) if "alpha" in parts else _alpha(family, told, place, rank))
 
 
 def _told(path: Path, header: Mapping[str, str]) -> Header:
@@ -147,13 +146,13 @@ def _told(path: Path, header: Mapping[str, str]) -> Header:
     return told
 
 
-def _alpha(told: Header, place: Place, rank: int) -> float:
+def _alpha(family: Family, told: Header, place: Place, rank: int) -> float:
     """A layer's alpha: its own where peft has one for it (a pattern of its path), else its component's, else the rank.
 
     Rank-stabilised updates count alpha / sqrt(rank): as alpha x sqrt(rank) they count as any other.
     """
     component, layer = place
-    prefix = COMPONENT_PREFIX[component]
+    prefix = family.attach_points[component].prefix
     patterns = told.get(f"{prefix}.alpha_pattern") or {}
     own = next((patterns[key] for key in patterns if re.match(rf"(.*\.)?({key})$", layer)), None)
     alpha = float(told.get(f"{prefix}.lora_alpha", rank) if own is None else own)

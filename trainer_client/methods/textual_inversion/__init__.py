@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import BadOption
-from trainer_client.data.training_track import CAPTION
+from trainer_client.methods import write_adapter
+from trainer_client.methods.textual_inversion import embeddings
+from trainer_client.methods.textual_inversion.embeddings import add_word, bake_words, read_rows, write_files
+from trainer_client.models.adapter import weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,28 +26,6 @@ if TYPE_CHECKING:
     from trainer_client.models import Family
     from trainer_client.models.adapter import Adapter
 
-DEFAULTS: dict[str, Any] = {
-    "learning_rate": 5e-3,
-    "token": "<concept>",
-    "vectors": 1,
-    "initialiser": None,
-    "instance_prompt": None,
-}
-FILE = "learned_embeds.safetensors"  # The name `load_textual_inversion` looks for in a folder.
-
-
-def fill_in(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A prompt around the token. Raises ValueError where the token can't be one, or the prompt doesn't have it."""
-    token, prompt = values["token"], values["instance_prompt"]
-    if not token or any(letter.isspace() for letter in token):
-        raise ValueError(f"--token {token!r}: give one word, such as <{'-'.join(token.split()) or 'concept'}>")
-    if token != token.lower():
-        raise ValueError(f"--token {token}: CLIP's tokenizers read no capitals; give {token.lower()}")
-    if prompt is not None and token not in prompt:
-        example = f"{prompt} {token}" if CAPTION in prompt else f"a picture of {token}"
-        raise ValueError(f"--instance-prompt {prompt!r} lacks the token {token}: say {example!r}, or give --token")
-    return {} if prompt else {"instance_prompt": f"a picture of {token}"}
-
 
 class TextualInversion:
     """`trainer_client.methods.Method`; see there what each member promises."""
@@ -52,16 +33,15 @@ class TextualInversion:
     name = "textual-inversion"
 
     def __init__(self, family: Family, config: TrainConfig) -> None:
-        from trainer_client.methods.textual_inversion import embeddings
-
         self.family, self.config = family, config
         self.settings = {"token": config.token, "vectors": config.vectors, "initialiser": config.initialiser}
-        if family.adapter is None:
+        adapter = family.identity.adapter
+        if adapter is None:
             rows = embeddings.initial_rows(family, config)
-            embeddings.add_word(family, str(config.token), rows)
+            self.family = embeddings.add_word(family, str(config.token), rows)
         else:
-            _refuse_other_word(family.base, family.adapter.settings, self.settings)
-        self.parameters = embeddings.freed_rows(family)
+            _refuse_other_word(family.base, adapter.settings, self.settings)
+        self.parameters = embeddings.freed_rows(self.family)
         self.encodes_text = True
         drawn = "" if config.initialiser else str(config.seed)
         self.start = {"word": f"{config.token} {config.vectors} {config.initialiser} {drawn}"}
@@ -70,8 +50,6 @@ class TextualInversion:
         return 2 * sum(rows.numel() for rows in self.parameters.values())
 
     def save(self, folder: Path, dtype: torch.dtype, metadata: Mapping[str, str], first: Path | None) -> None:
-        from trainer_client.methods.textual_inversion.embeddings import write_files
-        from trainer_client.models.adapter import write_adapter
 
         weights = write_files(self.family, str(self.config.token), folder, dtype, metadata)
         write_adapter(folder, self.name, self.family, self.settings, weights)
@@ -82,19 +60,16 @@ def begin(family: Family, config: TrainConfig) -> TextualInversion:
     return TextualInversion(family, config)
 
 
-def attach(family: Family, folder: Path, adapter: Adapter) -> None:
-    """Teaches the family a checkpoint's word."""
-    from trainer_client.methods.textual_inversion.embeddings import add_word, read_rows
-    from trainer_client.models.adapter import weights_of
+def attach(family: Family, folder: Path, adapter: Adapter) -> Family:
+    """Teach the family a checkpoint's word."""
 
-    add_word(family, adapter.settings["token"], read_rows(weights_of(folder, adapter), family))
+    return add_word(family, adapter.settings["token"], read_rows(weights_of(folder, adapter), family))
 
 
-def bake(family: Family) -> None:
-    """Makes the word a part of tokenizers and text encoders."""
-    from trainer_client.methods.textual_inversion.embeddings import bake_words
-
+def bake(family: Family) -> Family:
+    """Make the word a part of tokenizers and text encoders."""
     bake_words(family)
+    return family
 
 
 def _refuse_other_word(base: str, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from schemas.edge.words import plural
 from schemas.errors import BadDocument, BadOption
-from trainer_client.methods.textual_inversion import FILE
 from trainer_client.models.weights import in_order
 from trainer_client.randomness import keys, normal
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from trainer_client.config import TrainConfig
     from trainer_client.models import Family
 
+FILE = "learned_embeds.safetensors"  # The name `load_textual_inversion` looks for in a folder.
 SPREAD = 0.1  # Of drawn first vectors round the mean, in standard deviations of the vocabulary.
-OTHERS = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}  # SDXL's encoders, as other programs call them
 
 
 class Extended(nn.Module):
@@ -76,13 +76,15 @@ def _tokens_of_initialiser(tokenizer: Any, words: str, vectors: int) -> list[int
     if not 0 < len(ids) <= vectors:
         parts = " ".join(tokenizer.convert_ids_to_tokens(ids)) or "none"
         way = f"Give --vectors {len(ids)} or more, a common word that is one" if ids else "Give a common word"
-        count = f"{len(ids)} {'token' if len(ids) == 1 else 'tokens'}"
-        raise BadOption(f"--initialiser {words!r}: is {count} ({parts}). {way}, or leave it out.")
+        raise BadOption(f"--initialiser {words!r}: is {plural(len(ids), 'token')} ({parts}). {way}, or leave it out.")
     return ids
 
 
-def add_word(family: Family, word: str, rows: Mapping[str, Tensor]) -> None:
-    """Gives every tokenizer the word's tokens and every text encoder their vectors. Raises BadOption if it is known."""
+def add_word(family: Family, word: str, rows: Mapping[str, Tensor]) -> Family:
+    """Give every tokenizer the word's tokens and every text encoder their vectors; return the family that knows it.
+
+    Raises BadOption if the word is known.
+    """
     encoders = _encoders(family)
     tokens = tokens_of(word, len(next(iter(rows.values()))))
     for _, tokenizer in encoders:  # Before anything is changed.
@@ -90,7 +92,7 @@ def add_word(family: Family, word: str, rows: Mapping[str, Tensor]) -> None:
         known = [token for token in tokens if token in vocabulary or f"{token}</w>" in vocabulary]
         if known:
             raise BadOption(f"--token {word}: {family.base} has a token {known[0]} already. Choose another word.")
-    close = next((known for known in family.words if known in word or word in known), None)
+    close = next((known for known in family.identity.words if known in word or word in known), None)
     if close is not None:  # In a caption the one would be taken for the other.
         raise BadOption(f"--token {word}: {family.base} has learnt {close}, a part of it or around it. Choose another.")
     for (component, encoder), tokenizer in encoders:
@@ -98,7 +100,7 @@ def add_word(family: Family, word: str, rows: Mapping[str, Tensor]) -> None:
         first = int(tokenizer.convert_tokens_to_ids(tokens[0]))
         frozen = encoder.get_input_embeddings()
         encoder.set_input_embeddings(Extended(frozen, first, rows[component].to(frozen.weight.device)))
-    family.words[word] = " ".join(tokens)
+    return family.identified(words={**family.identity.words, word: " ".join(tokens)})
 
 
 def freed_rows(family: Family) -> dict[str, nn.Parameter]:
@@ -145,8 +147,8 @@ def write_files(family: Family, word: str, folder: Path, dtype: torch.dtype, met
         component: encoder.get_input_embeddings().rows.detach().to("cpu", dtype).contiguous()
         for (component, encoder), _ in _encoders(family)
     }
-    several = {OTHERS[component]: tensor for component, tensor in rows.items()}
-    one = rows["text_encoder"]
+    several = {family.attach_points[component].vectors or component: tensor for component, tensor in rows.items()}
+    one = next(iter(rows.values()))
     header = {"format": "pt", "amatl.token": word, **metadata}
     diffusers = save(several if len(rows) > 1 else {word: one}, metadata=header)
     (folder / FILE).write_bytes(in_order(diffusers))
@@ -163,7 +165,7 @@ def read_rows(path: Path, family: Family) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise BadDocument(f"{path}: can't be read ({error}). Copy it again from where it came.") from error
     components = list(family.text_encoders)
-    named = {component: tensors.get(OTHERS[component]) for component in components}
+    named = {component: tensors.get(family.attach_points[component].vectors or component) for component in components}
     if len(components) == 1 and len(tensors) == 1:
         named = {components[0]: next(iter(tensors.values()))}
     found: dict[str, Tensor] = {}

@@ -11,11 +11,12 @@ from click.testing import CliRunner
 
 from curator.annotate.local_server import process, start
 from curator.annotate.local_server.environment import NoLabelStudio
-from curator.annotate.local_server.process import Account, PortBusy, settings
-from curator.annotate.local_server.start import Wish, plan
+from curator.annotate.local_server.ports import Wish
+from curator.annotate.local_server.process import Account, settings
+from curator.annotate.local_server.start import plan
 from curator.annotate.local_server.state import LocalServer
 from curator.cli import main
-from schemas.errors import BadOption
+from schemas.errors import BadOption, PortBusy
 from schemas.progress import Progress, silent
 
 ACCOUNT = Account("ann@amatl.local", "p" * 16, "0" * 40)

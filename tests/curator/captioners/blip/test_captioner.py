@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 
 from curator import captioners
-from curator.captioners.model import CannotCaption, DoesNotFit, Item, MachineFailed
+from curator.captioners.model import DoesNotFit, Item, MachineFailed
+from curator.images.unusable import CannotRead
 from schemas.errors import AmatlError, BadOption, NotFound
 from tests.curator.captioners.blip import tiny_blip
 from tests.curator.captioners.blip.tiny_blip import SIDE_PX, pictures
@@ -82,7 +83,8 @@ def test_captions_are_those_of_transformers(prompt: str | None, folder: Path, it
         assert without == [caption.removeprefix(prompt).strip() for caption in captions]
 
 
-@pytest.mark.parametrize("beams", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("beams", [1, 3])
 def test_a_trained_models_captions_are_those_of_generate(beams: int) -> None:
     """The miniature over OpenMoji, in float32; both are given the same pixels (transparent parts are white)."""
     from transformers import BlipForConditionalGeneration
@@ -104,6 +106,7 @@ def test_a_trained_models_captions_are_those_of_generate(beams: int) -> None:
     assert len(set(captions)) > len(files) // 4
 
 
+@pytest.mark.slow
 def test_sampling_is_keyed_by_the_picture(folder: Path, items: list[Item]) -> None:
     nucleus = ["decode=nucleus", "top_p=0.95", "temperature=1.2"]
     whole = written(folder, items, *nucleus)
@@ -139,7 +142,7 @@ def test_a_picture_is_prepared_as_by_the_image_processor(folder: Path, tmp_path:
     assert prepared.dtype == np.uint8
     assert np.abs(prepared.astype(int) - wanted.astype(int)).max() <= 2
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(CannotCaption, match="truncated"):
+    with pytest.raises(CannotRead, match="truncated"):
         machine.prepare(Item("0", str(path)))
 
 

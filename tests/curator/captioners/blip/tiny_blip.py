@@ -95,3 +95,13 @@ def normalised(pixels_BCHW: NDArray[np.uint8]) -> Any:
 
     processor = BlipImageProcessorPil(size={"height": SIDE_PX, "width": SIDE_PX})
     return torch.as_tensor(np.stack(processor(list(pixels_BCHW), return_tensors="np")["pixel_values"]))
+
+
+def teacher_forced(network: Any, pixels_BCHW: Any, tokens_BN: Any) -> Any:
+    """Logits (B, N, V) after each of the given tokens, as training computes them."""
+    batch, count = tokens_BN.shape
+    image_memory = network.decoder.memory(batch, network.image_tokens)
+    network.decoder.look(network.tower(pixels_BCHW), image_memory)
+    return network.decoder.scores(
+        network.decoder.read(tokens_BN, 0, network.decoder.memory(batch, count), image_memory)
+    )

@@ -2,64 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 from PIL import Image
 from pydantic import ValidationError
 
 from curator.captioners import openai as strategy
-from curator.captioners.model import CannotCaption, Item, MachineFailed, Written
+from curator.captioners.model import Item, MachineFailed, Written
 from curator.captioners.openai.captioner import OpenAIMachine
-from curator.captioners.openai.endpoint import find_endpoint
-from curator.captioners.openai.errors import fault_of
 from curator.captioners.openai.options import Options
-from curator.captioners.openai.rate_limit import Pace
 from schemas.errors import BadOption
+from tests.curator.captioners.openai.conftest import KEY, _item
 from tests.curator.captioners.openai.fake_endpoint import Asked, Endpoint, Reply, fails, says, serving
 
-KEY = "sk-secret-0123456789abcdef"
 Respond = Callable[[Asked], Reply]
 LATE = Reply({}, after_s=3)
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (
-        "OPENAI_BASE_URL",
-        "OPENAI_ORG_ID",
-        "OPENAI_PROJECT_ID",
-        "OPENAI_ADMIN_KEY",
-        "HTTP_PROXY",
-        "ALL_PROXY",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-
-
-@pytest.fixture
-def items(tmp_path: Path) -> list[Item]:
-    """Pictures of different colours; the field `name` tells them apart at the server."""
-    return [_item(tmp_path, number) for number in range(12)]
-
-
-def _item(folder: Path, number: int, size: tuple[int, int] = (40, 30), **fields: Any) -> Item:
-    path = folder / f"{number}.png"
-    Image.new("RGB", size, (20 * number, 90, 10)).save(path)
-    return Item(f"{number:064x}", str(path), {"name": f"picture {number}", **fields})
 
 
 @contextmanager
@@ -202,220 +168,10 @@ def test_answers_without_a_caption(items: list[Item]) -> None:
     ]
 
 
-def test_a_prompt_of_fields_that_the_image_lacks(items: list[Item]) -> None:
-    with (
-        asking(echo, prompt="Describe ${title}") as (machine, _),
-        pytest.raises(CannotCaption, match="the prompt asks for title, and the image has none"),
-    ):
-        machine.prepare(items[0])
-
-
 # ---- faults that pass
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        fails(500),
-        fails(503, headers={"retry-after": "0.02"}),
-        fails(429),
-        fails(429, headers={"retry-after-ms": "20"}),
-        fails(429, headers={"retry-after": formatdate(time.time() - 5, usegmt=True)}),
-        fails(408),
-        Reply(b"{broken", 200),
-        Reply(b"<html>Bad gateway</html>", 200, {"content-type": "text/html"}),
-        Reply({"something": "else"}, 200),
-        Reply({"choices": []}, 200),
-        Reply(None, hangs_up=True),
-        LATE,
-    ],
-    ids=lambda fault: f"{fault.status}-{str(fault.body)[:12]}-{list(fault.headers)[:1]}",
-)
-def test_a_passing_fault_costs_a_second_request(items: list[Item], fault: Reply) -> None:
-    patience = {"timeout_s": 1} if fault is LATE else {}
-    with asking(once(fault), **patience) as (machine, endpoint):
-        written = write(machine, items[:3])
-        assert [one.text for one in written] == ["picture 0", "picture 1", "picture 2"]
-        assert len(endpoint.asked) == 6
-
-
-def test_retry_after_holds_everyone(items: list[Item]) -> None:
-    def respond(asked: Asked) -> Reply:
-        return fails(429, headers={"retry-after": "0.5"}) if asked.number == 0 else echo(asked)
-
-    with asking(respond, concurrency=1) as (machine, endpoint):
-        assert all(one.text for one in write(machine, items[:4]))
-        first, *others = [asked.at_s for asked in endpoint.asked]
-        assert len(others) == 4
-        assert min(others) - first >= 0.5
-
-
-def test_back_off_grows(items: list[Item]) -> None:
-    with asking(lambda asked: fails(500) if asked.number < 3 else echo(asked), back_off_s=0.1) as (machine, endpoint):
-        assert write(machine, items[:1])[0].text == "picture 0"
-        times = [asked.at_s for asked in endpoint.asked]
-    waits = [after - before for before, after in itertools.pairwise(times)]
-    assert waits[0] >= 0.05
-    assert waits[1] >= 0.1
-    assert waits[2] >= 0.2
-
-
-class Clock:
-    """Time that passes only where someone sleeps."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now_s = 1000.0
-        monkeypatch.setattr("curator.captioners.openai.rate_limit.time.monotonic", lambda: self.now_s)
-        monkeypatch.setattr("curator.captioners.openai.rate_limit.asyncio.sleep", self.sleep)
-
-    async def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
-
-    def times(self, pace: Pace, count: int, tokens: int = 0, hold_after: int | None = None) -> list[float]:
-        """When each of `count` requests went, in seconds from the first; each takes `tokens`."""
-
-        async def go() -> list[float]:
-            went = []
-            for number in range(count):
-                set_aside = await pace.turn()
-                went.append(self.now_s)
-                pace.used(set_aside, tokens)
-                if number == hold_after:
-                    pace.hold(100)
-            return [round(moment - went[0], 3) for moment in went]
-
-        return asyncio.run(go())
-
-
-def test_requests_per_minute_are_spaced_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
-    assert clock.times(Pace(None, None), 4) == [0, 0, 0, 0]
-    assert clock.times(Pace(30, None), 4) == [0, 2, 4, 6]
-    assert clock.times(Pace(30, None), 4, hold_after=1) == [0, 2, 102, 104]
-
-
-def test_tokens_per_minute_count_what_was_really_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
-    assert clock.times(Pace(None, 6000), 4, tokens=500) == [0, 5, 10, 15]
-    assert clock.times(Pace(None, 6000), 4, tokens=3000) == [0, 30, 60, 90]
-    assert clock.times(Pace(60, 6000), 3, tokens=50) == [0, 1, 2], "the stricter of two limits"
-
-
-def test_a_rate_limit_reaches_the_server(items: list[Item]) -> None:
-    with asking(echo, requests_per_minute=600) as (machine, endpoint):
-        started = time.monotonic()
-        write(machine, items[:6])
-        assert endpoint.asked[-1].at_s - started >= 0.49
-
-
-def test_an_image_that_keeps_failing_is_a_reason_while_others_succeed(items: list[Item]) -> None:
-    def respond(asked: Asked) -> Reply:
-        return fails(500) if asked.prompt.endswith("picture 1") else echo(asked)
-
-    with asking(respond, retries=2) as (machine, endpoint):
-        written = write(machine, items[:3])
-        assert [one.text for one in written] == ["picture 0", None, "picture 2"]
-        assert written[1].reason == "the endpoint failed (500), 3 times"
-        assert len(endpoint.asked) == 5
-
-
-def test_a_model_that_knows_max_tokens_by_another_name(items: list[Item]) -> None:
-    def respond(asked: Asked) -> Reply:
-        if "max_tokens" in asked.body:
-            return fails(400, "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
-                         code="unsupported_parameter", param="max_tokens")  # fmt: skip
-        assert asked.body["max_completion_tokens"] == 300
-        return echo(asked)
-
-    with asking(respond, concurrency=1) as (machine, endpoint):
-        assert all(one.text for one in write(machine, items[:3]))
-        assert len(endpoint.asked) == 4
-
-
 # ---- faults that don't
-
-
-@pytest.mark.parametrize(
-    ("fault", "said"),
-    [
-        (
-            fails(401, f"Incorrect API key provided: {KEY}"),
-            "127.0.0.1 doesn't take the key in OPENAI_API_KEY: check it.",
-        ),
-        (fails(402, "pay"), "quota is used up (pay)"),
-        (fails(403, f"not for {KEY}"), "doesn't allow this with the key in OPENAI_API_KEY: not for ***"),
-        (fails(404, "no model m"), "knows no model 'm' there"),
-        (fails(429, "You exceeded your current quota", code="insufficient_quota"), "quota is used up"),
-        (fails(429, headers={"retry-after": "7200"}), "takes nothing more for 7,200 s"),
-        (fails(400, "bad temperature", code="unsupported_value"), "doesn't take one of the options: bad temperature"),
-        (
-            fails(403, f"not for {KEY[:14]}...{KEY[-8:]}"),
-            "doesn't allow this with the key in OPENAI_API_KEY: not for ***...***",
-        ),
-        (fails(400, f"what is {KEY}"), "answered none of 12 questions: the endpoint refused it (400: what is ***)"),
-        (fails(500), "answered none of 12 questions: the endpoint failed (500)"),
-        (Reply(None, hangs_up=True), "answered none of 12 questions: the connection broke off"),
-        (Reply(b"x", 200), "answered none of 12 questions: the endpoint's answer isn't a chat completion"),
-    ],
-    ids=lambda value: str(value)[:40] if isinstance(value, str) else "",
-)
-def test_what_no_image_would_survive_stops_the_run_in_one_line(items: list[Item], fault: Reply, said: str) -> None:
-    with asking(lambda asked: fault, retries=1) as (machine, _), pytest.raises(MachineFailed) as raised:
-        write(machine, items)
-    message = str(raised.value)
-    assert said in message
-    assert KEY not in message and KEY[:14] not in message
-    assert "\n" not in message
-
-
-def test_no_server(items: list[Item]) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
-        machine = strategy.machine(Options(model="m", base_url=url))
-        started = time.perf_counter()
-        with closing(machine), pytest.raises(MachineFailed, match=rf"nothing answers at {url} .*is the server running"):
-            machine.write(items[:1], [machine.prepare(items[0])])
-        assert time.perf_counter() - started < 30  # with every retry it waits for minutes
-
-
-def test_a_server_behind_a_wall() -> None:
-    """A connection that comes to nothing isn't an answer that takes its time."""
-
-    class ConnectTimeout(Exception):
-        pass
-
-    error = openai.APITimeoutError(request=None)  # type: ignore[arg-type]
-    endpoint = find_endpoint("https://example.org/v1", "OPENAI_API_KEY")
-    assert not fault_of(error, endpoint, "m").unreachable
-    error.__cause__ = ConnectTimeout()
-    assert fault_of(error, endpoint, "m").unreachable
-
-
-def test_answers_that_are_paid_for_are_kept_when_the_quota_ends(items: list[Item]) -> None:
-    def respond(asked: Asked) -> Reply:
-        return echo(asked) if asked.number < 3 else fails(429, "no", code="insufficient_quota")
-
-    with asking(respond, concurrency=1) as (machine, endpoint):
-        written = write(machine, items[:6])
-        assert [one.text for one in written[:3]] == ["picture 0", "picture 1", "picture 2"]
-        assert all("quota is used up" in str(one.reason) for one in written[3:])
-        asked = len(endpoint.asked)
-        with pytest.raises(MachineFailed, match="quota is used up"):
-            write(machine, items[6:])
-        assert len(endpoint.asked) == asked
-
-
-def test_one_bad_image_in_a_later_batch_is_no_pattern(items: list[Item]) -> None:
-    def respond(asked: Asked) -> Reply:
-        return fails(400, "can't read the image") if asked.prompt.endswith("picture 4") else echo(asked)
-
-    with asking(respond) as (machine, _):
-        assert all(one.text for one in write(machine, items[:4]))
-        (bad,) = write(machine, items[4:5])
-        assert bad.reason == "the endpoint refused it (400: can't read the image)"
-    with asking(respond) as (machine, _):
-        assert write(machine, items[4:5])[0].text is None, "alone, and the first: still the image"
 
 
 # ---- the key
@@ -504,6 +260,7 @@ def test_prompts_are_checked_before_anything_is_sent() -> None:
 # ---- stopping
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     """In a process of its own: requests hang, the rate limit holds, and it ends all the same."""
     Image.new("RGB", (8, 8)).save(tmp_path / "x.png")

@@ -17,12 +17,13 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from curator.captioners import from_module, parse_options, vision
-from curator.captioners.model import CannotCaption, Item, MachineFailed, Written
+from curator.captioners.model import Item, MachineFailed, Written
 from curator.captioners.model.batch_runner import Conveyor
 from curator.captioners.vision.captioner import VisionMachine
 from curator.captioners.vision.load import _missing_package
 from curator.captioners.vision.options import Options
 from curator.captioners.vision.sampling import Draws
+from curator.images.unusable import CannotRead
 from schemas.errors import AmatlError, BadOption, NotFound
 from tests.curator.captioners.vision.tiny_models import FAMILIES, make
 
@@ -88,7 +89,7 @@ def test_neighbours_make_no_difference(models: Path, items: list[Item], family: 
 def test_the_caption_is_what_generate_adds_to_the_prompt(models: Path, items: list[Item], family: str) -> None:
     machine = load(models, family)
     (written,) = write(machine, items[:1])
-    inputs = dict(machine.prepare(items[0]).inputs)
+    inputs = dict(machine.prepare(items[0]))
     with torch.inference_mode():
         tokens = machine.model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=TOKENS)[0].tolist()
     prompt = inputs["input_ids"][0].tolist() if "input_ids" in inputs else []
@@ -120,7 +121,7 @@ def test_beams_are_those_of_generate(models: Path, items: list[Item]) -> None:
     greedy, beams = load(models, "qwen2_vl"), load(models, "qwen2_vl", decode="beam", num_beams=4)
     written = write(beams, items)
     assert written != write(greedy, items)
-    inputs = dict(beams.prepare(items[3]).inputs)
+    inputs = dict(beams.prepare(items[3]))
     tokens = beams.model.generate(**inputs, num_beams=4, do_sample=False, max_new_tokens=TOKENS)[0]
     assert written[3].text == beams.reader.words(tokens[inputs["input_ids"].shape[1] :].tolist()).strip()
 
@@ -159,7 +160,7 @@ def test_chat_templates_of_every_kind_get_picture_system_and_prompt(models: Path
 
 def test_a_family_without_chat_may_be_asked_nothing_or_begun(models: Path, items: list[Item]) -> None:
     begun = load(models, "git", prompt="a painting of")
-    tokens = begun.prepare(items[0]).inputs["input_ids"][0].tolist()
+    tokens = begun.prepare(items[0])["input_ids"][0].tolist()
     assert begun.reader.tokenizer.eos_token_id not in tokens, "a prompt to go on from isn't ended"
     assert len(tokens) == 1 + len("a painting of")
     assert load(models, "llava_without_template", prompt="Describe").reader._texts("Describe")[1] == "<image>\nDescribe"
@@ -168,21 +169,21 @@ def test_a_family_without_chat_may_be_asked_nothing_or_begun(models: Path, items
 def test_large_pictures_are_made_smaller_first(models: Path, tmp_path: Path) -> None:
     Image.new("RGB", (200, 100)).save(tmp_path / "large.png")
     item = Item("0" * 64, str(tmp_path / "large.png"))
-    patches = load(models, "qwen2_vl").prepare(item).inputs["image_grid_thw"][0].tolist()
-    fewer = load(models, "qwen2_vl", max_pixels=5000).prepare(item).inputs["image_grid_thw"][0].tolist()
+    patches = load(models, "qwen2_vl").prepare(item)["image_grid_thw"][0].tolist()
+    fewer = load(models, "qwen2_vl", max_pixels=5000).prepare(item)["image_grid_thw"][0].tolist()
     assert patches[1] * patches[2] > fewer[1] * fewer[2] > 0
 
 
 def test_threads_prepare_the_same(models: Path, items: list[Item]) -> None:
     machine = load(models, "qwen2_vl", prompt="Describe it. ${name|default '.'}")
-    expected = [machine.prepare(item).inputs for item in items]
+    expected = [machine.prepare(item) for item in items]
     start = threading.Barrier(8)
 
     def prepare(number: int) -> None:
         if number < 8:
             start.wait()
         item = number % len(items)
-        found = machine.prepare(items[item]).inputs
+        found = machine.prepare(items[item])
         assert all(torch.equal(found[name], value) for name, value in expected[item].items())
 
     with ThreadPoolExecutor(8) as pool:
@@ -214,7 +215,7 @@ def test_a_picture_that_fails_is_its_own_failure(
     machine = load(models, "joycaption")
     expected = write(machine, items)
     generate = machine.model.generate
-    bad = machine.prepare(items[1]).inputs["pixel_values"]
+    bad = machine.prepare(items[1])["pixel_values"]
 
     def choosy(**inputs: Any) -> Any:
         if any(torch.equal(one, bad[0]) for one in inputs["pixel_values"]):
@@ -327,5 +328,5 @@ def test_options_of_another_way_to_decode_are_refused() -> None:
 
 def test_a_picture_that_is_no_picture_is_a_reason(models: Path, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
-    with pytest.raises(CannotCaption, match="the picture can't be used"):
+    with pytest.raises(CannotRead, match="the picture can't be used"):
         load(models, "blip2").prepare(Item("0" * 64, str(tmp_path / "x.png")))

@@ -16,16 +16,16 @@ import uvicorn
 from click.testing import CliRunner
 from fastapi import FastAPI
 
+from curator.cli import main
 from curator.runs import runs
 from curator.server import Settings, create_app
 from curator.snapshot import SnapshotResult
-from schemas.errors import BadOption, ChecksumMismatch, NotFound
+from schemas.errors import BadOption, ChecksumMismatch, NotFound, ServiceFailed
 from tests.curator.lab import Lab
 from tests.curator.server.api.test_runs import EPOCH, REFERENCES, report
-from trainer_client.cli import main
+from trainer_client.cli import main as trainer
 from trainer_client.data.snapshot import Snapshot
-from trainer_client.report import post
-from trainer_client.service import ServiceFailed
+from trainer_client.post import post
 
 __all__ = ["report"]
 
@@ -81,21 +81,21 @@ def test_there_and_back(service: str, made: SnapshotResult, run: Path, lab: Lab)
 
 
 def test_the_command(service: str, run: Path) -> None:
-    answer = CliRunner().invoke(main, ["report", str(run), "--to", service])
+    answer = CliRunner().invoke(trainer, ["post", str(run), "--to", service])
     assert answer.exit_code == 0, answer.output
-    assert "the report is posted; 2 pictures sent." in answer.output
-    told = CliRunner().invoke(main, ["report", str(run), "--to", service, "--json"])
+    assert "the run record is posted; 2 pictures sent." in answer.output
+    told = CliRunner().invoke(trainer, ["post", str(run), "--to", service, "--json"])
     assert json.loads(told.stdout)["already_there"] == 2
-    again = CliRunner().invoke(main, ["report", str(run), "--to", service])
+    again = CliRunner().invoke(trainer, ["report", str(run), "--to", service])
     assert "the service has it already, with every picture." in again.output
-    wrong = CliRunner().invoke(main, ["report", str(run), "--to", "nowhere"])
+    wrong = CliRunner().invoke(trainer, ["post", str(run), "--to", "nowhere"])
     assert (wrong.exit_code, "--to nowhere: not an address" in wrong.output) == (2, True)
 
 
 def test_a_half_sent_report_goes_on(service: str, run: Path) -> None:
     grid = run / "grids" / "epoch-000.png"
     grid.rename(run / "elsewhere.png")
-    with pytest.raises(NotFound, match=r"epoch-000.png: missing, and the report names it"):
+    with pytest.raises(NotFound, match=r"epoch-000.png: missing, and the run record names it"):
         post(run, service)
     grid.write_bytes(b"other")
     with pytest.raises(ChecksumMismatch, match=r"epoch-000.png: changed since the run wrote it"):
@@ -134,7 +134,7 @@ def test_a_token_with_a_scope_is_wanted(
     known = {"reader": {"person": "rosa", "scope": "read"}, "writer": {"person": "ben", "scope": "write"}}
     monkeypatch.setattr("curator.server.access.token_sha256", lambda token: token)
     monkeypatch.setattr(type(lab.catalog), "access_of", lambda self, digest: known.get(digest))
-    with running(create_app(lab.catalog, dataclasses.replace(settings, require_token=True))) as address:
+    with running(create_app(lab.catalog, dataclasses.replace(settings, require_token=True), main)) as address:
         for place in (lambda: post(run, address), lambda: Snapshot.open(f"{address}/snapshots/{made.identity}")):
             monkeypatch.delenv("AMATL_TOKEN", raising=False)
             with pytest.raises(ServiceFailed, match=r"wants a token\. Set AMATL_TOKEN"):
@@ -152,6 +152,6 @@ def test_a_token_with_a_scope_is_wanted(
 
 
 def test_a_report_that_is_too_large(lab: Lab, settings: Settings, run: Path) -> None:
-    app = create_app(lab.catalog, dataclasses.replace(settings, max_upload_bytes=500))
+    app = create_app(lab.catalog, dataclasses.replace(settings, max_upload_bytes=500), main)
     with running(app) as address, pytest.raises(ServiceFailed, match="larger than the service takes"):
         post(run, address)

@@ -15,6 +15,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import response_schema_conformance
 
+from curator.cli import main
 from curator.server import Settings, create_app
 from curator.snapshot import Holdout, snapshot
 from tests.curator.lab import Lab
@@ -37,7 +38,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 @pytest.fixture(scope="module")
 def app(lab: Lab) -> FastAPI:
-    return create_app(lab.catalog, Settings(lab.catalog.path))
+    return create_app(lab.catalog, Settings(lab.catalog.path), main)
 
 
 @pytest.fixture(scope="module")

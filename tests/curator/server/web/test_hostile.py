@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from curator.caption_sets.revise import LONGEST, revise
 from curator.caption_sets.versions import commit, versions
 from curator.catalog import Catalog
+from curator.cli import main
 from curator.datasets.image import image_caption
 from curator.server import Settings, create_app
 from curator.server.access_tokens import add, revoke, tokens
@@ -75,7 +76,7 @@ def addresses(lab: Lab) -> list[str]:
 
 @pytest.mark.slow
 def test_nothing_that_people_write_becomes_markup(odd: Lab) -> None:
-    with TestClient(create_app(odd.catalog, Settings(odd.catalog.path)), BASE) as client:
+    with TestClient(create_app(odd.catalog, Settings(odd.catalog.path), main), BASE) as client:
         chosen = " ".join(row[0] for row in odd.run("SELECT image_sha256 FROM files"))
         answer = client.post("/datasets/zoo/selection", data={"images": chosen}, headers=HTML)
         pages = [(str(answer.url), answer)]
@@ -107,7 +108,7 @@ def test_filters_that_nobody_means(client: TestClient, asked: dict[str, Any]) ->
 def test_an_empty_catalog_says_what_to_do(tmp_path: Path, page: str) -> None:
     with (
         new_catalog(tmp_path / "lab.duckdb") as catalog,
-        TestClient(create_app(catalog, Settings(catalog.path)), BASE) as client,
+        TestClient(create_app(catalog, Settings(catalog.path), main), BASE) as client,
     ):
         answer = client.get(page, headers=HTML)
         assert answer.status_code == 200 and 'class="empty"' in answer.text
@@ -115,7 +116,7 @@ def test_an_empty_catalog_says_what_to_do(tmp_path: Path, page: str) -> None:
 
 
 def test_a_snapshot_of_one_image(odd: Lab) -> None:
-    with TestClient(create_app(odd.catalog, Settings(odd.catalog.path)), BASE) as client:
+    with TestClient(create_app(odd.catalog, Settings(odd.catalog.path), main), BASE) as client:
         page = client.get("/datasets/zoo/export?text=zoo/one@1&holdout=0", headers=HTML).text
         assert "Export 1 images" not in page and "Export 1 image" in page
         none = client.get("/datasets/zoo/export?text=zoo/one@1&holdout=1", headers=HTML)

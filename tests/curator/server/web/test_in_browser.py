@@ -4,123 +4,19 @@ finds nothing against WCAG 2.2 AA, light, dark and on a phone. Screenshots are k
 
 from __future__ import annotations
 
-import json
-import shutil
-import threading
-import time
-from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from curator.datasets.image import image_caption
-from curator.runs import receive_picture, receive_report
-from curator.server import Settings, create_app
-from curator.snapshot import Holdout, snapshot
-from tests.curator.lab import Lab, picture
-from tests.schemas.test_spec import example
+from tests.curator.server.web.conftest import PHONE, WIDE, Service
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
 ARTEFACTS = Path(__file__).parents[4] / "artefacts" / "pages"
-WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
-IMAGES = 300
-PATIENCE_MS = 60_000
-# What is said stays: a machine that is busy elsewhere may look for it late.
-LASTING = "const short = setTimeout; window.setTimeout = (done, ms) => short(done, ms >= 6000 ? 600_000 : ms);"
-
-
-class Service:
-    """A service over a catalog of its own, on a port of its own."""
-
-    def __init__(self, lab: Lab) -> None:
-        import uvicorn
-
-        self.lab = lab
-        app = create_app(lab.write(), Settings(lab.catalog.path))
-        self.server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="on"))
-        self.thread = threading.Thread(target=self.server.run)
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
-        self.address = f"http://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}"
-
-    def stop(self) -> None:
-        self.server.should_exit = True
-        self.thread.join()
-        self.lab.catalog.close()
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    lab = Lab(tmp_path_factory.mktemp("pages"))
-    images = [
-        lab.add(f"{number:03}.png", number, {"title": f"animal {number}"}, size=(40, 30)) for number in range(IMAGES)
-    ]
-    lab.add("again.png", 999, near=images[0])
-    lab.commit("template", {image: f"a drawing of animal {number}" for number, image in enumerate(images)}, "template")
-    lab.commit(
-        "human", {image: f"an animal in the snow, {number}" for number, image in enumerate(images[:50])}, "human"
-    )
-    made = snapshot(lab.write(), ["human@1", "template@1"], lab.folder / "snapshot", holdout=Holdout(count=5))
-    running = Service(lab)
-    for name in ("human", "template"):
-        report_run(running, made.identity, name)
-    yield running
-    running.stop()
-
-
-def report_run(service: Service, identity: str, name: str) -> None:
-    """A run with a grid before training and one after an epoch, two prompts by one seed."""
-    document = example("run")
-    document["name"] = document["captions"] = name
-    document["snapshot"]["identity"] = identity
-    document["references"] = None
-    document["checkpoints"] = document["checkpoints"][:2]
-    contents = []
-    for place, checkpoint in enumerate(document["checkpoints"]):
-        contents.append(picture(100 + place, size=(64, 128)))
-        file = {"path": f"grids/{place}.png", "sha256": sha256(contents[-1]).hexdigest()}
-        file["size_bytes"] = len(contents[-1])
-        checkpoint["epoch"], checkpoint["grid"] = place, {"file": file, "rows": 2, "columns": 1, "tile_px": 64}
-    pictures = service.lab.catalog.path.with_name("lab.duckdb.service") / "runs"
-    receipt = receive_report(service.lab.catalog, json.dumps(document).encode(), "ana", pictures)
-    for content in contents:
-        receive_picture(service.lab.catalog, receipt.digest, sha256(content).hexdigest(), content, pictures)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert found, "the browser tests need Chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(browser: Browser, service: Service) -> Iterator[Page]:
-    """A page that may not complain: neither of a script's error nor of what its policy forbids.
-
-    That a change was refused (412) Chromium notes as an error of its own; the test that provokes it looks for the text.
-    """
-    context = browser.new_context(base_url=service.address, viewport=WIDE)  # type: ignore[arg-type]
-    opened = context.new_page()
-    opened.set_default_timeout(PATIENCE_MS)
-    opened.add_init_script(LASTING)
-    complaints: list[str] = []
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
-    yield opened
-    context.close()
-    assert [one for one in complaints if "412" not in one] == []
 
 
 def image_page(service: Service, number: int) -> tuple[str, str]:
@@ -130,10 +26,6 @@ def image_page(service: Service, number: int) -> tuple[str, str]:
 
 def caption(service: Service, image: str, set_name: str) -> Any:
     return image_caption(service.lab.catalog, "zoo", image, set_name)
-
-
-def said(page: Page, text: str) -> None:
-    page.wait_for_function("text => document.getElementById('said').textContent.startsWith(text)", arg=text)
 
 
 def at_rest(page: Page) -> None:
@@ -170,151 +62,6 @@ def test_search_by_keyboard_alone(page: Page) -> None:
     page.wait_for_url("**text=animal+29**")
     assert page.locator(".count").inner_text().startswith("11 images found")
     assert page.locator(".tile").count() == 11
-
-
-def test_next_accept_edit_and_undo_by_keyboard(page: Page, service: Service) -> None:
-    first, address = image_page(service, 1)
-    second, _ = image_page(service, 2)
-    page.goto(f"{address}?show=human")
-    page.keyboard.press("2")  # the set `template`
-    said(page, "Keys work on template")
-    page.keyboard.press("a")
-    page.wait_for_url(f"**/{second}**")
-    said(page, "Accepted in template")
-    assert caption(service, first, "template").by_person
-    page.keyboard.press("e")
-    page.keyboard.press("Control+a")
-    page.keyboard.type("a wolf")
-    page.keyboard.press("Enter")
-    said(page, "Saved in template")
-    assert caption(service, second, "template").text == "a wolf"
-    assert "show=human" in page.url
-    page.keyboard.press("u")
-    said(page, "Undone")
-    assert caption(service, second, "template").text == "a drawing of animal 2"
-    page.keyboard.press("u")
-    page.wait_for_url(f"**/{first}**")
-    said(page, "Undone")
-    assert not caption(service, first, "template").by_person
-    page.keyboard.press("j")
-    page.wait_for_url(f"**/{second}**")
-    page.keyboard.press("k")
-    page.wait_for_url(f"**/{first}**")
-
-
-@pytest.mark.parametrize("asked", ["caption_set=template", "show=template"])
-def test_keys_work_on_the_set_whose_captions_the_gallery_showed(page: Page, service: Service, asked: str) -> None:
-    _, address = image_page(service, 20)
-    page.goto(address)
-    page.keyboard.press("1")
-    assert page.locator("form.caption.chosen").get_attribute("data-set") == "human"
-    page.goto(f"{address}?{asked}")
-    assert page.locator("form.caption.chosen").get_attribute("data-set") == "template"
-    page.keyboard.press("1")
-    page.keyboard.press("j")
-    page.wait_for_url(f"**/{image_page(service, 21)[0]}**")
-    page.reload()
-    assert page.locator("form.caption.chosen").get_attribute("data-set") == "human"
-
-
-def test_keys_faster_than_pages_are_done_in_their_order(page: Page, service: Service) -> None:
-    """No letter typed into a caption becomes a command, none is lost, and nobody waits for a page."""
-    page.goto(image_page(service, 40)[1])
-    page.keyboard.press("1")
-    page.keyboard.type("jjjjjjk")
-    page.wait_for_url(f"**/{image_page(service, 45)[0]}**")
-    page.keyboard.type("ae a hare, jumping")
-    page.keyboard.press("Enter")
-    said(page, "Saved in human")
-    assert caption(service, image_page(service, 46)[0], "human").text == "an animal in the snow, 46 a hare, jumping"
-    accepted = caption(service, image_page(service, 45)[0], "human")
-    assert (accepted.by_person, accepted.text) == (True, "an animal in the snow, 45")
-
-
-def test_a_key_just_after_a_page_came_waits_for_those_before_it(page: Page, service: Service) -> None:
-    """Timers are slow here, so that the keys held while the page came are still to be done when the next ones come."""
-    page.add_init_script("const real = setTimeout; window.setTimeout = (done, ms) => real(done, ms ?? 500);")
-    page.goto(image_page(service, 47)[1])
-    page.keyboard.press("1")
-    page.keyboard.type("ae")
-    page.wait_for_url(f"**/{image_page(service, 48)[0]}**")
-    page.keyboard.type(", a hare")
-    page.keyboard.press("Enter")
-    said(page, "Saved in human")
-    assert caption(service, image_page(service, 48)[0], "human").text == "an animal in the snow, 48, a hare"
-    assert not caption(service, image_page(service, 49)[0], "human").by_person
-
-
-def test_shift_and_enter_go_on_editing(page: Page, service: Service) -> None:
-    third, address = image_page(service, 3)
-    fourth, _ = image_page(service, 4)
-    page.goto(address)
-    page.keyboard.press("1")
-    page.keyboard.press("e")
-    page.keyboard.type(" and more")
-    page.keyboard.press("Shift+Enter")
-    page.wait_for_url(f"**/{fourth}**")
-    assert caption(service, third, "human").text == "an animal in the snow, 3 and more"
-    page.wait_for_function("() => document.activeElement.id === 'text-human'")
-    page.keyboard.type("left")
-    page.keyboard.press("Escape")
-    assert page.locator("#text-human").input_value() == "an animal in the snow, 4"
-
-
-def test_nothing_typed_is_lost_by_walking_or_by_saving_another_set(page: Page, service: Service) -> None:
-    sha256, address = image_page(service, 9)
-    page.goto(address)
-    page.fill("#text-human", "half a thou")
-    page.click('[data-go="next"]')
-    said(page, "Not saved yet: human")
-    assert sha256 in page.url
-    page.fill("#text-template", "a whole drawing")
-    page.click('form[data-set="template"] [data-do="save"]')
-    said(page, "Saved in template")
-    assert page.locator("#text-human").input_value() == "half a thou"
-    assert page.evaluate("document.activeElement.dataset.do") == "save"
-    page.focus("#text-human")
-    page.keyboard.press("Escape")
-    page.keyboard.press("J")  # Caps Lock
-    page.wait_for_url(f"**/{image_page(service, 10)[0]}**")
-    assert caption(service, sha256, "human").text == "an animal in the snow, 9"
-
-
-def test_the_focus_stays_on_next_and_the_image_is_told(page: Page, service: Service) -> None:
-    page.goto(image_page(service, 20)[1])
-    page.focus('[data-go="next"]')
-    for number in (21, 22):
-        page.keyboard.press("Enter")
-        page.wait_for_url(f"**/{image_page(service, number)[0]}**")
-        page.wait_for_function("() => document.activeElement.dataset.go === 'next'")
-        assert page.locator("#told").text_content() == f"{number:03}.png, {number + 1} of 301"
-
-
-def test_arrows_start_at_the_image_in_sight_and_rows_have_no_gaps(page: Page) -> None:
-    for width in (1300, 1100, 900, 700, 390):
-        page.set_viewport_size({"width": width, "height": 800})
-        page.goto("/datasets/zoo")
-        columns = page.evaluate(
-            "getComputedStyle(document.querySelector('.chunk')).gridTemplateColumns.split(' ').length"
-        )
-        assert 120 % columns == 0
-    page.mouse.wheel(0, 1500)
-    at_rest(page)
-    page.keyboard.press("ArrowDown")
-    assert page.evaluate("scrollY") > 1000
-
-
-def test_what_somebody_else_changed_meanwhile_is_not_overwritten(page: Page, service: Service) -> None:
-    from curator.caption_sets.revise import revise
-
-    seventh, address = image_page(service, 7)
-    page.goto(address)
-    revise(service.lab.catalog, "zoo", "human", seventh, "by ben", "ben")
-    page.fill("#text-human", "mine")
-    page.keyboard.press("Enter")
-    said(page, "zoo/human, 007.png: changed meanwhile by ben")
-    assert page.locator("#text-human").input_value() == "mine"
-    assert caption(service, seventh, "human").text == "by ben"
 
 
 def test_keys_are_listed(page: Page, service: Service) -> None:

@@ -36,7 +36,7 @@ def test_a_run_beside_the_captions_it_came_from(client: TestClient, made: Snapsh
 
 
 def test_a_snapshot_without_runs_says_how_to_make_one(client: TestClient, made: SnapshotResult) -> None:
-    assert "trainer report RUN --to" in client.get(f"/snapshots/{made.identity}", headers=HTML).text
+    assert "trainer post RUN --to" in client.get(f"/snapshots/{made.identity}", headers=HTML).text
 
 
 def test_boxes_of_the_picture_dont_overlap(lab: Lab, made: SnapshotResult) -> None:

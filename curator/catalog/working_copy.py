@@ -11,13 +11,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import polars as pl
 
-if TYPE_CHECKING:
-    from curator.catalog import Catalog
+from curator.catalog import Catalog
 
 CAPTION, CAPTION_ID, RUN = "caption.", "caption_id.", "run."
 FOLDED = "folded"
@@ -166,18 +165,14 @@ def _with_changed_images(catalog: Catalog, dataset: str, frame: pl.DataFrame, ch
     if returned.is_empty():
         return frame.with_columns(_alone())
     captions = catalog.gallery_captions(dataset, 0).join(returned, on="sha256", how="semi")
-    return _with_captions(_placed(catalog, dataset, frame), _sets_of(frame), captions)[0]
+    sets = sorted(name.removeprefix(CAPTION) for name in frame.columns if name.startswith(CAPTION))
+    return _with_captions(_placed(catalog, dataset, frame), sets, captions)[0]
 
 
 def _alone_so_far(images: pl.DataFrame) -> pl.DataFrame:
     return images.with_columns(
         pl.col("sha256").alias("near_duplicate_of"), pl.lit(True).alias("alone"), pl.lit("").alias(FOLDED)
     )
-
-
-def _sets_of(frame: pl.DataFrame) -> list[str]:
-    """The caption sets that a frame has columns of, by name."""
-    return sorted(name.removeprefix(CAPTION) for name in frame.columns if name.startswith(CAPTION))
 
 
 def _with_captions(frame: pl.DataFrame, sets: list[str], captions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer_client.data import tensor_table
+from trainer_client.cache import tensor_table
 from trainer_client.data.latents import cache_latents, cache_text
 from trainer_client.data.snapshot import Snapshot
 from trainer_client.models import load_family

@@ -23,7 +23,7 @@ from trainer_client.sample.engine import Drawing
 
 if TYPE_CHECKING:
     from trainer_client.config import TrainConfig
-    from trainer_client.models import Family
+    from trainer_client.models.family import Denoise, Family
 
 FORMAT = 1  # Raise it when the same key would hold other pictures.
 
@@ -37,10 +37,10 @@ def class_images(family: Family, config: TrainConfig, progress: Progress = silen
     missing = [number for number, path in enumerate(paths) if not _whole(path)]
     size = config.sample_batch_size
     drawing = Drawing(config.compile, len(missing), config.cache or default_folder(), progress)
-    with drawing.by(family):
+    with drawing.by(family) as denoise:
         for start in range(0, len(missing), size):
             batch = missing[start : start + size]
-            _draw(family, config, drawing.filled(batch), [paths[number] for number in batch])
+            _draw(family, denoise, config, drawing.filled(batch), [paths[number] for number in batch])
             drawing.drew(len(batch))
             progress("drawing the class", len(paths) - len(missing) + start + len(batch), len(paths))
     return [_row(path, config) for path in paths]
@@ -62,7 +62,7 @@ def _key(family: Family, config: TrainConfig) -> str:
 
 
 @torch.no_grad()
-def _draw(family: Family, config: TrainConfig, numbers: Sequence[int], paths: Sequence[Path]) -> None:
+def _draw(family: Family, denoise: Denoise, config: TrainConfig, numbers: Sequence[int], paths: Sequence[Path]) -> None:
     """Draws these pictures, and writes as many as there are paths."""
     assert config.class_prompt is not None
     keys_B = torch.tensor([key(number, "class", 0, 0, "") for number in numbers], device=family.device)
@@ -70,7 +70,8 @@ def _draw(family: Family, config: TrainConfig, numbers: Sequence[int], paths: Se
     with family.autocast():
         text_2TD = family.encode_text(family.tokenise([config.class_prompt, ""]))
         text_BTD = text_2TD[:1].expand(len(numbers), -1, -1)
-        drawn = family.sample(text_BTD, text_2TD[1:], noise_BCHW, config.sample_steps, config.guidance_scale)
+        steps, scale = config.sample_steps, config.guidance_scale
+        drawn = family.sample(denoise, text_BTD, text_2TD[1:], noise_BCHW, steps, scale)
     for picture_HWC, path in zip(drawn[: len(paths)].cpu(), paths, strict=True):
         write_png(Image.fromarray(picture_HWC.numpy()), path)
 

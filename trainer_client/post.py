@@ -1,6 +1,6 @@
-"""`trainer report`: a run's report and pictures to the curator service that its snapshot came from.
+"""`trainer post`: send a run's record and pictures to the curator service that its snapshot came from.
 
-Idempotent: the report is known there by its bytes' digest, pictures by theirs. The exchange is
+Idempotent: the service knows the record by the digest of its bytes, pictures by theirs. The exchange is
 schemas/spec/exchange.md.
 """
 
@@ -12,33 +12,34 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, Field, ValidationError
 
 from schemas.document import FileRef
+from schemas.edge.address import address_of
+from schemas.edge.retry import broke_off, retried
 from schemas.edge.words import plural
-from schemas.errors import BadOption, ChecksumMismatch, NotFound
-from schemas.exchange import RunReceipt, pictures, report_digest
+from schemas.errors import BadOption, ChecksumMismatch, NotFound, ServiceFailed
+from schemas.exchange import RunReceipt, pictures, record_digest
 from schemas.progress import Progress, silent
-from schemas.run import RunReport
-from trainer_client.service import ServiceFailed, address_of, client, refusal, unreachable
+from trainer_client.run_folder import FILE, open_run
+from trainer_client.service import client, refusal, unreachable
 
 if TYPE_CHECKING:
     import httpx
 
-FILE = "run.json"
-AGAIN = 3  # attempts at a request whose connection breaks
+ATTEMPTS = 3  # attempts at a request whose connection breaks
 
 
-class ReportResult(BaseModel):
+class PostResult(BaseModel):
     """What was posted."""
 
     run: Path
     address: str = Field(description="Where the run is at the service.")
     digest: str
-    unchanged: bool = Field(description="The service had this report.")
+    unchanged: bool = Field(description="The service had this record.")
     sent: int = Field(description="Pictures sent now.")
     already_there: int = Field(description="Pictures it had.")
 
 
-def post(run: Path, to: str, progress: Progress = silent) -> ReportResult:
-    """Posts the report in a run's folder, then the pictures that the service lacks.
+def post(run: Path, to: str, progress: Progress = silent) -> PostResult:
+    """Post the run record in a run's folder, then the pictures that the service lacks.
 
     Raises NotFound (no run, or a snapshot the service doesn't know), BadOption, BadDocument, ChecksumMismatch for a
     picture that changed, ServiceFailed.
@@ -46,14 +47,10 @@ def post(run: Path, to: str, progress: Progress = silent) -> ReportResult:
     base = address_of(to)
     if base is None:
         raise BadOption(f"--to {to}: not an address. Write http://HOST:PORT.")
-    file = run / FILE
-    if not file.is_file():
-        raise NotFound(f"{run}: not a run, it has no {FILE}. Name a folder that trainer train wrote.")
-    content = file.read_bytes()
-    report = RunReport.read(file)
-    named = pictures(report)
+    named = pictures(open_run(run))
+    content = (run / FILE).read_bytes()
     with client(base) as http:
-        progress("posting the report", 0, len(named))
+        progress("posting the run record", 0, len(named))
         receipt = _receipt(base, _sent(http, "POST", f"{base}/api/v1/runs", content, "application/json"), content)
         missing = [picture for picture in named if picture.sha256 in receipt.missing]
         for done, picture in enumerate(missing):
@@ -62,7 +59,7 @@ def post(run: Path, to: str, progress: Progress = silent) -> ReportResult:
             _sent(http, "PUT", address, _bytes(run, picture), "application/octet-stream")
         if missing:
             progress("posting pictures", len(missing), len(missing))
-    return ReportResult(
+    return PostResult(
         run=run,
         address=f"{base}/api/v1/runs/{receipt.run}",
         digest=receipt.digest,
@@ -72,14 +69,14 @@ def post(run: Path, to: str, progress: Progress = silent) -> ReportResult:
     )
 
 
-def render(result: ReportResult) -> str:
+def render(result: PostResult) -> str:
     """A line for what was sent, and where the run is now."""
     if result.unchanged and not result.sent:
         said = "the service has it already, with every picture."
     else:
         what = "was there already" if result.unchanged else "is posted"
         had = f", {result.already_there} were there" if result.already_there else ""
-        said = f"the report {what}; {plural(result.sent, 'picture')} sent{had}."
+        said = f"the run record {what}; {plural(result.sent, 'picture')} sent{had}."
     return f"{result.run}: {said}\n{result.address}"
 
 
@@ -88,7 +85,7 @@ def _receipt(base: str, answer: httpx.Response, content: bytes) -> RunReceipt:
         receipt = RunReceipt.model_validate_json(answer.content)
     except ValidationError as error:
         raise ServiceFailed(f"{base}: what answers there isn't a curator service. Look at the address.") from error
-    if receipt.digest != report_digest(content):
+    if receipt.digest != record_digest(content):
         raise ServiceFailed(f"{base}: took other bytes than were sent. Something in between changes them.")
     return receipt
 
@@ -98,9 +95,9 @@ def _bytes(run: Path, picture: FileRef) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise NotFound(f"{path}: missing, and the report names it. The report is posted without it.") from error
-    if report_digest(content) != picture.sha256:
-        raise ChecksumMismatch(f"{path}: changed since the run wrote it. The report is posted without it.")
+        raise NotFound(f"{path}: missing, and the run record names it. The record is posted without it.") from error
+    if record_digest(content) != picture.sha256:
+        raise ChecksumMismatch(f"{path}: changed since the run wrote it. The record is posted without it.")
     return content
 
 
@@ -108,14 +105,13 @@ def _sent(http: httpx.Client, method: str, address: str, content: bytes, media_t
     """Repeating any of these does no harm, so a broken connection is tried again."""
     import httpx
 
-    for attempt in range(1, AGAIN + 1):
-        try:
-            answer = http.request(method, address, content=content, headers={"Content-Type": media_type})
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            if attempt == AGAIN or isinstance(error, httpx.ConnectError | httpx.InvalidURL):
-                raise unreachable(address, error) from error
-            continue
-        if answer.is_success:
-            return answer
-        raise refusal(address, answer)
-    raise AssertionError("unreachable")
+    headers = {"Content-Type": media_type}
+    try:
+        answer = retried(
+            lambda: http.request(method, address, content=content, headers=headers), broke_off, (0.0,) * (ATTEMPTS - 1)
+        )
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        raise unreachable(address, error) from error
+    if answer.is_success:
+        return answer
+    raise refusal(address, answer)

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from curator.images.unusable import Reason
-from curator.ingest.tables import BadTable, Table, read_table
+from curator.tables import BadTable, Table, read_table
 
 
 def table(tmp_path: Path, name: str, content: str | bytes, join_on: str = "file_name") -> Table:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from curator.catalog import remote
 from curator.cli import main
 from schemas.edge import catch_errors, json_option
-from schemas.edge.token_warning import InTheClear, warn_in_the_clear
+from schemas.edge.address import InTheClear, warn_in_the_clear
 from trainer_client.service import client
 
 OTHERS = ["http://lab.example.org", "http://bo:secret@192.168.1.7:8400", "http://[fd00::1]:8400/", "http://127.example"]

@@ -103,11 +103,6 @@ def source_url_of(values: dict[str, Any]) -> str | None:
     return None
 
 
-def license_of(values: dict[str, Any]) -> str | None:
-    """The picture's licence, of the usual columns."""
-    return next((value for _, value in _first(values, LICENSE_COLUMNS)), None)
-
-
 def _first(values: dict[str, Any], names: Iterable[str]) -> Iterator[tuple[str, str]]:
     plain = {name.strip().lower().replace("-", "_").replace(" ", "_"): value for name, value in values.items()}
     for name in names:
@@ -127,7 +122,8 @@ def _take(table: Table, line: int, values: dict[str, Any] | _BadRow, join_on: st
         if not key:
             raise _BadRow(f"nothing in column {join_on!r}")
         metadata = {name: value for name, value in values.items() if name != "file_name"}
-        row = Row(place, object_text(metadata), source_url_of(values), license_of(values))
+        license_ = next((value for _, value in _first(values, LICENSE_COLUMNS)), None)
+        row = Row(place, object_text(metadata), source_url_of(values), license_)
     except UnicodeEncodeError:
         table.rejects.append(Reject(place, Reason.BAD_ROW, "not UTF-8; save the table as UTF-8"))
     except (ValueError, RecursionError) as error:

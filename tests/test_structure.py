@@ -1,0 +1,107 @@
+"""The tree stays readable: no import circle, no long file, no long function, few imports inside functions."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.test_startup import HEAVY
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS = ("curator", "trainer_client", "schemas")
+MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_FUNCTION = 400, 70
+LAZY = {  # Where a heavy library may be imported inside functions, and why.
+    "curator/cli/": "commands: --help is instant",
+    "trainer_client/cli.py": "commands: --help is instant",
+    "curator/captioners/": "strategies: the help of `caption` reads them all, and few need a model",
+    "curator/text/printable.py": "read by the help of `check`",
+    "curator/catalog/": "a catalog that a service holds needs no DuckDB here",
+    "curator/compare/clip.py": "an installation may lack torch and transformers",
+    "curator/images/read.py": "an installation may lack torch",
+    "curator/annotate/": "an installation may lack label-studio-sdk",
+    "schemas/images/": "an installation may lack Pillow",
+}
+
+
+@cache
+def syntax(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def files(*folders: str) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@cache
+def imports() -> dict[str, set[str]]:
+    """Return which modules each module imports, inside functions and under TYPE_CHECKING too."""
+    paths = {module_of(path): path for path in files(*PROGRAMS)}
+    graph: dict[str, set[str]] = {}
+    for module, path in paths.items():
+        names = set()
+        for node in ast.walk(syntax(path)):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                whole = {f"{node.module}.{alias.name}" for alias in node.names}
+                names |= {name if name in paths else node.module for name in whole}
+        graph[module] = {name for name in names if name in paths and name != module}
+    return graph
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    try:
+        TopologicalSorter(imports()).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(reversed(error.args[1])))
+
+
+def test_no_file_is_long() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in files(*PROGRAMS, "tests")}
+    assert [f"{path}: {lines}" for path, lines in lengths.items() if lines > MOST_LINES_OF_A_FILE] == []
+
+
+def test_no_function_is_long() -> None:
+    long = [
+        f"{path}:{node.lineno} {node.name}"
+        for path in files(*PROGRAMS, "tests")
+        for node in ast.walk(syntax(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno + 1 > MOST_LINES_OF_A_FUNCTION
+    ]
+    assert long == []
+
+
+def test_only_entry_points_and_registries_import_heavy_libraries_inside_functions() -> None:
+    found = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in files(*PROGRAMS)
+        for function in ast.walk(syntax(path))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+        if name.split(".")[0] in HEAVY
+    }
+    assert sorted(line for line in found if not line.startswith(tuple(LAZY))) == []
+
+
+def test_the_contract_of_duckdb_covers_all_of_curator_but_the_catalog() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (listed,) = (set(contract["source_modules"]) for contract in contracts if "duckdb" in contract["name"])
+    rooms = {path.stem for path in (ROOT / "curator").glob("*.py")} | {
+        path.parent.name for path in (ROOT / "curator").glob("*/__init__.py")
+    }
+    rooms -= {"__init__", "__main__", "catalog"}
+    assert listed >= {f"curator.{room}" for room in rooms} | {"trainer_client", "schemas"}

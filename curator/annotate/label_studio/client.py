@@ -42,7 +42,7 @@ class LabelStudio:
     ) -> None:
         try:
             # Here: the service's pages import this module, and its extra doesn't bring the SDK. The base class: the
-            # SDK's own `LabelStudio` loads pandas, which takes 1.3 s and 105 MB more (tests/bench/LOG.md).
+            # SDK's own `LabelStudio` loads pandas, which takes 1.2 s and 100 MB more (tests/bench/LOG.md).
             from label_studio_sdk.base_client import LabelStudioBase
         except ImportError as error:
             message = f"Label Studio at {url} is spoken to by label-studio-sdk. Run: pip install 'amatl[label-studio]'"

@@ -1,4 +1,4 @@
-"""Which Label Studio a command speaks to, and with which token: options, the environment, `annotate start`."""
+"""Choose the Label Studio to connect to, and its token: from options, the environment, or `annotate start`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ LOGIN = re.compile(r"(?:\w+://)?[^/?#]*@")
 
 
 def connect(catalog_path: Path, url: str | None, last_url: str | None = None) -> LabelStudio:
-    """A connection to the Label Studio at `url`, else $LABEL_STUDIO_URL, else the one pushed to last, else `start`'s.
+    """Connect to `url`, else $LABEL_STUDIO_URL, else the Label Studio pushed to last, else the one of `start`.
 
-    Raises BadOption where no address is known, TokenRefused where no token is.
+    Raise BadOption if no address is known, TokenRefused if no token is.
     """
     local = read_local_server(catalog_path)
     found = address(local, url, last_url)
@@ -29,7 +29,7 @@ def connect(catalog_path: Path, url: str | None, last_url: str | None = None) ->
 
 
 def address(local: LocalServer | None, url: str | None, last_url: str | None) -> str:
-    """Label Studio's address. A local one may have another port since the last push: what `start` says holds."""
+    """Return Label Studio's address. A local one may have changed its port since the last push: `start` knows it."""
     if url := url or os.environ.get(URL_VARIABLE):
         return _whole("--url", url, "http://localhost:8080")
     if local and (last_url is None or _is_local(last_url)):
@@ -40,9 +40,9 @@ def address(local: LocalServer | None, url: str | None, last_url: str | None) ->
 
 
 def images_address(catalog_path: Path, images_url: str | None, last: str | None) -> str:
-    """Where the previews are: the option, else $CURATOR_IMAGES_URL, else what `start` says, else those of last push.
+    """Return the previews' address: the option, else $CURATOR_IMAGES_URL, else that of `start`, else the last push's.
 
-    By URL the service itself serves them, at /annotators.
+    For a catalog that a service holds it is the service's own, /annotators.
     """
     local = read_local_server(catalog_path)
     images_url = images_url or os.environ.get(IMAGES_VARIABLE)
@@ -57,7 +57,7 @@ def images_address(catalog_path: Path, images_url: str | None, last: str | None)
 
 
 def _whole(option: str, url: str, example: str) -> str:
-    """An address without a slash at its end. One with a login in it is refused: it would stand in catalog and tasks."""
+    """Return a URL without a slash at its end. Refuse one with a login: catalog and tasks would keep it."""
     if LOGIN.match(url):
         raise BadOption(f"{option}: leave the login out of the address; the token is in {TOKEN_VARIABLE}.")
     if not url.startswith(("http://", "https://")):
@@ -66,7 +66,7 @@ def _whole(option: str, url: str, example: str) -> str:
 
 
 def _token(local: LocalServer | None, url: str) -> str:
-    """The token from the environment, else `start`'s, which is sent to its own Label Studio only."""
+    """Return the environment's token, else that of `start`, which is sent to its own Label Studio only."""
     if token := os.environ.get(TOKEN_VARIABLE, "").strip():
         return token
     if local and local.url.rstrip("/") == url:

@@ -1,4 +1,4 @@
-"""The labeling page as data, both ways: the config and the tasks that make it, and an annotation read back.
+"""The labeling page as data: the config and the tasks that make it, and annotations read back from it.
 
 A caption comes as a *prediction* (never as task data): only then does an annotation know its parent and whether the
 text was changed. No control is named like a key of the task data: Label Studio's exports overwrite one with the other.
@@ -31,9 +31,9 @@ VERDICTS: tuple[Verdict, ...] = ("good", "fixed", "reject")
 
 @dataclass(frozen=True)
 class Answer:
-    """One annotation, read.
+    """An annotation, parsed.
 
-    `text`: the caption on one line; "" where the person emptied it; None where the annotation holds none.
+    `text`: the caption on one line; "" if the person emptied it; None if the annotation holds none.
     `origin`: accepted (as it was proposed), edited, or written (nothing was proposed); None without a text.
     A skip keeps whatever was in the box: look at `skipped` first.
     """
@@ -44,20 +44,16 @@ class Answer:
     skipped: bool
     lead_time_seconds: float | None
     person: int | None  # Label Studio's user id
-    annotation_id: int | None
-    prediction_id: int | None  # what it was made from
-    model_version: str | None  # that prediction's: which caption set and version was proposed
-    created_at: str | None
-    updated_at: str | None
+    model_version: str | None  # of the prediction: which caption set and version was proposed
 
 
 def labeling_config() -> str:
-    """The page as Label Studio's XML."""
+    """Return the page as Label Studio's XML."""
     return (PAGE / "config.xml").read_text(encoding="utf-8")
 
 
 def instructions() -> str:
-    """The project's instructions, HTML: what to do, and the keys that save."""
+    """Return the project's instructions as HTML: what to do, and the keys that save."""
     return (PAGE / "instructions.html").read_text(encoding="utf-8")
 
 
@@ -69,9 +65,9 @@ def task_data(
     metadata: Mapping[str, Any],
     captions: Mapping[str, str],
 ) -> dict[str, Any]:
-    """What a task shows. Of `file_name`, and of any path in the metadata, only the last part leaves.
+    """Return the data of a task. `file_name`, and any path in the metadata, is cut to its last part.
 
-    `captions`: other sets' captions by set, for reference.
+    `captions`: captions of other sets, by set, for reference.
     """
     return {
         "image": image_url,
@@ -84,7 +80,7 @@ def task_data(
 
 
 def prediction(text: str, model_version: str) -> dict[str, Any]:
-    """A caption as the page's prefilled text. `model_version` says whose: dataset/set@n."""
+    """Return the prediction that prefills the page with `text`. `model_version` names its version, dataset/set@n."""
     return {
         "model_version": model_version,
         "result": [{"from_name": CAPTION, "to_name": IMAGE, "type": "textarea", "value": {"text": [text]}}],
@@ -92,7 +88,7 @@ def prediction(text: str, model_version: str) -> dict[str, Any]:
 
 
 def read_annotation(annotation: Mapping[str, Any]) -> Answer:
-    """Reads an annotation as the API gives it, whatever a person or a changed config put in it."""
+    """Parse an annotation of the API. A changed labeling config may have put anything in it."""
     results = [item for item in annotation.get("result") or [] if isinstance(item, Mapping)]
     caption = _value(results, CAPTION, "text")
     text = None if caption is None else one_line(" ".join(map(str, caption)))
@@ -107,23 +103,19 @@ def read_annotation(annotation: Mapping[str, Any]) -> Answer:
         skipped=bool(annotation.get("was_cancelled")),
         lead_time_seconds=annotation.get("lead_time"),
         person=person.get("id") if isinstance(person, Mapping) else person,
-        annotation_id=annotation.get("id"),
-        prediction_id=annotation.get("parent_prediction"),
         model_version=proposed.get("model_version"),
-        created_at=annotation.get("created_at"),
-        updated_at=annotation.get("updated_at"),
     )
 
 
 def one_line(text: str) -> str:
-    """A caption as the catalog keeps it: no line breaks, no blanks at the ends."""
+    """Return a caption as the catalog keeps it: no line breaks, no blanks at the ends."""
     return LINE_BREAKS.sub(" ", text.strip())
 
 
 def _origin(
     text: str, results: list[Mapping[str, Any]], proposed: Mapping[str, Any], annotation: Mapping[str, Any]
 ) -> Origin:
-    """By the texts where the proposal came with the annotation; else by the mark Label Studio leaves."""
+    """Compare the texts if the proposal came with the annotation, otherwise trust Label Studio's mark."""
     before = _value(proposed.get("result") or [], CAPTION, "text")
     if before is not None:
         return "accepted" if one_line(" ".join(map(str, before))) == text else "edited"
@@ -135,7 +127,7 @@ def _origin(
 
 
 def _value(results: list[Mapping[str, Any]], control: str, key: str) -> list[Any] | None:
-    """What a control holds; None where it isn't in the results."""
+    """Return the values of a control, or None if the results don't have it."""
     for item in results:
         value = item.get("value")
         if item.get("from_name") == control and isinstance(value, Mapping) and key in value:
@@ -145,7 +137,7 @@ def _value(results: list[Mapping[str, Any]], control: str, key: str) -> list[Any
 
 
 def _readable(name: str, value: Any) -> str:
-    """A metadata value as text, "" for nothing; of what is a place on our disk only the last part."""
+    """Return a metadata value as text, "" for nothing, and paths cut to their last part."""
     if value is None:
         return ""
     if isinstance(value, list | tuple):

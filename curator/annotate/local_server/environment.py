@@ -1,7 +1,7 @@
-"""The virtual environment of Label Studio: its many exact pins can't live with ours, so it has one of its own.
+"""Install Label Studio in a virtual environment of its own: its many exact pins conflict with ours.
 
-$AMATL_LABEL_STUDIO names one that is there already and is left as it is. Else it is made in the user's cache, once for
-all catalogs; a half-made or broken one is made anew.
+$AMATL_LABEL_STUDIO names an existing environment, which is left as it is. Otherwise one is made in the user's cache,
+once for all catalogs; a half-made or broken one is made anew.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class NoLabelStudio(AmatlError):
 
 
 def environment_folder() -> Path:
-    """$AMATL_LABEL_STUDIO, else amatl/label-studio in the user's cache folder."""
+    """Return $AMATL_LABEL_STUDIO, else amatl/label-studio in the user's cache folder."""
     if named := os.environ.get(VARIABLE):
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "amatl" / "label-studio"
 
 
 def ensure_environment(progress: Progress = silent) -> Path:
-    """The program `label-studio`; makes or repairs its environment first (about two minutes of pip, 1 GB).
+    """Return the program `label-studio`. Make or repair its environment first (about two minutes of pip, 1 GB).
 
-    Raises NoLabelStudio, with pip's last word and where its log is.
+    Raise NoLabelStudio with pip's error and the path of its log.
     """
     folder = environment_folder()
     if os.environ.get(VARIABLE):
@@ -54,7 +54,7 @@ def ensure_environment(progress: Progress = silent) -> Path:
 
 
 def discard_environment() -> bool:
-    """Takes the mark off an environment that turned out broken, so that it is made anew; False where it isn't ours."""
+    """Mark our environment as broken, so that it is made anew. Return False if it isn't ours."""
     if os.environ.get(VARIABLE):
         return False
     (environment_folder() / READY).unlink(missing_ok=True)
@@ -80,7 +80,7 @@ def _is_ready(folder: Path) -> bool:
 
 
 def _installed(folder: Path) -> str | None:
-    """The version of label-studio in an environment; None where its Python or the package is missing or broken."""
+    """Return the version of label-studio in an environment, or None if its Python or the package is broken."""
     question = "from importlib.metadata import version; import django; print(version('label-studio'))"
     try:
         asked = subprocess.run([_python(folder), "-c", question], capture_output=True, text=True, timeout=60)
@@ -90,7 +90,7 @@ def _installed(folder: Path) -> str | None:
 
 
 def _make(folder: Path, progress: Progress) -> None:
-    """A fresh environment in `folder`; what is there is removed if it is one of ours."""
+    """Make a fresh environment in `folder`. Replace what is there only if it is a virtual environment."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").exists():
         raise NoLabelStudio(f"{folder}: this folder isn't a virtual environment. Move it away, then start again.")
     progress("installing Label Studio", 0, None, "once, about two minutes")
@@ -108,7 +108,7 @@ def _make(folder: Path, progress: Progress) -> None:
 
 
 def _install(folder: Path, log: Path, progress: Progress) -> int:
-    """Runs pip; returns its exit status. Each package it names is a step."""
+    """Run pip and return its exit status. Each package it names is a step of progress."""
     wanted = [line for line in CONSTRAINTS.read_text(encoding="utf-8").splitlines() if "==" in line]
     command = [
         *(str(_python(folder)), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"),
@@ -132,7 +132,7 @@ def _install(folder: Path, log: Path, progress: Progress) -> int:
 
 @contextmanager
 def _running(command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """A process that ends with us, also on Ctrl-C."""
+    """Run a process that ends with us, also on Ctrl-C."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     try:
         yield process
@@ -163,7 +163,7 @@ def _program(folder: Path) -> Path:
 
 
 def main() -> None:
-    """`python -m curator.annotate.local_server.environment` makes or mends it, for tests and images."""
+    """Make or repair the environment: `python -m curator.annotate.local_server.environment`, for tests and images."""
     with progress_bar() as progress:
         program = ensure_environment(progress)
     sys.stdout.write(f"{program}\n")

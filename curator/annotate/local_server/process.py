@@ -1,4 +1,4 @@
-"""One Label Studio process: what it is told, when it is ready, how it stops. Quiet: it speaks to its browsers alone.
+"""One Label Studio process: its settings, when it is ready, how it stops.
 
 Label Studio looks each setting up as LABEL_STUDIO_X, HEARTEX_X and bare X, so it gets an environment of its own: a
 stray HOST, PORT, DEBUG or CI of ours would be read. Its defaults report to its makers (analytics, Sentry, a version
@@ -48,9 +48,9 @@ class Account:
 
 
 def settings(data_folder: Path, url: str, account: Account, database: str | None = None) -> dict[str, str]:
-    """The whole environment of the process. `database`: a postgresql:// URL, or None for SQLite in `data_folder`.
+    """Return the process's whole environment. `database`: a postgresql:// URL, or None for SQLite in `data_folder`.
 
-    SSRF protection is off where it would stop webhooks to this machine.
+    SSRF protection is off: it would stop webhooks to this computer.
     """
     ours = {name: os.environ[name] for name in KEPT_OF_OURS if name in os.environ}
     return (
@@ -73,7 +73,7 @@ def settings(data_folder: Path, url: str, account: Account, database: str | None
 
 
 def check_database(url: str) -> None:
-    """Raises BadOption where `url` isn't postgresql://user:password@host:port/name."""
+    """Raise BadOption if `url` isn't postgresql://user:password@host:port/name."""
     _postgresql(url)
 
 
@@ -81,7 +81,7 @@ class LabelStudioProcess:
     """A running Label Studio. It dies with us, however we end (on Linux; elsewhere `stop` has to be called)."""
 
     def __init__(self, program: Path, environment: Mapping[str, str], host: str, port: int, log: Path) -> None:
-        """Starts it; `wait` says when it answers. `log` gets all it says."""
+        """Start it; `wait` returns once it answers. Its output goes to `log`."""
         self.log = log
         self.port = port
         self.account_email = environment["LABEL_STUDIO_USERNAME"]
@@ -106,16 +106,16 @@ class LabelStudioProcess:
 
     @property
     def pid(self) -> int:
-        """Also the process group's id."""
+        """Return the process's id, which is its group's too."""
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """Whether it hasn't ended."""
+        """Return whether it still runs."""
         return self._process.poll() is None
 
     def wait(self, seconds: float = FIRST_START_SECONDS, progress: Progress = silent) -> None:
-        """Returns when it answers to our token. Raises AmatlError with its last words where it ends or is too slow."""
+        """Wait until it accepts our token. Raise AmatlError with the end of its log if it ends or is too slow."""
         begun = time.monotonic()
         while not self._healthy():
             passed = time.monotonic() - begun
@@ -131,7 +131,7 @@ class LabelStudioProcess:
         self._check_token()
 
     def stop(self) -> None:
-        """Ends it and whatever it started; returns when nothing is left."""
+        """End it and everything it started. Return when nothing is left."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -141,19 +141,19 @@ class LabelStudioProcess:
         self._process.wait()
 
     def get(self, path: str, seconds: float = 30.0) -> Any:
-        """A GET of the API, decoded. Raises urllib.error.URLError."""
+        """Return the decoded JSON of a GET. Raise urllib.error.URLError."""
         request = urllib.request.Request(f"{self.local_url}{path}", headers={"Authorization": f"Token {self._token}"})
         with _direct.open(request, timeout=seconds) as answer:
             return json.load(answer)
 
     def said(self) -> bytes:
-        """What this run wrote to the log so far."""
+        """Return what this run has written to the log."""
         with self.log.open("rb") as file:
             file.seek(self._log_start)
             return file.read()
 
     def lacks_a_module(self) -> bool:
-        """Whether it ended since its environment is broken: the environment must be made anew."""
+        """Return whether it ended because its environment lacks a module: the environment must be made anew."""
         words = self.said()
         return not self.running and (b"ModuleNotFoundError" in words or b"ImportError" in words)
 
@@ -165,7 +165,7 @@ class LabelStudioProcess:
         return isinstance(answer, dict) and answer.get("status") == "UP"
 
     def _check_token(self) -> None:
-        """A database may have been made by someone else, with other users or without legacy tokens."""
+        """Check that our token is valid: another Label Studio may have made the database."""
         try:
             found = self.get("/api/current-user/whoami").get("email")
         except urllib.error.HTTPError as error:
@@ -187,7 +187,7 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def _die_with_parent() -> None:
-    """Runs in the child before it becomes Label Studio: prctl(PR_SET_PDEATHSIG, SIGTERM)."""
+    """End the child with its parent: prctl(PR_SET_PDEATHSIG, SIGTERM). Runs in the child, before exec."""
     import ctypes
 
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)

@@ -1,7 +1,7 @@
-"""`curator annotate start`: a local Label Studio for one team and the server of its pictures, until they are stopped.
+"""Start a local Label Studio for one team and the server of its previews, and run until stopped (`annotate start`).
 
-All it keeps lies in `<catalog>.label-studio` beside the catalog. The catalog itself isn't opened: push, pull and the
-rest have it while people work.
+Everything it keeps is in `<catalog>.label-studio` beside the catalog. The catalog itself isn't opened: push, pull and
+other commands use it while people work.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StartResult(BaseModel):
-    """What runs, and what to send whom."""
+    """The addresses and logins of what runs."""
 
     url: str = Field(description="Label Studio.")
     owner: str
@@ -62,10 +62,10 @@ def start(
     announce: Callable[[StartResult], None],
     progress: Progress = silent,
 ) -> None:
-    """Runs until Ctrl-C or SIGTERM, then stops all it started and returns.
+    """Run until Ctrl-C or SIGTERM, then stop everything it started and return.
 
-    Raises NotFound without a catalog, AlreadyExists where it runs already, PortBusy, NoLabelStudio, BadOption for a
-    database URL or a service's; AmatlError where Label Studio ends by itself.
+    Raise NotFound without a catalog, AlreadyExists if it runs already, PortBusy, NoLabelStudio (also if Label Studio
+    ends by itself), BadOption for a wrong database URL or the catalog of a service.
     """
     if url := address_of(catalog_path):
         raise BadOption(f"{url}: Label Studio is started on that machine, beside the catalog's file.")
@@ -91,7 +91,7 @@ def start(
 
 
 def plan(wish: Wish, known: LocalServer | None) -> tuple[LocalServer, list[str]]:
-    """Where things go this time, and what there is to say about it. Raises PortBusy, BadOption."""
+    """Return this start's addresses and secrets, and notes for the user. Raise PortBusy, BadOption."""
     notes: list[str] = []
     address = wish.address or (own_address() if wish.host == EVERYWHERE else wish.host)
     port = studio_port(wish, known, notes)
@@ -116,7 +116,7 @@ def plan(wish: Wish, known: LocalServer | None) -> tuple[LocalServer, list[str]]
 
 
 def account(result: StartResult) -> str:
-    """The result for a person."""
+    """Return the result as text."""
     lines = [
         f"Label Studio runs at {result.url}",
         f"  login     {result.owner}",
@@ -138,7 +138,7 @@ def account(result: StartResult) -> str:
 def _start_label_studio(
     program: Path, folder: Path, server: LocalServer, host: str, progress: Progress
 ) -> LabelStudioProcess:
-    """Ready, or ended and an error. An environment that lacks modules is made anew, once."""
+    """Start Label Studio and wait until it is ready. Make an environment that lacks modules anew, once."""
     try:
         return _launch(program, folder, server, host, progress)
     except BrokenEnvironment:
@@ -170,7 +170,7 @@ def _launch(program: Path, folder: Path, server: LocalServer, host: str, progres
 
 @contextmanager
 def _serving(catalog_path: Path, listening: socket.socket) -> Iterator[threading.Thread]:
-    """The image server, in a thread of ours."""
+    """Serve the previews in a thread."""
     config = uvicorn.Config(
         app(preview_folder(catalog_path)), log_level="warning", access_log=False, lifespan="off", server_header=False
     )
@@ -186,7 +186,7 @@ def _serving(catalog_path: Path, listening: socket.socket) -> Iterator[threading
 
 
 def _watch(studio: LabelStudioProcess, images: threading.Thread) -> None:
-    """Returns on Ctrl-C and the like; raises NoLabelStudio where one of the two ended by itself."""
+    """Wait for Ctrl-C or a signal. Raise NoLabelStudio if either server ends by itself."""
     try:
         while studio.running and images.is_alive():
             time.sleep(0.5)
@@ -198,7 +198,7 @@ def _watch(studio: LabelStudioProcess, images: threading.Thread) -> None:
 
 
 def _owner() -> str:
-    """A login for whoever starts it: an address, since Label Studio wants one; mail is never sent."""
+    """Return the owner's login. Label Studio wants a mail address; no mail is sent to it."""
     name = re.sub(r"[^a-z0-9._-]+", "-", user_name().lower()).strip("-.") or "owner"
     return f"{name}@amatl.local"
 
@@ -229,7 +229,7 @@ def _runs_already(catalog_path: Path) -> AlreadyExists:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """SIGTERM and a closed terminal stop us like Ctrl-C does."""
+    """Make SIGTERM and a closed terminal stop us as Ctrl-C does."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -243,6 +243,6 @@ def _signals_interrupt() -> Iterator[None]:
 
 
 def _ignore_signals() -> None:
-    """While stopping: an impatient second Ctrl-C must not leave anything behind."""
+    """Ignore further signals while stopping: a second Ctrl-C must leave nothing behind."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)

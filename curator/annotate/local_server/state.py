@@ -1,6 +1,6 @@
-"""What `annotate start` leaves for the other commands: where its Label Studio is, and the token to speak to it.
+"""Addresses and secrets that `annotate start` leaves for the other commands.
 
-One folder beside the catalog, `<catalog>.label-studio`, for its owner alone; secrets in files of mode 0600.
+They are in one folder beside the catalog, `<catalog>.label-studio`, mode 0700, secrets in files of mode 0600.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from schemas.errors import BadDocument
 
 
 class LocalServer(BaseModel):
-    """The Label Studio of one catalog: kept from one start to the next."""
+    """The Label Studio of one catalog, kept from one start to the next."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -28,14 +28,14 @@ class LocalServer(BaseModel):
 
 
 def state_folder(catalog_path: Path) -> Path:
-    """`<catalog>.label-studio` beside the catalog; made if missing, mode 0700."""
+    """Return `<catalog>.label-studio` beside the catalog. Make it if missing, mode 0700."""
     folder = catalog_path.with_name(f"{catalog_path.name}.label-studio")
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 
 def read_local_server(catalog_path: Path) -> LocalServer | None:
-    """What the last `annotate start` on this catalog left; None where there was none. Raises BadDocument."""
+    """Read the state of the last `annotate start`, None if there was none. Raise BadDocument."""
     path = _path(catalog_path)
     try:
         return LocalServer.model_validate_json(path.read_bytes())
@@ -46,7 +46,7 @@ def read_local_server(catalog_path: Path) -> LocalServer | None:
 
 
 def write_local_server(catalog_path: Path, server: LocalServer) -> None:
-    """Keeps it, whole or not at all, mode 0600."""
+    """Write the state, whole or not at all, mode 0600."""
     state_folder(catalog_path)
     write_secret(_path(catalog_path), server.model_dump_json(indent=2).encode() + b"\n")
 

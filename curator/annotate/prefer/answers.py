@@ -1,4 +1,4 @@
-"""Reads the answers of a blind comparison back: every revision is kept, each counts as it stands."""
+"""Read the answers of a blind comparison. Every revision is kept; each answer counts as it stands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIELDS = "data,annotations,result,completed_by,was_cancelled,lead_time,updated_a
 
 
 def read_back(comparison: Comparison, address: Address, progress: Progress) -> None:
-    """Every revision of every answer goes into the catalog; addresses of pictures that end soon are renewed."""
+    """Record every revision of every answer. Renew images' URLs that end soon."""
     before = {row["annotation_id"]: row for row in standing(comparison)}
     names, rows, seen, done = comparison.client.people(), [], set[int](), 0
     for page in comparison.client.tasks(comparison.number, FIELDS):
@@ -69,7 +69,7 @@ def _row(
     names: Mapping[int, str],
     known: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """An answer as the catalog keeps it; somebody removed keeps the name last known."""
+    """Return an answer as the catalog keeps it. A removed person keeps the login last known."""
     outcome, place = prefer_page.read_answer(annotation, candidates)
     by = annotation.get("completed_by")
     by = by.get("id") if isinstance(by, Mapping) else by
@@ -87,7 +87,7 @@ def _row(
 
 
 def given(comparison: Comparison, rows: Iterable[Mapping[str, Any]]) -> list[Given]:
-    """One answer a person and image: their last."""
+    """Return one answer for each person and image: the last."""
     last: dict[tuple[str, str], Given] = {}
     shown = {
         task: json.loads(order) for task, _, order in comparison.catalog.preference_tasks(comparison.key).iter_rows()

@@ -1,7 +1,7 @@
-"""One blind comparison: what it compares, its project in Label Studio, and where its pictures are.
+"""One blind comparison: its versions, its project in Label Studio, and the URLs of its images.
 
-A project carries a part of the comparison's key in its description, and the catalog had the key before the project was
-made: a run that was killed in between finds it. The whole key draws the order people see, so it never leaves.
+A project carries a part of the comparison's key in its description. The catalog records the key before the project is
+made, so a run that was killed in between finds it. The whole key decides the order people see, so it never leaves.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RENEW_WITHIN = timedelta(days=14)
 
 @dataclass
 class Comparison:
-    """One comparison as the catalog knows it, and what its versions say. `texts`: by version, by image."""
+    """One comparison as the catalog knows it. `texts`: captions by version, by image."""
 
     catalog: Catalog
     client: LabelStudio
@@ -43,35 +43,35 @@ class Comparison:
 
     @property
     def versions(self) -> list[str]:
-        """dataset/set@n, sorted."""
+        """Return the versions' names, dataset/set@n, sorted."""
         return sorted(self.texts)
 
     def order(self, image_sha256: str) -> list[str]:
-        """The versions as a task of this image shows them."""
+        """Return the versions in the order in which a task shows them."""
         return sorted(
             self.versions,
             key=lambda version: hashlib.sha256(f"{self.key} {image_sha256} {version}".encode()).digest(),
         )
 
     def captions(self, image_sha256: str) -> list[str]:
-        """Their texts, in that order."""
+        """Return the versions' captions in that order."""
         return [self.texts[version][image_sha256] for version in self.order(image_sha256)]
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where pictures are, and until when their addresses hold."""
+    """The address of the previews, and until when their URLs are valid."""
 
     images_url: str
     expires_at: datetime
     previews: Previews
 
     def of(self, image_sha256: str) -> str:
-        """Signed."""
+        """Return an image's signed URL."""
         return address(self.previews, self.images_url, image_sha256, self.expires_at)
 
     def is_good(self, url: str, image_sha256: str) -> bool:
-        """Whether a task's address is one of ours that holds for a while."""
+        """Return whether a task's URL is one of ours and stays valid for a while."""
         expires = url.partition("?expires=")[2].partition("&")[0]
         if not expires.isdecimal():
             return False
@@ -81,7 +81,7 @@ class Address:
 
 
 def find_or_make(comparison: Comparison, annotators: int | None) -> None:
-    """Our project there; its key is noted here before it is made, so that an interrupted run finds it again."""
+    """Find our project or make it. Its key is recorded first, so that an interrupted run finds it again."""
     catalog, client = comparison.catalog, comparison.client
     known = [
         row
@@ -105,7 +105,7 @@ def find_or_make(comparison: Comparison, annotators: int | None) -> None:
 
 
 def _look(client: LabelStudio, record: Mapping[str, Any], title: str) -> int | None:
-    """The project that carries the key, wherever it is."""
+    """Return the number of the project that carries the key, by its number or title."""
     mark = MARK + record["project_key"][:8]
     if record["label_studio_id"] is not None:
         with suppress(NotThere):
@@ -126,7 +126,7 @@ def _title(comparison: Comparison) -> str:
 
 
 def _settings(comparison: Comparison) -> dict[str, Any]:
-    """Names no version: people must not know. The mark is a part of the key, too little to tell the order by."""
+    """Return the project's settings. They name no version; the mark is too little of the key to tell the order."""
     count = len(comparison.versions)
     return {
         "title": _title(comparison),

@@ -1,4 +1,4 @@
-"""What people's answers say: win rates with intervals, by person, agreement. The stage is curator.annotate.prefer.run.
+"""Count people's answers: win rates with intervals, figures by person, agreement.
 
 Several answers for one image aren't independent: they are averaged first, so that the interval counts images. A tie is
 half a win. Interval: Wilson's score interval (Wilson 1927, JASA 22), which holds for few images and rates near 0 or 1.
@@ -67,12 +67,12 @@ class Agreement(BaseModel):
 
 
 def pairs(versions: Sequence[str], answers: Sequence[Given]) -> list[Pair]:
-    """Every two versions."""
+    """Return the figures of every two versions."""
     return [_pair(a, b, answers) for a, b in combinations(versions, 2)]
 
 
 def people(versions: Sequence[str], answers: Sequence[Given]) -> list[PersonFigures]:
-    """By person, the busiest first."""
+    """Return the figures by person, the busiest first."""
     by_person: dict[str, list[Given]] = defaultdict(list)
     for answer in answers:
         by_person[answer.person].append(answer)
@@ -92,7 +92,7 @@ def people(versions: Sequence[str], answers: Sequence[Given]) -> list[PersonFigu
 
 
 def agreement(answers: Iterable[Given]) -> Agreement | None:
-    """Over every two people who answered the same image; None where there are none."""
+    """Return the agreement of every two people who answered the same image, or None if there are none."""
     by_image: dict[str, dict[str, str | None]] = defaultdict(dict)
     for answer in answers:
         by_image[answer.image_sha256][answer.person] = answer.chosen
@@ -102,13 +102,13 @@ def agreement(answers: Iterable[Given]) -> Agreement | None:
 
 
 def first_place(answers: Iterable[Given]) -> float | None:
-    """The share of choices that fell on the candidate shown first; None without a choice."""
+    """Return the share of choices that fell on the candidate shown first, or None without a choice."""
     places = [answer.place for answer in answers if answer.place is not None]
     return mean(place == 0 for place in places) if places else None
 
 
 def wilson(rate: float, count: int) -> tuple[float, float]:
-    """The 95 % score interval of a rate over `count` images (at least one)."""
+    """Return the 95 % score interval of a rate over `count` images (at least one)."""
     z2 = Z_95**2
     middle = (rate + z2 / (2 * count)) / (1 + z2 / count)
     half = Z_95 / (1 + z2 / count) * sqrt(rate * (1 - rate) / count + z2 / (4 * count**2))
@@ -142,7 +142,7 @@ def _pair(a: str, b: str, answers: Sequence[Given]) -> Pair:
 
 
 def _score(a: str, b: str, answer: Given) -> float | None:
-    """1: a won, 0: b won, 0.5: no difference; None: the answer says nothing of these two (a third won, or one text)."""
+    """Return 1 if a won, 0 if b won, 0.5 for no difference; None if a third won or both have one text."""
     if answer.texts[a] == answer.texts[b]:
         return None
     if answer.chosen is None:

@@ -1,7 +1,7 @@
-"""The page of a blind comparison: the picture, the candidates under numbers, and an answer by one key.
+"""The page of a blind comparison: the image, numbered candidates, and an answer by one key.
 
-There is no box to type in, so 1, 2, ... and Ctrl+Enter work at once. Which set a candidate is of stands nowhere in what
-people's browsers get.
+There is no box to type in, so 1, 2, ... and Ctrl+Enter work at once. Nothing sent to a browser says which set a
+candidate is from.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STYLE = """
 
 
 def labeling_config(candidates: int) -> str:
-    """The page for so many candidates as Label Studio's XML."""
+    """Return the page for this number of candidates as Label Studio's XML."""
     shown = "".join(
         f"""
     <View className="amatl-candidate">
@@ -63,13 +63,13 @@ def labeling_config(candidates: int) -> str:
 
 
 def keys(candidates: int) -> str:
-    """The keys in one line."""
+    """Return the help on keys, one line."""
     numbers = " or ".join((", ".join(map(str, range(1, candidates))), str(candidates)))
     return f"Press {numbers}, or 0 for no difference, then Ctrl+Enter. Ctrl+Space skips."
 
 
 def instructions(candidates: int) -> str:
-    """The project's instructions, HTML."""
+    """Return the project's instructions as HTML."""
     return (
         "<p>Which caption says better what the picture shows? Judge the text alone: where the captions come from is "
         "hidden, and their order changes from picture to picture.</p><br>"
@@ -79,13 +79,13 @@ def instructions(candidates: int) -> str:
 
 
 def task_data(image_url: str, image_sha256: str, dataset: str, texts: Sequence[str]) -> dict[str, Any]:
-    """What a task shows, the candidates in the order of their numbers."""
+    """Return the data of a task, the candidates in the order of their numbers."""
     numbered = {f"text_{number}": text for number, text in enumerate(texts, 1)}
     return {"image": image_url, "image_sha256": image_sha256, "dataset": dataset, **numbered}
 
 
 def read_answer(annotation: Mapping[str, Any], candidates: int) -> tuple[Outcome, int | None]:
-    """What an annotation says, and with `chosen` the place of the candidate, from 0."""
+    """Return the outcome of an annotation and, for `chosen`, the candidate's place, from 0."""
     if annotation.get("was_cancelled"):
         return "skipped", None
     for item in annotation.get("result") or []:

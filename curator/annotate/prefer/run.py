@@ -1,7 +1,7 @@
-"""`curator annotate prefer`: people compare captions blind; which strategy do they prefer, and how sure is that?
+"""Let people compare captions blind: which version do they prefer, and how certain is that (`curator annotate prefer`).
 
-The same command again adds what is missing, renews addresses of pictures, reads every answer back and counts. Each task
-shows the texts of all versions in an order drawn by hash of (comparison, image), and no names.
+Running the command again adds what is missing, renews images' URLs, reads every answer and counts. Each task shows the
+texts of all versions, without names, in an order drawn by hash of (comparison, image).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LIMIT = 100
 
 
 class PreferResult(BaseModel):
-    """How a comparison stands."""
+    """The answers of a comparison so far."""
 
     dataset: str
     versions: list[str]
@@ -74,11 +74,11 @@ def prefer(
     person: str = "",
     progress: Progress = silent,
 ) -> PreferResult:
-    """Brings a comparison up to date and counts the answers.
+    """Bring a comparison up to date and count the answers.
 
-    `sets`: two to six committed versions, or sets of which the latest counts. Of the images that can be asked `limit`
-    are drawn by hash; one that has been asked stays. Raises NotFound, BadOption, LabelStudioFailed; the same call goes
-    on from wherever it was interrupted.
+    `sets`: two to six committed versions, or sets, which stand for their latest. `limit` images are drawn by hash;
+    one that has been asked stays. Raise NotFound, BadOption, LabelStudioFailed; after an interruption the same call
+    goes on from there.
     """
     references = _versions(catalog, dataset, sets)
     comparison = Comparison(catalog, client, dataset, _texts(catalog, references), person)
@@ -94,7 +94,7 @@ def prefer(
 
 
 def _versions(catalog: Catalog, dataset: str, sets: Sequence[str]) -> list[Reference]:
-    """Committed versions; the latest where none is named."""
+    """Return committed versions: the one named, else the set's latest."""
     found = [committed(catalog, dataset, name, "--sets") for name in sets]
     if not 2 <= len({str(reference) for reference in found}) == len(found) <= prefer_page.MOST:
         raise BadOption(f"--sets: name 2 to {prefer_page.MOST} different versions, for example template@1,blip@2.")
@@ -113,7 +113,7 @@ def _texts(catalog: Catalog, references: Iterable[Reference]) -> dict[str, dict[
 
 
 def _read_tasks(comparison: Comparison) -> None:
-    """What is there and not on record (an interrupted run sent it) is taken over; nothing is sent twice."""
+    """Read the tasks. Record those that an interrupted run sent, so that nothing is sent twice."""
     rows = comparison.catalog.preference_tasks(comparison.key).iter_rows()
     on_record = {task_id: (image, json.loads(shown)) for task_id, image, shown in rows}
     there: dict[int, str] = {}
@@ -147,7 +147,7 @@ def _record_tasks(comparison: Comparison, tasks: Mapping[int, str]) -> None:
 
 
 def _images(comparison: Comparison, condition: str | None) -> tuple[list[str], int, int]:
-    """The images to choose from; how many all versions say the same of, how many lack a caption."""
+    """Return the images to choose from, and how many have one text in all versions, or lack a caption."""
     images = comparison.catalog.images_of_dataset(comparison.dataset)["image_sha256"].to_list()
     if condition is not None:
         holds = set(images_where(comparison.catalog, comparison.dataset, condition))
@@ -162,7 +162,7 @@ def _images(comparison: Comparison, condition: str | None) -> tuple[list[str], i
 
 
 def _draw(comparison: Comparison, candidates: Iterable[str], limit: int) -> list[str]:
-    """Images to add, so that `limit` are asked: drawn by hash, so the same whatever was ingested since."""
+    """Return images to add so that `limit` are asked. The draw is by hash: what is ingested later doesn't change it."""
     asked = {image for image, _ in comparison.shown.values()}
     drawn = sorted(
         (image for image in candidates if image not in asked),
@@ -174,7 +174,7 @@ def _draw(comparison: Comparison, candidates: Iterable[str], limit: int) -> list
 def _send(
     comparison: Comparison, images: Sequence[str], address: Address, paths: Mapping[str, str], progress: Progress
 ) -> tuple[int, dict[str, int]]:
-    """Sends tasks for images, each batch noted before the next; how many, and what has no preview, by reason."""
+    """Send tasks in batches, each recorded before the next. Return how many, and missing previews by reason."""
     reasons: dict[str, int] = {}
     made = address.previews
     shown = [image for image, _ in comparison.shown.values() if image in paths]

@@ -1,4 +1,4 @@
-"""Previews for annotators and their signed addresses: made here, or by the service whose disk has the pictures."""
+"""Previews and their signatures, made here or by the service whose disk has the images."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class Previews(Protocol):
     """Names the key that addresses are signed with."""
 
     def lacking(self, images: Sequence[str]) -> list[str]:
-        """Those of these images that have no preview."""
+        """Return the images of these that have no preview."""
 
     def make(self, images: Sequence[str], progress: Progress = silent) -> list[str]:
-        """Makes those that aren't there; returns why some can't be made."""
+        """Make the missing ones. Return a reason for each that can't be made."""
 
     def sign(self, images: Iterable[str], expires_at: datetime) -> None:
-        """Has signatures for many at hand: `signature` is quick then."""
+        """Prepare signatures of many images in one go, so that `signature` makes no request of its own."""
 
     def signature(self, image: str, expires_at: datetime) -> str:
-        """What makes an address good until then."""
+        """Return the signature that makes an image's URL valid until `expires_at`."""
 
 
 def previews(catalog: Catalog, paths: Mapping[str, str]) -> Previews:
-    """For a catalog's images, whose paths on record these are."""
+    """Return the previews of a catalog's images. `paths`: the images' paths on record."""
     if catalog.distant:
         return PreviewsThere(catalog.distant)
     originals = Originals(catalog)
@@ -50,12 +50,12 @@ def previews(catalog: Catalog, paths: Mapping[str, str]) -> Previews:
 
 
 def address(found: Previews, base_url: str, image: str, expires_at: datetime) -> str:
-    """The address of a preview, signed."""
+    """Return the signed URL of a preview."""
     return preview_url(base_url, image, expires_at, found.signature(image, expires_at))
 
 
 class PreviewsHere:
-    """In a folder beside the catalog."""
+    """Previews in a folder beside the catalog."""
 
     def __init__(self, catalog: Catalog, paths: Mapping[str, Path]) -> None:
         self._folder, self._paths = preview_folder(catalog.path), paths
@@ -63,24 +63,24 @@ class PreviewsHere:
         self.key_id = key_id(self._key)
 
     def lacking(self, images: Sequence[str]) -> list[str]:
-        """Those of these images that have no preview."""
+        """Return the images of these that have no preview."""
         return [image for image in images if not has_preview(self._folder, image)]
 
     def make(self, images: Sequence[str], progress: Progress = silent) -> list[str]:
-        """Makes those that aren't there; returns why some can't be made."""
+        """Make the missing ones. Return a reason for each that can't be made."""
         wanted = [(self._paths[image], image) for image in images]
         return [str(error) for error in make_previews(wanted, self._folder, progress=progress)]
 
     def sign(self, images: Iterable[str], expires_at: datetime) -> None:
-        """The key is here: nothing is to be prepared."""
+        """Do nothing: the key is here."""
 
     def signature(self, image: str, expires_at: datetime) -> str:
-        """What makes an address good until then."""
+        """Return the signature that makes an image's URL valid until `expires_at`."""
         return signature_of(image, int(expires_at.timestamp()), self._key)
 
 
 class PreviewsThere:
-    """At the service, which has the pictures and the key."""
+    """Previews at the service, which has the images and the key."""
 
     def __init__(self, distant: Distant) -> None:
         self._distant = distant
@@ -88,12 +88,12 @@ class PreviewsThere:
         self.key_id = distant.previews_key()
 
     def lacking(self, images: Sequence[str]) -> list[str]:
-        """Those of these images that have no preview."""
+        """Return the images of these that have no preview."""
         parts = (images[first : first + ASKED_AT_ONCE] for first in range(0, len(images), ASKED_AT_ONCE))
         return [image for part in parts for image in self._distant.previews(part, make=False)["lacking"]]
 
     def make(self, images: Sequence[str], progress: Progress = silent) -> list[str]:
-        """Makes those that aren't there; returns why some can't be made."""
+        """Make the missing ones. Return a reason for each that can't be made."""
         failed: list[str] = []
         for first in range(0, len(images), MADE_AT_ONCE):
             part = images[first : first + MADE_AT_ONCE]
@@ -103,7 +103,7 @@ class PreviewsThere:
         return failed
 
     def sign(self, images: Iterable[str], expires_at: datetime) -> None:
-        """Has signatures for many at hand: `signature` is quick then."""
+        """Prepare signatures of many images in one go, so that `signature` makes no request of its own."""
         expires = int(expires_at.timestamp())
         wanted = [(image, expires) for image in dict.fromkeys(images) if (image, expires) not in self._signatures]
         for first in range(0, len(wanted), SIGNED_AT_ONCE):
@@ -111,6 +111,6 @@ class PreviewsThere:
             self._signatures |= dict(zip(part, self._distant.signatures(part), strict=True))
 
     def signature(self, image: str, expires_at: datetime) -> str:
-        """What makes an address good until then."""
+        """Return the signature that makes an image's URL valid until `expires_at`."""
         self.sign([image], expires_at)
         return self._signatures[image, int(expires_at.timestamp())]

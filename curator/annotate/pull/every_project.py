@@ -1,4 +1,4 @@
-"""Pulls every project that a catalog has, one after the other: one that fails doesn't keep the others waiting."""
+"""Pull every project of a catalog, one after the other. A failure of one doesn't stop the others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from schemas.progress import Progress, silent
 
 
 class Failure(BaseModel):
-    """What kept a project from being pulled, or has to be put right."""
+    """A project that couldn't be pulled, or that has to be put right."""
 
     target: str
     kind: str
@@ -26,7 +26,7 @@ class Failure(BaseModel):
 
 
 class PullAllResult(BaseModel):
-    """What a pull did."""
+    """The result of pulling several projects."""
 
     pulled: list[PullResult] = Field(default_factory=list)
     failures: list[Failure] = Field(default_factory=list)
@@ -41,9 +41,9 @@ def pull_all(
     person: str = "",
     progress: Progress = silent,
 ) -> PullAllResult:
-    """Pulls the current project of every (dataset, set, title), or of those named.
+    """Pull the current project of every (dataset, set, title), or of those named.
 
-    Raises NotFound where none was ever pushed; what fails for one project is told in the result.
+    Raise NotFound if nothing was ever pushed. A failure of one project is in the result.
     """
     result = PullAllResult()
     with Catalog(catalog_path) as catalog:
@@ -63,7 +63,7 @@ def pull_all(
 
 
 def chosen(catalog: Catalog, dataset: str | None, title: str | None) -> list[dict[str, Any]]:
-    """The projects to pull: all that something was pushed to, or of a dataset or title. Raises NotFound."""
+    """Return the projects to pull: all that were pushed to, or those of a dataset or title. Raise NotFound."""
     found = [record for record in records(catalog) if record["label_studio_id"] is not None]
     named = [r for r in found if dataset in (None, r["dataset"]) and title in (None, r["title"])]
     if not named:

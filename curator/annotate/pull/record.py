@@ -1,7 +1,8 @@
-"""Puts revisions into the catalog at once: each with its caption, what speaks for its image, how far the pull came.
+"""Write revisions to the catalog in one transaction, with their captions, each image's choice, and the watermark.
 
-Captions are written so that the last row of an image is the one that speaks for it. Where that is an older one (an edit
-of the other person's, a deletion, another rule), it is written once more; where none is left, the caption is taken out.
+Captions are written so that the last row of an image is the one that speaks for it. If that is an older one (another
+person edited, an annotation was deleted, the rule changed), it is written once more. If none is left, the caption is
+removed from the set.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from curator.annotate.label_studio.client import TIME_FORMAT
-from curator.annotate.pull.revisions import Revision, Rule
+from curator.annotate.pull.revisions import Revision, Rule, is_caption
 from schemas.digest import sha256_json
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ STRATEGY, STRATEGY_VERSION = "annotate", 1
 
 @dataclass
 class Recorder:
-    """One pull of one project, as it writes."""
+    """Writes the revisions of one pull of one project."""
 
     catalog: Catalog
     project: Mapping[str, Any]  # as Catalog.annotation_projects has it
@@ -43,9 +44,9 @@ class Recorder:
         swept: bool = False,
         counts: Mapping[str, int] | None = None,
     ) -> int:
-        """Writes a page in one transaction; returns on how many images another annotation speaks now.
+        """Write a page in one transaction. Return on how many images another annotation speaks now.
 
-        `also_settle`: images to look at though nothing on them is new. `gone`: tasks that Label Studio no longer has.
+        `also_settle`: images to decide again though nothing on them is new. `gone`: tasks deleted in Label Studio.
         """
         page = self._page(revisions, {*also_settle, *(revision.image_sha256 for revision in revisions)})
         frames = page.frames()
@@ -63,7 +64,7 @@ class Recorder:
         ids = self.catalog.reserve_revision_ids(len(revisions))
         new = [asdict(revision) | {"revision_id": id_} for id_, revision in zip(ids, _by_time(revisions), strict=True)]
         spoken, picked = self._spoken(images), self._picked(new, images)
-        captions = _in_order([row for row in new if _is_caption(row)], picked)
+        captions = _in_order([row for row in new if is_caption(row)], picked)
         for row, caption_id in zip(captions, self.catalog.reserve_caption_ids(len(captions)), strict=True):
             row["caption_id"] = caption_id
             page.captions.append(self._caption(page, row, row["parent_caption_id"], row["updated_at"]))
@@ -77,12 +78,12 @@ class Recorder:
         return page
 
     def _spoken(self, images: Collection[str]) -> dict[str, tuple[int | None, str | None]]:
-        """Which revision spoke for each image so far, and its verdict."""
+        """Return the revision that spoke for each image so far, and its verdict."""
         rows = self._of_images(self.catalog.choices_of_images, images)
         return {row["image_sha256"]: (row["revision_id"], row["verdict"]) for row in rows}
 
     def _picked(self, new: Sequence[dict[str, Any]], images: Collection[str]) -> dict[str, dict[str, Any] | None]:
-        """Which annotation speaks for each image now."""
+        """Return the annotation that speaks for each image now."""
         standing = {
             (row["project_key"], row["annotation_id"]): row
             for row in self._of_images(self.catalog.annotations_of_images, images)
@@ -95,7 +96,7 @@ class Recorder:
         return {image: self.rule.pick(rows) for image, rows in by_image.items()}
 
     def _settle(self, page: _Page, picked: Mapping[str, dict[str, Any] | None], images: Collection[str]) -> None:
-        """Writes once more, or takes out, where the last row of an image isn't what speaks for it."""
+        """Write the chosen caption again, or remove it, if an image's last row isn't the one that speaks for it."""
         now = self._current(images)
         now |= {row["image_sha256"]: (row["text"], row["caption_id"], True) for row in page.captions}
         moment = datetime.now(UTC).strftime(TIME_FORMAT)
@@ -112,13 +113,13 @@ class Recorder:
             page.captions.append(self._caption(page, row, parent, moment))
 
     def _current(self, images: Collection[str]) -> dict[str, tuple[str | None, int, bool]]:
-        """Of each image: its caption in the set now, the id, and whether it came from an annotation."""
+        """Return each image's caption in the set now, its id, and whether an annotation made it."""
         rows = self.catalog.current_captions(self.project["dataset"], self.project["target_set"])
         columns = rows.select("image_sha256", "text", "caption_id", "strategy").iter_rows()
         return {image: (text, id_, strategy == STRATEGY) for image, text, id_, strategy in columns if image in images}
 
     def _caption(self, page: _Page, row: Mapping[str, Any], parent: int | None, moment: str) -> dict[str, Any]:
-        """A row of `captions`; its run goes into the page with its first row."""
+        """Return a row of `captions`. Its run is added to the page with the first row."""
         told = {"project": self.project["project_key"], "annotation": row["annotation_id"], "at": row["updated_at"]}
         return {
             "caption_id": row["caption_id"],
@@ -131,7 +132,7 @@ class Recorder:
         }
 
     def _run(self, page: _Page, person: str, model_version: str) -> int:
-        """One caption run for each person and version proposed."""
+        """Return the caption run of a person and the version proposed to them."""
         if (person, model_version) not in self.runs:
             run_id = self.catalog.reserve_caption_run()
             options = {
@@ -168,7 +169,7 @@ class _Page:
     choices: list[dict[str, Any]] = field(default_factory=list)
 
     def frames(self) -> dict[str, pl.DataFrame]:
-        """The tables that `Catalog.add_annotation_page` wants."""
+        """Return the tables that `Catalog.add_annotation_page` takes."""
         return {
             "runs": _frame(self.runs, RUNS),
             "captions_made": _frame(self.captions, CAPTIONS),
@@ -210,7 +211,7 @@ REVISIONS = {
 
 
 def _frame(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, type]) -> pl.DataFrame:
-    """A table of exactly these columns, with their types also where there is no row."""
+    """Return a table of exactly these columns, typed even if there is no row."""
     types = {int: pl.Int64, str: pl.String, float: pl.Float64}
     return pl.DataFrame(
         [{name: row[name] for name in columns} for row in rows],
@@ -218,14 +219,10 @@ def _frame(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, type]) -> pl
     )
 
 
-def _is_caption(row: Mapping[str, Any]) -> bool:
-    return row["outcome"] in ("captioned", "rejected") and bool(row["text"])
-
-
 def _by_time(revisions: Iterable[Revision]) -> list[Revision]:
     return sorted(revisions, key=lambda revision: (revision.updated_at, revision.annotation_id))
 
 
 def _in_order(rows: Iterable[dict[str, Any]], picked: Mapping[str, Mapping[str, Any] | None]) -> list[dict[str, Any]]:
-    """By time, but what speaks for its image last."""
+    """Sort by time, but put what speaks for its image last."""
     return sorted(rows, key=lambda row: (picked[row["image_sha256"]] is row, row["revision_id"]))

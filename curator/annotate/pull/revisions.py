@@ -1,4 +1,4 @@
-"""What a pull sees on a task, as revisions: each annotation that is new, was edited, or is gone since the last look.
+"""Turn a task's annotations into revisions: each that is new, was edited, or was deleted since the last pull.
 
     outcome      when                                       the image's caption
     captioned    the box holds a text                       becomes this text, if the rule picks this annotation
@@ -8,9 +8,9 @@
     unreadable   the labeling page was changed by hand      as if there were none; the answer is kept as it came
     deleted      the annotation was deleted there           as if there were none; what it said stays in the history
 
-Where no annotation is left that could speak for an image, its caption is taken out of the set again (if people's work
-in Label Studio had put it there). A task deleted there keeps its annotations here; so does a user removed there, under
-the name last known. Drafts are nobody's answer yet and aren't read. An edit after a commit is a new revision of the
+If no annotation is left that could speak for an image, its caption is removed from the set (if an annotation had put it
+there). A task deleted there keeps its annotations here; so does a user removed there, under the name last known. Drafts
+are no answers and aren't read. An edit after a commit is a new revision of the
 set; the version stays as it was.
 """
 
@@ -36,7 +36,7 @@ REMOVED = "somebody removed"
 
 @dataclass(frozen=True)
 class Revision:
-    """One annotation at one time. `model_version`, `parent_caption_id`: what had been proposed, None for nothing."""
+    """One annotation at one time. `model_version`, `parent_caption_id`: what was proposed, None if nothing was."""
 
     task_id: int
     annotation_id: int
@@ -54,26 +54,26 @@ class Revision:
     created_at: str
     updated_at: str
 
-    @property
-    def is_caption(self) -> bool:
-        """Whether this revision is a caption revision of the set."""
-        return self.outcome in SPEAKS and bool(self.text)
-
 
 class Proposed(Protocol):
-    """Finds the caption that a version has of an image: its caption_id, or None."""
+    """Finds the caption_id that a version has for an image, or None."""
 
     def __call__(self, model_version: str, image_sha256: str) -> int | None: ...
 
 
 class PersonOf(Protocol):
-    """Finds somebody's login by Label Studio's number of them, or None."""
+    """Finds a person's login by their id in Label Studio, or None."""
 
     def __call__(self, person_id: int) -> str | None: ...
 
 
+def is_caption(revision: Mapping[str, Any]) -> bool:
+    """Return whether a revision, as a row, becomes a caption of the set."""
+    return revision["outcome"] in SPEAKS and bool(revision["text"])
+
+
 def outcome_of(answer: Answer, result: Sequence[Any]) -> Outcome:
-    """What an answer comes to; see the table above."""
+    """Return the outcome of an answer; see the table above."""
     if answer.skipped:
         return "skipped"
     if answer.verdict == "reject":
@@ -92,7 +92,7 @@ def revisions_of(
     proposed: Proposed,
     person_of: PersonOf,
 ) -> list[Revision]:
-    """The revisions on a task (as Label Studio's list of tasks has it) that aren't `known` (by annotation) yet."""
+    """Return the revisions on a task of Label Studio's list that aren't `known` (by annotation) yet."""
     predictions = {found["id"]: found for found in task.get("predictions") or []}
     found: list[Revision] = []
     there = set()
@@ -114,7 +114,7 @@ def revisions_of(
 
 
 def exact(moment: str) -> str:
-    """A time of Label Studio's in the one form its filters take: it leaves out microseconds that are zero."""
+    """Return a time in the form that filters take: Label Studio itself leaves out microseconds that are zero."""
     return datetime.fromisoformat(moment).astimezone(UTC).strftime(TIME_FORMAT)
 
 
@@ -164,7 +164,7 @@ def _deleted(before: Mapping[str, Any], updated_at: str) -> Revision:
 
 
 def _person(person_id: int | None, before: Mapping[str, Any] | None, person_of: PersonOf) -> str:
-    """Whose revision it is; somebody removed keeps the name last known."""
+    """Return the login of a revision's person. A removed person keeps the one last known."""
     if person_id is not None and (name := person_of(person_id)):
         return name
     if before and person_id in (None, before["person_id"]):
@@ -173,7 +173,7 @@ def _person(person_id: int | None, before: Mapping[str, Any] | None, person_of: 
 
 
 def nameless(person_id: int | None) -> str:
-    """What to call somebody whose name was never known here."""
+    """Return a name for a person whose login was never known here."""
     return REMOVED if person_id is None else f"Label Studio user {person_id}"
 
 
@@ -184,13 +184,13 @@ def _number(person: Any) -> int | None:
 
 @dataclass(frozen=True)
 class Rule:
-    """Which of several annotations speaks for an image: the latest, or a reviewer's before any other."""
+    """The rule that picks which annotation speaks for an image: the latest, or a reviewer's before any other."""
 
     reviewer: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Rule:
-        """`latest` or `reviewer=NAME`. Raises BadOption."""
+        """Parse `latest` or `reviewer=NAME`. Raise BadOption."""
         kind, _, name = text.partition("=")
         if kind == "reviewer" and name.strip():
             return cls(name.strip())
@@ -202,12 +202,12 @@ class Rule:
         return "latest" if self.reviewer is None else f"reviewer={self.reviewer}"
 
     def is_reviewer(self, person: str) -> bool:
-        """Whether a login is the reviewer's: ana and ana@example.org both name ana@example.org."""
+        """Return whether a login is the reviewer's: ana and ana@example.org both name ana@example.org."""
         wanted = (self.reviewer or "").casefold()
         return wanted in (person.casefold(), person.casefold().partition("@")[0])
 
     def pick(self, annotations: Iterable[Row]) -> Row | None:
-        """Of annotations (outcome, person, updated_at, revision_id) the one that speaks; None where none can."""
+        """Return the annotation that speaks (each has outcome, person, updated_at, revision_id), or None."""
         able = [annotation for annotation in annotations if annotation["outcome"] in SPEAKS]
         able = [annotation for annotation in able if self.is_reviewer(annotation["person"])] or able
         return max(able, key=lambda one: (one["updated_at"], one["revision_id"]), default=None)

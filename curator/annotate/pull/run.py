@@ -1,8 +1,8 @@
-"""Brings people's work back from Label Studio: every revision seen, as a revision in the catalog, once.
+"""Pull annotations from Label Studio: every revision seen becomes one revision in the catalog.
 
-Changes are read by their time, from a little before the last one seen; what is known already is passed over. A page of
-tasks is one transaction with the time it reaches to: a pull that ends early, however, has kept whole pages and goes on
-from there. What becomes of each kind of answer: curator.annotate.pull.revisions.
+Changes are read by their time, from a little before the last one seen; known revisions are skipped. A page of tasks and
+the time it reaches are written in one transaction: a pull that ends early has kept whole pages and goes on from there.
+The outcome of each kind of answer: curator.annotate.pull.revisions.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 OVERLAP = timedelta(seconds=60)  # a change may be written after a later one: they carry the time they began
 SWEEP_EVERY = timedelta(days=1)
-# What is named here is told of tasks, and of the annotations in them: Label Studio applies the list to both.
+# Label Studio applies this list to tasks and to the annotations in them alike.
 INCLUDE = (
     "id,updated_at,data,annotations,predictions,"
     "result,completed_by,updated_by,was_cancelled,created_at,lead_time,parent_prediction"
@@ -40,7 +40,7 @@ INCLUDE = (
 
 
 class PullResult(BaseModel):
-    """What a pull of one project saw that it hadn't seen."""
+    """The result of pulling one project: what was new."""
 
     target: str = Field(description="dataset/set.")
     project: int = Field(description="The project's number in Label Studio.")
@@ -61,7 +61,7 @@ class PullResult(BaseModel):
 
     @property
     def changed(self) -> bool:
-        """Whether there was anything."""
+        """Return whether anything was new."""
         return bool(self.new or self.edited or self.deleted or self.tasks_gone or self.images)
 
 
@@ -73,10 +73,10 @@ def pull(
     person: str = "",
     progress: Progress = silent,
 ) -> PullResult:
-    """Pulls one project (`record`: a row of `Catalog.annotation_projects`).
+    """Pull one project (`record`: a row of `Catalog.annotation_projects`).
 
-    `rule`: which of several annotations speaks for an image; None: as at the last pull, else the latest. Raises
-    LabelStudioFailed; whatever it raises, the same call goes on from there.
+    `rule`: which of several annotations speaks for an image; None: the last pull's, else the latest. Raise
+    LabelStudioFailed; after any error the same call goes on from there.
     """
     there = projects.here(client, record)
     last_rule = Rule.parse(record["rule"]) if record["rule"] else None
@@ -100,7 +100,7 @@ def _problem(there: LseProjectResponse, record: Mapping[str, Any]) -> str | None
 
 
 def _notes(catalog: Catalog, record: Mapping[str, Any], rule: Rule) -> list[str]:
-    """A reviewer of whom nothing was seen may be a slip of the keyboard."""
+    """Return a note if the reviewer hasn't answered anything: the name may be mistyped."""
     people = sorted(set(catalog.annotation_people(record["project_key"]).values()))
     if rule.reviewer is None or not people or any(map(rule.is_reviewer, people)):
         return []
@@ -108,7 +108,7 @@ def _notes(catalog: Catalog, record: Mapping[str, Any], rule: Rule) -> list[str]
 
 
 class _Reader:
-    """One pull of one project: reads pages, hands what is new to the recorder."""
+    """Reads one project page by page, and passes what is new to the recorder."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class _Reader:
         self.in_dataset: set[str] | None = None
 
     def run(self, settle_all: bool) -> None:
-        """Reads what changed, looks for deleted tasks, and notes how far it came."""
+        """Read what changed, look for deleted tasks, and record how far it came."""
         self.changes()
         totals = self.client.totals(self.number)
         if totals["total_annotations"] != self.standing():  # or somebody was faster: look once more before all is read
@@ -151,7 +151,7 @@ class _Reader:
         self.counts["tasks_gone"] = len(gone or ())
 
     def changes(self) -> None:
-        """Reads what changed since the watermark; at the first pull what was answered at all."""
+        """Read what changed since the watermark; at the first pull, everything answered."""
         if self.watermark is None:
             newest = self.client.newest_change(self.number)
             self.everything()
@@ -168,24 +168,24 @@ class _Reader:
             self.page(page)
 
     def everything(self) -> None:
-        """Reads every task that has an annotation, and every one that had one: a clock set back hides changes."""
+        """Read every task that has or had an annotation: a clock set back hides changes."""
         self.answered()
         had = sorted(self.catalog.annotated_tasks(self.record["project_key"]).keys() - self.seen)
         for page in self.client.tasks_by_id(self.number, had, INCLUDE):
             self.page(page)
 
     def answered(self, *conditions: Condition) -> None:
-        """Reads the tasks with an annotation, or a skip, that the conditions hold for."""
+        """Read the tasks with an annotation or a skip that match the conditions."""
         for field in ("total_annotations", "cancelled_annotations"):
             for page in self.client.tasks(self.number, INCLUDE, *conditions, (field, "greater", 0, "Number")):
                 self.page(page)
 
     def standing(self) -> int:
-        """How many annotations Label Studio should have, skips aside."""
+        """Return how many annotations Label Studio should have, without skips."""
         return sum(self.catalog.annotated_tasks(self.record["project_key"]).values())
 
     def page(self, tasks: Sequence[Mapping[str, Any]]) -> None:
-        """Takes the new revisions of a page of tasks."""
+        """Record the new revisions on a page of tasks."""
         known = self.known([task["id"] for task in tasks])
         revisions: list[Revision] = []
         for task in tasks:
@@ -201,7 +201,7 @@ class _Reader:
         self.progress("pulling", len(self.seen), None, f"{self.counts['new'] + self.counts['edited']} new")
 
     def count(self, revisions: Sequence[Revision], known: Mapping[int, Any]) -> None:
-        """Counts what became of them."""
+        """Count revisions by outcome."""
         for revision in revisions:
             if revision.outcome == "deleted":
                 self.counts["deleted"] += 1
@@ -210,7 +210,7 @@ class _Reader:
                 self.outcomes[revision.outcome] += 1
 
     def known(self, task_ids: Sequence[int]) -> dict[int, dict[int, dict[str, Any]]]:
-        """What is known of these tasks' annotations, by task and annotation."""
+        """Return the known annotations of these tasks, by task and annotation."""
         rows = pl.DataFrame({"task_id": task_ids}, schema={"task_id": pl.Int64})
         found: dict[int, dict[int, dict[str, Any]]] = {}
         for row in self.catalog.annotations_of_tasks(self.record["project_key"], rows).iter_rows(named=True):
@@ -218,7 +218,7 @@ class _Reader:
         return found
 
     def image(self, task: Mapping[str, Any]) -> str | None:
-        """The image of a task: as we sent it, else as its data says, if it is one of the dataset's."""
+        """Return the image of a task: as it was sent, else as its data says if that is in the dataset."""
         if image := self.image_of.get(task["id"]):
             return image
         if self.in_dataset is None:
@@ -228,7 +228,7 @@ class _Reader:
         return str(data["image_sha256"]) if ours else None
 
     def proposed(self, model_version: str, image_sha256: str) -> int | None:
-        """The caption that a version has of an image; None where the version isn't of this catalog."""
+        """Return the caption_id that a version has for an image, or None if the version isn't in this catalog."""
         if model_version not in self.parents:
             try:
                 version = resolve(self.catalog, model_version)
@@ -240,14 +240,14 @@ class _Reader:
         return self.parents[model_version].get(image_sha256)
 
     def person_of(self, person_id: int) -> str | None:
-        """A login; of somebody who was removed the one last known."""
+        """Return a person's login. A removed person keeps the one last known."""
         if self.people is None:
             last_known = self.catalog.annotation_people(self.record["project_key"])
             self.people = last_known | self.client.people()
         return self.people.get(person_id)
 
     def gone(self, total: int) -> set[int] | None:
-        """Tasks that were deleted there; None where there was no reason to look."""
+        """Return the tasks deleted there, or None if there was no reason to look."""
         looked = max(self.record["swept_at"] or "", self.record["pushed_at"] or "")
         lately = looked and datetime.fromisoformat(looked) > datetime.now(UTC) - SWEEP_EVERY
         if lately and total >= len(self.alive):
@@ -256,12 +256,12 @@ class _Reader:
         return self.alive - there
 
     def contested(self) -> list[str]:
-        """The images that another rule may decide otherwise."""
+        """Return the images that another rule may decide otherwise."""
         found = self.catalog.contested_images(self.record["dataset"], self.record["target_set"])
         return list(found["image_sha256"])
 
     def result(self, rule: Rule, problem: str | None, notes: list[str]) -> PullResult:
-        """What was seen, and how the set stands."""
+        """Return what was seen, and the counts of the set."""
         captions, uncommitted = standing_of(self.catalog, self.record["dataset"], self.record["target_set"])
         return PullResult(
             target=f"{self.record['dataset']}/{self.record['target_set']}",
@@ -284,7 +284,7 @@ class _Reader:
 
 
 def standing_of(catalog: Catalog, dataset: str, target_set: str) -> tuple[int, int]:
-    """How many captions a set has, and how many of them its latest version hasn't."""
+    """Return the number of captions in a set, and how many of them its latest version lacks."""
     sets = catalog.caption_sets().select("dataset", "set_name").rows()
     if (dataset, target_set) not in sets:
         return 0, 0

@@ -1,8 +1,8 @@
-"""Pulls again and again: every few seconds, and at once where Label Studio's webhook says that something happened.
+"""Pull repeatedly: every few seconds, and at once if Label Studio's webhook reports a change.
 
-The webhook only nudges: it is answered at once, what it says isn't read, and missing one loses nothing. Between two
-looks the catalog is closed, so that other commands can have it; it is opened when something changed in Label Studio,
-and once a minute whatever Label Studio says.
+The webhook is only a nudge: it is answered at once, its content isn't read, and a lost one does no harm. Between two
+pulls the catalog is closed, so that other commands can use it. It is opened when something changed in Label Studio, and
+once a minute in any case.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def watch(
     nudge: str | None = None,
     stop: threading.Event | None = None,
 ) -> None:
-    """Pulls until `stop` is set; `tell` gets each result with something in it, `warn` each new trouble, once.
+    """Pull until `stop` is set. `tell` gets each result with changes, `warn` each new problem, once.
 
-    `nudge`: HOST:PORT under which Label Studio reaches this computer, for a webhook. Raises AmatlError for what waiting
-    doesn't mend: nothing pushed, a token refused, a project that is gone.
+    `nudge`: HOST:PORT under which Label Studio reaches this computer, for a webhook. Raise AmatlError for problems that
+    waiting doesn't solve: nothing pushed, a token refused, a project deleted.
     """
     nudged, stop = threading.Event(), stop or threading.Event()
     records = _records(catalog_path, dataset, title, warn, stop)
@@ -83,7 +83,7 @@ def watch(
 def _records(
     catalog_path: Path, dataset: str | None, title: str | None, warn: Warn, stop: threading.Event
 ) -> list[dict[str, Any]]:
-    """The projects to watch, once nobody else has the catalog; none where it was stopped before."""
+    """Return the projects to watch, once no other process holds the catalog; none if stopped before."""
     trouble = ""
     while not stop.is_set():
         try:
@@ -96,7 +96,7 @@ def _records(
 
 
 def _mark(catalog_path: Path, record: Mapping[str, Any], url: str | None) -> tuple[Any, ...]:
-    """What tells whether anything happened in a project: its newest change, how many tasks and annotations it has."""
+    """Return what shows a change in a project: its newest change, and its numbers of tasks and annotations."""
     with connect(catalog_path, url, record["url"]) as client:
         number = record["label_studio_id"]
         try:
@@ -107,7 +107,7 @@ def _mark(catalog_path: Path, record: Mapping[str, Any], url: str | None) -> tup
 
 
 def _refuse(result: PullAllResult) -> None:
-    """Raises the first failure of a pull, as the kind it was."""
+    """Raise the first failure of a pull, as the kind it was."""
     kinds: dict[str, type[AmatlError]] = {"TokenRefused": TokenRefused, "ProjectGone": projects.ProjectGone}
     for failure in result.failures:
         if failure.kind != "ConfigChanged":
@@ -121,7 +121,7 @@ def _warned(warn: Warn, before: str, now: str) -> str:
 
 
 def _wait(seconds: float, nudged: threading.Event, stop: threading.Event) -> None:
-    """Until nudged, stopped, or it is time."""
+    """Wait until nudged, stopped, or `seconds` have passed."""
     waited = 0.0
     while waited < seconds and not stop.is_set() and not nudged.is_set():
         nudged.wait(min(0.2, seconds - waited))
@@ -137,7 +137,7 @@ def _endpoint(
     nudged: threading.Event,
     warn: Warn,
 ) -> Iterator[None]:
-    """Listens for Label Studio's webhooks, which are made here and taken away again; nothing where `nudge` is None."""
+    """Listen for Label Studio's webhooks, which are added here and deleted again. Do nothing if `nudge` is None."""
     if nudge is None:
         yield
         return
@@ -163,7 +163,7 @@ def _endpoint(
 
 
 def _hook(client: LabelStudio, number: int, address: str, secret: str) -> int:
-    """Makes our webhook; one that a watch which was killed left goes first."""
+    """Add our webhook. Delete one that a killed watch left."""
     for found in client.webhooks(number):
         if found.url.endswith(PATH) and found.id is not None:
             client.delete_webhook(found.id)
@@ -171,7 +171,7 @@ def _hook(client: LabelStudio, number: int, address: str, secret: str) -> int:
 
 
 def parse_nudge(text: str) -> tuple[str, int]:
-    """HOST:PORT; port 0 takes a free one. Raises BadOption."""
+    """Parse HOST:PORT; port 0 takes a free one. Raise BadOption."""
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         raise BadOption(f"--nudge {text}: write HOST:PORT, as Label Studio reaches this computer.")
@@ -179,9 +179,9 @@ def parse_nudge(text: str) -> tuple[str, int]:
 
 
 def listen(port: int, secret: str, nudged: threading.Event, host: str = "") -> ThreadingHTTPServer:
-    """Answers a POST with the secret in its header at once with 204, and sets `nudged`; anything else is refused.
+    """Serve POSTs that carry the secret: answer 204 at once and set `nudged`. Refuse anything else.
 
-    Where `host`, which Label Studio calls, is this very computer, nobody else reaches it.
+    If `host`, which Label Studio calls, is this computer, only this computer reaches the server.
     """
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,8 +1,8 @@
-"""Which tasks a project has there, against what the catalog says: finds again what a killed push sent, removes doubles.
+"""Reconcile the tasks in the catalog with those in Label Studio: find what a killed push sent, remove doubles.
 
-Label Studio takes the same task twice without a word, and an import that timed out may still arrive. So the image's
-sha256 in each task's data is its identity: before anything is sent again, and whenever the numbers differ, the tasks
-there are looked through by it.
+Label Studio accepts the same task twice, and an import that timed out may still arrive. So the image's sha256 in a
+task's data is its identity: before anything is sent again, and whenever the counts differ, the tasks there are searched
+by it.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ class Ledger:
     counts: Counter[str] = field(default_factory=Counter)
 
     def load(self) -> Ledger:
-        """Reads the tasks on record; returns itself."""
+        """Read the tasks on record; return itself."""
         for row in self.catalog.annotation_tasks(self.project_key).iter_rows(named=True):
             if not row.pop("gone"):
                 self.alive[row["task_id"]] = Task(**row | {"expires_at": datetime.fromisoformat(row["expires_at"])})
         return self
 
     def write(self, tasks: Iterable[Task]) -> None:
-        """Notes tasks as they are now, in the catalog and here."""
+        """Record tasks as they are now, in the catalog and here."""
         tasks = list(tasks)
         self._add(tasks, gone=False)
         self.alive |= {task.task_id: task for task in tasks}
 
     def lose(self, tasks: Iterable[Task]) -> None:
-        """Notes that Label Studio no longer has these."""
+        """Record that Label Studio no longer has these."""
         tasks = list(tasks)
         self._add(tasks, gone=True)
         for task in tasks:
@@ -83,14 +83,14 @@ def reconcile(client: LabelStudio, number: int, ledger: Ledger) -> None:
 
 
 def look_for(client: LabelStudio, number: int, ledger: Ledger) -> None:
-    """Finds what an import that nobody can tell of left: tasks newer than all on record."""
+    """Find what an uncertain import left: tasks newer than all on record."""
     newest = max(ledger.alive, default=0)
     newer = client.tasks(number, FULL, ("id", "greater", newest, "Number"))
     adopt(ledger, [task for page in newer for task in page])
 
 
 def adopt(ledger: Ledger, found: Iterable[Mapping[str, Any]]) -> None:
-    """Takes tasks that are there but not on record into the ledger, if they are of our images."""
+    """Record tasks that are there but not in the catalog, if they are of our images."""
     tasks = []
     new = [raw for raw in found if raw["id"] not in ledger.alive]
     _sign_together(new, ledger.previews)
@@ -104,7 +104,7 @@ def adopt(ledger: Ledger, found: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _sign_together(found: Iterable[Mapping[str, Any]], previews: Previews) -> None:
-    """Where each signature is a request, one for many tasks is better."""
+    """Sign many tasks in one request if each signature costs a round trip."""
     images: dict[datetime, list[str]] = {}
     for raw in found:
         data = raw.get("data") or {}
@@ -116,7 +116,7 @@ def _sign_together(found: Iterable[Mapping[str, Any]], previews: Previews) -> No
 
 
 def read_task(raw: Mapping[str, Any], dataset: str, previews: Previews) -> Task | None:
-    """A task there as we would have noted it when we sent it; None where it isn't one of ours."""
+    """Return a task as a push would have recorded it, or None if it isn't one of ours."""
     data = raw.get("data") or {}
     image = str(data.get("image_sha256"))
     if not SHA256.fullmatch(image) or data.get("dataset") != dataset:
@@ -138,7 +138,7 @@ def read_task(raw: Mapping[str, Any], dataset: str, previews: Previews) -> Task 
 
 
 def _remove_doubles(client: LabelStudio, number: int, ledger: Ledger) -> None:
-    """Of several tasks of one image those nobody worked on go, all but the oldest; work is never removed."""
+    """Delete further tasks of an image that nobody worked on. The oldest stays, and so does any work."""
     by_image: dict[str, list[Task]] = {}
     for task in sorted(ledger.alive.values(), key=lambda task: task.task_id):
         by_image.setdefault(task.image_sha256, []).append(task)

@@ -1,4 +1,4 @@
-"""What a push has to do, decided before anything is sent: what is new, which proposals and data are outdated."""
+"""Decide what a push has to do, before anything is sent: new tasks, outdated captions, outdated data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schemas.digest import sha256_json
 
 @dataclass(frozen=True)
 class Material:
-    """One image as a task shows it. `data` is the task's data with `image` empty; `caption` None: none to propose."""
+    """One image as a task shows it. `data`: the task's data, `image` empty. `caption`: None if there is none."""
 
     image_sha256: str
     data: dict[str, Any]
@@ -20,7 +20,7 @@ class Material:
 
     @property
     def digest(self) -> str:
-        """Names what the task shows, the image's address aside: that is renewed for other reasons."""
+        """Return the digest of what the task shows, without the image's URL: that is renewed for other reasons."""
         return sha256_json({key: value for key, value in self.data.items() if key != "image"})
 
 
@@ -39,22 +39,22 @@ class Task:
 
 @dataclass(frozen=True)
 class Signing:
-    """Where addresses of images lead now, which key signs them, and which must be renewed."""
+    """The address and the key that images' URLs have now, and which URLs to renew."""
 
     images_url: str
     images_key: str
     expires_at: datetime
-    renew_before: datetime  # an address that ends earlier is renewed
+    renew_before: datetime  # a URL that ends earlier is renewed
 
     def outdated(self, task: Task) -> bool:
-        """Whether a task's image has to get another address."""
+        """Return whether a task's image needs a new URL."""
         here = (task.images_url, task.images_key) == (self.images_url, self.images_key)
         return not here or task.expires_at < self.renew_before
 
 
 @dataclass
 class Plan:
-    """What to send. `new`: images without a task; `propose`, `update`: tasks. The rest is counted."""
+    """What to send. `new`: images without a task; `propose`, `update`: tasks. Everything else is counted."""
 
     new: list[str] = field(default_factory=list)
     propose: list[Task] = field(default_factory=list)
@@ -73,10 +73,10 @@ def plan(
     signing: Signing,
     model_version: str,
 ) -> Plan:
-    """Compares what there is with what there should be.
+    """Compare the tasks with what they should be.
 
-    `material`: by image, of every image that is chosen or has a task and is still in the dataset. `answered`: images
-    whose answer is in the catalog already: if their task is gone, nobody is asked a second time.
+    `material`: by image, for every image that is chosen or has a task and is still in the dataset. `answered`: images
+    with an answer in the catalog: if their task is gone, nobody is asked a second time.
     """
     made, held, chosen = Plan(), set(), set(chosen)
     for task in tasks:
@@ -101,6 +101,6 @@ def plan(
 
 
 def choose(captioned: Iterable[str], holds: Collection[str] | None, limit: int | None) -> list[str]:
-    """The first `limit` of the captioned images, in the order the dataset has them, that `--where` holds for."""
+    """Return the first `limit` captioned images that `--where` holds for, in the dataset's order."""
     found = [image for image in captioned if holds is None or image in holds]
     return found if limit is None else found[:limit]

@@ -36,7 +36,7 @@ DAYS = 90
 
 
 class PushResult(BaseModel):
-    """What a push did."""
+    """The result of a push."""
 
     dataset: str
     target: str = Field(description="The set people refine the captions into: dataset/set.")
@@ -84,10 +84,10 @@ def push(
     person: str = "",
     progress: Progress = silent,
 ) -> PushResult:
-    """Brings the project of (dataset, target_set, title) to propose the captions of `source` (`set` or `set@n`).
+    """Make the project of (dataset, target_set, title) propose the captions of `source` (`set` or `set@n`).
 
-    Without `condition` and `limit` the images are those of the last push. Raises NotFound (dataset, set, version),
-    BadOption, BadExpression, LabelStudioFailed; whatever it raises, the same call goes on from there.
+    Without `condition` and `limit` the images are those of the last push. Raise NotFound (dataset, set, version),
+    BadOption, BadExpression, LabelStudioFailed; after any of them the same call goes on from there.
     """
     version = committed(catalog, dataset, source, "--set")
     check_set_name(target_set)
@@ -149,7 +149,7 @@ def _texts(catalog: Catalog, version: Reference) -> dict[str, str]:
 
 
 def _other_captions(catalog: Catalog, version: Reference, target_set: str) -> dict[str, dict[str, str]]:
-    """The latest version of every other set, for reference."""
+    """Return the captions of every other set's latest version, for reference."""
     found = {}
     for dataset, name in catalog.caption_sets().select("dataset", "set_name").iter_rows():
         versions = set_versions(catalog, dataset, name)
@@ -185,7 +185,7 @@ def _result(sender: Sender, made: Plan, place: projects.Place, target: str, note
 
 
 def _counts(result: PushResult) -> dict[str, int]:
-    """The figures, as the catalog keeps them."""
+    """Return the figures that the catalog keeps."""
     return {name: value for name, value in result.model_dump().items() if type(value) is int and name != "project"}
 
 

@@ -1,4 +1,4 @@
-"""Sends what a plan asks for: proposals, data, tasks. Each batch is noted in the catalog before the next is sent."""
+"""Send a plan's captions, data and tasks. Each batch is recorded in the catalog before the next is sent."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from schemas.progress import Progress
 
 BATCH = 1_000
 SENDINGS = 3
-TASKS_A_NOTE = 25  # tasks renewed between two notes in the catalog
+TASKS_A_NOTE = 25  # tasks renewed between two writes to the catalog
 LOOKS = (1.0, 2.0, 4.0, 8.0)  # seconds before each look for what may have arrived
 
 
 @dataclass(frozen=True)
 class Stock:
-    """What could be sent: the material of every image of the dataset, and the images chosen."""
+    """The material of every image of the dataset, and the images chosen."""
 
     material: dict[str, Material]
     chosen: list[str]
 
 
 def signing(ledger: Ledger, images_url: str, days: int) -> Signing:
-    """Addresses are good for `days`, and are renewed when a third of that is left."""
+    """Return URLs valid for `days`, renewed when a third of that is left."""
     today = datetime.now(UTC).replace(microsecond=0)
     ends = today + timedelta(days=days)
     return Signing(images_url, ledger.previews.key_id, ends, today + timedelta(days=days) / 3)
 
 
 class Sender:
-    """One push's sending: what it needs at every step."""
+    """Sends the tasks of one push."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Sender:
         self.in_doubt = False
 
     def run(self) -> Plan:
-        """Proposals, then what tasks show, then new tasks: a push that ends early leaves nobody without a caption."""
+        """Send captions, then data, then new tasks: a push that ends early leaves nobody without a caption."""
         made = self.plan()
         images = [*made.new, *(task.image_sha256 for task in made.update), *self.without_file()]
         previews = self.previews(images)
@@ -75,18 +75,18 @@ class Sender:
         return made
 
     def plan(self) -> Plan:
-        """What there is to do."""
+        """Return what there is to do."""
         tasks = sorted(self.ledger.alive.values(), key=lambda task: task.task_id)
         stock, version = self.stock, self.record.model_version
         return plan(stock.material, stock.chosen, tasks, self.answered, self.signing, version)
 
     def without_file(self) -> list[str]:
-        """Images of tasks whose preview was removed from the disk: annotators see nothing until it is made again."""
+        """Return images of tasks whose preview is gone from the disk: annotators see nothing until it is made again."""
         shown = (task.image_sha256 for task in self.ledger.alive.values())
         return self.ledger.previews.lacking([image for image in shown if image in self.stock.material])
 
     def previews(self, images: Sequence[str]) -> set[str]:
-        """The images that have a preview now; the others are counted by reason."""
+        """Make previews of these images. Return those that have one now; count the others by reason."""
         wanted, made = list(dict.fromkeys(images)), self.ledger.previews
         for reason in made.make(wanted, self.progress):
             self.without_preview[reason] = self.without_preview.get(reason, 0) + 1
@@ -95,7 +95,7 @@ class Sender:
         return there
 
     def task(self, task_id: int, image: str, model_version: str) -> Task:
-        """A task as it is once this push has sent it."""
+        """Return a task as it is once this push has sent it."""
         signing = self.signing
         return Task(
             task_id=task_id,
@@ -108,13 +108,13 @@ class Sender:
         )
 
     def data(self, image: str) -> dict[str, Any]:
-        """A task's data, the image's address signed anew."""
+        """Return a task's data, with a new signed URL of its image."""
         signing = self.signing
         url = address(self.ledger.previews, signing.images_url, image, signing.expires_at)
         return self.stock.material[image].data | {"image": url}
 
     def propose(self, tasks: Sequence[Task]) -> None:
-        """Adds this version's captions to tasks that show another's."""
+        """Add this version's captions to tasks that show another version's."""
         version = self.record.model_version
         if tasks:
             some = ("predictions_model_versions", "contains", [version], "List")
@@ -147,7 +147,7 @@ class Sender:
         raise _gave_up(len(pending), "captions", trouble)
 
     def _wait_for_proposals(self, batch: Sequence[Task]) -> set[int]:
-        """Which of these have this version's caption, once what was sent had time to arrive."""
+        """Return which of these have this version's caption, after time for the request to arrive."""
         have: set[int] = set()
         for seconds in LOOKS:
             self.client.pause(seconds)
@@ -162,7 +162,7 @@ class Sender:
         self.ledger.write([Task(**vars(task) | {"model_version": version}) for task in tasks])
 
     def show_version(self) -> None:
-        """Has the project show this version's captions; Label Studio takes only a version that some task has."""
+        """Make the project show this version's captions. Label Studio accepts only a version that some task has."""
         version = self.record.model_version
         if self.client.project(self.number).model_version != version and any(
             task.model_version == version for task in self.ledger.alive.values()
@@ -170,7 +170,7 @@ class Sender:
             self.client.update_project(self.number, {"model_version": version})
 
     def update(self, tasks: Sequence[Task]) -> None:
-        """Renews what tasks show. One request each: Label Studio has none for several."""
+        """Renew the data of tasks, one request each: Label Studio has none for several."""
         renewed: list[Task] = []
         try:
             for done, task in enumerate(tasks, 1):
@@ -190,7 +190,7 @@ class Sender:
             self.ledger.write(renewed)
 
     def send(self, images: Sequence[str]) -> None:
-        """Sends new tasks, some at a time; each batch is noted before the next is sent."""
+        """Send new tasks in batches; record each before the next is sent."""
         for first in range(0, len(images), BATCH):
             batch = images[first : first + BATCH]
             self._send_batch(batch)
@@ -223,7 +223,7 @@ class Sender:
         raise _gave_up(len(pending), "tasks", trouble)
 
     def _wait_for_tasks(self, batch: Sequence[str]) -> None:
-        """Looks for what was sent until it is there or had time to arrive; it counts as sent, not as found again."""
+        """Look for the tasks sent until they are there or had time to arrive. They count as sent."""
         found_before = self.ledger.counts["found_again"]
         for seconds in LOOKS:
             self.client.pause(seconds)
@@ -234,12 +234,13 @@ class Sender:
 
 
 def check_proposals(material: Sequence[Material], model_version: str) -> None:
-    """Checks a proposal against the labeling config by Label Studio's own rules: a wrong one fails its batch there.
+    """Check a proposal against the labeling config by the SDK's rules: a wrong one fails its whole batch.
 
-    All have one shape and differ in text only, so one stands for all.
+    All proposals have one shape and differ in text only, so one stands for all.
     """
     if not material:
         return
+    # Here: loading it takes 0.5 s, and only a push with new tasks needs it.
     from label_studio_sdk.label_interface.interface import LabelInterface
 
     page: Any = LabelInterface(labeling_config())
@@ -253,7 +254,7 @@ def _proposes(raw: Mapping[str, Any], version: str) -> bool:
 
 
 def _gave_up(missing: int, what: str, trouble: Exception | None) -> LabelStudioFailed:
-    """After several sendings of which nothing arrived; without trouble Label Studio said it took them, and hasn't."""
+    """Return the error after several attempts. `trouble` is None if Label Studio accepted them."""
     why = str(trouble) if trouble else "Label Studio took them, and doesn't have them."
     return LabelStudioFailed(
         f"{missing:,} {what} were sent {SENDINGS} times and didn't arrive. {why} Run the same command again: it goes "

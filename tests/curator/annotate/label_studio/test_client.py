@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 from curator.annotate.label_studio.client import LabelStudio, where
-from curator.annotate.label_studio.connect import address, connect, images_address
 from curator.annotate.label_studio.http import (
     LabelStudioFailed,
     NotThere,
@@ -23,11 +19,6 @@ from curator.annotate.label_studio.http import (
     Uncertain,
     Unreachable,
 )
-from curator.annotate.local_server.state import LocalServer, write_local_server
-from curator.annotate.pull import watch as watching
-from curator.annotate.pull.watch import HEADER, PATH, listen, parse_nudge
-from curator.catalog import CatalogLocked
-from schemas.errors import BadOption
 
 Answer = tuple[int, dict[str, str], bytes]
 Script = Callable[[str, str, dict[str, str]], Answer]
@@ -39,11 +30,12 @@ class Fake:
 
     def __init__(self, script: Script) -> None:
         self.asked: list[tuple[str, str, str]] = []
+        self.bodies: list[bytes] = []
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
             def _any(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length", "0")))
+                fake.bodies.append(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
                 fake.asked.append((self.command, self.path.partition("?")[0], self.headers.get("Authorization", "")))
                 status, headers, body = script(self.command, self.path, dict(self.headers))
                 self.send_response_only(status)
@@ -190,105 +182,14 @@ def test_a_query_is_written_as_the_filters_want_it() -> None:
     assert where(("id", "greater", 3, "Number")) == {"filters": {"conjunction": "and", "items": [item]}}
 
 
-LOCAL = LocalServer(
-    url="http://localhost:8080", images_url="http://localhost:8081", owner="o", password="p", token="local"
-)
-
-
-def test_which_label_studio_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LABEL_STUDIO_URL", raising=False)
-    assert address(LOCAL, "http://x/", None) == "http://x"
-    assert address(LOCAL, None, "http://127.0.0.1:9999") == "http://localhost:8080"  # started anew on another port
-    assert address(LOCAL, None, "https://ls.example.org") == "https://ls.example.org"
-    assert address(None, None, "http://127.0.0.1:9999") == "http://127.0.0.1:9999"
-    with pytest.raises(BadOption, match="curator annotate start"):
-        address(None, None, None)
-    with pytest.raises(BadOption, match="whole address"):
-        address(LOCAL, "localhost:8080", None)
-    monkeypatch.setenv("LABEL_STUDIO_URL", "http://env")
-    assert address(LOCAL, None, "http://last") == "http://env"
-
-
-@pytest.mark.parametrize("url", ["http://ann:s3cret@host:8080", "https://s3cret@host/?a", "ann:s3cret@host"])
-def test_an_address_with_a_login_is_refused_and_not_repeated(url: str, tmp_path: Path) -> None:
-    """It would stand in the catalog, in what is printed, and (of the previews) in every task."""
-    with pytest.raises(BadOption, match="--url: leave the login out") as refusal:
-        address(LOCAL, url, None)
-    with pytest.raises(BadOption, match="--images-url: leave the login out") as other:
-        images_address(tmp_path / "lab.duckdb", url, None)
-    assert "s3cret" not in f"{refusal.value} {other.value}"
-    assert address(LOCAL, "http://host/~ann@home", None) == "http://host/~ann@home"
-
-
-def test_the_token_of_start_goes_to_its_own_label_studio_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LABEL_STUDIO_API_KEY", raising=False)
-    monkeypatch.delenv("LABEL_STUDIO_URL", raising=False)
-    catalog = tmp_path / "lab.duckdb"
-    write_local_server(catalog, LOCAL)
-    with connect(catalog, None) as client:
-        assert (client.url, client.token) == ("http://localhost:8080", "local")
-    with pytest.raises(TokenRefused, match="LABEL_STUDIO_API_KEY"):
-        connect(catalog, "https://ls.example.org")
-    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "mine")
-    with connect(catalog, "https://ls.example.org") as client:
-        assert client.token == "mine"
-    assert images_address(catalog, None, "http://last") == "http://localhost:8081"
-    assert images_address(tmp_path / "other", None, "http://last") == "http://last"
-    with monkeypatch.context() as patch:
-        patch.setenv("CURATOR_IMAGES_URL", "https://lab.example/annotators/")
-        assert images_address(catalog, None, "http://last") == "https://lab.example/annotators"
-        assert images_address(catalog, "http://asked", "http://last") == "http://asked"
-    with pytest.raises(BadOption, match="--images-url"):
-        images_address(tmp_path / "other", None, None)
-
-
-@pytest.mark.parametrize(("path", "secret", "status"), [(PATH, "s", 204), (PATH, "x", 403), ("/", "s", 404)])
-def test_a_nudge_needs_its_secret(path: str, secret: str, status: int) -> None:
-    nudged = threading.Event()
-    server = listen(0, "s", nudged)
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{server.server_address[1]}{path}", b"{}", {HEADER: secret}, method="POST"
-    )
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:
-            found = answer.status
-    except urllib.error.HTTPError as error:
-        with error:
-            found = error.code
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert (found, nudged.is_set()) == (status, status == 204)
-
-
-@pytest.mark.parametrize(
-    ("host", "where"), [("localhost", "127.0.0.1"), ("127.0.0.1", "127.0.0.1"), ("x.org", "0.0.0.0")]
-)
-def test_a_nudge_from_this_computer_is_listened_for_here_only(host: str, where: str) -> None:
-    server = listen(0, "s", threading.Event(), host)
-    server.shutdown()
-    server.server_close()
-    assert server.server_address[0] == where
-
-
-def test_watching_waits_while_another_process_has_the_catalog(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    stop, warned, tries = threading.Event(), list[str](), list[Path]()
-
-    def locked(path: Path) -> NoReturn:
-        tries.append(path)
-        if len(tries) == 3:
-            stop.set()
-        raise CatalogLocked("lab.duckdb: another process has the catalog open.")
-
-    monkeypatch.setattr(watching, "Catalog", locked)
-    monkeypatch.setattr(watching, "LOCKED_PAUSE_SECONDS", 0.01)
-    watching.watch(tmp_path / "lab.duckdb", print, warned.append, stop=stop)
-    assert len(tries) == 3
-    assert warned == ["lab.duckdb: another process has the catalog open. Trying again."]
-
-
-@pytest.mark.parametrize("text", ["", "host", "host:", ":80", "host:x", "host:70000"])
-def test_where_to_nudge_is_a_host_and_a_port(text: str) -> None:
-    assert parse_nudge("lab.example.org:8090") == ("lab.example.org", 8090)
-    with pytest.raises(BadOption, match="HOST:PORT"):
-        parse_nudge(text)
+def test_what_is_imported_arrives_to_the_letter(serve: Callable[[Script], Fake]) -> None:
+    """The SDK gets dicts: nothing is left out, renamed or dated."""
+    tasks = [{"data": {"image": "u", "metadata": {"from": "2026-11-23T06:50:01Z", "none": None}}, "predictions": []}]
+    fake = serve(always(told(201, {"task_ids": [4]})))
+    with client_of(fake) as client:
+        assert client.import_tasks(1, tasks) == [4]
+        client.delete_tasks(1, [4])
+    assert [json.loads(body) for body in fake.bodies] == [
+        tasks,
+        {"selectedItems": {"all": False, "included": [4]}},
+    ]

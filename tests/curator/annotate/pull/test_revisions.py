@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from curator.annotate.label_studio.http import LabelStudioFailed
-from curator.annotate.pull.revisions import REMOVED, Revision, Rule, exact, revisions_of
+from curator.annotate.pull.revisions import REMOVED, Revision, Rule, exact, is_caption, revisions_of
 from schemas.errors import BadOption
 
 IMAGE = "a" * 64
@@ -52,7 +52,7 @@ def test_what_is_known_is_passed_over_and_an_edit_is_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "outcome", "is_caption"),
+    ("raw", "outcome", "captions"),
     [
         (annotation(), "captioned", True),
         (annotation(None, "good"), "emptied", False),
@@ -66,16 +66,16 @@ def test_what_is_known_is_passed_over_and_an_edit_is_not() -> None:
         (annotation(None, None, result=[_item("words", "textarea", {"text": ["x"]})]), "unreadable", False),
     ],
 )
-def test_each_kind_of_answer_has_its_outcome(raw: dict[str, Any], outcome: str, is_caption: bool) -> None:
+def test_each_kind_of_answer_has_its_outcome(raw: dict[str, Any], outcome: str, captions: bool) -> None:
     [found] = seen(raw)
-    assert (found.outcome, found.is_caption) == (outcome, is_caption)
+    assert (found.outcome, is_caption(vars(found))) == (outcome, captions)
 
 
 def test_an_annotation_that_is_gone_was_deleted_once() -> None:
     [first] = seen(annotation())
     [gone] = seen(known=known(first), at="2026-11-23T07:00:00Z")
     assert (gone.outcome, gone.text, gone.person) == ("deleted", "a fox", "ana@example.org")
-    assert gone.updated_at == "2026-11-23T07:00:00.000000Z" and not gone.is_caption
+    assert gone.updated_at == "2026-11-23T07:00:00.000000Z" and not is_caption(vars(gone))
     assert seen(known=known(gone)) == []
     [back] = seen(annotation(), known=known(gone))
     assert back.outcome == "captioned"

@@ -4,11 +4,6 @@ An image is captioned when it has no caption in the set, or when what made its c
 higher version of the strategy, another model, or other inputs of that very image. A person's caption is never replaced
 by a strategy. Rows are added batch by batch, each in one transaction: interrupted or killed, the same command goes on
 from there, and loses at most the batch in hand. An image that fails is a row with its reason, tried again next time.
-
-    plan.py     looks: what is there, what is to be done, and why (because.py)
-    make.py     makes captions, by an expression or by a machine
-    keep.py     keeps each batch
-    dry_run.py  makes a few and keeps none, on a page to look at (contact_sheet.py)
 """
 
 from __future__ import annotations

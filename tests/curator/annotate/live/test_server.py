@@ -23,7 +23,7 @@ def test_people_sign_up_by_the_link_and_work_by_their_token(server: Server, make
     server.api("POST", f"/api/tasks/{task_id}/annotations/", answer, token=ann.token)
     (annotation,) = server.api("GET", f"/api/tasks/{task_id}")["annotations"]
     read = read_annotation(annotation)
-    assert (read.text, read.person, read.prediction_id) == ("a fox", ann.id, proposed["id"])
+    assert (read.text, read.person, annotation["parent_prediction"]) == ("a fox", ann.id, proposed["id"])
 
 
 def test_sign_up_needs_the_link(server: Server) -> None:

@@ -187,7 +187,7 @@ def test_watching_waits_for_a_server_that_restarts(
 ) -> None:
     own = make_server()
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", own.token)
-    monkeypatch.setattr("curator.annotate.label_studio.client.FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("curator.annotate.label_studio.http.FIRST_PAUSE_SECONDS", 0.01)
     round_ = Round(tmp_path / "watched", own)
     round_.push()
     task = round_.task(0)

@@ -274,5 +274,8 @@ def test_a_personal_access_token_works_too(round_: Round) -> None:
     personal = round_.server.api("POST", "/api/token/", {})["token"]
     with LabelStudio(round_.server.url, personal) as client:
         assert round_.push(client=client).sent == 6
-        client._access = ("e30.e30.e30", float("inf"))  # ended early: another clock, another secret
+        token: Any = client._http.auth
+        assert token.access[0] != personal
+        token.access = ("e30.e30.e30", float("inf"))  # ended early: another clock, another secret
         assert round_.push(client=client).unchanged == 6
+        assert token.access[0] != "e30.e30.e30"

@@ -293,7 +293,7 @@ class Measured(Card):
 
     def photographs(self, folder: Path) -> list[ImageRow]:
         """Files of `scale.files` pictures, each made another one by a number behind its end, which no decoder reads."""
-        from tests.bench.captioning import photograph
+        from tests.bench.blip_models import photograph
 
         folder.mkdir(parents=True)
         side = self.scale.file_px

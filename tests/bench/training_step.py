@@ -69,7 +69,7 @@ def bench() -> list[Row]:
 
 def reading() -> Row:
     """Pictures of a camera, 4,000 px JPEGs of 2.8 MB, as 512 px, on one thread; against decoding all of each."""
-    from tests.bench.captioning import photograph
+    from tests.bench.blip_models import photograph
     from trainer_client.data import images
     from trainer_client.data.images import pixels
     from trainer_client.data.snapshot import Row as ImageRow

@@ -222,9 +222,10 @@ def test_every_variant_of_the_benchmark_runs(
 ) -> None:
     """At toy size, on the CPU."""
     from tests.bench import training
+    from tests.bench.card import TOY
 
     monkeypatch.setattr(torch_compile, "BACKEND", "eager")
-    found = training.Measured(training.TOY, torch.device("cpu"), only="").rows()
+    found = training.Measured(TOY, torch.device("cpu"), only="").rows()
     told = capfd.readouterr().err
     assert "failed" not in told and "Traceback" not in told
     names = {row.name for row in found}

@@ -288,9 +288,10 @@ def test_without_graphs_it_says_so_and_goes_on() -> None:
 def test_the_gpu_benchmark_runs_from_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:
     """Tiny and on the CPU: what can only be measured on a GPU must not fail there for a slip."""
     from tests.bench import captioning
+    from tests.bench.blip_models import TINY
 
     with torch.no_grad():
-        rows = captioning.bench_gpu(captioning.TINY, torch.device("cpu"))
+        rows = captioning.bench_gpu(TINY, torch.device("cpu"))
     assert "Traceback" not in capsys.readouterr().err
     names = {row.name for row in rows}
     assert {"ours", "JPEG files to caption rows", "3 beams", "large"} <= names

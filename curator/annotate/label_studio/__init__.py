@@ -1,1 +1,0 @@
-"""The connection to one Label Studio: HTTP, its API, our project in it, the labeling page."""

@@ -1,1 +1,0 @@
-"""A Label Studio on this computer, started and stopped by `curator annotate start`."""

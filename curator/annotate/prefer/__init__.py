@@ -1,1 +1,0 @@
-"""Blind comparison: people choose between captions of several versions."""

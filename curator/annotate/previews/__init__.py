@@ -1,1 +1,0 @@
-"""Previews of images for annotators: made once, served by signed URLs."""

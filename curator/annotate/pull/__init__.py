@@ -1,1 +1,0 @@
-"""Pull annotations from Label Studio as caption revisions."""

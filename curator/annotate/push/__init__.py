@@ -1,1 +1,0 @@
-"""Push captions to Label Studio as tasks with predictions."""

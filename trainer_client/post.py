@@ -105,11 +105,14 @@ def _sent(http: httpx.Client, method: str, address: str, content: bytes, media_t
     """Repeating any of these does no harm, so a broken connection is tried again."""
     import httpx
 
-    headers = {"Content-Type": media_type}
+    def request() -> httpx.Response:
+        return http.request(method, address, content=content, headers={"Content-Type": media_type})
+
+    def may_help(error: Exception) -> bool:
+        return broke_off(error) or isinstance(error, httpx.ConnectTimeout)
+
     try:
-        answer = retried(
-            lambda: http.request(method, address, content=content, headers=headers), broke_off, (0.0,) * (ATTEMPTS - 1)
-        )
+        answer = retried(request, may_help, (0.0,) * (ATTEMPTS - 1))
     except (httpx.TransportError, httpx.InvalidURL) as error:
         raise unreachable(address, error) from error
     if answer.is_success:

@@ -1,9 +1,9 @@
 """Stage: a page of a dataset's images with their captions, filtered, in the order they were first seen.
 
-The filters run over a working copy of the dataset in memory (table.py), which each call brings up to date by what the
-catalog has grown since. Measured at 680,000 images with 3 sets on two cores: DuckDB took 0.6 to 0.9 s for a page of the
-views, and 130 to 220 ms to look through the text of all revisions, most of it to decompress them; the working copy
-takes 60 ms for a text that no caption has, and milliseconds for the rest (tests/bench/LOG.md).
+The filters run over a working copy of the dataset in memory (catalog/working_copy.py), which each call brings up to
+date by what the catalog has grown since. Measured at 680,000 images with 3 sets on two cores: DuckDB took 0.6 to 0.9 s
+for a page of the views, and 130 to 220 ms to look through the text of all revisions, most of it to decompress them; the
+working copy takes 60 ms for a text that no caption has, and milliseconds for the rest (tests/bench/LOG.md).
 """
 
 from __future__ import annotations

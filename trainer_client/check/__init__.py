@@ -134,7 +134,7 @@ def examine(
 ) -> CheckResult:
     """Decodes every image, counts lost words, times a few steps, compares the disk. The snapshot is verified already.
 
-    `budget_seconds` is for how long each thing is timed (see pace.py).
+    `budget_seconds` is for how long each thing is timed (see benchmark.py).
 
     Raises BadImage, NotEnoughMemory, NotEnoughSpace. Leaves the model's weights as they were.
     """

@@ -2,10 +2,10 @@
 
 A step's images are shared among them, so that order, noise and arithmetic are those of one process, whatever their
 number: `--batch-size` times `--accumulation` images make a step for all of them together. Gradients are averaged by
-PyTorch's DistributedDataParallel as accelerate sets it up; or added up at once (added.py) where the passes are compiled
-or recorded or go through a copy; or weights, gradients and moments are spread over the processes where accelerate's
-configuration asks for FSDP (sharding.py). The first process writes everything, draws the pictures and measures; the
-others wait for it. All see the same files.
+PyTorch's DistributedDataParallel as accelerate sets it up; or added up at once (all_reduce.py) where the passes are
+compiled or recorded or go through a copy; or weights, gradients and moments are spread over the processes where
+accelerate's configuration asks for FSDP (fsdp.py). The first process writes everything, draws the pictures and
+measures; the others wait for it. All see the same files.
 """
 
 from __future__ import annotations

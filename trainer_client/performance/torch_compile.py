@@ -3,7 +3,7 @@
 Blocks, not the whole model: the blocks of one kind and width share what is compiled (two to three minutes for Stable
 Diffusion 1.5; SDXL's 70 transformer blocks are of two widths). Where picture sizes differ (buckets), heights and widths
 are left open, and one compilation serves all of them. What is between the blocks is little, and recorded kernels
-(graphed.py) take away what it costs to launch it.
+(cuda_graphs.py) take away what it costs to launch it.
 
 https://docs.pytorch.org/tutorials/recipes/regional_compilation.html
 """

@@ -59,7 +59,7 @@ def by_transformers(model: str, path: Path, text: str) -> float:
 def test_scores_are_the_cosines_of_the_model(lab: Lab, model: str, tokenizer: str) -> None:
     result = scored(lab, model, tokenizer)
     found = [score for each in result.differing for score in each.clip.values()]
-    assert max(found) - min(found) > 1
+    assert max(found) - min(found) > 5
     for each in result.differing:
         for label, text in each.captions.items():
             expected = by_transformers(model, lab.folder / "images" / each.file_name, text)

@@ -64,7 +64,7 @@ PIECES += [
 texts = st.one_of(st.text(max_size=30), st.lists(st.sampled_from(PIECES), max_size=8).map("".join))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(captions=st.lists(texts, min_size=1, max_size=6))
 @example(captions=[""])
 @example(captions=["", " ", "a", "a"])

@@ -103,7 +103,9 @@ def measure_pace(
 def trained_name(family: Family, config: TrainConfig) -> str:
     """What names the compiled passes of training, once its method has begun with the family."""
     processes = os.environ.get("WORLD_SIZE", "1")
-    return family.compiled_name(config.method, config.batch_size, config.buckets, config.bf16_copy, processes)
+    return family.compiled_name(
+        config.method.name, config.optimiser.batch_size, config.data.buckets, config.hardware.bf16_copy, processes
+    )
 
 
 class TrainingStep:

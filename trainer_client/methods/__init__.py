@@ -54,9 +54,9 @@ class Method(Protocol):
 def begin(family: Family, config: TrainConfig) -> Method:
     """Sets the family up for training as `config` says. The model computes what it did before."""
     adapter = family.identity.adapter
-    if adapter is not None and adapter.method != config.method:
+    if adapter is not None and adapter.method != config.method.name:
         family = bake(family)
-    method: Method = _module(config.method).begin(family, config)
+    method: Method = _module(config.method.name).begin(family, config)
     return method
 
 

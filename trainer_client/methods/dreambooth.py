@@ -25,4 +25,4 @@ class DreamBooth(Full):
 
 def begin(family: Family, config: TrainConfig) -> DreamBooth:
     """`trainer_client.methods.begin` for this method."""
-    return DreamBooth(family, config)
+    return DreamBooth(family, config.method)

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from schemas.errors import BadDocument, BadOption, NotFound
 from schemas.progress import Progress, silent
 from trainer_client import methods
+from trainer_client.config import TrainConfig
 from trainer_client.device import choose_device
-from trainer_client.models import adapter, base_digest, load_family
+from trainer_client.models import Family, adapter, base_digest, load_family
 from trainer_client.models.adapter import Adapter
 from trainer_client.models.conventions import read_conventions
 from trainer_client.models.single_file import converted
 from trainer_client.run_folder import FILE, last_checkpoint
-
-if TYPE_CHECKING:
-    import torch
-
-    from trainer_client.config import TrainConfig
-    from trainer_client.models import Family
 
 
 @dataclass(frozen=True)

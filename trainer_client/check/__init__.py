@@ -9,7 +9,6 @@ import math
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
@@ -22,6 +21,7 @@ from schemas.snapshot import SPLITS
 from trainer_client import methods
 from trainer_client.cache import default_folder
 from trainer_client.check.benchmark import NotEnoughMemory, Pace, measure_pace, trained_name
+from trainer_client.config import TrainConfig
 from trainer_client.data.buckets import Place, places, table
 from trainer_client.data.images import decode_all
 from trainer_client.data.snapshot import Row, Snapshot
@@ -29,13 +29,10 @@ from trainer_client.data.training_track import TrainingTrack, training_track
 from trainer_client.device import device_name
 from trainer_client.evaluate import choose_measures
 from trainer_client.load_model import load_asked
+from trainer_client.methods import Method
+from trainer_client.models import Family
 from trainer_client.performance import torch_compile
 from trainer_client.sample.prompts import default_prompts, read_prompts
-
-if TYPE_CHECKING:
-    from trainer_client.config import TrainConfig
-    from trainer_client.methods import Method
-    from trainer_client.models import Family
 
 EXAMPLES = 3  # Truncated captions shown of a track.
 SHOWN = 48  # Characters of a caption shown on either side of the cut.

@@ -11,22 +11,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 
 from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
+from trainer_client.config import TrainConfig
 from trainer_client.data.batches import Drawn
 from trainer_client.data.images import pixels
 from trainer_client.data.snapshot import Row
 from trainer_client.device import synchronise
+from trainer_client.methods import Method
+from trainer_client.models import Family
 from trainer_client.performance.cuda_graphs import Graphed, worth_it
-
-if TYPE_CHECKING:
-    from trainer_client.config import TrainConfig
-    from trainer_client.methods import Method
-    from trainer_client.models import Family
 
 BUDGET_SECONDS = 2.0  # For each of the four measurements, after one call to warm up.
 SHORT_BUDGET_SECONDS = 0.3  # The same at the start of a run, where a rough figure will do.

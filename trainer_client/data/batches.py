@@ -15,17 +15,16 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Self
 
 import torch
+from torch import Tensor, nn
 
 from trainer_client.config.parts import AugmentationOptions, LossOptions
+from trainer_client.data.model import Diffusion
+from trainer_client.data.plan import Plan
+from trainer_client.data.track_mix import Mix
 from trainer_client.randomness import integers, key, keys, normal, order, uniform
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from trainer_client.data.latents import BucketLatents, Latents, TextEmbeddings
-    from trainer_client.data.model import Diffusion
-    from trainer_client.data.plan import Plan
-    from trainer_client.data.track_mix import Mix
 
 COMMA = re.compile(r"\s*(?:(?<!\d),|,(?!\d))\s*")  # Between the tags of a caption; not in 1,000.
 BLOCK_NUMBERS = 1 << 23  # Noise values drawn at once: 32 MiB, a whole epoch of a small set.

@@ -9,18 +9,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
 from schemas.errors import BadOption
+from schemas.images.jpeg import Size
 from schemas.snapshot import SPLITS, Split
-
-if TYPE_CHECKING:
-    from schemas.images.jpeg import Size
-    from trainer_client.config.parts import DataOptions
-    from trainer_client.data.model import Sized
-    from trainer_client.data.snapshot import Row, Snapshot
+from trainer_client.config.parts import DataOptions
+from trainer_client.data.model import Sized
+from trainer_client.data.snapshot import Row, Snapshot
 
 
 class Place(BaseModel):

@@ -9,17 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from schemas.digest import sha256_json
 from schemas.errors import BadOption
 from schemas.snapshot import SPLITS, Track
+from trainer_client.data.snapshot import Row, Snapshot
 from trainer_client.randomness import keys, uniform
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from trainer_client.data.snapshot import Row, Snapshot
 
 SEED = 0  # Of the caption that an image is measured under: the same for runs of all seeds.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from schemas.digest import sha256_json
 from schemas.errors import BadOption
@@ -15,9 +14,7 @@ from schemas.run import Prompt
 from schemas.snapshot import SPLITS, Track
 from trainer_client.config.methods import CAPTION, Subject
 from trainer_client.data import track_mix
-
-if TYPE_CHECKING:
-    from trainer_client.data.snapshot import Row, Snapshot
+from trainer_client.data.snapshot import Row, Snapshot
 
 TRACK = "instance-prompt"
 

@@ -11,30 +11,24 @@ measures; the others wait for it. All see the same files.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed
+from torch import Tensor, nn
 
 from schemas.edge.words import plural
 from schemas.errors import BadOption
+from trainer_client.config import TrainConfig
+from trainer_client.data.batches import Drawn, Step
+from trainer_client.data.plan import Plan
 from trainer_client.distributed import fsdp
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from contextlib import AbstractContextManager
-
-    from torch import Tensor, nn
-
-    from trainer_client.config import TrainConfig
-    from trainer_client.data.batches import Drawn, Step
-    from trainer_client.data.plan import Plan
-    from trainer_client.distributed.fsdp import Sharded
-    from trainer_client.methods import Method
+from trainer_client.distributed.fsdp import Sharded
+from trainer_client.methods import Method
 
 PATIENCE = timedelta(hours=24)  # The others wait while the first draws and measures.
 

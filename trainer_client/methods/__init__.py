@@ -11,18 +11,16 @@ the family to go on with; the one they are given shares its modules, and is of n
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+import torch
+from torch import nn
 
-    import torch
-    from torch import nn
-
-    from trainer_client.config import TrainConfig
-    from trainer_client.models import Family
-    from trainer_client.models.adapter import Adapter
+from trainer_client.config import TrainConfig
+from trainer_client.models import Family
+from trainer_client.models.adapter import Adapter
 
 METHODS = {  # --method -> module
     "full": "trainer_client.methods.full",

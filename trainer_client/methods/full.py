@@ -5,19 +5,15 @@ A checkpoint is a whole model that `from_pretrained` loads; what isn't trained i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import torch
+
+from trainer_client.config import TrainConfig
+from trainer_client.config.methods import MethodOptions
 from trainer_client.methods import freed
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import torch
-
-    from trainer_client.config import TrainConfig
-    from trainer_client.config.methods import MethodOptions
-    from trainer_client.models import Family
+from trainer_client.models import Family
 
 
 class Full:

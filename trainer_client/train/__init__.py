@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import time
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
+from torch import Tensor
 
 from schemas.document import now
 from schemas.edge.words import duration, money
@@ -19,6 +20,7 @@ from schemas.errors import AmatlError
 from schemas.progress import TO_THE_END, Progress, silent
 from schemas.run import Checkpoint, EpochRecord, RunReport
 from trainer_client import lineage
+from trainer_client.config import TrainConfig
 from trainer_client.data.batches import epoch_steps
 from trainer_client.distributed.processes import Processes
 from trainer_client.performance import torch_compile
@@ -35,11 +37,6 @@ from trainer_client.train.summary import TrainResult, outcome
 from trainer_client.train.timing import Clock, Ledger
 from trainer_client.train.trackers import Tracker
 from trainer_client.train.train_step import Learner
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from trainer_client.config import TrainConfig
 
 LOOK_EVERY_SECONDS = 1.0  # How often the loop waits for the device, to show and check the loss.
 

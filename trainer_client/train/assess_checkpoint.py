@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from schemas.digest import sha256_file
 from schemas.document import FileRef
 from schemas.progress import Progress
 from schemas.run import Evaluation, Grid
 from trainer_client.data.images import pixels
+from trainer_client.data.latents import TextEmbeddings
 from trainer_client.evaluate import Losses, Pair, fixed_timesteps, leakage, measure
 from trainer_client.sample import draw_grid, read_tiles, write_grid
 from trainer_client.sample.engine import Drawing
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from trainer_client.data.latents import TextEmbeddings
     from trainer_client.train.preparation import Prepared
 
 FOLDER = "grids"

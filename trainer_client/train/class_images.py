@@ -8,22 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 
 from schemas.digest import sha256_file, sha256_json
 from schemas.progress import Progress, silent
+from trainer_client.config.methods import Subject
+from trainer_client.config.parts import SamplingOptions
 from trainer_client.data.snapshot import Row
+from trainer_client.models.family import Denoise, Family
 from trainer_client.randomness import key, normal
 from trainer_client.sample import write_png
 from trainer_client.sample.engine import Drawing
-
-if TYPE_CHECKING:
-    from trainer_client.config.methods import Subject
-    from trainer_client.config.parts import SamplingOptions
-    from trainer_client.models.family import Denoise, Family
 
 FORMAT = 1  # Raise it when the same key would hold other pictures.
 

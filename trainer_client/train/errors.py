@@ -11,11 +11,11 @@ import torch
 
 from schemas.errors import AmatlError
 from trainer_client.check.benchmark import NotEnoughMemory
+from trainer_client.config import TrainConfig
+from trainer_client.distributed.processes import Processes
 from trainer_client.train.checkpoint import NotSaved
 
 if TYPE_CHECKING:
-    from trainer_client.config import TrainConfig
-    from trainer_client.distributed.processes import Processes
     from trainer_client.train.preparation import Prepared
     from trainer_client.train.timing import Ledger
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import torch
 
@@ -18,6 +19,9 @@ from trainer_client.cache import default_folder
 from trainer_client.cache.leftovers import remove_leftovers
 from trainer_client.check import examine, truncation
 from trainer_client.check.benchmark import SHORT_BUDGET_SECONDS, trained_name
+from trainer_client.config import TrainConfig
+from trainer_client.config.methods import Subject
+from trainer_client.config.parts import EvaluationOptions, LossOptions
 from trainer_client.data import buckets, track_mix
 from trainer_client.data.batches import Prior, TrainingSet
 from trainer_client.data.latents import BucketLatents, Latents, TextEmbeddings, cache_buckets, cache_latents, cache_text
@@ -28,6 +32,8 @@ from trainer_client.evaluate import Measures, choose_measures
 from trainer_client.evaluate.baseline import Baseline
 from trainer_client.evaluate.bootstrap import LEAST
 from trainer_client.load_model import load_asked
+from trainer_client.methods import Method
+from trainer_client.models import Family
 from trainer_client.performance import torch_compile
 from trainer_client.run_folder import read_record
 from trainer_client.sample.prompts import default_prompts, read_prompts
@@ -36,16 +42,6 @@ from trainer_client.train.class_images import class_images
 from trainer_client.train.resolved import OPEN, with_model, with_snapshot
 from trainer_client.train.trackers import refuse_missing
 from trainer_client.train.writable import refuse_unwritable
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from trainer_client.config import TrainConfig
-    from trainer_client.config.methods import Subject
-    from trainer_client.config.parts import EvaluationOptions, LossOptions
-    from trainer_client.methods import Method
-    from trainer_client.models import Family
 
 TEXT_BATCH = 64
 MANY_STEPS = 1000  # A run of more, of which no pace is known, is worth compiling for.

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from trainer_client.config import TrainConfig
+from trainer_client.data.plan import Plan
+from trainer_client.data.training_track import TrainingTrack
+from trainer_client.models import Family
 from trainer_client.train.schedule import warmup_steps
-
-if TYPE_CHECKING:
-    from trainer_client.config import TrainConfig
-    from trainer_client.data.plan import Plan
-    from trainer_client.data.training_track import TrainingTrack
-    from trainer_client.models import Family
 
 PRECISION = {"torch.bfloat16": "bf16", "torch.float32": "fp32"}
 OPEN = ("precision", "resolution", "zero_terminal_snr", "clip_skip", "max_tokens")  # Known when the model is loaded.

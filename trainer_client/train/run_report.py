@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import diffusers
 import torch
@@ -15,12 +15,10 @@ from schemas.digest import sha256_json
 from schemas.run import BaseModelRef, ExampleImage, Prompt, RunReport, SnapshotRef
 from schemas.snapshot import Split
 from trainer_client.config import as_resolved_now, decisive_fields
+from trainer_client.data.snapshot import Row, Snapshot
 from trainer_client.device import device_name
+from trainer_client.models import Family
 from trainer_client.randomness import key
-
-if TYPE_CHECKING:
-    from trainer_client.data.snapshot import Row, Snapshot
-    from trainer_client.models import Family
 
 EXAMPLES = 8  # Real images shown beside the grids, the prompts' own first.
 

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
+from schemas.progress import Progress
+from trainer_client.config import TrainConfig
+from trainer_client.data.batches import Drawn, Step, TrainingSet
 from trainer_client.data.plan import Plan
 from trainer_client.distributed.all_reduce import Added
 from trainer_client.distributed.fsdp import gathered, like, whole
 from trainer_client.distributed.processes import Processes, Wrapped
+from trainer_client.methods import Method
 from trainer_client.performance import bf16_copy, cuda_graphs
 from trainer_client.performance.cuda_graphs import Graphed, GraphedUpdate
 from trainer_client.performance.torch_compile import Blocks
 from trainer_client.train.schedule import ema_decay, learning_rate
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from schemas.progress import Progress
-    from trainer_client.config import TrainConfig
-    from trainer_client.data.batches import Drawn, Step, TrainingSet
-    from trainer_client.methods import Method
 
 
 class Learner:

@@ -7,25 +7,21 @@ Source: Hu et al., "LoRA: low-rank adaptation of large language models" (2021).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from schemas.errors import BadOption
+from trainer_client.config import TrainConfig
 from trainer_client.config.methods import LoRA as Options
 from trainer_client.methods import without_idle, write_adapter
 from trainer_client.methods.lora.files import layers_of, merge_layers, run_metadata, write_layouts
 from trainer_client.methods.lora.layers import _update, add_layers
 from trainer_client.methods.lora.read import read_lora
-from trainer_client.models.adapter import weights_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from trainer_client.config import TrainConfig
-    from trainer_client.models import Family
-    from trainer_client.models.adapter import Adapter
+from trainer_client.models import Family
+from trainer_client.models.adapter import Adapter, weights_of
 
 COPIES = 2  # Layouts in which a checkpoint holds the update.
 SHAPE = ("rank", "alpha", "targets", "train_text_encoder")  # Settings that a continued LoRA can't change.

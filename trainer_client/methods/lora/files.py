@@ -12,19 +12,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
+from trainer_client.config import TrainConfig
 from trainer_client.methods.lora.names import diffusers_path, flat_name
+from trainer_client.models import Family
 from trainer_client.models.weights import in_order
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from trainer_client.config import TrainConfig
-    from trainer_client.models import Family
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"  # The name `load_lora_weights` looks for in a folder.
 Place = tuple[str, str]  # (component, path of the module in it)

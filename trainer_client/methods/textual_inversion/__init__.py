@@ -8,24 +8,20 @@ Source: Gal et al., "An image is worth one word" (2022).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from schemas.errors import BadOption
+from trainer_client.config import TrainConfig
 from trainer_client.config.methods import TextualInversion as Options
 from trainer_client.methods import write_adapter
 from trainer_client.methods.textual_inversion import embeddings
 from trainer_client.methods.textual_inversion.embeddings import add_word, bake_words, read_rows, write_files
-from trainer_client.models.adapter import weights_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import torch
-
-    from trainer_client.config import TrainConfig
-    from trainer_client.models import Family
-    from trainer_client.models.adapter import Adapter
+from trainer_client.models import Family
+from trainer_client.models.adapter import Adapter, weights_of
 
 
 class TextualInversion:

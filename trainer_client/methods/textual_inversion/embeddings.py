@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,11 +16,9 @@ from torch import Tensor, nn
 
 from schemas.edge.words import plural
 from schemas.errors import BadDocument, BadOption
+from trainer_client.models import Family
 from trainer_client.models.weights import in_order
 from trainer_client.randomness import keys, normal
-
-if TYPE_CHECKING:
-    from trainer_client.models import Family
 
 FILE = "learned_embeds.safetensors"  # The name `load_textual_inversion` looks for in a folder.
 SPREAD = 0.1  # Of drawn first vectors round the mean, in standard deviations of the vocabulary.

@@ -30,7 +30,7 @@ test-all: setup  ## Every tier that needs no GPU and no server.
 	@$(BIN)/python -m pytest -q -m 'not gpu and not label_studio' --cov --cov-report=term
 
 test-label-studio: setup  ## Against a real Label Studio, in its own environment (made once, 1 GB), and Chromium.
-	@$(BIN)/python -m curator.annotate.environment
+	@$(BIN)/python -m curator.annotate.local_server.environment
 	@$(BIN)/python -m pytest -q -m label_studio
 
 lint: setup  ## Style, types, import contracts.

@@ -1,6 +1,6 @@
 """What `annotate start` serves to annotators, at /annotators of a service too: for a Label Studio that runs elsewhere.
 
-Addresses are signed when tasks are pushed (curator.annotate.images); whoever has one needs no login.
+Addresses are signed when tasks are pushed (curator.annotate.previews.make); whoever has one needs no login.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from curator.annotate.images import app, preview_folder
+from curator.annotate.previews.make import preview_folder
+from curator.annotate.previews.serve import app
 
 
 class AnnotationPictures:

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse
 from curator.server.access import Opened, Sha256, needs
 from curator.server.api import examples
 from curator.server.api.answers import example, for_ever, has_it, tagged
-from curator.snapshot import known as stage
+from curator.snapshot import recorded as stage
 
 router = APIRouter(prefix="/snapshots", tags=["snapshots"], dependencies=[Depends(needs("read"))])
 downloads = APIRouter(tags=["snapshots"], dependencies=[Depends(needs("read"))])

@@ -12,7 +12,7 @@ from curator.gallery import gallery
 from curator.runs import runs
 from curator.server.access import Opened, needs
 from curator.server.web.render import render
-from curator.snapshot.known import snapshots
+from curator.snapshot.recorded import snapshots
 
 router = APIRouter(dependencies=[Depends(needs("read"))])
 SHOWN = 12

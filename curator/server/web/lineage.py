@@ -15,7 +15,7 @@ from curator.server.web.grids import drawn
 from curator.server.web.lineage_picture import lineage_picture
 from curator.server.web.render import render
 from curator.server.web.selections import names_of
-from curator.snapshot.known import snapshot_line, snapshots
+from curator.snapshot.recorded import snapshot_line, snapshots
 
 router = APIRouter(dependencies=[Depends(needs("read"))])
 

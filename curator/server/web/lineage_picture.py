@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from curator.runs import RunLine
-from curator.snapshot.known import SnapshotLine
+from curator.snapshot.recorded import SnapshotLine
 
 BOX_WIDTH, BOX_HEIGHT = 220, 50
 COLUMN, ROW, TOP = 290, 64, 40

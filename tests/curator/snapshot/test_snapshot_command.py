@@ -1,4 +1,4 @@
-"""`curator snapshot` as a person and a script meet it."""
+"""The `curator snapshot` command, for a person and a script."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from curator.datasets import image
 from curator.gallery import GalleryFilters, GalleryResult, gallery
 from curator.server.api import examples
 from curator.server.api.images import ImageAddresses
-from curator.snapshot import known as listing
+from curator.snapshot import recorded as listing
 from tests.curator.lab import Lab
 from tests.curator.server.conftest import MakeClient
 

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from curator.server.web.charts import chart
 from curator.server.web.lineage_picture import lineage_picture
 from curator.snapshot import SnapshotResult
-from curator.snapshot.known import snapshots
+from curator.snapshot.recorded import snapshots
 from tests.curator.lab import Lab
 from tests.curator.server.api.conftest import made
 from tests.schemas.test_spec import example

@@ -53,10 +53,10 @@ def serve(
     """
     from curator.server import serve as stage
 
-    wish = stage.Wish(host, port, public_url, allowed, require_token, log_format)
+    options = stage.ServeOptions(host, port, public_url, allowed, require_token, log_format)
     program = click.get_current_context().find_root().command
     assert isinstance(program, click.Group)
-    stage.serve(catalog, wish, lambda result: show(result, as_json, stage.account), program)
+    stage.serve(catalog, options, lambda result: show(result, as_json, stage.text_of_serve), program)
     if not as_json:
         click.echo("Stopped. The catalog is closed; the same command starts it again.")
 
@@ -91,7 +91,7 @@ def add(person: str, scope: Scope, days: int | None, made_by: str | None, catalo
 
     with Catalog(catalog) as opened:
         result = stage.add(opened, person, scope, days, made_by or user_name())
-    show(result, as_json, stage.account_new)
+    show(result, as_json, stage.text_of_new_token)
 
 
 @token.command(name="list")
@@ -103,7 +103,7 @@ def list_tokens(catalog: Path, as_json: bool) -> None:
 
     with Catalog(catalog) as opened:
         result = stage.tokens(opened)
-    show(result, as_json, stage.account_list)
+    show(result, as_json, stage.text_of_tokens)
 
 
 @token.command()
@@ -118,7 +118,7 @@ def revoke(token_id: int, person: str | None, catalog: Path, as_json: bool) -> N
 
     with Catalog(catalog) as opened:
         result = stage.revoke(opened, token_id, person or user_name())
-    show(result, as_json, stage.account_revoked)
+    show(result, as_json, stage.text_of_revoked)
 
 
 @click.command()
@@ -142,7 +142,7 @@ def prune(days: int, gone: bool, dry_run: bool, catalog: Path, as_json: bool) ->
 
     with Catalog(catalog) as opened, progress_bar(as_json) as progress:
         result = stage.prune(opened, days, gone, dry_run, progress)
-    show(result, as_json, stage.account)
+    show(result, as_json, stage.text_of_prune)
 
 
 COMMANDS = (serve, token, prune)

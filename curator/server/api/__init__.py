@@ -7,7 +7,7 @@ whichever `Accept` asks for; errors are problem details (RFC 9457) with the comm
 from fastapi import APIRouter
 
 from curator.server.api import captions, datasets, images, jobs, runs, sets, snapshots
-from curator.server.api.answers import PROBLEMS
+from curator.server.api.responses import PROBLEMS
 
 router = APIRouter()
 for part in (datasets, images, captions, sets, snapshots, runs, jobs):

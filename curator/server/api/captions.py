@@ -13,9 +13,9 @@ from curator.caption_sets.reference import resolve
 from curator.caption_sets.replace import ReplaceResult, replace, undo_replace
 from curator.caption_sets.revise import LONGEST, ReviseResult, UndoResult, revise
 from curator.datasets.image import ImageCaption, image_caption
-from curator.server.access import Annotator, Opened, Sha256, needs
+from curator.server.access import Annotator, OpenCatalog, Sha256, needs
 from curator.server.api import examples
-from curator.server.api.answers import JSON_LINES, LARGEST_ID, STREAMS, example, stream, tagged, wanted
+from curator.server.api.responses import JSON_LINES, LARGEST_ID, STREAMS, accepted_type, etag_response, example, stream
 from curator.server.problems import PreconditionRequired
 from schemas.errors import BadOption
 
@@ -57,16 +57,16 @@ class Replacement(BaseModel):
 @router.get(
     ONE, operation_id="getCaption", response_model=ImageCaption, responses=example(examples.IMAGE["captions"][0])
 )
-def get_caption(request: Request, catalog: Opened, dataset: str, sha256: Sha256, caption_set: str) -> Response:
+def get_caption(request: Request, catalog: OpenCatalog, dataset: str, sha256: Sha256, caption_set: str) -> Response:
     """The image's caption in a set. Its ETag is what a change of it is asked with."""
     found = image_caption(catalog, dataset, sha256, caption_set)
-    return tagged(request, found, f"caption-{found.caption_id}")
+    return etag_response(request, found, f"caption-{found.caption_id}")
 
 
 @router.put(ONE, operation_id="putCaption", responses=example(examples.REVISED))
 def put_caption(
     response: Response,
-    catalog: Opened,
+    catalog: OpenCatalog,
     caller: Annotator,
     dataset: str,
     sha256: Sha256,
@@ -100,7 +100,7 @@ def _expected(if_match: str | None, if_none_match: str | None) -> int | Literal[
 @router.get(f"{SET}/captions", operation_id="streamCaptions", responses=STREAMS)
 def stream_captions(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     dataset: str,
     caption_set: str,
     version: Annotated[int | None, Query(ge=1, le=LARGEST_ID, description="Without it: as the set is now.")] = None,
@@ -109,12 +109,12 @@ def stream_captions(
     named = resolve(catalog, f"{dataset}/{caption_set}" + (f"@{version}" if version else ""))
     rows = catalog.caption_texts(named.dataset, named.set_name, named.last_caption_id)
     name = f"{dataset}-{caption_set}" + (f"-{version}" if version else "")
-    return stream(rows, wanted(request, JSON_LINES), name)
+    return stream(rows, accepted_type(request, JSON_LINES), name)
 
 
 @router.post(f"{SET}/replace", operation_id="replaceCaptions")
 def replace_captions(
-    catalog: Opened, caller: Annotator, dataset: str, caption_set: str, body: Replacement
+    catalog: OpenCatalog, caller: Annotator, dataset: str, caption_set: str, body: Replacement
 ) -> ReplaceResult:
     """Finds and replaces in the captions of a set; by default only shows what would change."""
     return replace(
@@ -133,7 +133,7 @@ def replace_captions(
 
 @router.post(f"{SET}/replace/{{run_id}}/undo", operation_id="undoReplace")
 def undo_replacement(
-    catalog: Opened,
+    catalog: OpenCatalog,
     caller: Annotator,
     dataset: str,
     caption_set: str,
@@ -145,7 +145,7 @@ def undo_replacement(
 
 @router.post(f"{SET}/accept", operation_id="acceptCaptions")
 def accept_captions(
-    catalog: Opened, caller: Annotator, dataset: str, caption_set: str, body: Acceptance
+    catalog: OpenCatalog, caller: Annotator, dataset: str, caption_set: str, body: Acceptance
 ) -> AcceptResult:
     """Makes captions of a set the caller's as they are; by default only counts them."""
     reference = f"{dataset}/{caption_set}"
@@ -154,7 +154,7 @@ def accept_captions(
 
 @router.post(f"{SET}/accept/{{run_id}}/undo", operation_id="undoAccept")
 def undo_acceptance(
-    catalog: Opened,
+    catalog: OpenCatalog,
     caller: Annotator,
     dataset: str,
     caption_set: str,

@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field
 from curator.caption_sets.history import HistoryResult, history
 from curator.datasets.image import ImageResult, image
 from curator.gallery import LARGEST_LIMIT, LIMIT, GalleryFilters, GalleryResult, gallery, gallery_frame
-from curator.server.access import Opened, Sha256, needs
+from curator.server.access import OpenCatalog, Sha256, needs
 from curator.server.api import examples
-from curator.server.api.answers import LARGEST_ID, STREAMS, example, stream, tagged, wanted
+from curator.server.api.responses import LARGEST_ID, STREAMS, accepted_type, etag_response, example, stream
 from curator.server.signing import expiry, signed
 
 router = APIRouter(prefix="/datasets/{dataset}/images", tags=["images"], dependencies=[Depends(needs("read"))])
@@ -49,25 +49,25 @@ class ImageAddresses(BaseModel):
     response_model=GalleryResult,
     responses={**STREAMS, **example(examples.PAGE)},
 )
-def list_images(request: Request, catalog: Opened, dataset: str, page: Annotated[Page, Query()]) -> Response:
+def list_images(request: Request, catalog: OpenCatalog, dataset: str, page: Annotated[Page, Query()]) -> Response:
     """A page of images with their captions, in the order they were first seen. As Arrow or JSON lines: all of them."""
-    media_type = wanted(request, "application/json")
+    media_type = accepted_type(request, "application/json")
     if media_type != "application/json":
         return stream(gallery_frame(catalog, dataset, page.filters), media_type, dataset)
-    return tagged(request, gallery(catalog, dataset, page.filters, page.after, page.before, page.limit))
+    return etag_response(request, gallery(catalog, dataset, page.filters, page.after, page.before, page.limit))
 
 
 @router.get("/{sha256}", operation_id="getImage", response_model=ImageResult, responses=example(examples.IMAGE))
-def get_image(request: Request, catalog: Opened, dataset: str, sha256: Sha256) -> Response:
+def get_image(request: Request, catalog: OpenCatalog, dataset: str, sha256: Sha256) -> Response:
     """One image: facts, metadata, its caption in every set and what made it, near-duplicates."""
-    return tagged(request, image(catalog, dataset, sha256))
+    return etag_response(request, image(catalog, dataset, sha256))
 
 
 @router.get(
     "/{sha256}/addresses", operation_id="getImageAddresses", response_model=ImageAddresses,
     responses=example(examples.ADDRESSES),
 )  # fmt: skip
-def get_addresses(request: Request, catalog: Opened, dataset: str, sha256: Sha256) -> ImageAddresses:
+def get_addresses(request: Request, catalog: OpenCatalog, dataset: str, sha256: Sha256) -> ImageAddresses:
     """Signed addresses of an image, for whoever is shown it elsewhere: a notebook, a page of another origin."""
     image(catalog, dataset, sha256)
     key = request.app.state.key
@@ -77,7 +77,7 @@ def get_addresses(request: Request, catalog: Opened, dataset: str, sha256: Sha25
 
 
 @router.get("/{sha256}/history", operation_id="getHistory", response_model=HistoryResult)
-def get_history(request: Request, catalog: Opened, dataset: str, sha256: Sha256) -> Response:
+def get_history(request: Request, catalog: OpenCatalog, dataset: str, sha256: Sha256) -> Response:
     """Every caption the image ever had, in every dataset and set, oldest first."""
     image(catalog, dataset, sha256)
-    return tagged(request, history(catalog, sha256))
+    return etag_response(request, history(catalog, sha256))

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from curator.server.access import Writer, needs
 from curator.server.api import examples
-from curator.server.api.answers import example, tagged
+from curator.server.api.responses import etag_response, example
 from curator.server.jobs import Job, Jobs
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(needs("read"))])
@@ -45,17 +45,17 @@ async def jobs_of(request: Request) -> Jobs:
     return jobs
 
 
-Opened = Annotated[Jobs, Depends(jobs_of)]
+ServiceJobs = Annotated[Jobs, Depends(jobs_of)]
 
 
 @router.get("", operation_id="listJobs", response_model=JobsResult, responses=example({"jobs": [examples.JOB]}))
-def list_jobs(request: Request, jobs: Opened) -> Response:
+def list_jobs(request: Request, jobs: ServiceJobs) -> Response:
     """The jobs there are, and were."""
-    return tagged(request, JobsResult(jobs=jobs.all()))
+    return etag_response(request, JobsResult(jobs=jobs.all()))
 
 
 @router.post("", operation_id="startJob", status_code=202)
-def start_job(response: Response, jobs: Opened, caller: Writer, wish: JobRequest) -> Job:
+def start_job(response: Response, jobs: ServiceJobs, caller: Writer, wish: JobRequest) -> Job:
     """Begins a job. Follow it by its events."""
     job = jobs.start(wish.command, caller.person)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
@@ -63,19 +63,19 @@ def start_job(response: Response, jobs: Opened, caller: Writer, wish: JobRequest
 
 
 @router.get("/{name}", operation_id="getJob", responses=example(examples.JOB))
-def get_job(jobs: Opened, name: str) -> Job:
+def get_job(jobs: ServiceJobs, name: str) -> Job:
     """How far a job is, or how it ended."""
     return jobs.get(name)
 
 
 @router.post("/{name}/cancel", operation_id="cancelJob", status_code=202)
-def cancel_job(jobs: Opened, _: Writer, name: str) -> Job:
+def cancel_job(jobs: ServiceJobs, _: Writer, name: str) -> Job:
     """Has a job stop after what it has in hand; what was finished is kept."""
     return jobs.cancel(name)
 
 
 @router.post("/{name}/resume", operation_id="resumeJob", status_code=202)
-def resume_job(jobs: Opened, _: Writer, name: str) -> Job:
+def resume_job(jobs: ServiceJobs, _: Writer, name: str) -> Job:
     """The same command again: it does what is missing."""
     return jobs.resume(name)
 
@@ -86,7 +86,7 @@ def resume_job(jobs: Opened, _: Writer, name: str) -> Job:
     response_class=StreamingResponse,
     responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
 )
-async def follow_job(jobs: Opened, name: str) -> StreamingResponse:
+async def follow_job(jobs: ServiceJobs, name: str) -> StreamingResponse:
     """The job, each time it changes, as an event `job`; the stream ends with the job."""
     jobs.get(name)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -14,9 +14,9 @@ from curator.caption_sets.diff import DiffResult
 from curator.caption_sets.stats import StatsResult
 from curator.check import run as checking
 from curator.check.run import CheckResult
-from curator.server.access import Annotator, Opened, needs
+from curator.server.access import Annotator, OpenCatalog, needs
 from curator.server.api import examples
-from curator.server.api.answers import LARGEST_ID, example, tagged
+from curator.server.api.responses import LARGEST_ID, etag_response, example
 
 router = APIRouter(tags=["sets"], dependencies=[Depends(needs("read"))])
 ONE = "/sets/{dataset}/{caption_set}"
@@ -36,25 +36,29 @@ class Message(BaseModel):
     response_model=stage.VersionsResult,
     responses=example({"sets": [examples.SET]}),
 )
-def list_sets(request: Request, catalog: Opened) -> Response:
+def list_sets(request: Request, catalog: OpenCatalog) -> Response:
     """Every caption set with its versions."""
-    return tagged(request, stage.versions(catalog))
+    return etag_response(request, stage.versions(catalog))
 
 
 @router.get(ONE, operation_id="getSet", response_model=stage.SetVersions, responses=example(examples.SET))
-def get_set(request: Request, catalog: Opened, dataset: str, caption_set: str) -> Response:
+def get_set(request: Request, catalog: OpenCatalog, dataset: str, caption_set: str) -> Response:
     """One caption set with its versions, oldest first."""
-    return tagged(request, stage.versions(catalog, f"{dataset}/{caption_set}").sets[0])
+    return etag_response(request, stage.versions(catalog, f"{dataset}/{caption_set}").sets[0])
 
 
 @router.post(f"{ONE}/versions", operation_id="commitSet")
-def commit(catalog: Opened, caller: Annotator, dataset: str, caption_set: str, body: Message) -> stage.CommitResult:
+def commit(
+    catalog: OpenCatalog, caller: Annotator, dataset: str, caption_set: str, body: Message
+) -> stage.CommitResult:
     """Freezes the set as it is now as its next version."""
     return stage.commit(catalog, f"{dataset}/{caption_set}", body.message, caller.person)
 
 
 @router.post(f"{ONE}/versions/{{number}}/restore", operation_id="restoreVersion")
-def restore(catalog: Opened, caller: Annotator, dataset: str, caption_set: str, number: Number) -> stage.RestoreResult:
+def restore(
+    catalog: OpenCatalog, caller: Annotator, dataset: str, caption_set: str, number: Number
+) -> stage.RestoreResult:
     """Puts the set back to a version by adding revisions: nothing is lost."""
     return stage.restore(catalog, f"{dataset}/{caption_set}@{number}", caller.person)
 
@@ -62,32 +66,32 @@ def restore(catalog: Opened, caller: Annotator, dataset: str, caption_set: str, 
 @router.get("/diff", operation_id="diff", response_model=DiffResult, responses=example(examples.DIFF))
 def diff(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     before: Annotated[str, Query(examples=["openmoji/human@1"], description="dataset/set@n, or dataset/set as now.")],
     after: Annotated[str | None, Query(description="Without it: the set as it is now.")] = None,
     limit: Annotated[int, Query(ge=0, le=1_000, description="How many changes to list.")] = differing.LIMIT,
 ) -> Response:
     """What differs between two versions, caption by caption and word by word."""
-    return tagged(request, differing.diff(catalog, before, after, limit))
+    return etag_response(request, differing.diff(catalog, before, after, limit))
 
 
 @router.get(f"{ONE}/stats", operation_id="getStats", response_model=StatsResult)
-def stats(request: Request, catalog: Opened, dataset: str, caption_set: str, version: Version = None) -> Response:
+def stats(request: Request, catalog: OpenCatalog, dataset: str, caption_set: str, version: Version = None) -> Response:
     """Lengths, tokens, vocabulary, duplicates, frequent words."""
-    return tagged(request, counting.stats(catalog, _named(dataset, caption_set, version)))
+    return etag_response(request, counting.stats(catalog, _named(dataset, caption_set, version)))
 
 
 @router.get(f"{ONE}/check", operation_id="checkSet", response_model=CheckResult)
 def check(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     dataset: str,
     caption_set: str,
     version: Version = None,
     baseline: Annotated[str | None, Query(description="dataset/set@n: fail only on what is worse than there.")] = None,
 ) -> Response:
     """What is wrong with the captions, before anyone trains on them."""
-    return tagged(request, checking.check(catalog, _named(dataset, caption_set, version), baseline=baseline))
+    return etag_response(request, checking.check(catalog, _named(dataset, caption_set, version), baseline=baseline))
 
 
 def _named(dataset: str, caption_set: str, version: int | None) -> str:

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 
-from curator.server.access import Opened, Sha256, needs
+from curator.server.access import OpenCatalog, Sha256, needs
 from curator.server.api import examples
-from curator.server.api.answers import example, for_ever, has_it, tagged
+from curator.server.api.responses import etag_response, example, immutable_headers, is_cached
 from curator.snapshot import recorded as stage
 
 router = APIRouter(prefix="/snapshots", tags=["snapshots"], dependencies=[Depends(needs("read"))])
@@ -25,10 +25,10 @@ TYPES |= {name: f"image/{name}" for name in ("png", "webp", "gif", "bmp", "tiff"
     responses=example({"snapshots": [examples.SNAPSHOT]}),
 )
 def list_snapshots(
-    request: Request, catalog: Opened, dataset: Annotated[str | None, Query(description="Of one dataset.")] = None
+    request: Request, catalog: OpenCatalog, dataset: Annotated[str | None, Query(description="Of one dataset.")] = None
 ) -> Response:
     """The snapshots that were made here, newest first."""
-    return tagged(request, stage.snapshots(catalog, dataset))
+    return etag_response(request, stage.snapshots(catalog, dataset))
 
 
 @router.get(
@@ -37,9 +37,9 @@ def list_snapshots(
     response_model=stage.SnapshotLine,
     responses=example(examples.SNAPSHOT),
 )
-def get_snapshot(request: Request, catalog: Opened, identity: Sha256) -> Response:
+def get_snapshot(request: Request, catalog: OpenCatalog, identity: Sha256) -> Response:
     """One snapshot. Its files are at /snapshots/{identity}/..., which is what `trainer train` takes."""
-    return tagged(request, stage.snapshot_line(catalog, identity))
+    return etag_response(request, stage.snapshot_line(catalog, identity))
 
 
 @downloads.head("/snapshots/{identity}/{path:path}", include_in_schema=False)
@@ -51,14 +51,14 @@ def get_snapshot(request: Request, catalog: Opened, identity: Sha256) -> Respons
 )
 def download(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     identity: Sha256,
     path: Annotated[str, Path(examples=["manifest.json"], description="As manifest and metadata.jsonl name it.")],
 ) -> Response:
     """A file of a snapshot, byte for byte; ranges can be asked for. It never changes."""
     file = stage.snapshot_file(catalog, identity, path)
-    headers = for_ever(f"{identity[:32]}/{path}")
-    if has_it(request, headers["ETag"]):
+    headers = immutable_headers(f"{identity[:32]}/{path}")
+    if is_cached(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     kind = TYPES.get(path.rpartition(".")[2], "application/octet-stream")
     return FileResponse(file, headers=headers, media_type=kind)

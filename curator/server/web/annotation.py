@@ -12,7 +12,7 @@ from curator.annotate.status import StatusResult, status
 from curator.caption_sets.reference import check_dataset
 from curator.caption_sets.revise import LONGEST
 from curator.catalog import Catalog
-from curator.server.access import Annotator, Opened, needs
+from curator.server.access import Annotator, OpenCatalog, needs
 from curator.server.web.render import query, render, telling, told
 from schemas.errors import AmatlError, NotFound
 
@@ -21,7 +21,7 @@ SHOWN = 20
 
 
 @router.get("/annotation")
-def annotation(request: Request, catalog: Opened) -> Response:
+def annotation(request: Request, catalog: OpenCatalog) -> Response:
     result, problem, projects = None, None, catalog.annotation_projects().to_dicts()
     try:
         result = status(catalog)
@@ -44,7 +44,7 @@ def annotation(request: Request, catalog: Opened) -> Response:
 @router.post("/annotation/settle")
 def settle_one(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     caller: Annotator,
     dataset: Annotated[str, Form()],
     target: Annotated[str, Form()],

@@ -14,8 +14,8 @@ from curator.caption_sets.versions import versions
 from curator.compare import compare
 from curator.compare.result import CompareResult
 from curator.gallery import gallery
-from curator.server.access import Opened, needs
-from curator.server.api.jobs import Opened as OpenedJobs
+from curator.server.access import OpenCatalog, needs
+from curator.server.api.jobs import ServiceJobs
 from curator.server.web.render import render
 from schemas.errors import AmatlError
 
@@ -24,7 +24,7 @@ router = APIRouter(dependencies=[Depends(needs("read"))])
 
 
 @router.get("/compare")
-def first(catalog: Opened) -> Response:
+def first(catalog: OpenCatalog) -> Response:
     """The comparison of the first dataset."""
     names = catalog.dataset_names()
     return RedirectResponse(f"/datasets/{quote(names[0], safe='')}/compare" if names else "/", 303)
@@ -33,8 +33,8 @@ def first(catalog: Opened) -> Response:
 @router.get("/datasets/{dataset}/compare")
 def side_by_side(
     request: Request,
-    catalog: Opened,
-    jobs: OpenedJobs,
+    catalog: OpenCatalog,
+    jobs: ServiceJobs,
     dataset: str,
     sets: Annotated[list[str], Query(default_factory=list)],
 ) -> Response:

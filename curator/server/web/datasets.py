@@ -10,7 +10,7 @@ from curator.datasets.next_step import next_steps
 from curator.datasets.rejected import rejects
 from curator.gallery import gallery
 from curator.runs import runs
-from curator.server.access import Opened, needs
+from curator.server.access import OpenCatalog, needs
 from curator.server.web.render import render
 from curator.snapshot.recorded import snapshots
 
@@ -20,7 +20,7 @@ STEPS_SHOWN = 4
 
 
 @router.get("/")
-def home(request: Request, catalog: Opened) -> Response:
+def home(request: Request, catalog: OpenCatalog) -> Response:
     lines, made, trained = versions(catalog).sets, snapshots(catalog).snapshots, runs(catalog).runs
     shown = []
     for health in datasets(catalog).datasets:
@@ -40,6 +40,6 @@ def home(request: Request, catalog: Opened) -> Response:
 
 
 @router.get("/datasets/{dataset}/rejects")
-def rejected(request: Request, catalog: Opened, dataset: str) -> Response:
+def rejected(request: Request, catalog: OpenCatalog, dataset: str) -> Response:
     """What ingest couldn't use, and why."""
     return render(request, "rejects.html", dataset=dataset, result=rejects(catalog, dataset))

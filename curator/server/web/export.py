@@ -15,8 +15,8 @@ from curator.caption_sets.reference import check_dataset
 from curator.caption_sets.versions import SetVersions, versions
 from curator.catalog import Catalog
 from curator.gallery import gallery
-from curator.server.access import Opened, Writer, needs
-from curator.server.api.jobs import Opened as OpenedJobs
+from curator.server.access import OpenCatalog, Writer, needs
+from curator.server.api.jobs import ServiceJobs
 from curator.server.jobs import Jobs
 from curator.server.problems import Busy
 from curator.server.web.render import render
@@ -88,7 +88,7 @@ class Asked(BaseModel):
 
 @router.get("")
 def ask(
-    request: Request, catalog: Opened, jobs: OpenedJobs, dataset: str, asked: Annotated[Asked, Query()]
+    request: Request, catalog: OpenCatalog, jobs: ServiceJobs, dataset: str, asked: Annotated[Asked, Query()]
 ) -> Response:
     """The form; where a version is chosen, what its snapshot would be."""
     return _page(request, catalog, jobs, dataset, asked)
@@ -96,7 +96,12 @@ def ask(
 
 @router.post("")
 def begin(
-    request: Request, catalog: Opened, jobs: OpenedJobs, caller: Writer, dataset: str, asked: Annotated[Asked, Form()]
+    request: Request,
+    catalog: OpenCatalog,
+    jobs: ServiceJobs,
+    caller: Writer,
+    dataset: str,
+    asked: Annotated[Asked, Form()],
 ) -> Response:
     """Begins the job, if it still makes what was looked at."""
     try:
@@ -140,7 +145,7 @@ def _page(
         asked=asked,
         folder=asked.folder or _folder(asked),
         suggested=_folder(asked),
-        place=str(jobs.made / PLACE),
+        place=str(jobs.output_folder / PLACE),
         result=result,
         as_job=as_job,
         problem=problem,
@@ -157,7 +162,7 @@ def _preview(catalog: Catalog, jobs: Jobs, dataset: str, asked: Asked) -> Snapsh
     named = FOLDER.fullmatch(asked.folder)
     if asked.folder and not named:
         asked.command  # noqa: B018 says what is wrong with it
-    out = jobs.made / PLACE / asked.folder if named else None
+    out = jobs.output_folder / PLACE / asked.folder if named else None
     where = asked.where.strip() or None
     if not _previewing.acquire(timeout=BUSY_AFTER_SECONDS):
         raise Busy("Another split is being worked out. Try again in a moment.")

@@ -18,7 +18,7 @@ from curator.caption_sets.revise import LONGEST, revise, undo_revision
 from curator.catalog import Catalog
 from curator.datasets.image import image
 from curator.gallery import GalleryFilters, GalleryResult, gallery
-from curator.server.access import Annotator, Opened, Sha256, needs
+from curator.server.access import Annotator, OpenCatalog, Sha256, needs
 from curator.server.web.render import query, render
 from schemas.document import first_problem
 from schemas.errors import AmatlError, BadOption
@@ -33,7 +33,7 @@ FURTHER = {  # the filters that are folded away until one of them is used
 
 
 @router.get("")
-def images(request: Request, catalog: Opened, dataset: str) -> Response:
+def images(request: Request, catalog: OpenCatalog, dataset: str) -> Response:
     """The gallery; what can't be asked for is said above an empty one."""
     check_dataset(catalog, dataset)
     asked, problem = _asked(request), None
@@ -58,7 +58,7 @@ def images(request: Request, catalog: Opened, dataset: str) -> Response:
 
 
 @router.get("/tiles")
-def tiles(request: Request, catalog: Opened, dataset: str) -> Response:
+def tiles(request: Request, catalog: OpenCatalog, dataset: str) -> Response:
     """The next page, to be put below the last."""
     page, asked = _page(catalog, dataset, request), _asked(request)
     shown = _shown(request, page)
@@ -66,7 +66,7 @@ def tiles(request: Request, catalog: Opened, dataset: str) -> Response:
 
 
 @router.get("/images/{sha256}")
-def one(request: Request, catalog: Opened, dataset: str, sha256: Sha256) -> Response:
+def one(request: Request, catalog: OpenCatalog, dataset: str, sha256: Sha256) -> Response:
     """An image: captions by set, history, metadata, near-duplicates; between those found before and after it."""
     facts, asked = image(catalog, dataset, sha256), _asked(request)
     filters = filters_of(request)
@@ -95,7 +95,7 @@ def one(request: Request, catalog: Opened, dataset: str, sha256: Sha256) -> Resp
 @router.post("/images/{sha256}/captions/{caption_set}")
 def write(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     caller: Annotator,
     dataset: str,
     sha256: Sha256,
@@ -111,7 +111,7 @@ def write(
 @router.post("/images/{sha256}/captions/{caption_set}/undo")
 def undo(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     caller: Annotator,
     dataset: str,
     sha256: Sha256,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from curator.server.access import Writer, needs
-from curator.server.api.jobs import Opened
+from curator.server.api.jobs import ServiceJobs
 from curator.server.job_commands import COMMANDS
 from curator.server.jobs import Job, Jobs
 from curator.server.web.render import render
@@ -20,14 +20,14 @@ LONGEST_COMMAND = 4_000
 
 
 @router.get("")
-def show(request: Request, jobs: Opened, command: str = "") -> Response:
+def show(request: Request, jobs: ServiceJobs, command: str = "") -> Response:
     """The jobs, newest first; `command` stands ready to be begun."""
     return _page(request, jobs, command[:LONGEST_COMMAND])
 
 
 @router.post("")
 def begin(
-    request: Request, jobs: Opened, caller: Writer, command: Annotated[str, Form(max_length=LONGEST_COMMAND)] = ""
+    request: Request, jobs: ServiceJobs, caller: Writer, command: Annotated[str, Form(max_length=LONGEST_COMMAND)] = ""
 ) -> Response:
     """Begins what was typed, as one would type it in a shell; what is wrong with it is said beside it."""
     try:
@@ -38,14 +38,14 @@ def begin(
 
 
 @router.post("/{name}/cancel")
-def cancel(jobs: Opened, _: Writer, name: str) -> Response:
+def cancel(jobs: ServiceJobs, _: Writer, name: str) -> Response:
     """Has it stop after what it has in hand."""
     jobs.cancel(name)
     return RedirectResponse("/jobs", 303)
 
 
 @router.post("/{name}/resume")
-def resume(jobs: Opened, _: Writer, name: str) -> Response:
+def resume(jobs: ServiceJobs, _: Writer, name: str) -> Response:
     """The same command again."""
     jobs.resume(name)
     return RedirectResponse("/jobs", 303)

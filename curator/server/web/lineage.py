@@ -8,11 +8,11 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from curator.catalog import Catalog
 from curator.runs import RunResult, run, runs
-from curator.server.access import Opened, Sha256, needs
+from curator.server.access import OpenCatalog, Sha256, needs
 from curator.server.api.runs import pictures_folder
 from curator.server.web.charts import chart
 from curator.server.web.grids import drawn
-from curator.server.web.lineage_picture import lineage_picture
+from curator.server.web.lineage_graph import lineage_graph
 from curator.server.web.render import render
 from curator.server.web.selections import names_of
 from curator.snapshot.recorded import snapshot_line, snapshots
@@ -21,15 +21,15 @@ router = APIRouter(dependencies=[Depends(needs("read"))])
 
 
 @router.get("/snapshots")
-def every_snapshot(request: Request, catalog: Opened) -> Response:
+def every_snapshot(request: Request, catalog: OpenCatalog) -> Response:
     """Which run came from which captions."""
     made, trained = snapshots(catalog).snapshots, runs(catalog).runs
-    picture = lineage_picture(made, trained) if made else None
+    picture = lineage_graph(made, trained) if made else None
     return render(request, "snapshots.html", snapshots=made, runs=trained, picture=picture)
 
 
 @router.get("/snapshots/{identity}")
-def one_snapshot(request: Request, catalog: Opened, identity: Sha256) -> Response:
+def one_snapshot(request: Request, catalog: OpenCatalog, identity: Sha256) -> Response:
     """A snapshot, and its runs' pictures side by side."""
     line = snapshot_line(catalog, identity)
     found = [run(catalog, one.run_key, pictures_folder(request)) for one in runs(catalog, identity).runs]
@@ -38,7 +38,7 @@ def one_snapshot(request: Request, catalog: Opened, identity: Sha256) -> Respons
 
 
 @router.get("/runs/{key}")
-def one_run(request: Request, catalog: Opened, key: Sha256) -> Response:
+def one_run(request: Request, catalog: OpenCatalog, key: Sha256) -> Response:
     found = run(catalog, key, pictures_folder(request))
     identity = found.report.snapshot.identity
     line = next((one for one in snapshots(catalog).snapshots if one.identity == identity), None)

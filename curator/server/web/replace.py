@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 
 from curator.caption_sets.reference import check_dataset
 from curator.caption_sets.replace import replace, undo_replace
-from curator.server.access import Annotator, Opened, needs
+from curator.server.access import Annotator, OpenCatalog, needs
 from curator.server.web.render import query, render, telling, told
 from curator.server.web.selections import kept
 from schemas.edge.words import plural
@@ -23,7 +23,7 @@ SHOWN = 100
 @router.get("")
 def ask(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     dataset: str,
     caption_set: str = "",
     find: str = "",
@@ -68,7 +68,7 @@ def ask(
 @router.post("")
 def apply(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     caller: Annotator,
     dataset: str,
     caption_set: Annotated[str, Form()],
@@ -90,7 +90,7 @@ def apply(
 @router.post("/undo")
 def undo(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     caller: Annotator,
     dataset: str,
     caption_set: Annotated[str, Form()],
@@ -105,7 +105,7 @@ def undo(
 
 
 def _replace(
-    catalog: Opened,
+    catalog: OpenCatalog,
     dataset: str,
     caption_set: str,
     find: str,

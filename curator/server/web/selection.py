@@ -12,8 +12,8 @@ from curator.caption_sets.accept import accept, undo_accept
 from curator.caption_sets.reference import check_dataset, resolve
 from curator.caption_sets.versions import restore, versions
 from curator.gallery import gallery_frame
-from curator.server.access import Annotator, Opened, Writer, needs
-from curator.server.api.jobs import Opened as OpenedJobs
+from curator.server.access import Annotator, OpenCatalog, Writer, needs
+from curator.server.api.jobs import ServiceJobs
 from curator.server.web.gallery import filters_of
 from curator.server.web.render import query, render, telling, told
 from curator.server.web.selections import kept, names_of
@@ -28,7 +28,7 @@ MOST_SENT = 1_000  # by a job, whose command names each
 @router.post("")
 def choose(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     dataset: str,
     image: Annotated[list[str], Form(default_factory=list)],
     images: Annotated[list[str], Form(default_factory=list)],
@@ -45,7 +45,7 @@ def choose(
 
 
 @router.get("/{name}")
-def show(request: Request, catalog: Opened, dataset: str, name: str, caption_set: str = "") -> Response:
+def show(request: Request, catalog: OpenCatalog, dataset: str, name: str, caption_set: str = "") -> Response:
     """The images, and what can be done with their captions in a set."""
     check_dataset(catalog, dataset)
     lines = [line for line in versions(catalog).sets if line.dataset == dataset]
@@ -74,7 +74,7 @@ def show(request: Request, catalog: Opened, dataset: str, name: str, caption_set
 @router.post("/{name}/accept")
 def accept_them(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     caller: Annotator,
     dataset: str,
     name: str,
@@ -92,7 +92,7 @@ def accept_them(
 @router.post("/{name}/undo")
 def undo(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     caller: Annotator,
     dataset: str,
     name: str,
@@ -107,7 +107,7 @@ def undo(
 @router.post("/{name}/restore")
 def restore_them(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     caller: Annotator,
     dataset: str,
     name: str,
@@ -125,7 +125,7 @@ def restore_them(
 @router.post("/{name}/send")
 def send(
     request: Request,
-    jobs: OpenedJobs,
+    jobs: ServiceJobs,
     caller: Writer,
     dataset: str,
     name: str,

@@ -13,7 +13,7 @@ from curator.caption_sets.reference import resolve
 from curator.caption_sets.revise import Overtaken
 from curator.caption_sets.versions import SetVersions, commit, restore, versions
 from curator.catalog import Catalog
-from curator.server.access import Annotator, Opened, needs
+from curator.server.access import Annotator, OpenCatalog, needs
 from curator.server.web.render import query, render, telling, told
 from schemas.edge.words import plural
 
@@ -24,13 +24,13 @@ MOST_SHOWN = 1_000
 
 
 @router.get("/versions")
-def every_set(request: Request, catalog: Opened) -> Response:
+def every_set(request: Request, catalog: OpenCatalog) -> Response:
     """Every set, by dataset."""
     return render(request, "versions.html", sets=versions(catalog).sets)
 
 
 @router.get(ONE)
-def one_set(request: Request, catalog: Opened, dataset: str, caption_set: str) -> Response:
+def one_set(request: Request, catalog: OpenCatalog, dataset: str, caption_set: str) -> Response:
     """A set's line, newest first."""
     named = resolve(catalog, f"{dataset}/{caption_set}")
     named_now = resolve(catalog, f"{named.dataset}/{named.set_name}")
@@ -50,7 +50,7 @@ def one_set(request: Request, catalog: Opened, dataset: str, caption_set: str) -
 @router.post(f"{ONE}/versions")
 def commit_set(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     caller: Annotator,
     dataset: str,
     caption_set: str,
@@ -67,7 +67,7 @@ def commit_set(
 @router.post(f"{ONE}/versions/{{number}}/restore")
 def restore_set(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     caller: Annotator,
     dataset: str,
     caption_set: str,
@@ -85,7 +85,7 @@ def restore_set(
 @router.get("/diff")
 def differences(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     before: str,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=MOST_SHOWN)] = SHOWN,

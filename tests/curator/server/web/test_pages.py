@@ -220,7 +220,7 @@ def test_a_job_that_is_none_is_said_beside_what_was_typed(client: TestClient) ->
     typed = "curator serve --host '0.0.0.0'"
     answer = client.post("/jobs", data={"command": typed, "csrf_token": csrf(client, "/jobs")}, headers=HTML)
     assert answer.status_code == 422
-    assert "serve --host: not a job. There are: ingest," in answer.text
+    assert "serve --host: not a job command. Choose one of: ingest," in answer.text
     assert typed in unescape(answer.text)
     unclosed = client.post("/jobs", data={"command": "caption 'zoo", "csrf_token": csrf(client, "/jobs")}, headers=HTML)
     assert "a quote isn't closed" in unescape(unclosed.text)

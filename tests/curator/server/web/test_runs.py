@@ -8,7 +8,7 @@ import re
 from fastapi.testclient import TestClient
 
 from curator.server.web.charts import chart
-from curator.server.web.lineage_picture import lineage_picture
+from curator.server.web.lineage_graph import lineage_graph
 from curator.snapshot import SnapshotResult
 from curator.snapshot.recorded import snapshots
 from tests.curator.lab import Lab
@@ -40,7 +40,7 @@ def test_a_snapshot_without_runs_says_how_to_make_one(client: TestClient, made: 
 
 
 def test_boxes_of_the_picture_dont_overlap(lab: Lab, made: SnapshotResult) -> None:
-    drawn = lineage_picture(snapshots(lab.catalog).snapshots, [])
+    drawn = lineage_graph(snapshots(lab.catalog).snapshots, [])
     places = [(box.x, box.y) for box in drawn.boxes]
     assert len(set(places)) == len(places) == 4
     assert all(0 <= box.x <= drawn.width - 220 and 0 <= box.y <= drawn.height - 50 for box in drawn.boxes)

@@ -26,7 +26,7 @@ class Box:
 
 
 @dataclass(frozen=True)
-class LineagePicture:
+class LineageGraph:
     """Boxes and the curves between them, in the SVG's own units."""
 
     width: int
@@ -36,7 +36,7 @@ class LineagePicture:
     curves: list[str]
 
 
-def lineage_picture(snapshots: Sequence[SnapshotLine], runs: Sequence[RunLine]) -> LineagePicture:
+def lineage_graph(snapshots: Sequence[SnapshotLine], runs: Sequence[RunLine]) -> LineageGraph:
     datasets = list(dict.fromkeys(one.dataset for one in snapshots))
     versions = list(dict.fromkeys(track.version for one in snapshots for track in one.tracks))
     trained = [one for one in runs if any(one.snapshot_identity == made.identity for made in snapshots)]
@@ -58,7 +58,7 @@ def lineage_picture(snapshots: Sequence[SnapshotLine], runs: Sequence[RunLine]) 
     curves = [_curve(boxes[left], boxes[right]) for left, right in edges if left in boxes and right in boxes]
     width = 3 * COLUMN + BOX_WIDTH + 2
     heads = [(place * COLUMN, head) for place, head in enumerate(HEADS)]
-    return LineagePicture(width, TOP + rows * ROW, heads, list(boxes.values()), curves)
+    return LineageGraph(width, TOP + rows * ROW, heads, list(boxes.values()), curves)
 
 
 def _curve(left: Box, right: Box) -> str:

@@ -51,7 +51,7 @@ async def body(request: Request) -> bytes:
 Content = Annotated[bytes, Depends(body)]
 
 
-def content_of(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+def request_body(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
     """What the description says of a body that a route takes as it comes."""
     return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
 
@@ -61,28 +61,28 @@ def example(value: Any) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {"application/json": {"example": value}}}}
 
 
-def tagged(request: Request, result: BaseModel, tag: str | None = None) -> Response:
+def etag_response(request: Request, result: BaseModel, tag: str | None = None) -> Response:
     """The result as JSON with an entity tag (of its content, where none is given); 304 for who has it already."""
     content = result.model_dump_json().encode()
     etag = f'"{tag or hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
-    if has_it(request, etag):
+    if is_cached(request, etag):
         return Response(status_code=304, headers=headers)
     return Response(content, headers=headers, media_type="application/json")
 
 
-def for_ever(etag: str) -> dict[str, str]:
+def immutable_headers(etag: str) -> dict[str, str]:
     """The headers of what never changes under its address."""
     return {"ETag": f'"{etag}"', "Cache-Control": "private, max-age=31536000, immutable"}
 
 
-def has_it(request: Request, etag: str) -> bool:
+def is_cached(request: Request, etag: str) -> bool:
     """Whether If-None-Match names this tag (RFC 9110, weak comparison)."""
     given = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
     return etag in given or given == ["*"]
 
 
-def wanted(request: Request, default: str) -> str:
+def accepted_type(request: Request, default: str) -> str:
     """The media type of the answer: Arrow or JSON lines where `Accept` names one first, else `default`."""
     offered = [one.partition(";")[0].strip().lower() for one in request.headers.get("accept", "").split(",")]
     known = {ARROW: ARROW, JSON_LINES: JSON_LINES, "application/jsonl": JSON_LINES, "application/json": default}

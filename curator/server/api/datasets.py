@@ -26,7 +26,7 @@ router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(
     responses=example({"datasets": [examples.DATASET]}),
 )
 def list_datasets(request: Request, catalog: OpenCatalog) -> Response:
-    """Every dataset: rejects, near-duplicates, captions that are missing."""
+    """All datasets, with rejects, near-duplicates and missing captions."""
     return etag_response(request, stage.datasets(catalog))
 
 
@@ -43,13 +43,13 @@ def get_dataset(request: Request, catalog: OpenCatalog, dataset: str) -> Respons
 
 @router.get("/{dataset}/rejects", operation_id="listRejects", response_model=RejectsResult)
 def list_rejects(request: Request, catalog: OpenCatalog, dataset: str, reason: str | None = None) -> Response:
-    """What ingest couldn't use, and why."""
+    """Files and rows that ingest couldn't use, with the reasons."""
     return etag_response(request, rejects(catalog, dataset, reason))
 
 
 @router.get("/{dataset}/failures", operation_id="listFailures", response_model=FailuresResult)
 def list_failures(request: Request, catalog: OpenCatalog, dataset: str, caption_set: str) -> Response:
-    """The images that a strategy couldn't caption the last time, in one set."""
+    """Images of one set that a strategy couldn't caption in its last run."""
     check_dataset(catalog, dataset)
     return etag_response(request, failures(catalog, f"{dataset}/{caption_set}"))
 
@@ -59,7 +59,7 @@ def compare(
     request: Request,
     catalog: OpenCatalog,
     dataset: str,
-    sets: Annotated[list[str], Query(description="Two or more: `template@1`, or `template` as it is now.")],
+    sets: Annotated[list[str], Query(description="Two or more: `template@1`, or `template` for its current captions.")],
 ) -> Response:
-    """Caption sets side by side, over the images that all of them caption."""
+    """Compare caption sets over the images that all of them caption."""
     return etag_response(request, comparing.compare(catalog, dataset, sets))

@@ -1,4 +1,4 @@
-"""Runs: reports and pictures from trainers. The exchange is schemas/spec/exchange.md."""
+"""Run reports and images from trainers. The exchange is specified in schemas/spec/exchange.md."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from schemas.exchange import RunReceipt
 
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(needs("read"))])
 RECEIPTS = {
-    200: {"description": "It is there already.", "model": RunReceipt},
-    201: {"description": "It is kept."},
+    200: {"description": "The report was stored already.", "model": RunReceipt},
+    201: {"description": "The report is stored."},
 }
 
 
-def pictures_folder(request: Request) -> Folder:
-    """Where the pictures of runs are kept, by content."""
+def images_folder(request: Request) -> Folder:
+    """Return the folder of run images, stored by SHA-256."""
     return Folder(request.app.state.settings.data) / "runs"
 
 
-Pictures = Annotated[Folder, Depends(pictures_folder)]
+ImagesFolder = Annotated[Folder, Depends(images_folder)]
 
 
 @router.get(
@@ -38,9 +38,9 @@ Pictures = Annotated[Folder, Depends(pictures_folder)]
 def list_runs(
     request: Request,
     catalog: OpenCatalog,
-    snapshot: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="On this snapshot.")] = None,
+    snapshot: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="Only runs on this snapshot.")] = None,
 ) -> Response:
-    """The runs that were reported, as their last reports have them."""
+    """The reported runs, according to their last reports."""
     return etag_response(request, stage.runs(catalog, snapshot))
 
 
@@ -52,8 +52,8 @@ def list_runs(
     responses=RECEIPTS,  # type: ignore[arg-type]
     openapi_extra=request_body("application/json", {"type": "object", "title": "amatl/run/v1"}),
 )
-def post_run(catalog: OpenCatalog, caller: Writer, folder: Pictures, content: Content) -> Response:
-    """Takes a trainer's run.json, byte for byte. The receipt says which pictures are still wanted."""
+def post_run(catalog: OpenCatalog, caller: Writer, folder: ImagesFolder, content: Content) -> Response:
+    """Store a trainer's unchanged run.json. The receipt lists the images still to be sent."""
     receipt = stage.receive_record(catalog, content, caller.person, folder)
     headers = {"Location": f"/api/v1/runs/{receipt.run}"}
     status = 200 if receipt.unchanged else 201
@@ -66,22 +66,22 @@ def post_run(catalog: OpenCatalog, caller: Writer, folder: Pictures, content: Co
     status_code=204,
     openapi_extra=request_body("application/octet-stream", {"type": "string", "format": "binary"}),
 )
-def put_picture(
-    catalog: OpenCatalog, _: Writer, folder: Pictures, name: Sha256, sha256: Sha256, content: Content
+def put_image(
+    catalog: OpenCatalog, _: Writer, folder: ImagesFolder, name: Sha256, sha256: Sha256, content: Content
 ) -> None:
-    """Takes a picture that the report with this digest names."""
+    """Store an image that the report with this digest names."""
     stage.receive_picture(catalog, name, sha256, content, folder)
 
 
 @router.get("/{name}", operation_id="getRun", response_model=stage.RunResult)
-def get_run(request: Request, catalog: OpenCatalog, folder: Pictures, name: Sha256) -> Response:
-    """A run with its whole report, by its key (`run_key`) or by a report's digest."""
+def get_run(request: Request, catalog: OpenCatalog, folder: ImagesFolder, name: Sha256) -> Response:
+    """One run with its whole report, by its key (`run_key`) or the digest of a report."""
     return etag_response(request, stage.run(catalog, name, folder))
 
 
 @router.get("/{name}/pictures/{sha256}", operation_id="getRunPicture", response_class=FileResponse)
-def get_picture(request: Request, catalog: OpenCatalog, folder: Pictures, name: Sha256, sha256: Sha256) -> Response:
-    """A picture of a run: the real images, or a checkpoint's grid."""
+def get_image(request: Request, catalog: OpenCatalog, folder: ImagesFolder, name: Sha256, sha256: Sha256) -> Response:
+    """An image of a run: real images, or a checkpoint's sample grid."""
     file = stage.run_picture(catalog, name, sha256, folder)
     headers = immutable_headers(sha256)
     if is_cached(request, headers["ETag"]):

@@ -1,4 +1,4 @@
-"""Caption sets: their versions, what differs, what they are made of, what is wrong with them."""
+"""Caption sets: versions, differences, statistics, checks."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from curator.server.api.responses import LARGEST_ID, etag_response, example
 
 router = APIRouter(tags=["sets"], dependencies=[Depends(needs("read"))])
 ONE = "/sets/{dataset}/{caption_set}"
-Number = Annotated[int, Path(ge=1, le=LARGEST_ID, description="The version.")]
-Version = Annotated[int | None, Query(ge=1, le=LARGEST_ID, description="Without it: the set as it is now.")]
+Number = Annotated[int, Path(ge=1, le=LARGEST_ID, description="The version's number.")]
+Version = Annotated[int | None, Query(ge=1, le=LARGEST_ID, description="Default: the current captions.")]
 
 
 class Message(BaseModel):
-    """What a version is."""
+    """A message that describes a version."""
 
     message: str = Field(min_length=1, max_length=1_000, examples=["checked by Ana"])
 
@@ -37,7 +37,7 @@ class Message(BaseModel):
     responses=example({"sets": [examples.SET]}),
 )
 def list_sets(request: Request, catalog: OpenCatalog) -> Response:
-    """Every caption set with its versions."""
+    """All caption sets with their versions."""
     return etag_response(request, stage.versions(catalog))
 
 
@@ -51,7 +51,7 @@ def get_set(request: Request, catalog: OpenCatalog, dataset: str, caption_set: s
 def commit(
     catalog: OpenCatalog, caller: Annotator, dataset: str, caption_set: str, body: Message
 ) -> stage.CommitResult:
-    """Freezes the set as it is now as its next version."""
+    """Commit the set's current captions as its next version."""
     return stage.commit(catalog, f"{dataset}/{caption_set}", body.message, caller.person)
 
 
@@ -59,7 +59,7 @@ def commit(
 def restore(
     catalog: OpenCatalog, caller: Annotator, dataset: str, caption_set: str, number: Number
 ) -> stage.RestoreResult:
-    """Puts the set back to a version by adding revisions: nothing is lost."""
+    """Restore the set to a version by adding revisions; nothing is lost."""
     return stage.restore(catalog, f"{dataset}/{caption_set}@{number}", caller.person)
 
 
@@ -67,18 +67,18 @@ def restore(
 def diff(
     request: Request,
     catalog: OpenCatalog,
-    before: Annotated[str, Query(examples=["openmoji/human@1"], description="dataset/set@n, or dataset/set as now.")],
-    after: Annotated[str | None, Query(description="Without it: the set as it is now.")] = None,
-    limit: Annotated[int, Query(ge=0, le=1_000, description="How many changes to list.")] = differing.LIMIT,
+    before: Annotated[str, Query(examples=["openmoji/human@1"], description="dataset/set@n, or dataset/set.")],
+    after: Annotated[str | None, Query(description="Default: the current captions.")] = None,
+    limit: Annotated[int, Query(ge=0, le=1_000, description="Most changes to list.")] = differing.LIMIT,
 ) -> Response:
-    """What differs between two versions, caption by caption and word by word."""
+    """The differences between two versions, caption by caption and word by word."""
     return etag_response(request, differing.diff(catalog, before, after, limit))
 
 
 @router.get(f"{ONE}/stats", operation_id="getStats", response_model=StatsResult)
 def stats(request: Request, catalog: OpenCatalog, dataset: str, caption_set: str, version: Version = None) -> Response:
     """Lengths, tokens, vocabulary, duplicates, frequent words."""
-    return etag_response(request, counting.stats(catalog, _named(dataset, caption_set, version)))
+    return etag_response(request, counting.stats(catalog, _reference(dataset, caption_set, version)))
 
 
 @router.get(f"{ONE}/check", operation_id="checkSet", response_model=CheckResult)
@@ -90,9 +90,9 @@ def check(
     version: Version = None,
     baseline: Annotated[str | None, Query(description="dataset/set@n: fail only on what is worse than there.")] = None,
 ) -> Response:
-    """What is wrong with the captions, before anyone trains on them."""
-    return etag_response(request, checking.check(catalog, _named(dataset, caption_set, version), baseline=baseline))
+    """Problems with the captions, found before training on them."""
+    return etag_response(request, checking.check(catalog, _reference(dataset, caption_set, version), baseline=baseline))
 
 
-def _named(dataset: str, caption_set: str, version: int | None) -> str:
+def _reference(dataset: str, caption_set: str, version: int | None) -> str:
     return f"{dataset}/{caption_set}" + (f"@{version}" if version else "")

@@ -1,4 +1,4 @@
-"""Snapshots: the list, and their files for whoever trains on them. The exchange is schemas/spec/exchange.md."""
+"""List snapshots, and serve their files to trainers. The exchange is specified in schemas/spec/exchange.md."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ TYPES |= {name: f"image/{name}" for name in ("png", "webp", "gif", "bmp", "tiff"
     responses=example({"snapshots": [examples.SNAPSHOT]}),
 )
 def list_snapshots(
-    request: Request, catalog: OpenCatalog, dataset: Annotated[str | None, Query(description="Of one dataset.")] = None
+    request: Request,
+    catalog: OpenCatalog,
+    dataset: Annotated[str | None, Query(description="Only of this dataset.")] = None,
 ) -> Response:
-    """The snapshots that were made here, newest first."""
+    """The snapshots exported here, newest first."""
     return etag_response(request, stage.snapshots(catalog, dataset))
 
 
@@ -38,7 +40,7 @@ def list_snapshots(
     responses=example(examples.SNAPSHOT),
 )
 def get_snapshot(request: Request, catalog: OpenCatalog, identity: Sha256) -> Response:
-    """One snapshot. Its files are at /snapshots/{identity}/..., which is what `trainer train` takes."""
+    """One snapshot. `trainer train` takes the address of its files, /snapshots/{identity}/..."""
     return etag_response(request, stage.snapshot_line(catalog, identity))
 
 
@@ -47,15 +49,15 @@ def get_snapshot(request: Request, catalog: OpenCatalog, identity: Sha256) -> Re
     "/snapshots/{identity}/{path:path}",
     operation_id="downloadSnapshotFile",
     response_class=FileResponse,
-    responses={206: {"description": "The range asked for."}, 304: {"description": "You have it."}},
+    responses={206: {"description": "The requested range."}, 304: {"description": "Not modified."}},
 )
 def download(
     request: Request,
     catalog: OpenCatalog,
     identity: Sha256,
-    path: Annotated[str, Path(examples=["manifest.json"], description="As manifest and metadata.jsonl name it.")],
+    path: Annotated[str, Path(examples=["manifest.json"], description="As named by the manifest or metadata.jsonl.")],
 ) -> Response:
-    """A file of a snapshot, byte for byte; ranges can be asked for. It never changes."""
+    """A file of a snapshot, unchanged; supports ranges. It never changes."""
     file = stage.snapshot_file(catalog, identity, path)
     headers = immutable_headers(f"{identity[:32]}/{path}")
     if is_cached(request, headers["ETag"]):

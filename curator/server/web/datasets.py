@@ -1,4 +1,4 @@
-"""Home: every dataset with its health and what to do next."""
+"""Home: every dataset with its health and next steps."""
 
 from __future__ import annotations
 
@@ -21,25 +21,24 @@ STEPS_SHOWN = 4
 
 @router.get("/")
 def home(request: Request, catalog: OpenCatalog) -> Response:
-    lines, made, trained = versions(catalog).sets, snapshots(catalog).snapshots, runs(catalog).runs
-    shown = []
+    lines, snapshot_lines, run_lines = versions(catalog).sets, snapshots(catalog).snapshots, runs(catalog).runs
+    sections = []
     for health in datasets(catalog).datasets:
         name = health.dataset
-        counts = [sum(one.dataset == name for one in found) for found in (made, trained)]
-        own = [line for line in lines if line.dataset == name]
-        shown.append(
+        counts = [sum(one.dataset == name for one in rows) for rows in (snapshot_lines, run_lines)]
+        sections.append(
             {
                 "health": health,
-                "steps": next_steps(health, own, *counts),
+                "steps": next_steps(health, [line for line in lines if line.dataset == name], *counts),
                 "snapshots": counts[0],
                 "runs": counts[1],
                 "images": gallery(catalog, name, limit=SHOWN).images,
             }
         )
-    return render(request, "datasets.html", datasets=shown, steps_shown=STEPS_SHOWN)
+    return render(request, "datasets.html", datasets=sections, steps_shown=STEPS_SHOWN)
 
 
 @router.get("/datasets/{dataset}/rejects")
 def rejected(request: Request, catalog: OpenCatalog, dataset: str) -> Response:
-    """What ingest couldn't use, and why."""
+    """List the files and rows that ingest couldn't use, with the reasons."""
     return render(request, "rejects.html", dataset=dataset, result=rejects(catalog, dataset))

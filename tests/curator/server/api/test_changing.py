@@ -42,7 +42,7 @@ def test_a_caption_is_revised_by_who_has_seen_it(client: TestClient, lab: Lab) -
     [
         ({}, 428, "If-Match with the ETag of the caption"),
         ({"If-Match": '"other"'}, 422, 'such as "caption-12"'),
-        ({"If-None-Match": '"caption-1"'}, 422, "only * can be asked"),
+        ({"If-None-Match": '"caption-1"'}, 422, "only * is supported"),
         ({"If-None-Match": "*"}, 412, "changed meanwhile"),
     ],
 )

@@ -9,6 +9,7 @@ import click
 
 from curator.cli.annotate import annotate
 from curator.cli.captions import COMMANDS as CAPTION_COMMANDS
+from curator.cli.moved import moved
 from curator.cli.options import on_catalog, person_option
 from curator.cli.quality import COMMANDS as TRUST_COMMANDS
 from curator.cli.service import COMMANDS as SERVICE_COMMANDS
@@ -122,6 +123,9 @@ def rejects(dataset: str | None, reason: str | None, limit: int, catalog: Path, 
     with Catalog(catalog) as opened:
         result = stage.rejects(opened, dataset, reason)
     show(result, as_json, lambda found: stage.account(found, limit))
+
+
+main.add_command(moved)
 
 
 @main.command()

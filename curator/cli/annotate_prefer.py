@@ -50,8 +50,8 @@ def prefer(
       curator annotate prefer openmoji --sets template@1,blip@2
       curator annotate prefer openmoji --sets template,blip,human --limit 200 --annotators 2
     """
-    from curator.annotate.connect import connect, images_address
-    from curator.annotate.prefer import prefer as stage
+    from curator.annotate.label_studio.connect import connect, images_address
+    from curator.annotate.prefer.run import prefer as stage
     from curator.catalog import Catalog
     from curator.cli.text.prefer import account
     from curator.person import user_name

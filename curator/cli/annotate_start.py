@@ -12,7 +12,7 @@ from curator.cli.options import on_catalog
 from schemas.edge import progress_bar, show
 
 if TYPE_CHECKING:
-    from curator.annotate.start import StartResult
+    from curator.annotate.local_server.start import StartResult
 
 
 @click.command()
@@ -48,9 +48,10 @@ def start(
       curator annotate start
       curator annotate start --host 0.0.0.0 --database postgresql://amatl:secret@db.lan/annotations
     """
-    from curator.annotate import start as stage
+    from curator.annotate.local_server import start as stage
+    from curator.annotate.local_server.ports import Wish
 
-    wish = stage.Wish(host, port, images_port, address, database)
+    wish = Wish(host, port, images_port, address, database)
     with ExitStack() as bars:
         progress = bars.enter_context(progress_bar(as_json))
 

@@ -67,9 +67,9 @@ def push(
       curator annotate push openmoji --set blip --to human
       curator annotate push openmoji --set blip@2 --to human --where "group = 'food-drink'" --limit 76
     """
-    from curator.annotate.connect import connect, images_address
-    from curator.annotate.project import record_of
-    from curator.annotate.push import push as stage
+    from curator.annotate.label_studio.connect import connect, images_address
+    from curator.annotate.label_studio.project import record_of
+    from curator.annotate.push.run import push as stage
     from curator.catalog import Catalog
     from curator.cli.text.annotate import of_push
     from curator.person import user_name
@@ -150,8 +150,8 @@ def pull(
       curator annotate pull --watch
       curator annotate pull openmoji --pick reviewer=ana@example.org
     """
-    from curator.annotate.pull_all import pull_all
-    from curator.annotate.revisions import Rule
+    from curator.annotate.pull.every_project import pull_all
+    from curator.annotate.pull.revisions import Rule
     from curator.cli.text.annotate import of_pull_all
     from curator.person import user_name
 
@@ -159,7 +159,7 @@ def pull(
     if nudge and not watch:
         raise click.UsageError("--nudge goes with --watch.")
     if watch:
-        from curator.annotate.watch import watch as stage
+        from curator.annotate.pull.watch import watch as stage
 
         with suppress(KeyboardInterrupt):
             stage(

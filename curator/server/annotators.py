@@ -1,6 +1,6 @@
 """Serve the previews of `annotate start` at /annotators, for a Label Studio on another machine.
 
-Addresses are signed when tasks are pushed (curator.annotate.images) and need no login.
+Addresses are signed when tasks are pushed (curator.annotate.previews.make) and need no login.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from curator.annotate.images import app, preview_folder
+from curator.annotate.previews.make import preview_folder
+from curator.annotate.previews.serve import app
 
 
 class AnnotationImages:

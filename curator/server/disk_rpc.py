@@ -13,8 +13,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
-from curator.annotate.images import key_id, preview_folder
-from curator.annotate.previews import PreviewsHere
+from curator.annotate.previews.make import preview_folder
+from curator.annotate.previews.serve import key_id
+from curator.annotate.previews.sources import PreviewsHere
 from curator.caption_sets.reference import check_dataset
 from curator.catalog import Catalog
 from curator.datasets.file_state import files_state

@@ -10,9 +10,9 @@ from curator.cli.text import figure, figures, minute
 from schemas.edge.words import percent, plural
 
 if TYPE_CHECKING:
-    from curator.annotate.pull import PullResult
-    from curator.annotate.pull_all import PullAllResult
-    from curator.annotate.push import PushResult
+    from curator.annotate.pull.every_project import PullAllResult
+    from curator.annotate.pull.run import PullResult
+    from curator.annotate.push.run import PushResult
     from curator.annotate.status import PersonProgress, ProjectStatus, StatusResult
 
 

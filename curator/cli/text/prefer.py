@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from curator.annotate.prefer import PreferResult
-from curator.annotate.prefer_figures import Pair
+from curator.annotate.prefer.figures import Pair
+from curator.annotate.prefer.run import PreferResult
 from schemas.edge.words import percent
 
 

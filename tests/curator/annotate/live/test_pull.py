@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from curator.annotate import client as client_module
-from curator.annotate.client import LabelStudio, LabelStudioFailed
-from curator.annotate.project import ProjectGone
-from curator.annotate.record import Recorder
+from curator.annotate.label_studio import client as client_module
+from curator.annotate.label_studio.client import LabelStudio
+from curator.annotate.label_studio.http import LabelStudioFailed
+from curator.annotate.label_studio.project import ProjectGone
+from curator.annotate.pull.record import Recorder
 from curator.caption_sets.acceptance import acceptance, agreement
 from curator.caption_sets.reference import resolve
 from curator.caption_sets.versions import commit
@@ -268,7 +269,7 @@ def test_an_answer_without_what_we_need_is_an_error_not_a_deletion(
 ) -> None:
     round_.answer(round_.task(0))
     round_.pull()
-    monkeypatch.setattr("curator.annotate.pull.INCLUDE", "id,updated_at,data")
+    monkeypatch.setattr("curator.annotate.pull.run.INCLUDE", "id,updated_at,data")
     with pytest.raises(LabelStudioFailed, match="no annotations of task"):
         round_.pull()
     assert len(round_.captions()) == 1

@@ -240,7 +240,7 @@ def test_a_disagreement_is_settled_from_the_page(
     client: TestClient, catalog: Catalog, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from curator.catalog.annotations import PushRecord
-    from tests.curator.annotate.test_record import revision, write
+    from tests.curator.annotate.pull.test_record import revision, write
 
     monkeypatch.setattr("curator.annotate.status._of_images", lambda *_: [])
     catalog.add_annotation_project("k1", "zoo", "human", "zoo/human", "me")

@@ -111,11 +111,7 @@ def _project(project: ProjectStatus) -> list[str]:
         same = f"{percent(agreed.exact)} the same, token F1 {agreed.token_f1:.2f}"
         lines.append(figure(agreed.images, f"images captioned by more than one of {agreed.people} people: {same}"))
     if project.disagreements:
-        lines.append(
-            figure(
-                project.disagreements, "images that people disagree on: settle them on the annotation page", "yellow"
-            )
-        )
+        lines.append(figure(project.disagreements, "disagreements: settle them on the annotation page", "yellow"))
     lines.append(f"{'':11}rule for several annotations of an image: {project.rule}")
     if project.images_until:
         lines.append(f"{'':11}image addresses expire on {project.images_until[:10]}")

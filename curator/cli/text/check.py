@@ -109,12 +109,9 @@ def _against(finding: Finding) -> Text:
 
 
 def _details(finding: Finding) -> RenderableType:
-    count = f"{finding.count:,} of {finding.of:,} {finding.unit if finding.code != 'unmentioned' else f'values of {finding.subject}'}"
-    title = (
-        f"{finding.code}: {count} {finding.title}"
-        if finding.state != "unchecked"
-        else f"{finding.code}: couldn't be checked"
-    )
+    unit = finding.unit if finding.code != "unmentioned" else f"values of {finding.subject}"
+    count = f"{finding.count:,} of {finding.of:,} {unit} {finding.title}"
+    title = f"{finding.code}: {count if finding.state != 'unchecked' else _what(finding)}"
     if finding.code == "trigger-missing":
         title += f" {finding.subject!r}"
     parts = finding.parts[:PARTS_SHOWN]

@@ -167,7 +167,7 @@ def test_the_command(lab: Lab, robot: Robot) -> None:
     as_json = CliRunner().invoke(main, [*command, "--dry-run", "--json"], catch_exceptions=False)
     assert len(json.loads(as_json.stdout)["pictures"]) == 8
     refused = CliRunner().invoke(main, [*command, "--out", "a.html"])
-    assert (refused.exit_code, "--out is for --dry-run" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "--out needs --dry-run" in refused.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_what_people_made_of_them_is_shown_where_it_is_known(lab: Lab, tokenizer
     assert ["people's", "answers", "2", "–"] in rows
     assert ["accepted", "unchanged", "50.0%", "–"] in rows
     assert ["characters", "edited", "2.5", "–"] in rows
-    assert ["seconds", "a", "caption", "6.0", "–"] in rows
+    assert ["seconds", "per", "caption", "6.0", "–"] in rows
 
 
 def test_what_it_refuses(lab: Lab, tokenizer: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command for a folder that was moved. Parse, call the stage, show."""
+"""The command `curator moved`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from schemas.edge import progress_bar, show
 @person_option
 @on_catalog
 def moved(old: Path, new: Path, person: str | None, catalog: Path, as_json: bool) -> None:
-    """Say that the images below the folder OLD are below NEW now. No file is changed.
+    """Record that the images of folder OLD are now in NEW. No file is changed.
 
-    Each image must be at its new place, with the same size and the same time or SHA-256; otherwise nothing is changed.
+    Each image must be at its new path with the same size and the same time or SHA-256; otherwise nothing is recorded.
     Captions, versions and splits stay as they are.
 
     \b

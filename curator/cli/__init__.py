@@ -97,7 +97,8 @@ def ingest(
             threads=threads,
             progress=progress,
         )
-    show(result, as_json, text_of_ingest)
+        fields = opened.metadata_fields(dataset)
+    show(result, as_json, lambda found: text_of_ingest(found, fields))
     if strict and result.rejects:
         sys.exit(1)
 

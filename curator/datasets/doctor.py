@@ -137,11 +137,11 @@ def _notes(catalog: Catalog, dataset: str, counts: dict[str, int]) -> Iterator[F
     for name, images, lacking in catalog.caption_coverage(dataset).iter_rows():
         if lacking:
             message = f"/{name}: {lacking:,} of {plural(images, 'image')} without a caption."
-            yield note("without-caption", lacking, message, f"curator caption {dataset} --set {name} --strategy ...")
+            yield note("without-caption", lacking, message, "run its strategy again: it captions what is missing")
     for found in versions(catalog).sets:
         if found.dataset == dataset and found.uncommitted:
             message = f"/{found.set_name}: {plural(found.uncommitted, 'caption')} not committed."
-            mend = f'curator commit {dataset}/{found.set_name} -m "..."'
+            mend = f'curator commit {dataset}/{found.set_name} -m "draft"'
             yield note("uncommitted", found.uncommitted, message, mend)
     if counts["near_duplicate_groups"]:
         groups = plural(counts["near_duplicate_groups"], "group")

@@ -70,7 +70,7 @@ def _committed(catalog: Catalog, text: str) -> Reference:
     versions = set_versions(catalog, reference.dataset, reference.set_name)
     if versions:
         raise BadOption(f"{text}: give a committed version. The latest is {reference}@{versions[-1]['number']}.")
-    raise BadOption(f'{text}: only a committed version can be exported. Run: curator commit {reference} -m "..."')
+    raise BadOption(f'{text}: only a committed version can be exported. Run: curator commit {reference} -m "draft"')
 
 
 def _source(catalog: Catalog, version: Reference) -> TrackSource:

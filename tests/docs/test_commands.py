@@ -19,6 +19,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import curator.cli
 import trainer_client.cli
@@ -246,3 +247,33 @@ def test_the_commands_in_messages_are_parsed() -> None:
     found = list(messages())
     assert len(found) > 40
     assert not refused(found)
+
+
+def test_the_next_step_runs_as_it_is_printed_until_there_is_a_snapshot(tmp_path: Path) -> None:
+    """From another folder and with the catalog named on the command line, as a new user might."""
+    make_lab(tmp_path)
+    catalog = str(tmp_path / "my lab.duckdb")
+    shown = curator_says(["init", catalog])
+    (command,) = next_commands(shown)
+    command = command.replace("FOLDER", str(tmp_path / "photos")).replace("NAME", "zoo")
+    table = f" --metadata {tmp_path / 'about.csv'} --join-on file_name"
+    shown = curator_says(in_words(command + table)[1:])
+    for stage in ("caption", "commit"):
+        (command,) = next_commands(shown)
+        assert in_words(command)[:2] == ["curator", stage]
+        shown = curator_says(in_words(command)[1:])
+    out = tmp_path / "snapshots" / "zoo"
+    shown = curator_says(["snapshot", "template@1", "--out", str(out), "--holdout", "2", "--catalog", catalog])
+    (command,) = next_commands(shown)
+    assert in_words(command)[:3] == ["trainer", "check", str(out)]
+    parse(in_words(command))
+
+
+def curator_says(arguments: list[str]) -> str:
+    made = CliRunner().invoke(PROGRAMS["curator"], arguments)
+    assert made.exit_code == 0, f"{arguments}\n{made.output}"
+    return made.stdout
+
+
+def next_commands(text: str) -> list[str]:
+    return [line.removeprefix("Next: ") for line in text.splitlines() if line.startswith("Next: ")]

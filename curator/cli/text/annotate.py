@@ -73,7 +73,7 @@ def text_of_pull(result: PullResult) -> str:
     lines += [figure(result.captions, f"captions in {result.target} now, {result.uncommitted:,} uncommitted")]
     lines += _notes(result.notes)
     if result.changed and result.uncommitted:
-        lines += ["", f'Next: curator commit {result.target} -m "..."']
+        lines += ["", f'Next: curator commit {result.target} -m "draft"']
     return "\n".join(lines)
 
 

@@ -93,7 +93,7 @@ def text_of_caption(result: CaptionResult) -> str:
             lines.append(f"  {_dim(f'{example.file_name:<{width}}')}  {_shortened(example.text) or _dim('(empty)')}")
     lines += [click.style(f"\nWarning: {warning}", fg="yellow") for warning in result.warnings]
     if result.new or result.changed or result.taken_out:
-        lines += ["", f'Next: curator commit {result.dataset}/{result.set_name} -m "..."']
+        lines += ["", f'Next: curator commit {result.dataset}/{result.set_name} -m "draft"']
     return "\n".join(lines)
 
 
@@ -153,7 +153,7 @@ def text_of_versions(result: VersionsResult) -> str:
                 f"  @{v.number:<3} {when}  {v.person:<{people}}  {v.captions:>9,}  {_dim(v.digest[:12])}  {v.message}"
             )
         blocks.append("\n".join(lines if line.versions else [*lines, "  no version yet: curator commit"]))
-    return "\n\n".join(blocks) or "There are no caption sets yet: curator caption makes one."
+    return "\n\n".join(blocks) or "There are no caption sets yet. See: curator caption --help"
 
 
 def text_of_diff(result: DiffResult, coloured: bool) -> str:

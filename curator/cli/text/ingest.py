@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
+from curator.datasets.first_captions import first_captions
 from curator.ingest import IngestResult
 from schemas.edge.words import duration, plural
 
 
-def text_of_ingest(result: IngestResult) -> str:
-    """Three lines of counts, the notes, and the next step."""
+def text_of_ingest(result: IngestResult, fields: Sequence[str] = ()) -> str:
+    """Three lines of counts, the notes, and the next step; `fields` are the metadata's."""
     lines = [f"{click.style(result.dataset, bold=True)}: {result.root}  ({duration(result.seconds)})", ""]
     lines += [_line(result.files, "file", _changes(result)), _line(result.images, "image", _copies(result))]
     rejects = ", ".join(f"{reason} {count:,}" for reason, count in result.rejects_by_reason.items())
@@ -18,7 +21,7 @@ def text_of_ingest(result: IngestResult) -> str:
     if result.rejects:
         lines.append(f"Next: curator rejects {result.dataset}")
     elif result.images and (result.added or result.changed or result.corrected):
-        lines.append(f"Next: curator caption {result.dataset} --strategy template --set template -o 'template=...'")
+        lines.append(f"Next: {first_captions(result.dataset, fields)}")
     elif not result.images:
         lines.append(f"There is no image in {result.root}.")
     return "\n".join(lines).rstrip()

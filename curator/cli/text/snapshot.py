@@ -25,7 +25,8 @@ def text_of_snapshot(result: SnapshotResult) -> str:
     methods = ", ".join(f"{images} {method}" for method, images in sorted(result.placed.items()))
     lines.append(_line("files", f"{size(result.size_bytes)} of images{f', {methods}' if methods else ''}"))
     lines += _notes(result)
-    return "\n".join([*lines, "", f"Next: trainer check {shlex.quote(str(result.folder))} --base MODEL"])
+    words = ["trainer", "check", str(result.folder), "--base", "stable-diffusion-v1-5/stable-diffusion-v1-5"]
+    return "\n".join([*lines, "", f"Next: {shlex.join(words)}"])
 
 
 def text_of_preview(result: SnapshotPreview, out: Path) -> str:

@@ -26,10 +26,13 @@ def home(request: Request, catalog: OpenCatalog) -> Response:
     for health in datasets(catalog).datasets:
         name = health.dataset
         counts = [sum(one.dataset == name for one in rows) for rows in (snapshot_lines, run_lines)]
+        fields = [] if health.sets else catalog.metadata_fields(name)
         sections.append(
             {
                 "health": health,
-                "steps": next_steps(health, [line for line in lines if line.dataset == name], *counts),
+                "steps": next_steps(
+                    health, [line for line in lines if line.dataset == name], counts[0], counts[1], fields
+                ),
                 "snapshots": counts[0],
                 "runs": counts[1],
                 "images": gallery(catalog, name, limit=SHOWN).images,

@@ -35,9 +35,10 @@ LABELS = {  # of the fields in the templates
 
 
 def render(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
-    """Render a template with the caller and the page's CSRF token."""
+    """Render a template with the caller, the page's CSRF token, and the address that commands name."""
     context |= {
         "path": request.url.path,
+        "address": request.app.state.settings.public_url or str(request.base_url).rstrip("/"),
         "caller": getattr(request.state, "caller", None),
         "csrf_token": getattr(request.state, "csrf_token", ""),
     }

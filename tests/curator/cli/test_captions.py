@@ -49,7 +49,7 @@ def test_the_whole_line_of_a_set(lab: Path) -> None:
     assert "        2  new" in shown
     assert "        1  without a caption: no value for name" in shown
     assert "0000.png  a fox" in shown
-    assert 'Next: curator commit zoo/t -m "..."' in shown
+    assert 'Next: curator commit zoo/t -m "draft"' in shown
     assert "zoo/t@1  2 captions  (2 added, 0 changed, 0 removed)" in curator("commit", "t", "-m", "first").stdout
     assert "Nothing new to commit: zoo/t@1" in curator("commit", "t", "-m", "first").stdout
     assert "2  changed" in caption("the ${name}").stdout

@@ -36,7 +36,10 @@ def test_a_run_beside_the_captions_it_came_from(client: TestClient, made: Snapsh
 
 
 def test_a_snapshot_without_runs_says_how_to_make_one(client: TestClient, made: SnapshotResult) -> None:
-    assert "trainer post RUN --to" in client.get(f"/snapshots/{made.identity}", headers=HTML).text
+    shown = client.get(f"/snapshots/{made.identity}", headers=HTML).text
+    address = str(client.base_url).rstrip("/")
+    assert f"trainer train {address}/snapshots/{made.identity} --captions {made.tracks[0].name} --base" in shown
+    assert f"trainer post runs/{made.tracks[0].name} --to {address}" in shown
 
 
 def test_boxes_of_the_picture_dont_overlap(lab: Lab, made: SnapshotResult) -> None:

@@ -192,6 +192,6 @@ def test_the_command(catalog: Catalog, tmp_path: Path) -> None:
     assert "3 captions of 3 would change" in shown and "[-grey-]{+gray+}" in shown and "and 2 more" in shown
     done = json.loads(curator("--find", "grey", "--with", "gray", "--json"))
     assert done["changed"] == 3
-    assert "3 captions put back" in curator("--undo", str(done["run_id"]))
+    assert "3 captions restored" in curator("--undo", str(done["run_id"]))
     wrong = run.invoke(main, ["replace", "zoo/t", "--find", "x"])
     assert wrong.exit_code == 2 and "Give --find and --with, or --undo." in wrong.output

@@ -13,7 +13,7 @@ from curator.caption_sets.history import history
 from curator.caption_sets.versions import commit, restore
 from curator.captioners.compose import Options, compose, says
 from curator.catalog import Catalog
-from curator.cli.text.history import account
+from curator.cli.text.history import text_of_history
 from schemas.errors import BadOption, NotFound
 from tests.curator.fill import add_images, sha
 from tests.curator.lab import new_catalog
@@ -118,7 +118,7 @@ def test_the_history_shows_its_parents_as_they_were(catalog: Catalog) -> None:
     restore(catalog, "zoo/c@1")
     last = [revision for revision in history(catalog, "0001.png").revisions if revision.set_name == "c"][-1]
     assert [source.text for source in last.sources] == ["a owl", "drawing"]
-    assert "t@1: a owl" in account(history(catalog, "0001.png"))
+    assert "t@1: a owl" in text_of_history(history(catalog, "0001.png"))
 
 
 def test_a_caption_whose_parents_went_is_taken_out(catalog: Catalog) -> None:

@@ -13,7 +13,7 @@ from curator import captioners
 from curator.caption_sets.diff import diff
 from curator.catalog import Catalog
 from curator.cli import main
-from curator.cli.text.captions import of_diff
+from curator.cli.text.captions import text_of_diff
 from tests.curator.fill import add_images, sha
 from tests.curator.lab import filled_catalog
 from tests.curator.text.tiny_clip import write_tiny_clip
@@ -82,7 +82,7 @@ def test_a_diff_in_colour_marks_words_by_colour_alone(lab: Path) -> None:
     curator("commit", "t", "-m", "first")
     caption("the ${name}")
     with Catalog(lab) as catalog:
-        coloured = of_diff(diff(catalog, "t", limit=1), coloured=True)
+        coloured = text_of_diff(diff(catalog, "t", limit=1), coloured=True)
     assert "[-" not in coloured
     assert "\x1b[31m" in coloured
     assert "\x1b[32mthe\x1b[0m fox" in coloured
@@ -95,7 +95,7 @@ def test_stats_show_lengths_and_lost_words(lab: Path, tmp_path: Path) -> None:
     shown = curator("stats", "t", "--tokenizer", folder).stdout
     assert "zoo/t  2 captions, 0 empty, uncommitted" in shown
     assert f"{folder}, limit 6" in shown
-    assert "2 captions past the limit of 6 tokens" in shown
+    assert "2 captions over the limit of 6 tokens" in shown
     assert "red red red nest" in shown
     assert document("stats", "t", "--tokenizer", folder)["tokens"]["truncated"] == 2
 

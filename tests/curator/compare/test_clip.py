@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from curator.cli.text.compare import account
+from curator.cli.text.compare import text_of_compare
 from curator.compare import clip as module
 from curator.compare import compare
 from curator.compare.clip import clip_scores, load
@@ -73,7 +73,7 @@ def test_scores_are_the_cosines_of_the_model(lab: Lab, model: str, tokenizer: st
     assert first.best_share == pytest.approx(np.mean(wins))
     assert first.images == 4
     assert first.revision.startswith("sha256:")
-    assert "CLIP score, mean" in account(result, 100)
+    assert "CLIP score, mean" in text_of_compare(result, 100)
 
 
 def test_what_was_computed_is_kept_by_content(

@@ -1,4 +1,4 @@
-"""The gallery: filters, pages that lose nothing, a working copy that keeps up with the catalog."""
+"""The gallery: filters, keyset pages, a working copy that follows the catalog."""
 
 from __future__ import annotations
 
@@ -107,9 +107,9 @@ def test_filters(lab: Lab, filters: dict[str, object], expected: list[str]) -> N
 @pytest.mark.parametrize(
     ("filters", "error", "problem"),
     [
-        ({"caption_set": "nobody"}, NotFound, "zoo has no caption set 'nobody'. There are: human, template"),
+        ({"caption_set": "nobody"}, NotFound, "zoo has no caption set 'nobody'. It has: human, template"),
         ({"metadata": ("group",)}, BadOption, "write field=value"),
-        ({"metadata": ("grop=x",)}, BadOption, "no image has a field 'grop'. There are: group, rating, tags"),
+        ({"metadata": ("grop=x",)}, BadOption, "no image has a field 'grop'. Fields: group, rating, tags"),
         ({"where": "grop = 'x'"}, BadOption, "no column `grop`. Did you mean `group`?"),
         ({"where": "width_px ="}, BadOption, "where: "),
     ],
@@ -132,7 +132,7 @@ def test_the_last_page_and_the_one_before(lab: Lab) -> None:
     back = gallery(lab.write(), "zoo", before=last.before, limit=3)
     assert [len(first.images), len(last.images), last.position, last.after] == [3, 1, 3, None]
     assert back == first
-    with pytest.raises(BadOption, match="one of them"):
+    with pytest.raises(BadOption, match="one of the two"):
         gallery(lab.write(), "zoo", after=1, before=2)
     with pytest.raises(BadOption, match="from 1 to 500"):
         gallery(lab.write(), "zoo", limit=501)
@@ -240,7 +240,7 @@ def test_what_was_not_looked_at_for_long_is_let_go(lab: Lab, monkeypatch: pytest
 
 
 class Pages:
-    """A dataset that grows between the pages of a walk."""
+    """The dataset grows between two pages."""
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog, self.images = catalog, 0

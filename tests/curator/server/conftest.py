@@ -21,7 +21,10 @@ MakeClient = Callable[..., TestClient]
 
 
 def small_zoo(lab: Lab) -> None:
-    """Six pictures, two of them near-duplicates; `template@1`, `human@1` (one image without), an edit since."""
+    """Fill it with `zoo`.
+
+    Six images, two of them near-duplicates; `template@1`, `human@1` (one image without), a later edit.
+    """
     names = ["fox", "wolf", "bear", "frog", "lion"]
     images = {
         name: lab.add(f"{name}.png", number, {"title": name, "group": "animal"}, "CC0-1.0")
@@ -43,32 +46,29 @@ def lab(labs: Labs) -> Iterator[Lab]:
 
 @pytest.fixture
 def catalog(lab: Lab) -> Catalog:
-    """The catalog of `lab`, with everything in it."""
     return lab.catalog
 
 
 @pytest.fixture
 def settings(lab: Lab) -> Settings:
-    """How the app of the test runs: on loopback."""
     return Settings(lab.catalog.path)
 
 
 @pytest.fixture
 def app(catalog: Catalog, settings: Settings) -> FastAPI:
-    """The app of `client`."""
     return create_app(catalog, settings, main)
 
 
 @pytest.fixture
 def client(app: FastAPI) -> Iterator[TestClient]:
-    """A program on this machine: without a token, all scopes."""
+    """A client on this machine: all scopes without a token."""
     with TestClient(app, BASE, raise_server_exceptions=False) as opened:
         yield opened
 
 
 @pytest.fixture
 def make_client(catalog: Catalog, settings: Settings) -> Iterator[MakeClient]:
-    """`make_client(require_token=True, ...)`: a client of an app with these settings. `base_url=` is where it asks."""
+    """Return `make(base_url=..., require_token=True, ...)`, which makes a client of an app with these settings."""
     opened: list[TestClient] = []
 
     def make(base_url: str = BASE, **changes: object) -> TestClient:

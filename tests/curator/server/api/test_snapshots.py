@@ -113,11 +113,11 @@ def test_a_link_leads_nowhere(client: TestClient, made: SnapshotResult, tmp_path
 
 def test_one_that_is_unknown_or_gone(client: TestClient, made: SnapshotResult) -> None:
     unknown = client.get(f"/snapshots/{'0' * 64}/manifest.json")
-    assert (unknown.status_code, unknown.json()["detail"][:42]) == (404, "There is no snapshot 000000000000 here. cu")
+    assert (unknown.status_code, unknown.json()["detail"][:42]) == (404, "There is no snapshot 000000000000. Export ")
     shutil.rmtree(made.folder)
     gone = client.get(f"/snapshots/{made.identity}/manifest.json")
     assert gone.status_code == 404
-    assert "Make it again: curator snapshot zoo/human@1 zoo/template@1 --out" in gone.json()["detail"]
+    assert "Export it again: curator snapshot zoo/human@1 zoo/template@1 --out" in gone.json()["detail"]
     assert not client.get(f"/api/v1/snapshots/{made.identity}").json()["here"]
 
 

@@ -16,7 +16,7 @@ from curator.catalog import Catalog
 from curator.cli.text.history import text_of_history
 from schemas.errors import BadOption, NotFound
 from tests.curator.fill import add_images, sha
-from tests.curator.lab import empty_catalog
+from tests.curator.lab import new_catalog
 
 
 def made(found: list[Any], values: list[Any] = [], **options: Any) -> str | None:  # noqa: B006
@@ -72,11 +72,13 @@ def test_words_are_compared_as_words() -> None:
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    (tmp_path / "lab.duckdb").write_bytes(empty_catalog())
-    with Catalog(tmp_path / "lab.duckdb") as opened:
-        add_images(opened, "zoo", [{"name": "fox", "group": "wild"}, {"name": "owl"}, {"group": "none"}])
-        caption(opened, "zoo", "template", "t", {"template": "a ${name}"})
+    with new_catalog(tmp_path / "lab.duckdb", fill) as opened:
         yield opened
+
+
+def fill(catalog: Catalog) -> None:
+    add_images(catalog, "zoo", [{"name": "fox", "group": "wild"}, {"name": "owl"}, {"group": "none"}])
+    caption(catalog, "zoo", "template", "t", {"template": "a ${name}"})
 
 
 def run(catalog: Catalog, set_name: str = "c", **options: str) -> CaptionResult:

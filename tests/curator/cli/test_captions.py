@@ -15,17 +15,20 @@ from curator.catalog import Catalog
 from curator.cli import main
 from curator.cli.text.captions import text_of_diff
 from tests.curator.fill import add_images, sha
-from tests.curator.lab import new_catalog
+from tests.curator.lab import filled_catalog
 from tests.curator.text.tiny_clip import write_tiny_clip
 
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "lab.duckdb"
-    with new_catalog(path) as catalog:
-        add_images(catalog, "zoo", [{"name": "fox"}, {"name": "owl"}, {}])
+    path.write_bytes(filled_catalog(fill))
     monkeypatch.setenv("CURATOR_CATALOG", str(path))
     return path
+
+
+def fill(catalog: Catalog) -> None:
+    add_images(catalog, "zoo", [{"name": "fox"}, {"name": "owl"}, {}])
 
 
 def curator(*arguments: str, code: int = 0) -> Result:

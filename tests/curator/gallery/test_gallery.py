@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -16,13 +15,18 @@ from curator.catalog import working_copy as table
 from curator.gallery import GalleryFilters, gallery, gallery_frame
 from curator.where import images_where
 from schemas.errors import AmatlError, BadOption, NotFound
+from tests.curator.conftest import Labs
 from tests.curator.fill import add_images, sha
 from tests.curator.lab import Lab, empty_catalog
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    made = Lab(tmp_path)
+def lab(labs: Labs) -> Iterator[Lab]:
+    with labs.filled(fill) as lab:
+        yield lab
+
+
+def fill(made: Lab) -> None:
     fox = made.add("fox.png", 1, {"group": "animals", "rating": 5, "tags": ["red", "wild"]}, "CC0")
     owl = made.add("owl.png", 2, {"group": "animals", "rating": 3}, size=(20, 30))
     tree = made.add("tree.jpg", 3, {"group": "plants"}, kind="jpeg", orientation=6, size=(40, 10))
@@ -34,8 +38,6 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
     made.caption("template", {fox: "a Red FOX", owl: "an owl", tree: "a tree.*"}, strategy="template")
     made.caption("human", {fox: "", owl: "a very old owl at night"})
     made.caption("human", {owl: None})
-    yield made
-    made.close()
 
 
 def fox_of(lab: Lab) -> str:

@@ -56,13 +56,13 @@ class GalleryFilters(BaseModel):
 
     @property
     def only_text(self) -> bool:
-        """Whether the text is the only filter on captions, in any set."""
+        """True if the text is the only filter on captions, in any set."""
         other = self.model_copy(update={"text": None})
         return bool(self.text) and self.caption_set is None and not other.about_captions
 
     @property
     def about_captions(self) -> bool:
-        """Whether a filter applies to a single caption."""
+        """True if a filter applies to a single caption."""
         filters = (self.strategy, self.person, self.text, self.min_length, self.max_length)
         if any(value is not None for value in filters):
             return True

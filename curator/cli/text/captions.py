@@ -102,11 +102,11 @@ def text_of_dry_run(result: DryRunResult) -> str:
     from curator.caption.contact_sheet import estimate, why_nothing
 
     lines = [f"{_bold(f'{result.dataset}/{result.set_name}')}: dry run of {result.strategy}, nothing is stored", ""]
-    width = max((len(picture.file_name) for picture in result.pictures), default=0)
-    for picture in result.pictures:
-        failed = click.style(f"no caption: {picture.reason}", fg="red")
-        text = failed if picture.text is None else _shortened(picture.text) or _dim("(empty)")
-        lines.append(f"  {_dim(f'{picture.file_name:<{width}}')}  {text}")
+    width = max((len(image.file_name) for image in result.pictures), default=0)
+    for image in result.pictures:
+        failed = click.style(f"no caption: {image.reason}", fg="red")
+        text = failed if image.text is None else _shortened(image.text) or _dim("(empty)")
+        lines.append(f"  {_dim(f'{image.file_name:<{width}}')}  {text}")
     lines += [*([""] if result.pictures else []), *([_effort(result.effort)] if result.effort.pictures else [])]
     if result.to_caption:
         lines.append(f"All {plural(result.to_caption, 'image')}: {estimate(result)}.")

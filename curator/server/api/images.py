@@ -31,12 +31,12 @@ class Page(GalleryFilters):
 
     @property
     def filters(self) -> GalleryFilters:
-        """Without where it begins."""
+        """The filters without the position."""
         return GalleryFilters(**{name: getattr(self, name) for name in GalleryFilters.model_fields})
 
 
 class ImageAddresses(BaseModel):
-    """Where an image can be had without a token, at this service."""
+    """Addresses of an image on this service that work without a token."""
 
     original: str = Field(description="The unchanged file.")
     thumbnail: str = Field(description="A JPEG with a longer side of at most 384 px.")

@@ -28,14 +28,14 @@ class RunColumn:
 
     key: str
     name: str
-    pictures: dict[int, str]
+    grids: dict[int, str]
     losses: dict[int, str]
     tiles: dict[tuple[int, int], Tile] = field(repr=False)
 
     @property
     def last(self) -> str:
         """The grid of the last epoch."""
-        return self.pictures[max(self.pictures)]
+        return self.grids[max(self.grids)]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def sample_table(
     ]
     if not runs:
         return None
-    epochs = sorted({epoch for run in runs for epoch in run.pictures})
+    epochs = sorted({epoch for run in runs for epoch in run.grids})
     return SampleTable(prompts, seeds, epochs, runs)
 
 
@@ -91,8 +91,8 @@ def _column(
             if prompt.text in texts and seed in one.report.seeds:
                 tile = _tile(grid, texts.index(prompt.text), one.report.seeds.index(seed))
                 tiles |= {(row, column): tile} if tile else {}
-    pictures = {epoch: f"/api/v1/runs/{one.run_key}/pictures/{grid.file.sha256}" for epoch, grid in grids.items()}
-    return RunColumn(one.run_key, name, pictures, {epoch: f"{loss:.4f}" for epoch, loss in losses.items()}, tiles)
+    addresses = {epoch: f"/api/v1/runs/{one.run_key}/pictures/{grid.file.sha256}" for epoch, grid in grids.items()}
+    return RunColumn(one.run_key, name, addresses, {epoch: f"{loss:.4f}" for epoch, loss in losses.items()}, tiles)
 
 
 def _tile(grid: Grid, row: int, column: int) -> Tile | None:

@@ -131,7 +131,8 @@ def account(result: StartResult) -> str:
     if not result.reachable:
         lines.append("Only this computer reaches it. For a team: --host 0.0.0.0")
     lines += result.notes
-    lines.append("Next: curator annotate push DATASET --set SET --to human     Ctrl-C stops; everything is kept.")
+    lines += ["Ctrl-C stops; everything is kept. In another terminal:"]
+    lines += ["Next: curator annotate push DATASET --set SET --to human"]
     return "\n".join(lines)
 
 

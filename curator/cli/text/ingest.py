@@ -9,7 +9,6 @@ from schemas.edge.words import duration, plural
 
 
 def text_of_ingest(result: IngestResult) -> str:
-    """Three lines of counts, the notes, and the next step."""
     lines = [f"{click.style(result.dataset, bold=True)}: {result.root}  ({duration(result.seconds)})", ""]
     lines += [_line(result.files, "file", _changes(result)), _line(result.images, "image", _copies(result))]
     rejects = ", ".join(f"{reason} {count:,}" for reason, count in result.rejects_by_reason.items())

@@ -1,7 +1,6 @@
-"""The samples of several runs in one table: a row per prompt, a column per seed of each run, at one epoch.
+"""Samples of several runs in one table: a row per prompt, a column per seed of each run.
 
-A run's sample grid is one image of tiles (rows: prompts, columns: seeds). An SVG viewBox cuts each tile out of it. The
-table has the prompts and seeds of all runs; samples that a run did not generate are missing.
+A run's grid is one image of tiles (rows: prompts, columns: seeds); an SVG viewBox cuts each tile out of it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from schemas.run import Grid, Prompt
 
 @dataclass(frozen=True)
 class Tile:
-    """A tile of a run's grid: its viewBox, and the size of the whole grid in pixels."""
+    """A viewBox, and the size of the whole grid in pixels."""
 
     view: str
     width: int
@@ -24,7 +23,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class RunColumn:
-    """One run: address of its grid and loss by epoch, and its tiles by (prompt index, seed index)."""
+    """Grid address and loss by epoch; tiles by (prompt index, seed index)."""
 
     key: str
     name: str
@@ -34,14 +33,11 @@ class RunColumn:
 
     @property
     def last(self) -> str:
-        """The grid of the last epoch."""
         return self.grids[max(self.grids)]
 
 
 @dataclass(frozen=True)
 class SampleTable:
-    """The samples of several runs. `missing`: table cells without a sample."""
-
     prompts: list[Prompt]
     seeds: list[int]
     epochs: list[int]
@@ -56,7 +52,7 @@ class SampleTable:
 def sample_table(
     results: Sequence[RunResult], names: Sequence[str], losses: Sequence[dict[int, float]]
 ) -> SampleTable | None:
-    """Build the table of these runs, in their order. Return None if no run's grids are here."""
+    """Return None if no run's grids are here."""
     by_text: dict[str, Prompt] = {}
     for prompt in (prompt for one in results for prompt in one.report.prompts):
         by_text.setdefault(prompt.text, prompt)

@@ -111,7 +111,7 @@ def _by_fraction(ordered: Sequence[Group], fraction: float, notes: list[str]) ->
     }
     if fraction and not held_out and all(group.stored != "validation" for group in ordered):
         # --holdout-trained, because this snapshot puts them all in train
-        hint = "To hold out a fixed number, use --holdout N --holdout-trained."
+        hint = "To hold out a fixed number, use --holdout N with --holdout-trained."
         notes.append(f"No image is held out: the share of {fraction:g} selected none. {hint}")
     return held_out
 

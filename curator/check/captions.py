@@ -145,7 +145,9 @@ def near(captions: Captions, threshold: float, fused_above: float) -> Detection:
     detection = captions.detect("near-duplicate", pl.Series(pairs.partner >= 0))
     notice = None
     if pairs.crowded:
-        notice = f"near-duplicate: {pairs.crowded:,} captions are too alike to compare all pairs; their count may be too low."
+        notice = (
+            f"near-duplicate: {pairs.crowded:,} captions are too alike to compare all pairs; the count is a minimum."
+        )
     # Show each pair once: captions whose partner comes later go first.
     leading = [row for row in detection.rows.head(1000).to_list() if row < pairs.partner[row]]
     rows = pl.concat([pl.Series(leading, dtype=pl.UInt32), detection.rows]).unique(maintain_order=True)

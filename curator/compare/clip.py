@@ -95,16 +95,16 @@ def load(name: str) -> Clip:
     except NotFound as error:
         raise NotFound(f"--clip: {error}") from None
     try:
-        kind = AutoConfig.from_pretrained(source.place, revision=source.commit).model_type
+        kind = AutoConfig.from_pretrained(source.location, revision=source.commit).model_type
         if kind != "clip":
             raise BadOption(f"--clip {name}: a {kind} model. Name a CLIP model, such as openai/clip-vit-base-patch32.")
-        model = CLIPModel.from_pretrained(source.place, revision=source.commit)
+        model = CLIPModel.from_pretrained(source.location, revision=source.commit)
     except (OSError, ValueError) as error:
         if isinstance(error, BadOption):
             raise
         raise NotFound(f"--clip {name}: can't be loaded. {str(error).splitlines()[0]}") from None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Clip(source.name, source.revision, model.eval().to(device), tokens.load(source.place), device)
+    return Clip(source.name, source.revision, model.eval().to(device), tokens.load(source.location), device)
 
 
 def clip_scores(

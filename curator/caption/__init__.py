@@ -45,9 +45,9 @@ def caption(
     """Caption the images of `dataset` into `set_name`.
 
     `options`: a mapping or `key=value` pairs; `by`: the person whose captions are imported; `person`: who runs it;
-    `where`: an expression (curator.where) that selects images, and may name `caption.<set_name>` too; `limit`: the most
-    images to caption in this run. `notice` receives the counts of stale captions before they are redone.
-    Raises NotFound (dataset, strategy), BadOption (set name, option, field, expression), MachineFailed.
+    `where`: an expression (curator.where) that selects images; `limit`: the most images of this run; `notice` receives
+    the counts of stale captions first. Raises NotFound (dataset, strategy), BadOption (set name, option, field,
+    expression), MachineFailed.
     """
     request = Request(dataset, strategy, set_name, options, by=by, person=person, only=only, where=where, limit=limit)
     plan = make_plan(catalog, request)
@@ -66,7 +66,6 @@ def caption(
 
 
 def _batches(plan: Plan, progress: Progress, notice: Notice) -> Generator[pl.DataFrame]:
-    """Yield frames (text, reason, failed), in the order of the images to do."""
     inputs = plan.inputs_to_do
     if plan.captioner.load_model is None:
         return by_expression(plan.captioner, plan.options, inputs)
@@ -80,7 +79,6 @@ def _batches(plan: Plan, progress: Progress, notice: Notice) -> Generator[pl.Dat
 
 
 def _detail(result: CaptionResult, store: CaptionStore) -> str:
-    """Return the text beside the progress bar."""
     if result.effort is None:
         return ""
     failed = f", {store.failed:,} failed" if store.failed else ""

@@ -36,7 +36,6 @@ def page(result: DryRunResult) -> str:
 
 
 def estimate(result: DryRunResult) -> str:
-    """Return the estimated time and cost in words, empty if nothing would be captioned."""
     if not result.to_caption:
         return ""
     time = f"about {duration(result.estimated_seconds)}" if result.estimated_seconds else "less than a second"
@@ -44,7 +43,6 @@ def estimate(result: DryRunResult) -> str:
 
 
 def why_nothing(result: DryRunResult) -> str:
-    """Return the reason why a run would caption no image."""
     if not result.images:
         return f"{result.dataset} has no images"
     if result.not_chosen == result.images:
@@ -90,7 +88,6 @@ def _figure(picture: DryRunImage) -> str:
 
 
 def _captions(picture: DryRunImage) -> tuple[str, str]:
-    """Return the new and the current caption as HTML, with differences marked if they are similar."""
     if picture.text is None:
         new = f'<p class="text failed">no caption: {escape(picture.reason or "")}</p>'
         return new, f'<p class="now">{escape(picture.current)}</p>' if picture.current else ""
@@ -110,7 +107,6 @@ def _captions(picture: DryRunImage) -> tuple[str, str]:
 
 
 def _marked(text: str, op: str, marked_op: str, tag: str) -> str:
-    """Return a piece of text: plain if equal, in `tag` if its operation is `marked_op`, else nothing."""
     if op == "equal":
         return escape(text)
     if op != marked_op:

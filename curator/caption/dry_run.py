@@ -63,14 +63,12 @@ def dry_run(
 
 
 def _spread(plan: Plan) -> list[int]:
-    """Return the rows of `plan.images` to caption."""
     rows = plan.todo.arg_true().to_list() or list(range(plan.images.height))
     count = min(IMAGES, len(rows))
     return [rows[index * len(rows) // count] for index in range(count)]
 
 
 def _captions(plan: Plan, inputs: pl.DataFrame, effort: Effort, progress: Progress, notice: Notice) -> pl.DataFrame:
-    """Caption the inputs. Returns text and reason of each row."""
     if plan.captioner.load_model is None:
         batches = by_expression(plan.captioner, plan.options, inputs)
     else:

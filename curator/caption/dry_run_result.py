@@ -21,8 +21,6 @@ class DryRunImage(BaseModel):
 
 
 class DryRunResult(BaseModel):
-    """The result of a dry run. Nothing of it is stored; times are measured on a few images."""
-
     dataset: str
     set_name: str
     strategy: str

@@ -141,8 +141,8 @@ def inputs_digests(
 ) -> pl.Series:
     """Return a hex SHA-256 for each image, over strategy, version, options, model, person and the image's inputs.
 
-    It is sha256(fingerprint + {"field":value} of each field that the image has, sorted by name). The fingerprint is the
-    sha256 of the rest as canonical JSON. Fields that the image lacks don't count.
+    It is sha256(fingerprint + {"field":value} of each field that isn't null, sorted by name). The fingerprint is the
+    sha256 of all but the inputs as canonical JSON.
     """
     fingerprint = sha256_json(
         {
@@ -184,5 +184,4 @@ def _metadata_column(images: pl.DataFrame, index: int) -> pl.Series:
 
 
 def _items(text: str) -> list[str]:
-    """Return the items of a JSON array as text, without nulls."""
     return [item if isinstance(item, str) else json.dumps(item) for item in json.loads(text) if item is not None]

@@ -27,8 +27,6 @@ Only = Literal["changed", "missing", "all"]
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments of `curator.caption.caption`."""
-
     dataset: str
     strategy: str
     set_name: str
@@ -102,7 +100,6 @@ def make_plan(catalog: Catalog, request: Request) -> Plan:
 
 
 def check_set_name(name: str) -> None:
-    """Raise BadOption for an invalid name of a caption set."""
     if not SET_NAME.fullmatch(name):
         raise BadOption(f"--set {name}: a set's name consists of a-z, 0-9, _ and -.")
 
@@ -122,7 +119,6 @@ def _other_sets(catalog: Catalog, request: Request) -> list[str]:
 
 
 def _run(captioner: Captioner, options: Any, model: Model | None, request: Request) -> CaptionRun:
-    """Return the run's provenance. Its id is reserved with its first rows."""
     return CaptionRun(
         run_id=0,
         dataset=request.dataset,
@@ -138,7 +134,6 @@ def _run(captioner: Captioner, options: Any, model: Model | None, request: Reque
 
 
 def _with_current(catalog: Catalog, images: pl.DataFrame, result: CaptionResult) -> pl.DataFrame:
-    """Join the current revision of each image in the set, and the reason of a standing failure."""
     current = catalog.current_captions(result.dataset, result.set_name).rename(
         {"text": "old_text", "caption_id": "parent_id"}
     )
@@ -156,7 +151,6 @@ def _unaffected(
     request: Request,
     result: CaptionResult,
 ) -> pl.Series:
-    """Return which images keep their captions, and count them in `result`."""
     has_caption = pl.col("old_text").is_not_null()
     # An import replaces a person's captions only if the same person imported them by the same strategy.
     same_import = pl.lit(False)
@@ -181,7 +175,6 @@ def _unaffected(
 
 
 def _limited(todo: pl.Series, limit: int | None, result: CaptionResult) -> pl.Series:
-    """Keep the first `limit` of the images to do, and count the others."""
     if limit is None:
         return todo
     reached = todo & (todo.cum_sum() <= limit)

@@ -117,7 +117,6 @@ def _valid_unicode(text: str) -> str:
 
 
 def _add(effort: Effort, batch: Batch, seconds: float) -> None:
-    """Count a finished batch. `seconds`: since the first image was read."""
     effort.pictures += len(batch.items)
     effort.seconds = seconds
     effort.images_per_second = effort.pictures / max(seconds, 1e-9)

@@ -8,8 +8,6 @@ from curator.captioners import Rejected
 
 
 class Example(BaseModel):
-    """An example of the captions."""
-
     file_name: str
     image_sha256: str
     text: str

@@ -41,7 +41,6 @@ def report_stale(result: CaptionResult, only: str, notice: Notice) -> None:
 
 
 def _difference(captioner: Captioner, run: CaptionRun, earlier: Mapping[str, Any]) -> str:
-    """Return the first difference between an earlier run and this one."""
     if earlier["strategy"] != run.strategy:
         return f"another strategy ({earlier['strategy']})"
     if earlier["strategy_version"] != run.strategy_version:

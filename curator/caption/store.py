@@ -63,7 +63,6 @@ class CaptionStore:
 
 
 def current_examples(catalog: Catalog, images: pl.DataFrame, result: CaptionResult) -> list[Example]:
-    """Return examples of captions that the set has, for a run that made none."""
     texts = catalog.caption_texts(result.dataset, result.set_name)
     captioned = images.join(texts, on="image_sha256", how="inner", maintain_order="left")
     return _examples(captioned.select("file_name", "image_sha256", "text"), EXAMPLES)
@@ -91,14 +90,12 @@ def _failures(batch: pl.DataFrame) -> pl.DataFrame:
 
 
 def _sources(plan: Plan) -> pl.DataFrame:
-    """Return the sets of which the run's captions are composed."""
     sets = {(source.set_name, source.number, source.last_caption_id) for source in plan.sources.values()}
     schema = {"set_name": pl.String, "number": pl.Int32, "last_caption_id": pl.Int64}
     return pl.DataFrame(sorted(sets, key=str), schema=schema, orient="row")
 
 
 def _examples(rows: pl.DataFrame, count: int) -> list[Example]:
-    """Pick rows (file_name, image_sha256, text), spread evenly."""
     count = min(count, rows.height)
     picked = [rows.row(index * rows.height // count) for index in range(count)]
     return [Example(file_name=name, image_sha256=sha256, text=text) for name, sha256, text in picked]

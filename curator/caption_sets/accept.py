@@ -76,7 +76,6 @@ def undo_accept(catalog: Catalog, reference: str, run_id: int | None, person: st
 
 
 def _selected(catalog: Catalog, dataset: str, where: str | None, images: Collection[str] | None) -> pl.DataFrame:
-    """Return the selected images that the dataset has: image_sha256."""
     matching = None if where is None else images_where(catalog, dataset, where).alias("image_sha256").to_frame()
     if images is None:
         return matching if matching is not None else catalog.images_of_dataset(dataset).select("image_sha256")

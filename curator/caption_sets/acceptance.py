@@ -15,8 +15,6 @@ from curator.text.similarity import edit_distance, token_f1
 
 
 class Acceptance(BaseModel):
-    """People's answers to the captions of one strategy."""
-
     strategy: str = Field(description="`all`: all strategies together.")
     images: int
     answers: int = Field(description="Annotations; an image may have several, by several people.")
@@ -29,8 +27,6 @@ class Acceptance(BaseModel):
 
 
 class Agreement(BaseModel):
-    """Agreement between people on images that several of them captioned."""
-
     images: int
     people: int
     exact: float = Field(description="Share of pairs of captions that are the same, mean over images, 0 to 1.")

@@ -31,8 +31,6 @@ class WordOperation(BaseModel):
 
 
 class Change(BaseModel):
-    """The caption of one image in both states."""
-
     kind: Kind
     image_sha256: str
     file_name: str | None
@@ -42,8 +40,6 @@ class Change(BaseModel):
 
 
 class DiffResult(BaseModel):
-    """The result of a diff. Counts are complete; `changes` holds the first `--limit`."""
-
     before: str
     after: str
     added: int
@@ -80,8 +76,8 @@ def diff(catalog: Catalog, before: str, after: str | None = None, limit: int = L
 def word_operations(before: str, after: str) -> list[WordOperation]:
     """Return the operations between two captions, in words, blanks and punctuation (Ratcliff and Obershelp's matching).
 
-    That takes quadratic time, so long captions are matched by a longest common subsequence, whose bit-parallel form
-    takes milliseconds instead of seconds. Blanks between two changes count as changed, for legibility.
+    That takes quadratic time, so long captions use a bit-parallel longest common subsequence: milliseconds instead of
+    seconds. Blanks between two changes count as changed, for legibility.
     """
     old, new = WORD.findall(before), WORD.findall(after)
     codes = _codes(old, new)
@@ -123,7 +119,6 @@ def _sides(catalog: Catalog, before: str, after: str | None) -> tuple[Reference,
 
 
 def _changes(catalog: Catalog, differences: pl.DataFrame, limit: int, datasets: tuple[str, str]) -> list[Change]:
-    """Return the first `limit` changes: changed, then added, then removed."""
     before, after = pl.col("before"), pl.col("after")
     kind = pl.when(before.is_null()).then(pl.lit("added")).when(after.is_null()).then(pl.lit("removed"))
     kinds = differences.with_columns(kind=kind.otherwise(pl.lit("changed")))

@@ -25,15 +25,13 @@ class FailureLine(BaseModel):
 
 
 class FailuresResult(BaseModel):
-    """The failures that stand, and their counts."""
-
     failures: int
     by_reason: dict[str, int]
     lines: list[FailureLine]
 
 
 def failures(catalog: Catalog, caption_set: str | None = None) -> FailuresResult:
-    """List the failures of a set (dataset/set, or set in every dataset), or of all. Raises NotFound listing all sets."""
+    """List the failures of a set (dataset/set, or set in every dataset), or of all. Raises NotFound."""
     dataset, _, set_name = (caption_set or "").rpartition("/")
     rows = catalog.standing_failures(dataset or None, set_name or None).to_dicts()
     if caption_set and not rows:
@@ -44,7 +42,6 @@ def failures(catalog: Catalog, caption_set: str | None = None) -> FailuresResult
 
 
 def text_of_failures(result: FailuresResult, limit: int) -> str:
-    """Format the failures by set and reason, at most `limit` of each (0: all)."""
     if not result.lines:
         return "No failures: no image failed since its last caption."
     out: list[str] = []

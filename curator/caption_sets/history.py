@@ -24,8 +24,6 @@ class Source(BaseModel):
 
 
 class Revision(BaseModel):
-    """One caption of the image. `text` null: the caption was removed."""
-
     dataset: str
     set_name: str
     caption_id: int
@@ -48,16 +46,12 @@ class Revision(BaseModel):
 
 
 class ImageFile(BaseModel):
-    """A file of the image at ingest."""
-
     dataset: str
     file_name: str
     path: str
 
 
 class HistoryResult(BaseModel):
-    """An image and its captions, by set, oldest first."""
-
     image_sha256: str
     files: list[ImageFile]
     revisions: list[Revision]
@@ -81,7 +75,6 @@ def history(catalog: Catalog, image: str) -> HistoryResult:
 
 
 def revisions(catalog: Catalog, image_sha256: str) -> list[Revision]:
-    """List the captions of an image, by dataset and set, oldest first."""
     rows = catalog.image_history(image_sha256).rows(named=True)
     last = {(row["dataset"], row["set_name"]): row["caption_id"] for row in rows}
     return [

@@ -51,10 +51,10 @@ def replace(
     limit: int = LIMIT,
     images: Collection[str] | None = None,
 ) -> ReplaceResult:
-    """Replace `find` by `replacement` in a set's captions, for `images` (None: all). The person becomes the author.
+    """Replace text in a set's captions, for `images` (None: all). The person becomes the author.
 
-    `regex`: `find` is a regular expression without look-around and back-references, so that it runs in linear time;
-    `$1` and `${name}` in the replacement are its groups. Raises NotFound, BadOption, BadExpression.
+    `regex`: `find` is a regular expression without look-around and back-references (linear time); `$1`, `${name}` in
+    the replacement are its groups. Raises NotFound, BadOption, BadExpression.
     """
     if not find:
         raise BadOption("--find: give the text to find.")

@@ -29,8 +29,6 @@ class Overtaken(AmatlError):
 
 
 class ReviseResult(BaseModel):
-    """The image's current caption in the set."""
-
     dataset: str
     set_name: str
     image_sha256: str
@@ -41,8 +39,6 @@ class ReviseResult(BaseModel):
 
 
 class UndoResult(BaseModel):
-    """The result of undoing a run."""
-
     reference: str
     run_id: int
     restored: int = Field(description="Captions restored to their state before the run.")
@@ -60,8 +56,8 @@ def revise(
 ) -> ReviseResult:
     """Set an image's caption as a person, so that no strategy replaces it.
 
-    `expected`: the caption_id that the person saw, or `none` for no caption. The text of a strategy's caption may stay
-    the same; the person then accepts it. Raises NotFound, BadOption, Overtaken.
+    `expected`: the caption_id that the person saw, or `none` for no caption. The unchanged text of a strategy accepts
+    its caption. Raises NotFound, BadOption, Overtaken.
     """
     check_dataset(catalog, dataset)
     text, person = on_one_line(text), person or user_name()

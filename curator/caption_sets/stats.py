@@ -22,8 +22,6 @@ TEXT_PIECE = 100_000
 
 
 class Spread(BaseModel):
-    """The distribution of a length over the captions."""
-
     min: int
     median: float
     mean: float
@@ -31,8 +29,6 @@ class Spread(BaseModel):
 
 
 class CutCaption(BaseModel):
-    """A caption that exceeds the tokenizer's limit, with the words that a model doesn't read."""
-
     image_sha256: str
     file_name: str | None
     tokens: int
@@ -41,8 +37,6 @@ class CutCaption(BaseModel):
 
 
 class TokenStats(BaseModel):
-    """Exact token counts, with begin and end tokens."""
-
     tokenizer: str
     limit: int | None
     length: Spread
@@ -52,23 +46,17 @@ class TokenStats(BaseModel):
 
 
 class Repeated(BaseModel):
-    """A caption shared by several images."""
-
     text: str
     images: int
 
 
 class Frequent(BaseModel):
-    """A word or term with its count and the share of captions that have it."""
-
     text: str
     count: int
     share: float = Field(description="0 to 1.")
 
 
 class StatsResult(BaseModel):
-    """The result of `curator stats`."""
-
     reference: str
     committed: bool = Field(description="A version, or a set equal to its latest version.")
     captions: int
@@ -191,6 +179,5 @@ def _frequent(counts: pl.DataFrame, captions: int) -> list[Frequent]:
 
 
 def _repeated(text: pl.Series) -> pl.DataFrame:
-    """Return the captions shared by several images, most frequent first, without the empty one."""
     counts = text.filter(text != "").alias("text").value_counts(name="images").filter(pl.col("images") > 1)
     return counts.sort(["images", "text"], descending=[True, False])

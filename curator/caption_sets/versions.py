@@ -19,8 +19,6 @@ ROWS_A_PIECE = 100_000
 
 
 class Version(BaseModel):
-    """A committed version."""
-
     number: int
     captions: int
     digest: str = Field(description="SHA-256 over canonical JSON of the sorted [image sha256, caption].")
@@ -44,8 +42,6 @@ class CommitResult(BaseModel):
 
 
 class SetVersions(BaseModel):
-    """A caption set and its versions."""
-
     dataset: str
     set_name: str
     captions: int = Field(description="Current captions, including those of missing images.")
@@ -58,8 +54,6 @@ class VersionsResult(BaseModel):
 
 
 class RestoreResult(BaseModel):
-    """The revisions that a restore added."""
-
     version: str
     added: int = Field(description="Captions restored for images without a caption.")
     removed: int = Field(description="Captions removed, because the version has none for the image.")
@@ -70,8 +64,7 @@ class RestoreResult(BaseModel):
 def captions_digest(captions: pl.DataFrame) -> str:
     """Return the SHA-256 of the canonical JSON (RFC 8785) [[image sha256, caption], ...], sorted by image.
 
-    Columns of `captions`: image_sha256, text. Polars writes text as canonical JSON, which a test checks. Text is hashed
-    piece by piece to save memory.
+    Columns of `captions`: image_sha256, text. Polars writes text as canonical JSON, which a test checks.
     """
     start, end = '{"text":', "}"
     text = pl.struct("text").struct.json_encode().str.strip_prefix(start).str.strip_suffix(end)
@@ -85,7 +78,6 @@ def captions_digest(captions: pl.DataFrame) -> str:
 
 
 def commit(catalog: Catalog, reference: str, message: str, person: str | None = None) -> CommitResult:
-    """Commit the current set as its next version, unless it equals the latest. Raises BadOption, NotFound."""
     if not message.strip():
         raise BadOption("-m: describe this version in a few words.")
     named = resolve(catalog, reference)
@@ -108,7 +100,6 @@ def commit(catalog: Catalog, reference: str, message: str, person: str | None = 
 
 
 def versions(catalog: Catalog, reference: str | None = None) -> VersionsResult:
-    """List the versions of one set, or of every set."""
     only = resolve(catalog, reference) if reference else None
     sets = []
     for row in catalog.caption_sets().iter_rows(named=True):
@@ -130,7 +121,6 @@ def versions(catalog: Catalog, reference: str | None = None) -> VersionsResult:
 
 
 def captions_now(catalog: Catalog, dataset: str) -> dict[str, int]:
-    """Return the number of captions of each set of a dataset, including those of missing images."""
     rows = catalog.caption_sets().filter(dataset=dataset).iter_rows(named=True)
     sets = [Reference.model_validate({**row, "number": None}) for row in rows]
     return {
@@ -140,7 +130,6 @@ def captions_now(catalog: Catalog, dataset: str) -> dict[str, int]:
 
 
 def is_committed(catalog: Catalog, named: Reference) -> bool:
-    """Return whether a set equals its latest version."""
     rows = set_versions(catalog, named.dataset, named.set_name)
     return bool(rows) and not _current_counts(catalog, named, rows)[1]
 
@@ -168,7 +157,6 @@ def restore(
 
 
 def counts(differences: pl.DataFrame) -> dict[str, int]:
-    """Count the captions added, removed and changed. Columns of `differences`: before, after."""
     before, after = differences["before"].is_not_null(), differences["after"].is_not_null()
     return {
         "added": int((~before & after).sum()),
@@ -192,7 +180,6 @@ def _current_counts(catalog: Catalog, named: Reference, versions: list[dict[str,
 
 
 def _changes_since(catalog: Catalog, named: Reference, before: int, after: int) -> dict[str, int]:
-    """Count the captions added, removed and changed between two caption ids."""
     return catalog.revision_counts(named.dataset, named.set_name, before, after)
 
 

@@ -85,8 +85,6 @@ def reject_unused_options(options: BaseModel, choice: str, owners: Mapping[str, 
 
 
 class Model(BaseModel):
-    """A model and the revision of its weights."""
-
     name: str
     revision: str
 
@@ -100,8 +98,6 @@ def model_at(name: str, revision: str | None) -> str:
 
 
 class Rejected(BaseModel):
-    """An input that a strategy couldn't use."""
-
     where: str
     reason: str
     detail: str
@@ -117,8 +113,6 @@ class Reading:
 
 @dataclass(frozen=True)
 class Captioner:
-    """A strategy's module with defaults filled in."""
-
     name: str
     help: str
     version: int
@@ -137,7 +131,6 @@ class Captioner:
 
     @property
     def summary(self) -> str:
-        """The first line of the help."""
         return self.help.partition("\n")[0]
 
     def output_options(self, options: Any) -> dict[str, Any]:
@@ -149,8 +142,8 @@ class Captioner:
 def captions(text: pl.Series, reason: pl.Series | str = "", failed: pl.Series | bool = False) -> pl.DataFrame:
     """Build the result of `caption`: `text` (null: no caption), `reason` (why, a short phrase), `failed`.
 
-    Without text and not failed: the image gets no caption, and an earlier one of this strategy is removed. Failed: an
-    error that may pass (unreadable file, model error); an earlier caption stays, and the next run tries again.
+    Failed: an error that may pass; an earlier caption stays, and the next run tries again. Else null text removes an
+    earlier caption of this strategy.
     """
     import polars as pl
 
@@ -189,7 +182,6 @@ def load(name: str) -> Captioner:
 
 
 def from_module(name: str, module: ModuleType) -> Captioner:
-    """Build a strategy from its module. Raises BadCaptioner naming missing parts."""
     missing = [part for part in ("__doc__", "Options", "VERSION", "fields") if not getattr(module, part, None)]
     if not hasattr(module, "caption") and not hasattr(module, "load_model"):
         missing.append("caption (or load_model)")
@@ -227,7 +219,6 @@ def parse_options(captioner: Captioner, given: Mapping[str, str] | Sequence[str]
 
 
 def describe_options(captioner: Captioner) -> str:
-    """List the options of a strategy in one sentence, required ones first."""
     options = captioner.options.model_fields
     if not options:
         return f"{captioner.name} takes no options."

@@ -31,15 +31,12 @@ PROBLEM = "problem of the file"
 
 
 class Options(StrategyOptions):
-    """The column, and the file with its join column."""
-
     column: str = Field(min_length=1, description="The column with the captions.", examples=["caption"])
     file: Path | None = Field(default=None, description="A table file. Default: the images' metadata.")
     join_on: str = Field(default="file_name", description="With `file`: the column that names the image, in both.")
 
 
 def fields(options: Options, available: list[str]) -> list[str]:
-    """Return the metadata column; with a file, the field to join on."""
     if options.file is None:
         return [options.column]
     return ["file_names" if options.join_on == "file_name" else options.join_on]
@@ -67,7 +64,6 @@ def read(images: pl.DataFrame, options: Options) -> Reading:
 
 
 def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
-    """Return the cell's text. A list is joined with commas."""
     import polars as pl
 
     value = pl.col(options.column if options.file is None else READ)
@@ -103,7 +99,6 @@ def _table(path: Path, options: Options) -> tuple[pl.DataFrame, list[Rejected]]:
 
 
 def _text(metadata: str, column: str) -> str | None:
-    """Return a cell as text. A list is joined with commas."""
     value = json.loads(metadata).get(column)
     if value is None or isinstance(value, str):
         return value
@@ -119,7 +114,6 @@ def _cleaned(key: pl.Expr) -> pl.Expr:
 
 
 def _rejects(matched: pl.DataFrame, first: pl.DataFrame) -> list[Rejected]:
-    """Reject rows without an image, and further rows of an image."""
     import polars as pl
 
     missing = matched.filter(pl.col("image_sha256").is_null())

@@ -40,8 +40,6 @@ Value = str | list[str] | None
 
 
 class Options(StrategyOptions):
-    """The sets, and how to compose them."""
-
     sets: Names = Field(min_length=1, description="The sets or versions, in order.", examples=[["template", "blip"]])
     mode: Literal["join", "first"] = Field(default="join", description="join, or first: the first that isn't empty.")
     separator: str = Field(default=", ", description="Text between the parts.")

@@ -18,8 +18,6 @@ VERSION = 1
 
 
 class Options(StrategyOptions):
-    """The text."""
-
     text: str = Field(
         min_length=1, description="The caption. For empty captions use `empty`.", examples=["openmoji drawing"]
     )

@@ -23,8 +23,6 @@ ORIGINAL_PATHS = True
 
 
 class Options(StrategyOptions):
-    """The file extension."""
-
     extension: str = Field(default=".txt", pattern=r"^\.[^/\\]+$", description="Extension of the text files.")
 
 

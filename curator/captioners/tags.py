@@ -29,8 +29,6 @@ GENERAL = "general"
 
 
 class Options(StrategyOptions):
-    """The columns with the tags, and how to order, filter and rename them."""
-
     column: str | None = Field(default=None, description="One column with all tags, instead of tag_string_<category>.")
     categories: Names = Field(default=[], description="With `column`: TAG=CATEGORY, ...")
     order: Names = Field(
@@ -55,7 +53,6 @@ class Options(StrategyOptions):
 
 
 def fields(options: Options, available: list[str]) -> list[str]:
-    """Return the columns with tags. If none is available, return all, so that the error names them."""
     if options.column:
         return [options.column]
     columns = [f"{PREFIX}{category}" for category in options.order]
@@ -63,7 +60,6 @@ def fields(options: Options, available: list[str]) -> list[str]:
 
 
 def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
-    """Process the tags of all rows in one long table."""
     import polars as pl
 
     tags = _clean(_long(batch, options), options)
@@ -100,7 +96,6 @@ def _long(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
 
 
 def _clean(tags: pl.DataFrame, options: Options) -> pl.DataFrame:
-    """Rename tags, and drop unwanted tags (by old or new name) and repeats."""
     import polars as pl
 
     dropped = [_plain(tag) for tag in options.drop]

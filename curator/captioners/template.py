@@ -42,8 +42,6 @@ VERSION = 1
 
 
 class Options(StrategyOptions):
-    """The template."""
-
     template: str = Field(
         min_length=1,
         description="Words with ${field} placeholders.",
@@ -232,7 +230,6 @@ FILTERS: dict[str, tuple[tuple[type, ...], Step]] = {
 
 
 def _items(value: pl.Expr) -> pl.Expr:
-    """Strip a list's items and drop empty ones."""
     import polars as pl
 
     item = pl.element().str.strip_chars()
@@ -240,7 +237,6 @@ def _items(value: pl.Expr) -> pl.Expr:
 
 
 def _text(value: pl.Expr, kind: Kind) -> pl.Expr:
-    """Return a value as stripped text."""
     if kind == "text":
         return value.str.strip_chars()
     return (value if kind == "items" else _items(value)).list.join(", ")
@@ -266,7 +262,6 @@ def _value(placeholder: Placeholder, kind: Kind) -> pl.Expr:
 
 
 def _values(template: Template, batch: pl.DataFrame) -> list[pl.Expr]:
-    """Return the placeholders' texts as columns "0", "1", ..."""
     import polars as pl
 
     return [

@@ -51,8 +51,6 @@ class Detection:
 
 @dataclass(frozen=True)
 class Captions:
-    """The captions of a set. Columns of `frame`: image_sha256, text."""
-
     reference: Reference
     frame: pl.DataFrame
 
@@ -66,13 +64,11 @@ class Captions:
         return words(self.text)
 
     def detect(self, code: str, mask: pl.Series, subject: str | None = None) -> Detection:
-        """Return the captions selected by `mask` as a detection."""
         rows = mask.arg_true()
         return Detection(code, subject, self.frame["image_sha256"].gather(rows), self.frame.height, rows)
 
 
 def per_caption(captions: Captions, trigger: str | None) -> list[Detection]:
-    """Run the checks that read one caption at a time."""
     text, detect = captions.text, captions.detect
 
     def escaped(row: int) -> str:
@@ -123,7 +119,6 @@ def fused(captions: Captions, above: float, trigger: str | None) -> Detection:
 
 
 def duplicates(captions: Captions) -> Detection:
-    """Detect captions that several images share, except empty ones."""
     text = captions.text
     counted = (
         captions.frame.filter(~tests.is_empty(text))
@@ -138,7 +133,6 @@ def duplicates(captions: Captions) -> Detection:
 
 
 def near(captions: Captions, threshold: float, fused_above: float) -> Detection:
-    """Detect near-duplicate captions, each with its partner."""
     text = captions.text
     text_ids = text.rank("dense").cast(pl.Int64).to_numpy()
     pairs = near_duplicates(captions.words, text_ids, threshold, fused_above)

@@ -73,8 +73,6 @@ class Example(BaseModel):
 
 
 class Part(BaseModel):
-    """A repeated caption, a fused phrase or an unmentioned value, with its count."""
-
     text: str
     captions: int
     share: float = Field(description="Share of all captions (for a value: of the images with the field), 0 to 1.")
@@ -82,8 +80,6 @@ class Part(BaseModel):
 
 
 class Finding(BaseModel):
-    """The result of one check."""
-
     code: str
     subject: str | None = Field(None, description="The field, trigger word or tokenizer.")
     state: State = Field(description="`allowed`: the share is not above the allowed one, or not above the baseline's.")

@@ -16,8 +16,6 @@ MIN_SHARE_GAIN = 0.02  # a part of a longer phrase is listed too if its share is
 
 @dataclass(frozen=True)
 class Phrase:
-    """A phrase and the rows of its captions."""
-
     text: str
     rows: NDArray[np.int64]
 

@@ -14,7 +14,6 @@ BETWEEN_VALUES = r"\s*[,;|]\s*"
 
 
 def check_fields(fields: Sequence[str], available: Sequence[str], option: str) -> None:
-    """Raise BadOption for a field that no image has, listing the available ones."""
     unknown = [field for field in fields if field not in available]
     if unknown:
         listing = f"Available fields: {', '.join(available)}." if available else "Its images have no metadata."
@@ -43,8 +42,7 @@ def field_values(catalog: Catalog, dataset: str, fields: Sequence[str]) -> pl.Da
 def mentions(captions: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
     """Add the column `mentioned` to the values of captioned images: the caption has the value's words in a row.
 
-    Columns of `captions`: image_sha256, text; `values`: see `field_values`. Letter case and punctuation don't matter;
-    "cats" doesn't mention "cat".
+    Columns of `captions`: image_sha256, text; `values`: see `field_values`. Case and punctuation don't matter.
     """
     texts = captions.select("image_sha256", plain=_padded(pl.col("text")))
     rows = values.join(texts, on="image_sha256", how="inner", maintain_order="left")

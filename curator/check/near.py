@@ -46,10 +46,10 @@ class _Sets:
 
 
 def near_duplicates(words: Words, texts: NDArray[np.int64], threshold: float, fused_above: float) -> Near:
-    """Return for each caption one that is nearly the same, but not the same text.
+    """Return a near-duplicate of each caption that isn't the same text.
 
     `texts`: an id for each distinct text. `threshold`: Jaccard similarity, above 0 to 1. Words in more than
-    `fused_above` of the captions don't count; captions without other words have no near-duplicates.
+    `fused_above` of the captions don't count.
     """
     captions = len(words.starts) - 1
     partner = np.full(captions, -1, dtype=np.int64)
@@ -83,7 +83,6 @@ def _distinct_sets(words: Words, fused_above: float) -> tuple[_Sets, NDArray[np.
 
 
 def _same_words(partner: NDArray[np.int64], set_of_row: NDArray[np.int64], texts: NDArray[np.int64]) -> None:
-    """Pair captions of the same words in another order, case or punctuation."""
     rows = np.flatnonzero(set_of_row >= 0)
     order = rows[np.lexsort((texts[rows], set_of_row[rows]))]
     group, text = set_of_row[order], texts[order]
@@ -159,7 +158,6 @@ def _part_digests(
 
 
 def _in_a_crowd(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Return which sets have a key that more than WINDOW others have."""
     _, key_index, counts = np.unique(keys, return_inverse=True, return_counts=True)
     crowded: NDArray[np.bool_] = (counts > WINDOW + 1)[key_index]
     return crowded
@@ -189,7 +187,6 @@ def _verify(
     threshold: float,
     partner: NDArray[np.int64],
 ) -> None:
-    """Compute the similarity of pairs, and record in `partner` those that reach the threshold."""
     sizes = sets.sizes
     possible = np.minimum(sizes[left], sizes[right]) >= threshold * np.maximum(sizes[left], sizes[right]) - 1e-9
     possible &= (partner[left] < 0) | (partner[right] < 0)
@@ -215,7 +212,6 @@ def _pair_keys(sets: _Sets, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _indices(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Concatenate the ranges given by starts and lengths."""
     ends = lengths.cumsum()
     indices: NDArray[np.int64] = np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
     return indices

@@ -41,7 +41,6 @@ class Settings:
     examples: int = EXAMPLES
 
     def allowed(self, code: str) -> float:
-        """Return the share up to which a kind of finding passes."""
         return self.allow.get(code, KINDS[code].allowed)
 
 
@@ -102,7 +101,6 @@ def check(
 
 
 def _validate(catalog: Catalog, settings: Settings, dataset: str, other: str | None) -> None:
-    """Raise BadOption for bad settings before captions are read."""
     if not 0.5 < settings.near <= 1:
         raise BadOption(f"--near {settings.near:g}: a similarity above 0.5, at most 1.")
     if settings.trigger is not None and not settings.trigger.strip():
@@ -150,15 +148,12 @@ def _run_checks(
 
 @dataclass(frozen=True)
 class _Judge:
-    """Turns detections into findings. `before`: the baseline's detections by code and subject."""
-
     catalog: Catalog
     captions: Captions
     settings: Settings
     before: Mapping[tuple[str, str | None], Detection] | None
 
     def finding(self, detection: Detection) -> Finding:
-        """Compare a detection with the allowed share and the baseline."""
         kind, count = KINDS[detection.code], len(detection.keys)
         share = count / detection.of if detection.of else 0.0
         known = self.before.get((detection.code, detection.subject)) if self.before is not None else None
@@ -184,7 +179,6 @@ class _Judge:
         )
 
     def unchecked(self) -> Finding:
-        """Return the finding on lost words that no tokenizer could count."""
         kind = KINDS["lost-words"]
         return Finding(
             code=kind.code,
@@ -214,13 +208,11 @@ class _Judge:
         ]
 
     def _names(self, images: list[str]) -> dict[str, str]:
-        """Return a file name for each image."""
         rows = pl.DataFrame({"image_sha256": images}, schema={"image_sha256": pl.String}).unique()
         known = dict(self.catalog.names_of_images(self.captions.reference.dataset, rows).iter_rows())
         return {image: known.get(image, image[:12]) for image in images}
 
     def _examples(self, detection: Detection, known: Detection | None) -> list[Example]:
-        """Return the first captions detected; with a baseline, new ones first."""
         shas = self.captions.frame["image_sha256"].gather(detection.rows)
         old = shas.is_in(known.keys.implode()) if known else pl.Series([False]).new_from_index(0, len(shas))
         rows = pl.concat([detection.rows.filter(~old), detection.rows.filter(old)]).head(self.settings.examples)

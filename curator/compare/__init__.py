@@ -104,7 +104,6 @@ class ImageFiles:
         return self._originals.paths(image_sha256, self._recorded[image_sha256]) if self.path(image_sha256) else []
 
     def path(self, image_sha256: str) -> str | None:
-        """Return the image's path, or None if the file is gone."""
         file = self._originals.file(image_sha256, self._recorded.get(image_sha256, []))
         return str(file) if file else None
 
@@ -116,7 +115,6 @@ def label(reference: Reference) -> str:
 
 
 def _sets(catalog: Catalog, dataset: str, sets: Sequence[str]) -> list[Reference]:
-    """Resolve --sets. Raises BadOption for fewer than two sets, a repeated one, or one of another dataset."""
     named: list[Reference] = []
     for text in sets:
         reference = resolve(catalog, text if "/" in text else f"{dataset}/{text}")
@@ -148,7 +146,6 @@ def _common(catalog: Catalog, named: Sequence[Reference], labels: Sequence[str])
 
 
 def _made_by(catalog: Catalog, reference: Reference) -> list[str]:
-    """Return the strategies and people of the captions, most captions first."""
     rows = catalog.current_captions(reference.dataset, reference.set_name, reference.last_caption_id)
     author = pl.when("by_person").then(pl.col("person")).otherwise(pl.col("strategy"))
     counts = rows.filter(pl.col("text").is_not_null()).select(author=author)["author"].value_counts()
@@ -156,7 +153,6 @@ def _made_by(catalog: Catalog, reference: Reference) -> list[str]:
 
 
 def _clip(name: str) -> Clip:
-    """Load the model. Raises BadOption, NotFound."""
     try:
         from curator.compare.clip import load
     except ImportError as error:
@@ -173,7 +169,6 @@ def _differing(
     files: ImageFiles,
     scores: dict[str, tuple[ClipScore, pl.Series]],
 ) -> tuple[list[Differing], list[str]]:
-    """Return the images on which the sets differ most, and a notice of those whose file is gone."""
     chosen = most_different(by_image, DIFFERING).join(captions, on="image_sha256", maintain_order="left")
     row_of = {image: row for row, image in enumerate(captions["image_sha256"])}
     names = dict(catalog.names_of_images(dataset, chosen.select("image_sha256")).iter_rows())

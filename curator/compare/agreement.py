@@ -14,7 +14,6 @@ from schemas.progress import Progress
 
 
 def measure(values: pl.Series) -> Measure:
-    """Return mean, median, 10th and 90th percentile of at least one value."""
     figures = [values.mean(), values.median(), values.quantile(0.1, "linear"), values.quantile(0.9, "linear")]
     mean, median, low, high = (float(figure) for figure in figures)  # type: ignore[arg-type]
     return Measure(mean=mean, median=median, low=low, high=high)
@@ -62,7 +61,6 @@ def most_different(by_image: pl.DataFrame, count: int) -> pl.DataFrame:
 
 
 def headline(pairs: Sequence[Pair], labels: Sequence[str]) -> str:
-    """Sum up the pairs in one sentence."""
     if len(labels) == 2:
         pair = pairs[0]
         if pair.identical == 1:

@@ -44,8 +44,6 @@ DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class Clip:
-    """A loaded CLIP model."""
-
     name: str
     revision: str
     model: Any
@@ -54,12 +52,10 @@ class Clip:
 
     @property
     def limit(self) -> int:
-        """Tokens read of a caption, with begin and end."""
         return int(self.model.config.text_config.max_position_embeddings)
 
     @property
     def side_px(self) -> int:
-        """Width and height of the input images."""
         return int(self.model.config.vision_config.image_size)
 
     @torch.inference_mode()
@@ -163,7 +159,6 @@ def _scores(
 def _image_vectors(
     clip: Clip, images: Sequence[str], find: Callable[[str], Sequence[str]], progress: Progress
 ) -> dict[str, NDArray[np.float16]]:
-    """Return the vectors of readable images by sha256. Threads read ahead."""
     cache = _cache(clip, "pictures")
     known = cache.known(images)
     todo = [image for image in images if image not in known]

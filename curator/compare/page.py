@@ -33,20 +33,16 @@ SIGNS = (
 
 @dataclass(frozen=True)
 class Card:
-    """An image with the caption of each set, in pieces of text that say whether another set has the word too."""
-
     differing: Differing
     picture: str | None
     captions: dict[str, list[tuple[str, bool]]]
 
 
 def write(result: CompareResult, page: Path, progress: Progress = silent) -> None:
-    """Write the page atomically."""
     write_atomically(page, render(result, progress).encode())
 
 
 def render(result: CompareResult, progress: Progress = silent) -> str:
-    """Return the page as HTML. Reads the images at the paths in `result.differing`."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -12,8 +12,6 @@ from curator.caption_sets.stats import Frequent, StatsResult
 
 
 class Coverage(BaseModel):
-    """Coverage of one metadata field by the captions of one set."""
-
     images: int = Field(description="Compared images that have a value.")
     mentioned: int = Field(description="Images among them whose caption mentions a value.")
     share: float = Field(description="mentioned / images, 0 to 1.")
@@ -21,8 +19,6 @@ class Coverage(BaseModel):
 
 
 class Measure(BaseModel):
-    """The distribution of a figure over images."""
-
     mean: float
     median: float
     low: float = Field(description="The 10th percentile.")
@@ -41,8 +37,6 @@ class ClipScore(BaseModel):
 
 
 class ComparedSet(BaseModel):
-    """One set, alone and against the others."""
-
     reference: str
     label: str = Field(description="The reference without the dataset.")
     made_by: list[str] = Field(description="Strategies and people, most captions first.")
@@ -56,8 +50,6 @@ class ComparedSet(BaseModel):
 
 
 class Pair(BaseModel):
-    """Similarity of two sets, caption by caption."""
-
     first: str
     second: str
     token_f1: Measure
@@ -67,8 +59,6 @@ class Pair(BaseModel):
 
 
 class Differing(BaseModel):
-    """One of the images with the most different captions."""
-
     image_sha256: str
     file_name: str
     path: str | None = Field(description="Null if the file is gone.")
@@ -78,8 +68,6 @@ class Differing(BaseModel):
 
 
 class CompareResult(BaseModel):
-    """The result of `curator compare`."""
-
     dataset: str
     images: int = Field(description="Images with a caption in every set.")
     images_of_dataset: int

@@ -20,13 +20,10 @@ from schemas.document import write_atomically
 
 
 class Vectors:
-    """Cached vectors of one model and kind (images, captions)."""
-
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def known(self, keys: Iterable[str]) -> dict[str, NDArray[np.float16]]:
-        """Return the cached vectors of `keys`."""
         wanted = set(keys)
         vectors: dict[str, NDArray[np.float16]] = {}
         for part in sorted(self.folder.glob("*.npz")):

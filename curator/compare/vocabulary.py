@@ -24,7 +24,6 @@ class Vocabulary:
 
 
 def vocabularies(captions: pl.DataFrame, labels: Sequence[str]) -> dict[str, Vocabulary]:
-    """Return the vocabulary of each label's column of captions. Letter case doesn't matter."""
     all_words = pl.concat([_word_counts(captions[label]).with_columns(label=pl.lit(label)) for label in labels])
     unique = all_words.filter(pl.len().over("word") == 1)
     by_label = {}

@@ -10,7 +10,6 @@ LINE_ENDS = re.compile(r"\s*[\r\n\x85\u2028\u2029]+\s*")
 
 
 def on_one_line(text: str) -> str:
-    """Strip a caption and join its lines."""
     return LINE_ENDS.sub(" ", text.strip())
 
 

@@ -60,7 +60,6 @@ def repaired(caption: str) -> str | None:
 
 
 def lacks(text: pl.Series, phrase: str) -> pl.Series:
-    """Return which captions lack the phrase, matched as whole words in any letter case."""
     edge = r"[^\p{L}\p{N}]"
     return ~text.str.contains(f"(?i)(?:^|{edge}){re.escape(phrase)}(?:{edge}|$)")
 

@@ -47,7 +47,6 @@ def edit_share(first: Texts, second: Texts) -> pl.Series:
 
 
 def _texts(first: Texts, second: Texts) -> tuple[pl.Series, pl.Series]:
-    """Convert both to series of text. Raises ValueError if their lengths differ."""
     left, right = pl.Series("left", first, dtype=pl.String), pl.Series("right", second, dtype=pl.String)
     if len(left) != len(right):
         raise ValueError(f"{len(left)} captions against {len(right)}: pairs need as many of both")

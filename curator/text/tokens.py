@@ -52,7 +52,6 @@ class TokenCounter:
 
     @property
     def added(self) -> int:
-        """Special tokens of every caption: begin and end."""
         return int(self.tokenizer.num_special_tokens_to_add(False))
 
     def count(self, captions: pl.Series) -> pl.Series:

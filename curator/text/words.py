@@ -28,7 +28,6 @@ class Words:
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """The caption index of each word."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
 

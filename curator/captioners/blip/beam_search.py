@@ -19,8 +19,6 @@ NEVER = -1.0e9  # added to forbidden scores; transformers' number, so that round
 
 
 class BeamSearch:
-    """A `Search` (curator.captioners.blip.decoding)."""
-
     def __init__(self, network: Network, decoding: Decoding, image_cache: Tensor) -> None:
         self.network, self.decoding, self.image_cache = network, decoding, image_cache
         batch, beams, device = image_cache.shape[2], decoding.num_beams, network.device

@@ -35,7 +35,6 @@ class BlipModel:
         self.batch_size: int | None = options.batch_size or self.engine.size * self.engine.stream_count * rounds
 
     def preprocess(self, item: Item) -> NDArray[np.uint8]:
-        """Read and resize an image: uint8 (3, side, side)."""
         side = self.network.side_px
         return resized(read_rgb(item.path, at_least_px=(side, side)), side, side)
 
@@ -56,7 +55,6 @@ class BlipModel:
         ]
 
     def _texts(self, captions: Sequence[NDArray[np.int64]]) -> list[str]:
-        """Decode tokens, without the prompt if `keep_prompt` is false."""
         texts = self.tokenizer.batch_decode(captions, skip_special_tokens=True)
         if self.options.keep_prompt:
             return [text.strip() for text in texts]

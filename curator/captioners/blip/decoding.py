@@ -36,12 +36,10 @@ class Decoding:
 
     @property
     def length(self) -> int:
-        """Caption length in tokens, prompt included."""
         return len(self.prompt) + self.max_new_tokens
 
     @property
     def beams(self) -> int:
-        """Rows of an image in the decoder."""
         return self.num_beams if self.decode == "beam" else 1
 
     def apply(self, scores_RV: Tensor, tokens_RN: Tensor, step: int, end_token: int) -> Tensor:

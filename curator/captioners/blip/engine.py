@@ -91,7 +91,6 @@ class Engine:
             self.size //= 2
 
     def free(self) -> None:
-        """Free the streams' memory; the next images allocate it again."""
         self.streams.clear()
         if self.network.device.type == "cuda":
             gc.collect()  # a stream and its work refer to each other
@@ -172,7 +171,6 @@ class Engine:
             store(batches[-1], tokens_BL)
 
     def _cut(self, tokens_L: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Cut after the end token. The prompt never holds one."""
         ends = (tokens_L[len(self.decoding.prompt) :] == self.network.end_token).nonzero()[0]
         return tokens_L[: len(self.decoding.prompt) + ends[0] + 1] if len(ends) else tokens_L
 
@@ -183,8 +181,6 @@ class Engine:
 
 
 class _Copy:
-    """Copies images into a stream, on the thread if there is one, else at once."""
-
     def __init__(self, thread: ThreadPoolExecutor | None, put: Callable[[slice], None], batch: slice) -> None:
         self._done = Event()
         self._future = thread.submit(self._copy, put, batch) if thread else None
@@ -196,7 +192,6 @@ class _Copy:
         return self._done.is_set()
 
     def check(self) -> None:
-        """Raise the error of the copy, if any."""
         if self._future:
             self._future.result()
 
@@ -208,7 +203,6 @@ class _Copy:
 
 
 def images_that_fit(network: Network, decoding: Decoding) -> int:
-    """Return the most images of a stream by memory, a power of two."""
     decoder, item_bytes = network.decoder, network.decoder.words_VD.element_size()
     width, tokens = decoder.words_VD.shape[1], network.image_tokens + decoding.beams * decoding.length
     cache_bytes = 2 * len(decoder.layers) * tokens * width * item_bytes

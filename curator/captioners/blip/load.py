@@ -22,14 +22,11 @@ INSTALL = "pip install 'amatl[captioning]'"
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network on its device, and its tokenizer."""
-
     network: Network
     tokenizer: Any
 
 
 def load(source: Source, device: torch.device, dtype: torch.dtype) -> Loaded:
-    """Load the model. Raises MachineFailed, DoesNotFit."""
     with _errors_on_one_line(source):
         from transformers import AutoTokenizer, BlipForConditionalGeneration
         from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
@@ -90,7 +87,6 @@ def _normalisation(processor: Any) -> tuple[list[float], list[float], float]:
 
 @contextmanager
 def _errors_on_one_line(source: Source) -> Iterator[None]:
-    """Convert what transformers, safetensors and torch raise on bad files."""
     try:
         yield
     except (MachineFailed, BadOption):

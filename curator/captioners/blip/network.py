@@ -33,8 +33,6 @@ class Affine(NamedTuple):
 
 
 class Norm(NamedTuple):
-    """Layer normalisation over the last dimension."""
-
     weight: Tensor
     bias: Tensor
     eps: float
@@ -71,8 +69,6 @@ class TextLayer(NamedTuple):
 
 @dataclass(frozen=True)
 class Tower:
-    """The vision tower, from pixels to image tokens."""
-
     scale_C11: Tensor
     shift_C11: Tensor
     patch: Affine
@@ -170,8 +166,6 @@ class Decoder:
 
 @dataclass(frozen=True)
 class Network:
-    """A loaded BLIP on its device, with its image size and special tokens."""
-
     tower: Tower
     decoder: Decoder
     side_px: int
@@ -288,7 +282,6 @@ def _text_layer(layer: Any) -> TextLayer:
 
 
 def _affine(*modules: nn.Linear) -> Affine:
-    """Merge layers of the same input into one product."""
     if len(modules) == 1:
         bias = modules[0].bias
         return Affine(modules[0].weight.detach(), None if bias is None else bias.detach())

@@ -10,8 +10,6 @@ from curator.captioners import StrategyOptions, reject_unused_options
 
 
 class Options(StrategyOptions):
-    """The model and its decoding."""
-
     model: str = Field(
         default="Salesforce/blip-image-captioning-base",
         min_length=1,

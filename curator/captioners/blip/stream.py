@@ -105,7 +105,6 @@ class Stream:
                 self.put_uniforms[:count] = torch.from_numpy(np.ascontiguousarray(uniforms))
 
     def send(self) -> None:
-        """Start the batch that was put: the tower and the first steps."""
         self.count = self.count_put
         with self.current():
             self.pixels.copy_(self.put_pixels, non_blocking=True)
@@ -118,15 +117,12 @@ class Stream:
         self._start_steps()
 
     def sent(self) -> bool:
-        """Return whether `put` may overwrite its memory."""
         return self.sent_event is None or bool(self.sent_event.query())  # type: ignore[no-untyped-call]
 
     def ready(self) -> bool:
-        """Return whether the device has finished its work."""
         return self.ready_event is None or bool(self.ready_event.query())  # type: ignore[no-untyped-call]
 
     def advance(self) -> bool:
-        """Start the next steps. Return False if none are left."""
         if self.steps_done == len(self.step_works) or bool(self.finished):
             return False
         self._start_steps()
@@ -147,5 +143,4 @@ class Stream:
         self.steps_done += 1
 
     def current(self) -> Any:
-        """Return a context in which work goes to this stream."""
         return torch.cuda.stream(self.cuda_stream) if self.cuda_stream else nullcontext()

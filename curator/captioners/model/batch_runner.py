@@ -32,8 +32,6 @@ MAX_UNEXPECTED = 32  # so many unexpected errors before the first success are no
 
 @dataclass(frozen=True)
 class Batch:
-    """Finished items with their outputs."""
-
     items: list[Item]
     outputs: list[Output]
 
@@ -65,11 +63,10 @@ class BatchRunner:
         self.batch_size = BatchSize(model.batch_size)
 
     def run(self, items: Iterable[Item]) -> Generator[Batch]:
-        """Yield finished batches in the order of `items`, of which at most two batches are read ahead.
+        """Yield finished batches in the order of `items`, reading at most two batches ahead.
 
-        An image that fails gets an `Output` without text. DoesNotFit halves the batch, and nothing is preprocessed
-        again; other errors of `generate` become MachineFailed, except AmatlErrors. After `close` the threads end with
-        their current image.
+        A failed image gets an `Output` without text. DoesNotFit halves the batch; other errors of `generate` but
+        AmatlErrors become MachineFailed. After `close` the threads end with their current image.
         """
         with _Preprocessing(self.model, self.fetch, items, self.threads) as preprocessing:
             while True:
@@ -81,7 +78,6 @@ class BatchRunner:
                 yield batch
 
     def _finish(self, pairs: list[tuple[Item, Any]], preprocessing: _Preprocessing) -> Batch:
-        """Generate the outputs of as many pairs as fit; return the others to the queue."""
         first_size = self.batch_size.size
         while True:
             good = [(item, prepared) for item, prepared in pairs if not isinstance(prepared, _Failed)]
@@ -158,11 +154,9 @@ class _Preprocessing:
         return pairs
 
     def give_back(self, pairs: Sequence[tuple[Item, Any]]) -> None:
-        """Put preprocessed pairs back at the front."""
         self._ready.extendleft(reversed(pairs))
 
     def _submit(self, ahead: int) -> None:
-        """Submit items to the threads until `ahead` are ready or in work."""
         chunk = max(1, min(CHUNK, ahead // (4 * self._threads)))
         while len(self._ready) + self._items_ahead < ahead:
             items = list(islice(self._items, chunk))
@@ -172,7 +166,6 @@ class _Preprocessing:
             self._items_ahead += len(items)
 
     def _collect(self) -> bool:
-        """Wait for the next chunk. Return False if there is none."""
         if not self._ahead:
             return False
         items, future = self._ahead.popleft()
@@ -218,7 +211,6 @@ class _Preprocessing:
 
 
 def _has_changed(item: Item) -> bool:
-    """Return whether the file's size has changed. A missing file is left to `preprocess`."""
     try:
         return item.size_bytes is not None and Path(item.path).stat().st_size != item.size_bytes
     except OSError:
@@ -226,7 +218,6 @@ def _has_changed(item: Item) -> bool:
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -47,10 +47,8 @@ class BatchSize:
         return True
 
     def _rate(self, size: int) -> float:
-        """Return the images a second at a size, 0 if it wasn't tried."""
         return max(self._rates.get(size, [0.0]))
 
     def _next(self) -> int:
-        """Return twice the size, or the size if twice is not allowed or known not to fit."""
         double = min(self.size * 2, LARGEST)
         return self.size if self._fits_below is not None and double >= self._fits_below else double

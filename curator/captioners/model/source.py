@@ -50,7 +50,6 @@ def find_source(model: str, revision: str | None = None) -> Source:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return the files that aren't hidden, by name."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 

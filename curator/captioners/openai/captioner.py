@@ -33,7 +33,6 @@ class OpenAIModel:
         self._failure: MachineFailed | None = None
 
     def preprocess(self, item: Item) -> CaptionRequest:
-        """Encode the image as a small JPEG without metadata, and fill the prompts."""
         options = self.options
         url = _data_url(downscaled(item.path, max_side_px=options.max_side_px), options.jpeg_quality)
         return CaptionRequest(fill_prompt(options.system, item.fields), fill_prompt(options.prompt, item.fields), url)

@@ -30,12 +30,10 @@ class Endpoint:
 
     @property
     def host(self) -> str:
-        """Host name without port."""
         return urlsplit(self.base_url).hostname or ""
 
     @property
     def missing_key(self) -> str:
-        """Error message for a server that needs a key, if there is none."""
         return f"{self.host} needs a key, and the environment has no {self.key_env}: export {self.key_env}=..."
 
     def without_key(self, text: str) -> str:
@@ -45,7 +43,6 @@ class Endpoint:
 
 
 def find_endpoint(base_url: str | None, key_env: str) -> Endpoint:
-    """Resolve options and environment. Raises BadOption for an unusable address in the environment."""
     from_environment = os.environ.get(URL_VARIABLE, "").strip()
     if base_url is None and from_environment:
         try:
@@ -72,7 +69,6 @@ def checked_url(url: str) -> str:
 
 
 def unencrypted_key_warning(endpoint: Endpoint) -> str | None:
-    """Return a warning if the key would cross a network unencrypted."""
     if endpoint.key is None or not endpoint.base_url.lower().startswith("http:") or is_this_machine(endpoint.host):
         return None
     return f"The key in {endpoint.key_env} goes to {endpoint.host} unencrypted (http), readable on the network."

@@ -93,7 +93,6 @@ def _status_fault(error: openai.APIStatusError, endpoint: Endpoint, model: str) 
 
 
 def _message(error: openai.APIStatusError) -> str:
-    """Return the server's message from any of its known forms."""
     body = error.body
     if isinstance(body, Mapping):
         inner = body.get("error", body)

@@ -13,8 +13,6 @@ PROMPT = "Describe this image in one sentence for a caption. Answer with the cap
 
 
 class Options(StrategyOptions):
-    """The endpoint, the prompt, and the limits."""
-
     model: str = Field(min_length=1, description="The model's name, as the endpoint knows it.", examples=["gpt-5-mini"])
     base_url: str | None = Field(
         default=None,

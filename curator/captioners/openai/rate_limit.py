@@ -12,8 +12,6 @@ FIRST_ESTIMATE = 1000  # tokens of a request and its answer, until the first ans
 
 
 class RateLimit:
-    """The limits shared by all requests of one event loop. None: no limit."""
-
     def __init__(self, requests_per_minute: float | None, tokens_per_minute: float | None) -> None:
         self.request_s = 60 / requests_per_minute if requests_per_minute else 0.0
         self.token_s = 60 / tokens_per_minute if tokens_per_minute else 0.0
@@ -33,10 +31,8 @@ class RateLimit:
             self._next_tokens -= estimate * self.token_s  # a pause began meanwhile: reserve again after it
 
     def used(self, reserved: int, tokens: int) -> None:
-        """Replace the reservation by the tokens used."""
         self._tokens, self._answers = self._tokens + tokens, self._answers + 1
         self._next_tokens += (tokens - reserved) * self.token_s
 
     def hold(self, seconds: float) -> None:
-        """Pause all requests."""
         self._held_until = max(self._held_until, time.monotonic() + seconds)

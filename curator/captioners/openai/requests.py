@@ -23,16 +23,12 @@ MILLION = 1_000_000
 
 @dataclass(frozen=True)
 class CaptionRequest:
-    """The prompts of one image, and the image as a data URL."""
-
     system: str
     prompt: str
     image_url: str
 
 
 class RequestSender:
-    """Sends the requests of a run, with a common rate limit and number of connections."""
-
     def __init__(self, client: AsyncOpenAI, endpoint: Endpoint, options: Options) -> None:
         self.client, self.endpoint, self.options = client, endpoint, options
         self.rate_limit = RateLimit(options.requests_per_minute, options.tokens_per_minute)

@@ -34,7 +34,6 @@ class VisionModel:
         self._has_succeeded = False
 
     def preprocess(self, item: Item) -> Inputs:
-        """Read the image and build the model's inputs."""
         prompt = fill_prompt(self.options.prompt, item.fields)
         return self.processor.inputs(downscaled(item.path, max_pixels=self.options.max_pixels), prompt)
 
@@ -116,7 +115,6 @@ class VisionModel:
         return value.to(self.model.device, dtype, non_blocking=True)
 
     def _new_tokens(self, tokens_BL: Tensor, batch: Mapping[str, Any]) -> list[list[int]]:
-        """Return each row without prompt, start token and tokens after the end."""
         prompt_BL = batch.get("decoder_input_ids" if self.model.config.is_encoder_decoder else TOKENS)
         length = 0 if prompt_BL is None else prompt_BL.shape[1]
         if prompt_BL is not None and torch.equal(tokens_BL[:, :length], prompt_BL):
@@ -138,7 +136,6 @@ class VisionModel:
 
 
 def load_model(options: Options) -> VisionModel:
-    """Find and load the model. Raises NotFound, BadOption, MachineFailed, DoesNotFit."""
     from curator.captioners.model.device import choose_device, choose_dtype
     from curator.captioners.model.source import find_source
     from curator.captioners.vision.load import load
@@ -158,7 +155,6 @@ def _padding(config: Any) -> Padding:
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
-    """Return the end tokens of generation configuration, text configuration and tokenizer."""
     generation = model.generation_config.eos_token_id
     ends = generation if isinstance(generation, list) else [generation]
     text = getattr(model.config.get_text_config(decoder=True), "eos_token_id", None)

@@ -23,7 +23,6 @@ TEXTS = (TOKENS, "attention_mask", "token_type_ids", "mm_token_type_ids")
 
 
 def groups(prepared: Sequence[Inputs], padding: Padding) -> list[list[int]]:
-    """Return groups of indices whose inputs can be stacked, in order of appearance."""
     by_shape: dict[Any, list[int]] = {}
     for index, inputs in enumerate(prepared):
         by_shape.setdefault(_shape_key(inputs, padding, index), []).append(index)
@@ -44,7 +43,6 @@ def _shape_key(inputs: Inputs, padding: Padding, index: int) -> Any:
 
 
 def stack(prepared: Sequence[Inputs], padding: Padding, pad_token: int) -> dict[str, Any]:
-    """Concatenate the inputs to one batch."""
     if len(prepared) == 1:
         return dict(prepared[0])
     stacked: dict[str, Any] = {}

@@ -57,7 +57,6 @@ def _model(source: Source, config: Any, dtype: torch.dtype) -> Any:
 
 
 def _processor(source: Source, config: Any) -> Any:
-    """Return a callable with the arguments `images` and `text`, and a `tokenizer`."""
     from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
 
     if config.model_type == "vision-encoder-decoder":
@@ -88,8 +87,6 @@ def _processor_without_video(source: Source, config: Any, problem: ImportError) 
 
 
 class _WithoutVideo:
-    """Mixin for a processor class that loads no `video_processor`."""
-
     @classmethod
     def get_attributes(cls) -> list[str]:
         attributes: list[str] = super().get_attributes()  # type: ignore[misc]
@@ -98,7 +95,6 @@ class _WithoutVideo:
 
 @contextmanager
 def _errors_on_one_line(name: str) -> Iterator[None]:
-    """Convert what transformers, the hub and torch raise while loading."""
     try:
         yield
     except (MachineFailed, BadOption):

@@ -11,8 +11,6 @@ from curator.captioners.model.answer import UNFINISHED_HELP, Unfinished
 
 
 class Options(StrategyOptions):
-    """The model, the prompt and the decoding."""
-
     model: str = Field(
         min_length=1, description="A model of the hub, or a folder.", examples=["Qwen/Qwen2.5-VL-3B-Instruct"]
     )

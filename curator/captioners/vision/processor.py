@@ -37,11 +37,9 @@ class PromptedProcessor:
         self._form = self._working_form(prompt)
 
     def inputs(self, image: Image, prompt: str) -> Inputs:
-        """Return the model's arguments for one RGB image and one prompt, as a batch of one."""
         return self._process(image, self._texts(prompt)[self._form])
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Convert generated tokens to text, without special tokens."""
         text: str = self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
@@ -74,7 +72,6 @@ class PromptedProcessor:
         raise MachineFailed(f"The processor of {self.name} can't take an image with this prompt{reason}")
 
     def _has_image_token(self, inputs: Inputs) -> bool:
-        """Return whether the text isn't empty and has the image token, if the family uses one."""
         if TOKENS not in inputs:
             return True
         tokens = inputs[TOKENS][0].tolist()
@@ -82,7 +79,6 @@ class PromptedProcessor:
         return bool(tokens) and (image_token is None or self.image_token is None or image_token in tokens)
 
     def _texts(self, prompt: str) -> list[str | None]:
-        """Return the texts to try with the processor, most likely form first."""
         if self.chats:
             return [self._chat(prompt)]
         forms: list[str | None] = [prompt] if prompt else ["", None]
@@ -91,7 +87,6 @@ class PromptedProcessor:
         return forms
 
     def _chat(self, prompt: str) -> str:
-        """Return the conversation as text, up to the model's answer."""
         template = self.processor if getattr(self.processor, "chat_template", None) else self.tokenizer
         problem: Exception | None = None
         for messages in self._conversations(prompt):
@@ -155,5 +150,4 @@ class ImageAndTokenizer:
 
 
 def _as_text(token: Any) -> str | None:
-    """Convert a token, which is text or an AddedToken."""
     return None if token is None else str(getattr(token, "content", token))

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-slow test-all test-label-studio lint bench schemas secrets clean
+.PHONY: help setup demo test test-slow test-all test-label-studio lint docs bench schemas secrets clean
 
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -20,17 +20,18 @@ setup: .venv/.ready  ## Make .venv and install pinned packages.
 demo: setup  ## Images to report.html, live on CPU, in minutes.
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
-test: setup  ## The default tier: some minutes on two cores, no network, no GPU.
-	@$(BIN)/python -m pytest -q -n auto
+test: setup  ## The default tier: two minutes on two cores, no network, no GPU.
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal
 
-test-slow: setup  ## What `test` leaves out: slow tests and those in a browser.
-	@$(BIN)/python -m pytest -q -m '(slow or browser) and not gpu and not label_studio'
+test-slow: setup  ## What `test` leaves out: slow tests, side by side, and those in a browser, one by one.
+	@$(BIN)/python -m pytest -q -n auto -m 'slow and not browser and not gpu and not label_studio'
+	@$(BIN)/python -m pytest -q -m 'browser and not gpu and not label_studio'
 
 test-all: setup  ## Every tier that needs no GPU and no server.
 	@$(BIN)/python -m pytest -q -m 'not gpu and not label_studio' --cov --cov-report=term
 
 test-label-studio: setup  ## Against a real Label Studio, in its own environment (made once, 1 GB), and Chromium.
-	@$(BIN)/python -m curator.annotate.environment
+	@$(BIN)/python -m curator.annotate.local_server.environment
 	@$(BIN)/python -m pytest -q -m label_studio
 
 lint: setup  ## Style, types, import contracts.
@@ -38,6 +39,11 @@ lint: setup  ## Style, types, import contracts.
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: setup  ## The documentation, in artefacts/docs. A dead link fails.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file docs/mkdocs.yml
+	@echo "Open artefacts/docs/index.html."
 
 bench: setup  ## Benchmarks, one table. One of them: make bench BENCH=ingest
 	@$(BIN)/python -m tests.bench $(BENCH)

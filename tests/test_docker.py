@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from curator.annotate.environment import VERSION
-from curator.annotate.process import Account, settings
+from curator.annotate.local_server.environment import VERSION
+from curator.annotate.local_server.process import Account, settings
 
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"

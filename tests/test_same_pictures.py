@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curator.annotate.images import make_preview
+from curator.annotate.previews.make import make_preview
 from curator.images.decode import decode, pillow_for_ingest
 from curator.images.read import decode_rgb
 from curator.ingest import ingest

@@ -10,8 +10,7 @@ import click
 
 from schemas import __version__
 from schemas.edge import Program, catch_errors, json_option, progress_bar, show
-from trainer_client.config import TrainConfig
-from trainer_client.config.click_options import Epochs, GroupedCommand, WholeNumbers, config_of, options_of
+from trainer_client.config.click_options import Epochs, GroupedCommand, WholeNumbers, config_of, train_options
 from trainer_client.config.recipe import recipe_options
 
 
@@ -25,8 +24,8 @@ def main() -> None:
 
 
 @main.command("check", cls=GroupedCommand)
-@recipe_options(TrainConfig)
-@options_of(TrainConfig, leaving_out=frozenset({"captions", "out"}))  # They have other defaults here.
+@recipe_options
+@train_options(leaving_out=("captions", "out"))  # They have other defaults here.
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -46,7 +45,7 @@ def check_command(as_json: bool, **values: Any) -> None:
     Example:
       trainer check snapshots/all --base examples/mini/sd --epochs 45 --price-per-hour 0.79
     """
-    config = config_of(TrainConfig, values)
+    config = config_of(values)
     from trainer_client.check import check, render
 
     with progress_bar(as_json) as progress:
@@ -55,8 +54,8 @@ def check_command(as_json: bool, **values: Any) -> None:
 
 
 @main.command("train", cls=GroupedCommand)
-@recipe_options(TrainConfig)
-@options_of(TrainConfig)
+@recipe_options
+@train_options()
 @json_option
 @catch_errors
 def train_command(as_json: bool, **values: Any) -> None:
@@ -74,7 +73,7 @@ def train_command(as_json: bool, **values: Any) -> None:
     from trainer_client.rank_zero import is_first, one_voice
 
     with one_voice():
-        config = config_of(TrainConfig, values)
+        config = config_of(values)
         from trainer_client.train import train
         from trainer_client.train.summary import render
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
@@ -18,13 +17,10 @@ from schemas.edge.words import plural
 from schemas.errors import BadDocument, NotFound
 from schemas.run import Ancestor, RunReport
 from trainer_client import load_model
-from trainer_client.models import family_of
+from trainer_client.models import Family, family_of
 from trainer_client.models.adapter import Adapter, combined
 from trainer_client.models.weights import INDEX, header_of
 from trainer_client.run_folder import FILE, open_run
-
-if TYPE_CHECKING:
-    from trainer_client.models import Family
 
 
 class LineageResult(BaseModel):

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+import torch
 
 from schemas.errors import BadDocument, BadOption, NotFound
+from schemas.progress import Progress, silent
 from trainer_client import methods
-from trainer_client.models import adapter, base_digest, load_family
+from trainer_client.config import TrainConfig
+from trainer_client.device import choose_device
+from trainer_client.models import Family, adapter, base_digest, load_family
 from trainer_client.models.adapter import Adapter
 from trainer_client.models.conventions import read_conventions
 from trainer_client.models.single_file import converted
 from trainer_client.run_folder import FILE, last_checkpoint
-
-if TYPE_CHECKING:
-    import torch
-
-    from trainer_client.config import TrainConfig
-    from trainer_client.models import Family
 
 
 @dataclass(frozen=True)
@@ -151,9 +149,21 @@ def _refuse_other_base(start: Start, family: Family) -> None:
         )
 
 
-def adopt_asked(family: Family, config: TrainConfig) -> Family:
-    """The family with what the run asks for on top of what its base says. Raises BadOption if the model can't."""
-    asked: dict[str, Any] = {"zero_terminal_snr": True} if config.zero_terminal_snr else {}
-    given = {"clip_skip": config.clip_skip, "max_tokens": config.max_tokens}
-    asked |= {name: value for name, value in given.items() if value is not None}
-    return family.identified(conventions=family.conventions.model_copy(update=asked))
+def load_asked(config: TrainConfig, progress: Progress = silent, device: str | None = None) -> Family:
+    """Load the model that a run starts from, and use it as the run's options ask on top of what the base says.
+
+    `device` goes before the config's. Raises as `load`; BadOption if the model can't be used so.
+    """
+    progress("loading the model", 0, 1)
+    asked, hardware = config.model, config.hardware
+    family = load(
+        asked.base,
+        *choose_device(device or hardware.device, hardware.precision),
+        asked.revision,
+        asked.resolution,
+        config=asked.base_config,
+    )
+    options = {name: value for name, value in config.family.model_dump().items() if value not in (None, False)}
+    family = family.identified(conventions=family.conventions.model_copy(update=options))
+    progress("loading the model", 1, 1)
+    return family

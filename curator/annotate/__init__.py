@@ -1,5 +1,4 @@
-"""People: captions refined in Label Studio. `page` is what they see, `images` what they look at, `server` runs it.
+"""People refine captions in Label Studio: tasks are pushed with predictions, annotations pulled as caption revisions.
 
-The catalog is the truth and Label Studio a client of it: tasks are pushed with predictions, annotations are pulled back
-as caption revisions.
+The catalog is the truth; Label Studio is a client of it.
 """

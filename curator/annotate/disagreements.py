@@ -1,7 +1,7 @@
-"""Where people who captioned the same image don't agree, and settling it: one caption becomes what the image has.
+"""List images on which people's captions differ, and settle them: one caption becomes the image's.
 
-Settled is what somebody wrote into the set afterwards, here or by an edit; a later answer in Label Studio opens it
-again. Here only what one of the people wrote is taken: another text is an edit, and is kept as one.
+An image is settled by whatever a person writes into the set afterwards, here or by an edit; a later answer in Label
+Studio opens it again. Only a caption that one of the people wrote is accepted here: any other text is an edit.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Disagreement(BaseModel):
 
 
 def disagreements(catalog: Catalog, dataset: str, target_set: str) -> list[Disagreement]:
-    """Those of a set, the least alike first."""
+    """Return the disagreements in a set, the least alike first."""
     rows = catalog.annotation_disagreements(dataset, target_set)
     if rows.is_empty():
         return []
@@ -75,10 +75,10 @@ def settle(
     expected: int | None,
     person: str | None = None,
 ) -> None:
-    """Makes what one of the people wrote the image's caption, as the person's word on it.
+    """Make one person's caption the image's, recorded under `person`.
 
-    `expected`: the caption_id that was looked at. Raises BadOption where nobody wrote `text`, NotFound where nothing is
-    to settle, Overtaken where something changed meanwhile.
+    `expected`: the caption_id that the user saw. Raise BadOption if nobody wrote `text`, NotFound if there is nothing
+    to settle, Overtaken if something changed meanwhile.
     """
     text = on_one_line(text)
     found = [one for one in disagreements(catalog, dataset, target_set) if one.image_sha256 == image_sha256]
@@ -102,7 +102,7 @@ def settle(
 
 
 def _check_said(target: str, found: Disagreement, text: str) -> None:
-    """Raises BadOption, with what there is to choose from, where none of the people wrote the text."""
+    """Raise BadOption, with the captions to choose from, if none of the people wrote the text."""
     choices: dict[str, list[str]] = {}
     for said in found.said:
         if said.text:
@@ -124,7 +124,7 @@ def _counts(row: dict[str, object]) -> bool:
 
 
 def _alike(rows: pl.DataFrame) -> dict[str, float]:
-    """Mean token F1 over the pairs of people, by image."""
+    """Return the mean token F1 over the pairs of people, by image."""
     told = rows.select("image_sha256", "person", pl.col("text").fill_null(""))
     pairs = told.join(told, on="image_sha256", suffix="_other").filter(pl.col("person") < pl.col("person_other"))
     scored = pairs.with_columns(token_f1(pairs["text"], pairs["text_other"]).alias("alike"))

@@ -1,4 +1,4 @@
-"""How each annotation project stands: what is done, what is still there to pull, what has to be put right.
+"""Report on each annotation project: what is done, what is left to pull, what has to be put right.
 
 A *problem* (Label Studio or the previews can't be reached, the project is gone, its page was changed, a push was
 interrupted, an address has ended) makes the exit code 1; a *note* is to know.
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 from pydantic import BaseModel, Field
 
-from curator.annotate import project as projects
-from curator.annotate.client import LabelStudio
-from curator.annotate.connect import connect
-from curator.annotate.labeling_page import labeling_config
-from curator.annotate.previews import previews
-from curator.annotate.pull import standing_of
-from curator.annotate.pull_all import chosen
+from curator.annotate.label_studio import project as projects
+from curator.annotate.label_studio.client import LabelStudio
+from curator.annotate.label_studio.connect import connect
+from curator.annotate.label_studio.labeling_page import labeling_config
+from curator.annotate.previews.sources import previews
+from curator.annotate.pull.every_project import chosen
+from curator.annotate.pull.run import standing_of
 from curator.caption_sets.acceptance import Agreement, agreement
 from schemas.errors import AmatlError
 
@@ -40,7 +40,7 @@ class Remark(BaseModel):
 
 
 class PersonProgress(BaseModel):
-    """What one person answered in a project, as far as it was pulled."""
+    """One person's answers in a project, as far as they were pulled."""
 
     person: str
     tasks: int
@@ -88,7 +88,7 @@ class StatusResult(BaseModel):
 
 
 def status(catalog: Catalog, url: str | None = None, dataset: str | None = None) -> StatusResult:
-    """How every project stands, or a dataset's. Raises NotFound where nothing was pushed."""
+    """Return the status of every project, or of a dataset's. Raise NotFound if nothing was pushed."""
     found = [_status(catalog, record, url) for record in chosen(catalog, dataset, None)]
     healthy = all(remark.level == "note" for project in found for remark in project.remarks)
     return StatusResult(projects=found, healthy=healthy)
@@ -140,7 +140,7 @@ def _of_push(record: Mapping[str, Any]) -> Iterator[Remark]:
 
 
 def _of_addresses(alive: Any) -> Iterator[Remark]:
-    """What ends soon, or has."""
+    """Yield remarks on images' URLs that end soon or have ended."""
     now = datetime.now(UTC)
     times = [datetime.fromisoformat(text) for text in alive["expires_at"]]
     ended = sum(moment <= now for moment in times)
@@ -153,7 +153,7 @@ def _of_addresses(alive: Any) -> Iterator[Remark]:
 
 
 def _of_images(catalog: Catalog, record: Mapping[str, Any]) -> Iterator[Remark]:
-    """Whether the previews are served, and ours."""
+    """Yield a problem if the previews aren't served, or are another catalog's."""
     import httpx
 
     url = record["images_url"]
@@ -173,7 +173,7 @@ def _of_images(catalog: Catalog, record: Mapping[str, Any]) -> Iterator[Remark]:
 def _live(
     catalog: Catalog, record: Mapping[str, Any], url: str | None, tasks: int
 ) -> tuple[dict[str, int | None], list[Remark]]:
-    """What only Label Studio knows."""
+    """Return the counts and remarks that only Label Studio knows."""
     try:
         with connect(Path(catalog.name), url, record["url"]) as client:
             return _ask(catalog, client, record, tasks)
@@ -185,12 +185,12 @@ def _ask(
     catalog: Catalog, client: LabelStudio, record: Mapping[str, Any], tasks: int
 ) -> tuple[dict[str, int | None], list[Remark]]:
     there = projects.here(client, record)
-    number = int(there["id"])
+    number = projects.number_of(there)
     totals = client.totals(number)
     said = []
-    if projects.config_sha256(there.get("label_config") or "") != projects.config_sha256(labeling_config()):
+    if projects.config_sha256(there.label_config or "") != projects.config_sha256(labeling_config()):
         said.append(_problem("The labeling page isn't ours any more: push puts it back."))
-    if not there.get("show_collab_predictions") or there.get("model_version") != record["model_version"]:
+    if not there.show_collab_predictions or there.model_version != record["model_version"]:
         said.append(_problem(f"Annotators don't see the captions of {record['model_version']}: push puts that right."))
     if totals["total"] != tasks:
         what = "Those deleted are noted by pull; push sends them again unless they were answered."
@@ -206,7 +206,7 @@ def _ask(
 
 
 def _annotations(client: LabelStudio, number: int, dataset: str) -> int:
-    """How many annotations a project has on tasks of the dataset: those on tasks of others are never pulled."""
+    """Return the number of annotations on tasks of the dataset: those on other tasks are never pulled."""
     pages = client.tasks(number, "data,total_annotations", ("total_annotations", "greater", 0, "Number"))
     ours = (raw for page in pages for raw in page if (raw.get("data") or {}).get("dataset") == dataset)
     return sum(int(raw["total_annotations"]) for raw in ours)

@@ -114,7 +114,7 @@ def _sides(catalog: Catalog, before: str, after: str | None) -> tuple[Reference,
         return first, resolve(catalog, name)
     versions = set_versions(catalog, first.dataset, first.set_name)
     if not versions:
-        raise BadOption(f'{name} has no version to compare with yet. Make one with: curator commit {name} -m "..."')
+        raise BadOption(f'{name} has no version to compare with yet. Make one with: curator commit {name} -m "draft"')
     return resolve(catalog, f"{name}@{versions[-1]['number']}"), first
 
 

@@ -57,7 +57,7 @@ def resolve(catalog: Catalog, text: str) -> Reference:
     suffix = f"@{match['number']}" if match["number"] else ""
     if not named:
         available = ", ".join(f"{dataset}/{name}" for dataset, name in sets.select("dataset", "set_name").iter_rows())
-        hint = f"There are: {available}." if available else "There are none yet: curator caption makes one."
+        hint = f"There are: {available}." if available else "There are none yet. See: curator caption --help"
         raise NotFound(f"There is no caption set {text.partition('@')[0]!r}. {hint}")
     if len(named) > 1:
         candidates = ", ".join(f"{row['dataset']}/{row['set_name']}{suffix}" for row in named)
@@ -84,7 +84,7 @@ def committed(catalog: Catalog, dataset: str, text: str, option: str) -> Referen
         return named
     versions = set_versions(catalog, named.dataset, named.set_name)
     if not versions:
-        raise BadOption(f'{option} {text}: has no version yet. Make one with: curator commit {named} -m "..."')
+        raise BadOption(f'{option} {text}: has no version yet. Make one with: curator commit {named} -m "draft"')
     return Reference.model_validate(versions[-1])
 
 
@@ -95,6 +95,6 @@ def _version(catalog: Catalog, dataset: str, set_name: str, number: int) -> Refe
             return Reference.model_validate(row)
     if not versions:
         name = f"{dataset}/{set_name}"
-        raise NotFound(f'{name} has no version yet. Make one with: curator commit {name} -m "..."')
+        raise NotFound(f'{name} has no version yet. Make one with: curator commit {name} -m "draft"')
     numbers = ", ".join(f"@{row['number']}" for row in versions)
     raise NotFound(f"{dataset}/{set_name} has no version @{number}. There are: {numbers}.")

@@ -75,7 +75,8 @@ def check(
     counter, notices = _tokenizer(settings)
     captions = Captions(named, catalog.caption_texts(named.dataset, named.set_name, named.last_caption_id))
     if not captions.frame.height:
-        raise NotFound(f"{named}: no captions to check. Make some: curator caption {named.dataset} --set ...")
+        command = f"curator caption {named.dataset} --strategy fixed --set {named.set_name} -o text={named.dataset}"
+        raise NotFound(f"{named}: no captions to check. Make some: {command}")
     detections = _run_checks(catalog, captions, settings, counter, progress, "checking captions")
     known = None
     if before:

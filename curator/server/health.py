@@ -1,18 +1,18 @@
-"""Whether the service is up (`/healthz`), and whether it can answer (`/readyz`): for containers, without a token."""
+"""Health checks for containers, without a token: `/healthz` (the service is up), `/readyz` (the catalog answers)."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from curator.server.access import Opened
+from curator.server.access import OpenCatalog
 from schemas import __version__
 
 router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
-    """It is well; what isn't is a problem with status 5xx, or no answer."""
+    """A healthy state; otherwise the response has status 5xx."""
 
     status: str = "ok"
     version: str = __version__
@@ -20,12 +20,12 @@ class Health(BaseModel):
 
 @router.get("/healthz", operation_id="isUp")
 async def healthz() -> Health:
-    """The process answers."""
+    """Check that the process answers."""
     return Health()
 
 
 @router.get("/readyz", operation_id="isReady")
-def readyz(catalog: Opened) -> Health:
-    """The catalog answers."""
+def readyz(catalog: OpenCatalog) -> Health:
+    """Check that the catalog answers."""
     catalog.schema_number()
     return Health()

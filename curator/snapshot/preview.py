@@ -1,4 +1,4 @@
-"""A snapshot as it would be: its split, its groups, what it leaves out, before anything is written or stored."""
+"""Preview a snapshot: its split, its groups, what it leaves out. Nothing is written or stored."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def preview(
     keep_rejected: bool = False,
     progress: Progress = silent,
 ) -> SnapshotPreview:
-    """What `snapshot` with these arguments would make. `out` None: wherever.
+    """Return what `snapshot` would make with these arguments, in any folder if `out` is None.
 
-    Raises what `snapshot` would before it writes, AlreadyExists for another thing at `out` among it.
+    Raises the errors that `snapshot` raises before it writes, including AlreadyExists.
     """
     progress("choosing images", 0, None)
     dataset, sources = tracks_of(catalog, references)
@@ -51,13 +51,13 @@ def preview(
 
 
 def _groups(table: pl.DataFrame) -> pl.DataFrame:
-    """Near-duplicate groups of several images: images, split."""
+    """Return the near-duplicate groups of several images, with columns images and split."""
     counted = table.group_by("near_duplicate_of").agg(pl.len().alias("images"), pl.col("split").first())
     return counted.filter(pl.col("images") > 1)
 
 
 def _placed(table: pl.DataFrame, split: str, new: Mapping[str, str]) -> int:
-    """How many images of a split are of groups that weren't in it before."""
+    """Count the images of a split whose group was not in it before."""
     return table.filter(table["split"] == split, table["near_duplicate_of"].is_in(list(new))).height
 
 

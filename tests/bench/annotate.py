@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from curator.annotate.client import LabelStudio
-from curator.annotate.images import make_previews, preview_folder
-from curator.annotate.labeling_page import labeling_config
+from curator.annotate.label_studio.client import LabelStudio
+from curator.annotate.label_studio.labeling_page import labeling_config
+from curator.annotate.previews.make import make_previews, preview_folder
 from tests.bench.table import Row
 from tests.curator.annotate.live.rounds import Round
 from tests.curator.annotate.live.server import Server, template

@@ -73,7 +73,7 @@ class Measured(Card):
 
     def settings(self, folder: Path, batch: int, **options: Any) -> TrainConfig:
         given = {"method": "full", "learning_rate": 1e-5, "epochs": 1000, "warmup_steps": 0, **options}
-        return TrainConfig(
+        return TrainConfig.of(
             snapshot=folder, base="random", captions="text", out=folder / "run", batch_size=batch, **given
         )
 
@@ -99,18 +99,20 @@ class Measured(Card):
         self, family: Any, data: TrainingSet, config: TrainConfig, compiling: bool
     ) -> tuple[Learner, Callable[[], torch.Tensor]]:
         """The learner, and a function that does its next step and gives the step's mean loss."""
-        plan = Plan(len(data.sha256s), config.batch_size * config.accumulation, config.epochs)
+        plan = Plan(
+            len(data.sha256s), config.optimiser.batch_size * config.optimiser.accumulation, config.schedule.epochs
+        )
         learner = Learner(begin(family, config), config, plan, compiled=compiling)
 
         def steps() -> Iterator[torch.Tensor]:
-            for epoch in range(1, config.epochs + 1):
-                for drawn in epoch_steps(family, data, config, plan, epoch):
+            for epoch in range(1, config.schedule.epochs + 1):
+                for drawn in epoch_steps(family, data, plan, epoch):
                     if len(drawn) == plan.images_per_step:
                         yield learner.learn(data, drawn) / len(drawn)
 
         going = steps()
         if compiling:
-            first = next(epoch_steps(family, data, config, plan, 1))
+            first = next(epoch_steps(family, data, plan, 1))
             taken = self.seconds(lambda: learner.compile(data, first, lambda *_: None))
             self.say(f"compiled {len(learner.blocks.modules) if learner.blocks else 0} blocks in {taken:.0f} s")
         return learner, lambda: next(going)

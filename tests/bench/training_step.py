@@ -38,7 +38,7 @@ def bench() -> list[Row]:
 
     rows = image_rows()
     with tempfile.TemporaryDirectory() as folder:
-        config = TrainConfig(
+        config = TrainConfig.of(
             snapshot=PICTURES,
             base=BASE,
             captions="text",
@@ -125,7 +125,7 @@ def cached_epoch(family: Family, rows: list[ImageRow], config: TrainConfig, cach
     learner = Learner(begin(family, config), config, plan)
 
     def epoch() -> None:
-        for drawn in epoch_steps(family, data, config, plan, epoch=1):
+        for drawn in epoch_steps(family, data, plan, epoch=1):
             learner.learn(data, drawn)
 
     return epoch

@@ -142,7 +142,7 @@ def process(what: str, result: Path) -> None:
     count = int(os.environ["WORLD_SIZE"])
     images = LOSSES_OF if exact else (FAST_EACH if compiled else EACH) * count
     with tempfile.TemporaryDirectory() as folder:
-        config = TrainConfig(
+        config = TrainConfig.of(
             snapshot=Path(folder),
             base="random",
             captions="text",

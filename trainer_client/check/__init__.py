@@ -9,7 +9,6 @@ import math
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
@@ -19,23 +18,21 @@ from schemas.images.orientation import in_words
 from schemas.progress import Progress, silent
 from schemas.run import Truncation
 from schemas.snapshot import SPLITS
-from trainer_client import load_model, methods
+from trainer_client import methods
 from trainer_client.cache import default_folder
 from trainer_client.check.benchmark import NotEnoughMemory, Pace, measure_pace, trained_name
-from trainer_client.data import track_mix, training_track
+from trainer_client.config import TrainConfig
 from trainer_client.data.buckets import Place, places, table
 from trainer_client.data.images import decode_all
 from trainer_client.data.snapshot import Row, Snapshot
-from trainer_client.device import choose_device, device_name
+from trainer_client.data.training_track import TrainingTrack, training_track
+from trainer_client.device import device_name
 from trainer_client.evaluate import choose_measures
-from trainer_client.load_model import adopt_asked
+from trainer_client.load_model import load_asked
+from trainer_client.methods import Method
+from trainer_client.models import Family
 from trainer_client.performance import torch_compile
 from trainer_client.sample.prompts import default_prompts, read_prompts
-
-if TYPE_CHECKING:
-    from trainer_client.config import TrainConfig
-    from trainer_client.methods import Method
-    from trainer_client.models import Family
 
 EXAMPLES = 3  # Truncated captions shown of a track.
 SHOWN = 48  # Characters of a caption shown on either side of the cut.
@@ -104,24 +101,16 @@ class CheckResult(BaseModel):
 def check(config: TrainConfig, progress: Progress = silent) -> CheckResult:
     """Opens, verifies and examines everything that training with this config would use. Writes nothing.
 
-    Without `config.captions` every track is counted. Raises what is wrong with snapshot, base, options or disk.
+    Without `config.data.captions` every track is counted. Raises what is wrong with snapshot, base, options or disk.
     """
-    snapshot = Snapshot.open(config.snapshot, verify=True, progress=progress)
-    if config.captions is not None or config.instance_prompt is not None:
-        track, snapshot, _ = training_track.own_track(snapshot, config)
-        config = config.model_copy(update={"captions": track if config.captions else None})
-    prompts = read_prompts(config.prompts, snapshot) if config.prompts else default_prompts(snapshot)
-    progress("loading the model", 0, 1)
-    family = load_model.load(
-        config.base,
-        *choose_device(config.device, config.precision),
-        config.revision,
-        config.resolution,
-        config=config.base_config,
-    )
-    family = adopt_asked(family, config)
-    progress("loading the model", 1, 1)
-    return examine(config, snapshot, methods.begin(family, config), len(prompts), progress)
+    snapshot = Snapshot.open(config.data.snapshot, verify=True, progress=progress)
+    track, subject = None, config.method.subject
+    if config.data.captions is not None or subject.instance_prompt is not None:
+        track, snapshot = training_track(snapshot, config.data.captions, subject)
+    prompts = read_prompts(config.sampling.prompts, snapshot) if config.sampling.prompts else default_prompts(snapshot)
+    family = load_asked(config, progress)
+    counted = track if config.data.captions else None
+    return examine(config, snapshot, methods.begin(family, config), len(prompts), progress, track=counted)
 
 
 def examine(
@@ -131,39 +120,38 @@ def examine(
     prompts: int,
     progress: Progress = silent,
     budget_seconds: float | None = None,
+    track: TrainingTrack | None = None,
 ) -> CheckResult:
     """Decodes every image, counts lost words, times a few steps, compares the disk. The snapshot is verified already.
 
-    `budget_seconds` is for how long each thing is timed (see benchmark.py).
+    `budget_seconds` is for how long each thing is timed (see benchmark.py). Without a `track` all are counted.
 
     Raises BadImage, NotEnoughMemory, NotEnoughSpace. Leaves the model's weights as they were.
     """
     family = method.family
     rows = [row for split in SPLITS for row in snapshot.rows(split)]
-    unread = decode_all(rows, config.background, progress)
+    unread = decode_all(rows, config.data.background, progress)
     space = needed_space(config, method)
     if space.needed_bytes > space.free_bytes:
         raise NotEnoughSpace(
-            f"{config.out}: {space.checkpoints} checkpoints and the resume state take {size(space.needed_bytes)},"
+            f"{space.folder}: {space.checkpoints} checkpoints and the resume state take {size(space.needed_bytes)},"
             f" {size(space.free_bytes)} is free. Use fewer --save-epochs, or an --out on another disk."
         )
-    found = places(snapshot, family, config) if config.buckets else []
-    batch_size = min(config.batch_size, len(snapshot.rows("train")))
+    found = places(snapshot, family, config.data) if config.data.buckets else []
+    batch_size = min(config.optimiser.batch_size, len(snapshot.rows("train")))
     while True:
         try:
             pace = measure_pace(
-                method, rows, batch_size, config.background, progress, config.cuda_graph, budget_seconds
+                method, rows, batch_size, config.data.background, progress, config.hardware.cuda_graph, budget_seconds
             )
             break
         except NotEnoughMemory:
             # Compiled passes take less memory than these, so that fewer images tell of the pace, not of the fit.
-            compiling = config.compile != "off" and family.device.type == "cuda"
-            if not (config.auto_batch or compiling) or batch_size == 1:
+            compiling = config.hardware.compile != "off" and family.device.type == "cuda"
+            if not (config.optimiser.auto_batch or compiling) or batch_size == 1:
                 raise
         batch_size = -(-batch_size // 2)
-    shares = track_mix.parts(config.captions, snapshot)
-    names = list(shares) or ([config.captions] if config.captions else list(snapshot.tracks))
-    names += [training_track.TRACK] if config.instance_prompt and training_track.TRACK not in names else []
+    names = track.counted if track else snapshot.tracks
     return CheckResult(
         snapshot=snapshot.folder,
         identity=snapshot.manifest.identity,
@@ -176,9 +164,9 @@ def examine(
         resolution_px=family.resolution_px,
         device=device_name(family.device),
         precision=str(family.dtype).removeprefix("torch."),
-        epochs=config.epochs,
-        checkpoint_epochs=list(config.checkpoint_epochs()),
-        pictures=prompts * len(config.seeds),
+        epochs=config.schedule.epochs,
+        checkpoint_epochs=list(config.schedule.checkpoint_epochs()),
+        pictures=prompts * len(config.sampling.seeds),
         tracks=[check_track(family, snapshot, name, rows) for name in names],
         buckets=found,
         unread_orientation=unread,
@@ -187,9 +175,10 @@ def examine(
             snapshot,
             pace,
             batch_size,
-            prompts * len(config.seeds),
+            prompts * len(config.sampling.seeds),
             family.device.type,
-            torch_compile.TRAINED.seconds(config.cache or default_folder(), trained_name(family, config)),
+            torch_compile.TRAINED.seconds(config.output.cache or default_folder(), trained_name(family, config)),
+            track.captions if track else None,
         ),
         space=space,
     )
@@ -236,30 +225,33 @@ def estimate(
     pictures: int,
     device: str = "cpu",
     compiling_seconds: float = torch_compile.TRAINED.new_seconds,
+    captions: str | None = None,
 ) -> Estimate:
     """The run's seconds by part, and money where there is a price. What compiling would bring is taken as usual.
 
-    `device` is its type: cpu, cuda.
+    `device` is its type: cpu, cuda. `captions` is the track measured, the first if None.
     """
     train_images = len(snapshot.rows("train"))
-    measures = choose_measures(snapshot, config.captions or snapshot.tracks[0], config.eval_images)
+    measures = choose_measures(snapshot, captions or snapshot.tracks[0], config.evaluation.eval_images)
     measured = len(measures.held_out_pairs()) + len(measures.train_pairs())
-    checkpoints = len(config.checkpoint_epochs())
-    forwards = config.sample_steps * (2 if config.guidance_scale != 1 else 1)
-    of_class = (config.class_images or 0) if config.prior_weight else 0
+    checkpoints = len(config.schedule.checkpoint_epochs())
+    forwards = config.sampling.sample_steps * (2 if config.sampling.guidance_scale != 1 else 1)
+    subject = config.method.subject
+    of_class = subject.class_images if subject.prior_weight else 0
     each = 2 if of_class else 1  # An image of the class goes with every image.
     rate = batch_size / pace.step / each
     extra = 0.0
-    if torch_compile.TRAINED.pays(config.compile, device, train_images * config.epochs / rate, compiling_seconds):
+    training_seconds = train_images * config.schedule.epochs / rate
+    if torch_compile.TRAINED.pays(config.hardware.compile, device, training_seconds, compiling_seconds):
         rate, extra = rate * torch_compile.TRAINED.gain, compiling_seconds
     epoch_seconds = train_images / rate
     parts = {
         "preparing_seconds": extra
         + (train_images + len(measures.held_out) + of_class) * pace.encoding
         + of_class * (forwards * pace.forward + pace.decoding),
-        "training_seconds": epoch_seconds * config.epochs,
+        "training_seconds": epoch_seconds * config.schedule.epochs,
         "sampling_seconds": checkpoints * pictures * (forwards * pace.forward + pace.decoding),
-        "evaluating_seconds": checkpoints * measured * config.eval_timesteps * pace.forward,
+        "evaluating_seconds": checkpoints * measured * config.evaluation.eval_timesteps * pace.forward,
     }
     total = sum(parts.values())
     return Estimate(
@@ -267,24 +259,24 @@ def estimate(
         images_per_second=rate,
         epoch_seconds=epoch_seconds,
         total_seconds=total,
-        price_per_hour=config.price_per_hour,
-        cost=None if config.price_per_hour is None else config.price_per_hour * total / 3600,
+        price_per_hour=config.hardware.price_per_hour,
+        cost=None if config.hardware.price_per_hour is None else config.hardware.price_per_hour * total / 3600,
     )
 
 
 def needed_space(config: TrainConfig, method: Method) -> Space:
     """The checkpoints, and the resume state, which is there twice while it is replaced."""
-    in_model = 2 if config.save_dtype == "fp16" else 4  # bytes a weight
+    in_model = 2 if config.output.save_dtype == "fp16" else 4  # bytes a weight
     trained = sum(weight.numel() for weight in method.parameters.values())
-    checkpoints = len(config.checkpoint_epochs())
-    state = 2 * trained * 4 * (4 if config.ema else 3)  # weights and two moments, perhaps their average
+    checkpoints = len(config.schedule.checkpoint_epochs())
+    state = 2 * trained * 4 * (4 if config.optimiser.ema else 3)  # weights and two moments, perhaps their average
     numbers = method.numbers_saved(first=True) + (checkpoints - 1) * method.numbers_saved(first=False)
     needed = numbers * in_model + state
-    folder = config.out.absolute()
+    folder = config.output.out.absolute()
     while not folder.exists():
         folder = folder.parent
     return Space(
-        folder=config.out,
+        folder=config.output.out,
         checkpoints=checkpoints,
         needed_bytes=math.ceil(needed * SPARE),
         free_bytes=shutil.disk_usage(folder).free,

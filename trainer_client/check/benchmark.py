@@ -11,22 +11,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 
 from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
+from trainer_client.config import TrainConfig
 from trainer_client.data.batches import Drawn
 from trainer_client.data.images import pixels
 from trainer_client.data.snapshot import Row
 from trainer_client.device import synchronise
+from trainer_client.methods import Method
+from trainer_client.models import Family
 from trainer_client.performance.cuda_graphs import Graphed, worth_it
-
-if TYPE_CHECKING:
-    from trainer_client.config import TrainConfig
-    from trainer_client.methods import Method
-    from trainer_client.models import Family
 
 BUDGET_SECONDS = 2.0  # For each of the four measurements, after one call to warm up.
 SHORT_BUDGET_SECONDS = 0.3  # The same at the start of a run, where a rough figure will do.
@@ -103,7 +100,9 @@ def measure_pace(
 def trained_name(family: Family, config: TrainConfig) -> str:
     """What names the compiled passes of training, once its method has begun with the family."""
     processes = os.environ.get("WORLD_SIZE", "1")
-    return family.compiled_name(config.method, config.batch_size, config.buckets, config.bf16_copy, processes)
+    return family.compiled_name(
+        config.method.name, config.optimiser.batch_size, config.data.buckets, config.hardware.bf16_copy, processes
+    )
 
 
 class TrainingStep:

@@ -1,26 +1,21 @@
-"""Click options made from a typed config, so that a default, a limit or a help text is written once.
-
-A field's annotation gives the option's type, its description the help, its `group` the section of `--help`.
-"""
+"""Click options made from the options of a training run, so that a default, a limit or a help text is written once."""
 
 from __future__ import annotations
 
 import types
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 from pydantic import ValidationError
-from pydantic_core import PydanticUndefined
 
 from schemas.errors import BadOption
+from trainer_client.config import OPTIONS, SECTIONS, TrainConfig
+from trainer_client.config.option import REQUIRED, Option
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-    from pydantic.fields import FieldInfo
-
-Config = TypeVar("Config", bound="BaseModel")
+ARGUMENT = "snapshot"
+SHORT = {"lr": "learning_rate"}  # Names that people type, and what they stand for.
 Decorated = Callable[..., Any]
 
 
@@ -72,7 +67,7 @@ class GroupedArgument(click.Argument):
 
 
 class GroupedCommand(click.Command):
-    """A command whose `--help` shows options in sections, in the order of their config's fields."""
+    """A command whose `--help` shows options in sections, in the order of the command's options."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -85,47 +80,47 @@ class GroupedCommand(click.Command):
                 formatter.write_dl(records)
 
 
-def options_of(model: type[BaseModel], leaving_out: Collection[str] = ()) -> Callable[[Decorated], Decorated]:
-    """Decorates a command with an option (or argument) for every field of `model`, in order, but those left out."""
+def train_options(leaving_out: Collection[str] = ()) -> Callable[[Decorated], Decorated]:
+    """Decorate a command with the options (and the argument) of a training run, in order, but those left out."""
 
     def decorate(command: Decorated) -> Decorated:
-        for name, field in reversed(model.model_fields.items()):
-            if name not in leaving_out:
-                command = _parameter(name, field)(command)
+        for section, names in reversed(SECTIONS.items()):
+            for name in reversed(names.split()):
+                if name not in leaving_out:
+                    command = _parameter(OPTIONS[name], section)(command)
         return command
 
     return decorate
 
 
-def config_of(model: type[Config], values: dict[str, Any]) -> Config:
-    """The config for a command's parsed values. Raises BadOption naming the option."""
-    given = {name: value for name, value in values.items() if value is not None}
+def config_of(values: dict[str, Any]) -> TrainConfig:
+    """Return the config for a command's parsed values. Raises BadOption naming the option."""
     try:
-        return model(**given)
+        return TrainConfig.of(**{name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = f"--{str(first['loc'][0]).replace('_', '-')}: " if first["loc"] else ""
-        raise BadOption(f"{where}{first['msg'].removeprefix('Value error, ')}.") from error
+        flag = f"--{str(first['loc'][0]).replace('_', '-')}: " if first["loc"] else ""
+        raise BadOption(f"{flag}{first['msg'].removeprefix('Value error, ')}.") from error
+    except ValueError as error:
+        raise BadOption(f"{error}.") from error
 
 
-def _parameter(name: str, field: FieldInfo) -> Callable[[Decorated], Decorated]:
-    extra: Any = field.json_schema_extra or {}
-    kind = option_type(field.annotation)
-    if extra.get("argument"):
-        settings = {"group": extra["group"], "help": field.description}
-        return click.argument(name, cls=GroupedArgument, type=kind, metavar=name.upper(), **settings)
-    flag = f"--{name.replace('_', '-')}"
-    required = field.default is PydanticUndefined
-    default = None if required else field.default
-    shown = extra.get("shown") or _shown(default)
-    text = f"{field.description}  [default: {shown}]" if shown else field.description
-    settings = {"cls": GroupedOption, "group": extra["group"], "help": text}
+def _parameter(option: Option, section: str) -> Callable[[Decorated], Decorated]:
+    kind = option_type(option.annotation)
+    if option.name == ARGUMENT:
+        told = {"group": section, "help": option.help}
+        return click.argument(option.name, cls=GroupedArgument, type=kind, metavar=option.name.upper(), **told)
+    required = option.default is REQUIRED
+    shown = option.shown or _shown(None if required else option.default)
+    text = f"{option.help}  [default: {shown}]" if shown else option.help
+    settings: dict[str, Any] = {"cls": GroupedOption, "group": section, "help": text}
     if not required:
-        settings["default"] = default
-    if field.annotation is bool:
-        return click.option(flag, name, is_flag=True, **settings)
-    flags = [flag, *(f"--{short}" for short, stands_for in SHORT.items() if stands_for == name)]
-    return click.option(*flags, name, type=kind, required=required, **settings)
+        settings["default"] = option.default
+    flag = f"--{option.name.replace('_', '-')}"
+    if option.annotation is bool:
+        return click.option(flag, option.name, is_flag=True, **settings)
+    flags = [flag, *(f"--{short}" for short, stands_for in SHORT.items() if stands_for == option.name)]
+    return click.option(*flags, option.name, type=kind, required=required, **settings)
 
 
 def _shown(default: Any) -> str:
@@ -154,6 +149,3 @@ def option_type(annotation: Any) -> click.ParamType[Any]:
         Path: click.Path(path_type=Path),
     }
     return simple[annotation]
-
-
-SHORT = {"lr": "learning_rate"}  # Names that people type, and what they stand for.

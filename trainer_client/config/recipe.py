@@ -10,21 +10,20 @@ import difflib
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import click
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from schemas.errors import BadDocument, BadOption, NotFound
-from trainer_client.config.click_options import SHORT
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-    from pydantic.fields import FieldInfo
+from trainer_client.config import OPTIONS
+from trainer_client.config.click_options import SHORT, GroupedOption, WholeNumbers, option_type
+from trainer_client.config.option import Option
 
 Decorated = Callable[..., Any]
 
 
-def read_recipe(path: Path, model: type[BaseModel]) -> dict[str, Any]:
+def read_recipe(path: Path) -> dict[str, Any]:
     """The options a recipe gives, by field. Raises NotFound, BadDocument naming file and key."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -37,12 +36,12 @@ def read_recipe(path: Path, model: type[BaseModel]) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise BadDocument(f"{path}: not TOML ({error}). Write `epochs = 45`, one option a line.") from error
     try:
-        return _options(values, model)
+        return _options(values)
     except BadOption as error:
         raise BadDocument(f"{path}: {error}") from None
 
 
-def read_settings(settings: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
+def read_settings(settings: Sequence[str]) -> dict[str, Any]:
     """What `--set key=value` gives, by field; lists with commas between. Raises BadOption naming the key."""
     values: dict[str, Any] = {}
     for setting in settings:
@@ -53,41 +52,37 @@ def read_settings(settings: Sequence[str], model: type[BaseModel]) -> dict[str, 
             raise BadOption(f"--set: `{key.strip()}` is given twice.")
         values[key.strip()] = value.strip()
     try:
-        return _options(values, model)
+        return _options(values)
     except BadOption as error:
         raise BadOption(f"--set: {error}") from None
 
 
-def _options(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+def _options(values: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in values.items():
         name = SHORT.get(key, key.replace("-", "_"))
-        if name not in model.model_fields:
-            raise BadOption(_unknown(key, value, model))
+        if name not in OPTIONS:
+            raise BadOption(_unknown(key, value))
         if name in found:
             raise BadOption(f"`{key}` is given twice.")
-        found[name] = _typed(key, value, model.model_fields[name])
+        found[name] = _typed(key, value, OPTIONS[name])
     return found
 
 
-def _unknown(key: str, value: Any, model: type[BaseModel]) -> str:
+def _unknown(key: str, value: Any) -> str:
     if isinstance(value, dict):
         return f"[{key}] is a table. Options stand by themselves, without a heading."
-    close = difflib.get_close_matches(key.replace("-", "_"), [*model.model_fields, *SHORT], n=1)
+    close = difflib.get_close_matches(key.replace("-", "_"), [*OPTIONS, *SHORT], n=1)
     hint = f"Did you mean `{close[0]}`?" if close else "`trainer train --help` lists them."
     return f"there is no option `{key}`. {hint}"
 
 
-def _typed(key: str, value: Any, field: FieldInfo) -> Any:
+def _typed(key: str, value: Any, option: Option) -> Any:
     """The value as the command line would have it, within the option's limits."""
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-    from trainer_client.config.click_options import option_type
-
-    kind = option_type(field.annotation)
+    kind = option_type(option.annotation)
     try:
         converted = kind.convert(_as_typed(value, kind), None, None)
-        limited: Any = Annotated[field.annotation, key, *field.metadata]
+        limited: Any = Annotated[option.annotation, key, *option.limits]
         TypeAdapter(limited, config=ConfigDict(allow_inf_nan=False)).validate_python(converted)
     except click.BadParameter as error:
         raise BadOption(f"`{key}`: {error.message.rstrip('.')}.") from None
@@ -99,8 +94,6 @@ def _typed(key: str, value: Any, field: FieldInfo) -> Any:
 
 def _as_typed(value: Any, kind: click.ParamType[Any]) -> str:
     """The text that a person would type for it. Raises BadParameter where its type can't be meant."""
-    from trainer_client.config.click_options import WholeNumbers
-
     if isinstance(value, list) and isinstance(kind, WholeNumbers):
         return ",".join(map(str, value))
     if isinstance(value, (list, dict)):
@@ -111,37 +104,34 @@ def _as_typed(value: Any, kind: click.ParamType[Any]) -> str:
     return str(value)
 
 
-def recipe_options(model: type[BaseModel]) -> Callable[[Decorated], Decorated]:
-    """Decorates a command with `--recipe` and `--set`, which give its other options."""
+def recipe_options(command: Decorated) -> Decorated:
+    """Decorate a command with `--recipe` and `--set`, which give its other options."""
 
     def remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
         if value:
             given = context.meta.setdefault(__name__, {})
-            given[parameter.name] = (
-                read_recipe(value, model) if parameter.name == "recipe" else read_settings(value, model)
-            )
+            given[parameter.name] = read_recipe(value) if parameter.name == "recipe" else read_settings(value)
             context.default_map = {**given.get("recipe", {}), **given.get("settings", {})}
 
-    def decorate(command: Decorated) -> Decorated:
-        from trainer_client.config.click_options import GroupedOption
-
-        told: dict[str, Any] = {"cls": GroupedOption, "group": "Recipe", "is_eager": True, "expose_value": False}
-        recipe = click.option(
-            "--recipe",
-            type=click.Path(path_type=Path),
-            callback=remember,
-            help="TOML file whose keys are these options. What is given here goes before it.",
-            **told,
-        )
-        settings = click.option(
-            "--set",
-            "settings",
-            multiple=True,
-            metavar="KEY=VALUE",
-            callback=remember,
-            help="An option in place of the recipe's; may be repeated.",
-            **told,
-        )
-        return recipe(settings(command))
-
-    return decorate
+    shared: dict[str, Any] = {
+        "cls": GroupedOption,
+        "group": "Recipe",
+        "is_eager": True,
+        "expose_value": False,
+        "callback": remember,
+    }
+    recipe = click.option(
+        "--recipe",
+        type=click.Path(path_type=Path),
+        help="TOML file whose keys are these options. What is given here goes before it.",
+        **shared,
+    )
+    settings = click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="An option in place of the recipe's; may be repeated.",
+        **shared,
+    )
+    return recipe(settings(command))

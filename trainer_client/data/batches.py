@@ -11,21 +11,20 @@ import math
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Self
 
 import torch
+from torch import Tensor, nn
 
+from trainer_client.config.parts import AugmentationOptions, LossOptions
+from trainer_client.data.model import Diffusion
+from trainer_client.data.plan import Plan
+from trainer_client.data.track_mix import Mix
 from trainer_client.randomness import integers, key, keys, normal, order, uniform
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from trainer_client.config import TrainConfig
     from trainer_client.data.latents import BucketLatents, Latents, TextEmbeddings
-    from trainer_client.data.model import Diffusion
-    from trainer_client.data.plan import Plan
-    from trainer_client.data.track_mix import Mix
 
 COMMA = re.compile(r"\s*(?:(?<!\d),|,(?!\d))\s*")  # Between the tags of a caption; not in 1,000.
 BLOCK_NUMBERS = 1 << 23  # Noise values drawn at once: 32 MiB, a whole epoch of a small set.
@@ -53,6 +52,8 @@ class TrainingSet:
     latents: Latents | BucketLatents
     captions_N: Tensor
     text: TextEmbeddings | Tensor
+    augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
+    loss: LossOptions = field(default_factory=LossOptions)
     prior: Prior | None = None
     words: Sequence[str] = ()  # The M captions.
     mix: Mix | None = None  # Of several tracks; `captions_N` are then those that are measured.
@@ -143,24 +144,22 @@ def together(parts: Sequence[Drawn]) -> Step:
     return parts[0] if len(parts) == 1 else Several(tuple(parts))
 
 
-def epoch_steps(
-    family: Diffusion, data: TrainingSet, config: TrainConfig, plan: Plan, epoch: int, first_step: int = 0
-) -> Iterator[Step]:
+def epoch_steps(family: Diffusion, data: TrainingSet, plan: Plan, epoch: int, first_step: int = 0) -> Iterator[Step]:
     """The images of every step of an epoch, from `first_step` on; after them as many of the class, where there is one.
 
     Blocks begin at the same steps wherever the epoch is entered, so that a resumed run draws the same bits. Which
     images make a step is the order's to say, whatever their sizes.
     """
-    places = order(data.sha256s, config.seed, epoch)
+    places = order(data.sha256s, data.augmentation.seed, epoch)
     size = plan.images_per_step
     block = size * max(1, BLOCK_NUMBERS // math.prod(family.latent_shape) // size)
     for start in range(first_step * size // block * block, len(places), block):
         chunk = places[start : start + block]
         by_size = [
-            (positions, draw(family, data, config, epoch, [chunk[position] for position in positions]))
+            (positions, draw(family, data, epoch, [chunk[position] for position in positions]))
             for positions in data.latents.apart(chunk)
         ]
-        prior = draw_prior(family, data, config, epoch, chunk) if data.prior else None
+        prior = draw_prior(family, data, epoch, chunk) if data.prior else None
         for at in range(max(0, first_step * size - start), len(chunk), size):
             cuts = [_between(positions, drawn, at, at + size) for positions, drawn in by_size]
             parts = [cut for cut in cuts if len(cut)]
@@ -183,21 +182,22 @@ def _with_prior(parts: list[Drawn], prior: Drawn) -> list[Drawn]:
 
 
 @torch.no_grad()
-def draw(family: Diffusion, data: TrainingSet, config: TrainConfig, epoch: int, places: Sequence[int]) -> Drawn:
+def draw(family: Diffusion, data: TrainingSet, epoch: int, places: Sequence[int]) -> Drawn:
     """The images at `places` with their flip, words, latents, timestep and noise of this epoch."""
+    options = data.augmentation
     places_B = torch.tensor(places, device=family.device)
     names = [data.sha256s[place] for place in places]
     captions_B = data.captions_N[places_B]
     if data.mix:
         captions_B = data.mix.drawn(
-            places_B, uniform(keys(config.seed, "track", epoch, 0, names, family.device), 1)[:, 0]
+            places_B, uniform(keys(options.seed, "track", epoch, 0, names, family.device), 1)[:, 0]
         )
-    drawn = _drawn(family, data, config, epoch, names, places_B, captions_B)
-    if not config.shuffle_tags:
+    drawn = _drawn(family, data, epoch, names, places_B, captions_B)
+    if not options.shuffle_tags:
         return drawn
     captions = [data.words[place] for place in drawn.captions_B.tolist()]
     shuffled = [
-        shuffle_tags(caption, config.keep_tags, config.seed, epoch, name)
+        shuffle_tags(caption, options.keep_tags, options.seed, epoch, name)
         for caption, name in zip(captions, names, strict=True)
     ]
     return replace(drawn, captions_B=family.tokenise(shuffled))
@@ -213,15 +213,15 @@ def shuffle_tags(caption: str, keep: int, seed: int, epoch: int, name: str) -> s
 
 
 @torch.no_grad()
-def draw_prior(family: Diffusion, data: TrainingSet, config: TrainConfig, epoch: int, places: Sequence[int]) -> Drawn:
+def draw_prior(family: Diffusion, data: TrainingSet, epoch: int, places: Sequence[int]) -> Drawn:
     """A picture of the class for each of the images at `places`, chosen and drawn by key of the image."""
     prior = data.prior
     assert prior is not None
     beside = [data.sha256s[place] for place in places]
-    chosen_B = integers(keys(config.seed, "class", epoch, 0, beside, family.device), len(prior.sha256s))
+    chosen_B = integers(keys(data.augmentation.seed, "class", epoch, 0, beside, family.device), len(prior.sha256s))
     names = [f"{prior.sha256s[i]} {other}" for i, other in zip(chosen_B.tolist(), beside, strict=True)]
-    drawn = _drawn(family, data, config, epoch, names, chosen_B + prior.first, torch.full_like(chosen_B, prior.caption))
-    if config.shuffle_tags:
+    drawn = _drawn(family, data, epoch, names, chosen_B + prior.first, torch.full_like(chosen_B, prior.caption))
+    if data.augmentation.shuffle_tags:
         drawn = replace(drawn, captions_B=family.tokenise([data.words[place] for place in drawn.captions_B.tolist()]))
     return replace(drawn, weights_B=drawn.weights_B * prior.weight)
 
@@ -229,7 +229,6 @@ def draw_prior(family: Diffusion, data: TrainingSet, config: TrainConfig, epoch:
 def _drawn(
     family: Diffusion,
     data: TrainingSet,
-    config: TrainConfig,
     epoch: int,
     names: Sequence[str],
     places_B: Tensor,
@@ -237,31 +236,36 @@ def _drawn(
 ) -> Drawn:
     """Images by place in the latents; `names` key their draws."""
 
-    def keyed(purpose: str) -> Tensor:
-        return keys(config.seed, purpose, epoch, 0, names, family.device)
+    options, loss = data.augmentation, data.loss
 
-    flips_B = (uniform(keyed("flip"), 1)[:, 0] < 0.5).long() if config.flip else torch.zeros_like(places_B)
+    def keyed(purpose: str) -> Tensor:
+        return keys(options.seed, purpose, epoch, 0, names, family.device)
+
+    flips_B = (uniform(keyed("flip"), 1)[:, 0] < 0.5).long() if options.flip else torch.zeros_like(places_B)
     mean_BCHW, logvar_BCHW = data.latents.at(places_B, flips_B, family.device)
     shape = mean_BCHW.shape[1:]
     latents_BCHW = family.latents(mean_BCHW, logvar_BCHW, normal(keyed("latent"), shape))
     timesteps_B = integers(keyed("timestep"), family.train_timesteps)
     noise_BCHW = normal(keyed("noise"), shape)
-    if config.offset_noise:
-        noise_BCHW += config.offset_noise * normal(keyed("offset"), (shape[0], 1, 1))
-    if config.caption_dropout:
-        captions_B = captions_B.masked_fill(uniform(keyed("dropout"), 1)[:, 0] < config.caption_dropout, 0)
+    if loss.offset_noise:
+        noise_BCHW += loss.offset_noise * normal(keyed("offset"), (shape[0], 1, 1))
+    if options.caption_dropout:
+        captions_B = captions_B.masked_fill(uniform(keyed("dropout"), 1)[:, 0] < options.caption_dropout, 0)
+    mask_B1HW = None
+    if loss.masked_loss:
+        mask_B1HW = _mask(data.latents.opacity(places_B, flips_B, family.device), loss.background_weight)
     return Drawn(
         family.add_noise(latents_BCHW, noise_BCHW, timesteps_B),
         family.target(latents_BCHW, noise_BCHW, timesteps_B),
         timesteps_B,
-        family.loss_weights(timesteps_B, config.min_snr_gamma),
+        family.loss_weights(timesteps_B, loss.min_snr_gamma),
         captions_B,
         data.latents.sizes(places_B, family.device),
-        _mask(data.latents.opacity(places_B, flips_B, family.device), config) if config.masked_loss else None,
+        mask_B1HW,
     )
 
 
-def _mask(opacity_B1HW: Tensor, config: TrainConfig) -> Tensor:
+def _mask(opacity_B1HW: Tensor, background_weight: float) -> Tensor:
     """Of mean one: an image counts as much as another, however small what it shows."""
-    weight_B1HW = opacity_B1HW + config.background_weight * (1 - opacity_B1HW)
+    weight_B1HW = opacity_B1HW + background_weight * (1 - opacity_B1HW)
     return weight_B1HW / weight_B1HW.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)

@@ -9,18 +9,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
 from schemas.errors import BadOption
+from schemas.images.jpeg import Size
 from schemas.snapshot import SPLITS, Split
-
-if TYPE_CHECKING:
-    from schemas.images.jpeg import Size
-    from trainer_client.config import TrainConfig
-    from trainer_client.data.model import Sized
-    from trainer_client.data.snapshot import Row, Snapshot
+from trainer_client.config.parts import DataOptions
+from trainer_client.data.model import Sized
+from trainer_client.data.snapshot import Row, Snapshot
 
 
 class Place(BaseModel):
@@ -36,11 +33,11 @@ class Place(BaseModel):
     cropped: float = Field(description="Share of the picture that is cut off, 0 to 1.")
 
 
-def sizes(family: Sized, config: TrainConfig) -> list[Size]:
+def sizes(family: Sized, options: DataOptions) -> list[Size]:
     """The buckets there are, wide by high, from the narrowest shape to the widest. Raises BadOption."""
     resolution_px, step_px = family.resolution_px, family.size_step_px
-    least_px = _side("--min-side", config.min_side, resolution_px / 2, family)
-    most_px = _side("--max-side", config.max_side, resolution_px * 2, family)
+    least_px = _side("--min-side", options.min_side, resolution_px / 2, family)
+    most_px = _side("--max-side", options.max_side, resolution_px * 2, family)
     if not least_px <= resolution_px <= most_px:
         raise BadOption(
             f"--min-side {least_px}, --max-side {most_px}: the resolution, {resolution_px} px, isn't between them."
@@ -75,15 +72,15 @@ def cropped(row: Row, size: Size) -> float:
     return 1 - min(own, other) / max(own, other)
 
 
-def assigned(rows: Iterable[Row], family: Sized, config: TrainConfig) -> dict[str, Size]:
+def assigned(rows: Iterable[Row], family: Sized, options: DataOptions) -> dict[str, Size]:
     """Every image's bucket, by sha256."""
-    among = sizes(family, config)
+    among = sizes(family, options)
     return {row.sha256: bucket_of(row, among) for row in rows}
 
 
-def places(snapshot: Snapshot, family: Sized, config: TrainConfig) -> list[Place]:
+def places(snapshot: Snapshot, family: Sized, options: DataOptions) -> list[Place]:
     """Where every image of the snapshot goes."""
-    among = sizes(family, config)
+    among = sizes(family, options)
     found = []
     for split in SPLITS:
         for row in snapshot.rows(split):

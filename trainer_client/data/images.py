@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageColor, UnidentifiedImageError
 
 from schemas.errors import AmatlError, BadOption, ChecksumMismatch, NotFound
@@ -22,9 +22,6 @@ from schemas.images.orientation import in_words, orientation, upright
 from schemas.progress import Progress, silent
 from trainer_client.data.parallel import in_threads
 from trainer_client.data.snapshot import Row
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 SPARE_SIZE = 2  # How many times the size asked for a picture is decoded at, at least.
 

@@ -21,7 +21,7 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -33,11 +33,9 @@ from trainer_client.cache import default_folder
 from trainer_client.cache.shards import Encoded, Shelf
 from trainer_client.data.images import background_colour, crop_sizes, pixels
 from trainer_client.data.images import opacity as opacity_of
+from trainer_client.data.model import Encoders
 from trainer_client.data.parallel import in_threads
 from trainer_client.data.snapshot import Row
-
-if TYPE_CHECKING:
-    from trainer_client.data.model import Encoders
 
 T = TypeVar("T")
 

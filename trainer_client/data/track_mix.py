@@ -7,19 +7,16 @@ image by one of its captions, drawn once for all runs: so losses under the run's
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from schemas.digest import sha256_json
 from schemas.errors import BadOption
 from schemas.snapshot import SPLITS, Track
+from trainer_client.data.snapshot import Row, Snapshot
 from trainer_client.randomness import keys, uniform
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from trainer_client.data.snapshot import Row, Snapshot
 
 SEED = 0  # Of the caption that an image is measured under: the same for runs of all seeds.
 
@@ -63,7 +60,7 @@ def _weight(text: str, part: str, captions: str) -> float:
     return weight
 
 
-def with_mix(snapshot: Snapshot, shares: dict[str, float]) -> tuple[str, Snapshot]:
+def with_mix(snapshot: Snapshot, shares: Mapping[str, float]) -> tuple[str, Snapshot]:
     """The mix's name, and the snapshot with it as a track."""
     name = ",".join(f"{track}:{share:g}" for track, share in shares.items())
     rows_of = {split: _measured_rows(snapshot.rows(split), name, shares) for split in SPLITS}
@@ -83,7 +80,7 @@ def with_mix(snapshot: Snapshot, shares: dict[str, float]) -> tuple[str, Snapsho
     return name, replace(snapshot, manifest=manifest, rows_of=rows_of, made=snapshot.made | {name})
 
 
-def _measured_rows(rows: Sequence[Row], name: str, shares: dict[str, float]) -> list[Row]:
+def _measured_rows(rows: Sequence[Row], name: str, shares: Mapping[str, float]) -> list[Row]:
     drawn = uniform(keys(SEED, "track", 0, 0, [row.sha256 for row in rows]), 1)[:, 0].tolist() if rows else []
     return [
         replace(row, captions={**row.captions, name: _drawn(row, shares, number)})
@@ -91,13 +88,13 @@ def _measured_rows(rows: Sequence[Row], name: str, shares: dict[str, float]) -> 
     ]
 
 
-def _drawn(row: Row, shares: dict[str, float], number: float) -> str | None:
+def _drawn(row: Row, shares: Mapping[str, float], number: float) -> str | None:
     ends = bounds(row, shares)
     track = next(track for track, end in zip(shares, ends, strict=True) if number < end) if max(ends) else None
     return None if track is None else row.captions[track]
 
 
-def bounds(row: Row, shares: dict[str, float]) -> list[float]:
+def bounds(row: Row, shares: Mapping[str, float]) -> list[float]:
     """Where each track's share ends between 0 and 1; of one without a caption where it begins. All 0: none has any."""
     own = [share if row.captions[track] is not None else 0.0 for track, share in shares.items()]
     if not any(own):

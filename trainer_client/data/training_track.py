@@ -5,49 +5,60 @@ The track exists in memory alone, beside the snapshot's, so that losses under it
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from schemas.digest import sha256_json
 from schemas.errors import BadOption
 from schemas.run import Prompt
 from schemas.snapshot import SPLITS, Track
-from trainer_client.config.methods import CAPTION
+from trainer_client.config.methods import CAPTION, Subject
 from trainer_client.data import track_mix
-
-if TYPE_CHECKING:
-    from trainer_client.config import TrainConfig
-    from trainer_client.data.snapshot import Row, Snapshot
+from trainer_client.data.snapshot import Row, Snapshot
 
 TRACK = "instance-prompt"
 
 
-def needs_captions(config: TrainConfig) -> bool:
-    """Whether the images' own captions are trained on."""
-    return config.instance_prompt is None or CAPTION in config.instance_prompt
+@dataclass(frozen=True)
+class TrainingTrack:
+    """The captions that a run trains on, resolved once from `--captions` and the instance prompt."""
+
+    name: str  # The track trained on: the snapshot's, a mix, or that of the instance prompt.
+    captions: str  # What `--captions` stands for.
+    shares: Mapping[str, float] = field(default_factory=dict)  # Of the tracks that are mixed; {} if none are.
+
+    @property
+    def read(self) -> list[str]:
+        """The tracks whose captions the text encoder reads."""
+        return list(self.shares) or [self.name]
+
+    @property
+    def counted(self) -> list[str]:
+        """The tracks that `trainer check` counts."""
+        return [*(self.shares or [self.captions]), *([TRACK] if self.name == TRACK else [])]
 
 
-def own_track(snapshot: Snapshot, config: TrainConfig) -> tuple[str, Snapshot, str]:
-    """(the snapshot's track, the snapshot with the instance prompt's track where there is one, the track trained on).
+def training_track(snapshot: Snapshot, captions: str | None, subject: Subject) -> tuple[TrainingTrack, Snapshot]:
+    """Return the track to train on, and the snapshot with that track in it if it is made of others.
 
-    Where the prompt has no place for a caption, no track need be chosen; where tracks are mixed, the mix is a track
-    too. Raises BadOption as `Snapshot.track`.
+    If the instance prompt has no place for a caption, no track need be chosen. Raises BadOption as `Snapshot.track`.
     """
-    shares = track_mix.parts(config.captions, snapshot)
-    if shares and config.instance_prompt is not None:
-        raise BadOption(f"--captions {config.captions}: an instance prompt goes with one track. Choose one.")
+    prompt = subject.instance_prompt
+    shares = track_mix.parts(captions, snapshot)
+    if shares and prompt is not None:
+        raise BadOption(f"--captions {captions}: an instance prompt goes with one track. Choose one.")
     if shares:
         name, snapshot = track_mix.with_mix(snapshot, shares)
-        return name, snapshot, name
-    if config.captions is not None and not needs_captions(config):
+        return TrainingTrack(name, name, shares), snapshot
+    if captions is not None and not subject.needs_captions:
         raise BadOption(
-            f"--captions {config.captions} would have no effect: {config.instance_prompt!r} has no place for a caption."
+            f"--captions {captions} would have no effect: {prompt!r} has no place for a caption."
             f" Write {CAPTION} where it goes, or leave --captions away."
         )
-    track = snapshot.track(config.captions) if needs_captions(config) else snapshot.tracks[0]
-    if config.instance_prompt is None:
-        return track, snapshot, track
-    return track, _with_prompt(snapshot, config.instance_prompt, track), TRACK
+    track = snapshot.track(captions) if subject.needs_captions else snapshot.tracks[0]
+    if prompt is None:
+        return TrainingTrack(track, track), snapshot
+    return TrainingTrack(TRACK, track), _with_prompt(snapshot, prompt, track)
 
 
 def _with_prompt(snapshot: Snapshot, prompt: str, track: str) -> Snapshot:
@@ -72,10 +83,12 @@ def _called(row: Row, prompt: str, track: str) -> Row:
     return replace(row, captions={**row.captions, TRACK: text})
 
 
-def prompts_of(snapshot: Snapshot, config: TrainConfig) -> list[Prompt]:
-    """What to draw beside a suite that knows nothing of the prompt: an instance, and the class."""
-    if config.instance_prompt is None:
-        return [Prompt(text=config.class_prompt)] if config.class_prompt else []
+def prompts_of(snapshot: Snapshot, subject: Subject) -> list[Prompt]:
+    """Return what to sample beside a suite that knows nothing of the prompts: an instance, and the class."""
+    of_class = [Prompt(text=subject.class_prompt)] if subject.class_prompt else []
+    if subject.instance_prompt is None:
+        return of_class
     first = next((row for row in snapshot.rows("train") if row.captions[TRACK]), None)
-    found = [Prompt(text=first.captions[TRACK] or "", track=TRACK, image_sha256=first.sha256)] if first else []
-    return [*found, *([Prompt(text=config.class_prompt)] if config.class_prompt else [])]
+    if first is None:
+        return of_class
+    return [Prompt(text=first.captions[TRACK] or "", track=TRACK, image_sha256=first.sha256), *of_class]

@@ -8,13 +8,10 @@ reduction adds it up: on the GPUs of one host it takes a fiftieth of a step.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
 
 class Added:

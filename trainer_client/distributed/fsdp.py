@@ -15,7 +15,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +26,7 @@ from torch.distributed.fsdp.wrap import size_based_auto_wrap_policy, transformer
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from schemas.errors import BadOption
-
-if TYPE_CHECKING:
-    from trainer_client.methods import Method
+from trainer_client.methods import Method
 
 WRAPPERS = ("module.", "_checkpoint_wrapped_module.")  # What is put into the names of weights.
 

@@ -11,30 +11,24 @@ measures; the others wait for it. All see the same files.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed
+from torch import Tensor, nn
 
 from schemas.edge.words import plural
 from schemas.errors import BadOption
+from trainer_client.config import TrainConfig
+from trainer_client.data.batches import Drawn, Step
+from trainer_client.data.plan import Plan
 from trainer_client.distributed import fsdp
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from contextlib import AbstractContextManager
-
-    from torch import Tensor, nn
-
-    from trainer_client.config import TrainConfig
-    from trainer_client.data.batches import Drawn, Step
-    from trainer_client.data.plan import Plan
-    from trainer_client.distributed.fsdp import Sharded
-    from trainer_client.methods import Method
+from trainer_client.distributed.fsdp import Sharded
+from trainer_client.methods import Method
 
 PATIENCE = timedelta(hours=24)  # The others wait while the first draws and measures.
 
@@ -90,16 +84,16 @@ class Processes:
         from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
         from accelerate.utils import DistributedType
 
-        if config.auto_batch:
+        if config.optimiser.auto_batch:
             raise BadOption("--auto-batch works with one process; give several a --batch-size that fits.")
         handlers = [
             InitProcessGroupKwargs(timeout=PATIENCE),
             DistributedDataParallelKwargs(
-                find_unused_parameters=config.train_text_encoder,
+                find_unused_parameters=config.method.trains_text_encoder,
                 gradient_as_bucket_view=True,  # One copy of the gradients less, in memory and in time.
             ),
         ]
-        on_cpu = _on_cpu(config.device, fsdp.asked_for())
+        on_cpu = _on_cpu(config.hardware.device, fsdp.asked_for())
         self.plugin = fsdp.settings() if fsdp.asked_for() else None
         self.accelerator = Accelerator(
             cpu=on_cpu, mixed_precision="no", kwargs_handlers=handlers, fsdp_plugin=None if on_cpu else self.plugin
@@ -140,9 +134,9 @@ class Processes:
         self.wrapped = list(learning.values())
         return Wrapped(method.parameters, modules | learning)
 
-    def most_at_once(self, config: TrainConfig, plan: Plan) -> int:
+    def most_at_once(self, batch_size: int, plan: Plan) -> int:
         """The images of this process's largest pass."""
-        return min(config.batch_size, -(-plan.images_per_step // self.count))
+        return min(batch_size, -(-plan.images_per_step // self.count))
 
     def passes(self, drawn: Step, images_at_once: int) -> list[Drawn]:
         """This process's share of a step in batches. With FSDP a pass is everybody's: as many as anyone has."""

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from schemas.progress import Progress, silent
 from schemas.run import Evaluation
+from trainer_client.data.snapshot import Row, Snapshot
 from trainer_client.randomness import key, keys, normal
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from trainer_client.data.latents import BucketLatents, Latents, TextEmbeddings
-    from trainer_client.data.snapshot import Row, Snapshot
     from trainer_client.models import Family
 
 SEED = 0  # Of subset, shuffle and noise: fixed, so that runs of different seeds measure the same thing.

@@ -11,16 +11,14 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
 from schemas.digest import sha256_json
 from schemas.document import write_atomically
-
-if TYPE_CHECKING:
-    from trainer_client.evaluate import Losses, Pair
-    from trainer_client.methods import Method
+from trainer_client.evaluate import Losses, Pair
+from trainer_client.methods import Method
 
 FORMAT = 2  # Raise it when the same key would hold other values.
 

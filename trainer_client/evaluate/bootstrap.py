@@ -10,14 +10,11 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from statistics import NormalDist
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.comparison import Estimate
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 RESAMPLES = 2000
 SEED = 20_250_101

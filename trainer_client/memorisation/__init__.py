@@ -13,14 +13,15 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import BaseModel, Field
+from torch import Tensor
 
 from schemas.document import write_atomically
 from schemas.errors import BadDocument, BadOption
 from schemas.progress import Progress, silent
+from schemas.run import Checkpoint, RunReport
 from trainer_client.data.images import pixels
 from trainer_client.data.parallel import in_threads
 from trainer_client.data.snapshot import Row, Snapshot, check_file
@@ -39,11 +40,6 @@ from trainer_client.memorisation.likeness import (
 from trainer_client.run_folder import open_run
 from trainer_client.sample import read_tiles, write_png
 from trainer_client.sample.contact_sheet import contact_sheet
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from schemas.run import Checkpoint, RunReport
 
 FOLDER = "memorisation"
 BATCH = 64

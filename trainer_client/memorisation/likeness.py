@@ -8,17 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel
 
 from schemas.errors import AmatlError, BadOption, NotFound
-from trainer_client.models import hub
-
-if TYPE_CHECKING:
-    from trainer_client.models import Family
+from trainer_client.models import Family, hub
 
 HASH_SIDE_PX, HASH_WAVES = 32, 8
 POOLED_SIDE = 16  # Latent rows and columns that count: finer ones are texture.

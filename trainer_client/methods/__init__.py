@@ -11,18 +11,16 @@ the family to go on with; the one they are given shares its modules, and is of n
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+import torch
+from torch import nn
 
-    import torch
-    from torch import nn
-
-    from trainer_client.config import TrainConfig
-    from trainer_client.models import Family
-    from trainer_client.models.adapter import Adapter
+from trainer_client.config import TrainConfig
+from trainer_client.models import Family
+from trainer_client.models.adapter import Adapter
 
 METHODS = {  # --method -> module
     "full": "trainer_client.methods.full",
@@ -54,9 +52,9 @@ class Method(Protocol):
 def begin(family: Family, config: TrainConfig) -> Method:
     """Sets the family up for training as `config` says. The model computes what it did before."""
     adapter = family.identity.adapter
-    if adapter is not None and adapter.method != config.method:
+    if adapter is not None and adapter.method != config.method.name:
         family = bake(family)
-    method: Method = _module(config.method).begin(family, config)
+    method: Method = _module(config.method.name).begin(family, config)
     return method
 
 

@@ -8,13 +8,9 @@ Source: Ruiz et al., "DreamBooth: fine tuning text-to-image diffusion models for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from trainer_client.config import TrainConfig
 from trainer_client.methods.full import Full
-
-if TYPE_CHECKING:
-    from trainer_client.config import TrainConfig
-    from trainer_client.models import Family
+from trainer_client.models import Family
 
 
 class DreamBooth(Full):
@@ -25,4 +21,4 @@ class DreamBooth(Full):
 
 def begin(family: Family, config: TrainConfig) -> DreamBooth:
     """`trainer_client.methods.begin` for this method."""
-    return DreamBooth(family, config)
+    return DreamBooth(family, config.method)

@@ -5,18 +5,15 @@ A checkpoint is a whole model that `from_pretrained` loads; what isn't trained i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import torch
+
+from trainer_client.config import TrainConfig
+from trainer_client.config.methods import MethodOptions
 from trainer_client.methods import freed
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import torch
-
-    from trainer_client.config import TrainConfig
-    from trainer_client.models import Family
+from trainer_client.models import Family
 
 
 class Full:
@@ -24,11 +21,11 @@ class Full:
 
     name = "full"
 
-    def __init__(self, family: Family, config: TrainConfig) -> None:
-        modules = family.modules if config.train_text_encoder else {"denoiser": family.denoiser}
+    def __init__(self, family: Family, options: MethodOptions) -> None:
+        modules = family.modules if options.trains_text_encoder else {"denoiser": family.denoiser}
         self.family, self.trained = family, tuple(modules)
         self.parameters = freed(family, modules)
-        self.encodes_text = config.train_text_encoder
+        self.encodes_text = options.trains_text_encoder
         self.start: dict[str, str] = {}
 
     def numbers_saved(self, first: bool) -> int:
@@ -41,4 +38,4 @@ class Full:
 
 def begin(family: Family, config: TrainConfig) -> Full:
     """`trainer_client.methods.begin` for this method."""
-    return Full(family, config)
+    return Full(family, config.method)

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
+from torch import Tensor, nn
 
 from trainer_client.models.adapter import Adapter
 from trainer_client.models.conventions import Conventions
 from trainer_client.performance import torch_compile
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from trainer_client.models.folder import ModelFolder
 
 Denoise = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]  # (noisy_BCHW, timesteps_B, text_BTD) -> the prediction

@@ -9,19 +9,17 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging
 from safetensors.torch import save_file
+from torch import nn
 
 from schemas.digest import sha256_file
 from schemas.errors import BadDocument, NotFound
 from trainer_client.models import hub
-
-if TYPE_CHECKING:
-    from torch import nn
 
 INDEX = "model_index.json"
 CHUNK_BYTES = 1 << 22

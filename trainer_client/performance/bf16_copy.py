@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from trainer_client.performance import channels_last
-
-if TYPE_CHECKING:
-    from torch import nn
 
 COMPONENT = "denoiser"
 MOST_OF_FREE_MEMORY = 0.25  # What `auto` lets a copy take; where memory is scarce, autocast goes without.

@@ -16,16 +16,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch._dynamo
+from torch import Tensor, nn
 
 from schemas.digest import sha256_json
 from schemas.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 FOLDER_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 STAGE = "compiling"

@@ -11,7 +11,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,14 +28,12 @@ from schemas.run import Grid, RunReport
 from trainer_client import load_model
 from trainer_client.cache import default_folder
 from trainer_client.device import choose_device
+from trainer_client.models import Family
 from trainer_client.performance.torch_compile import keep_in
 from trainer_client.randomness import key, normal
 from trainer_client.run_folder import find_checkpoints, open_run
 from trainer_client.sample.contact_sheet import contact_sheet
 from trainer_client.sample.engine import Drawing
-
-if TYPE_CHECKING:
-    from trainer_client.models import Family
 
 STEPS = 20
 GUIDANCE_SCALE = 7.5

@@ -12,18 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from schemas.progress import Progress, silent
+from trainer_client.models.family import Denoise, Family
 from trainer_client.performance import channels_last, torch_compile
 from trainer_client.performance.cuda_graphs import GraphedPass
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from trainer_client.models.family import Denoise, Family
 
 
 def drawn_name(family: Family) -> str:

@@ -10,13 +10,11 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from schemas.errors import BadDocument, NotFound
 from schemas.run import Prompt, Role
-
-if TYPE_CHECKING:
-    from trainer_client.data.snapshot import Row, Snapshot
+from trainer_client.data.snapshot import Row, Snapshot
 
 ROLES: tuple[Role, ...] = get_args(Role)
 TAGGED = re.compile(r"\[([^\]]*)\]\s*(.*)")

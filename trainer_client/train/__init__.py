@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import time
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
+from torch import Tensor
 
 from schemas.document import now
 from schemas.edge.words import duration, money
@@ -19,6 +20,7 @@ from schemas.errors import AmatlError
 from schemas.progress import TO_THE_END, Progress, silent
 from schemas.run import Checkpoint, EpochRecord, RunReport
 from trainer_client import lineage
+from trainer_client.config import TrainConfig
 from trainer_client.data.batches import epoch_steps
 from trainer_client.distributed.processes import Processes
 from trainer_client.performance import torch_compile
@@ -30,17 +32,11 @@ from trainer_client.train.errors import in_words
 from trainer_client.train.model_card import write_card
 from trainer_client.train.preparation import Prepared, encode, prepare
 from trainer_client.train.resume_state import Position, RunBusy, load_state, only_trainer, remove_state, save_state
-from trainer_client.train.schedule import learning_rate
 from trainer_client.train.stop_signals import StopRequest
 from trainer_client.train.summary import TrainResult, outcome
 from trainer_client.train.timing import Clock, Ledger
 from trainer_client.train.trackers import Tracker
 from trainer_client.train.train_step import Learner
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from trainer_client.config import TrainConfig
 
 LOOK_EVERY_SECONDS = 1.0  # How often the loop waits for the device, to show and check the loss.
 
@@ -62,27 +58,27 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
             progress(stage, done, total, detail)
 
         processes = Processes(config)
-        config = config.model_copy(update={"device": processes.device(config.device)})
-        ledger = Ledger(config.price_per_hour)
+        device = processes.device(config.hardware.device)
+        ledger = Ledger(config.hardware.price_per_hour)
         with ledger.timed("preparing"):
-            prepared = prepare(config, watched)
+            prepared = prepare(config, watched, device)
             processes.wait()  # None may change the folder before all have looked at it.
         if isinstance(prepared, RunReport):
             if processes.first:
-                remove_state(config.out)  # A kill between the last report and this left it.
-            return outcome(prepared, config.out, was_complete=True)
-        with only_trainer(config.out) if processes.first else nullcontext():
+                remove_state(config.output.out)  # A kill between the last report and this left it.
+            return outcome(prepared, config.output.out, was_complete=True)
+        with only_trainer(config.output.out) if processes.first else nullcontext():
             if processes.first:
                 _refuse_stale(prepared)
             run = Run(prepared, processes, ledger, stop, progress, watched)
             with in_words(prepared, ledger, processes):
                 run.go()
-        return outcome(run.report, config.out, resumed=run.resumed, tracker_failure=run.tracker.failure)
+        return outcome(run.report, config.output.out, resumed=run.resumed, tracker_failure=run.tracker.failure)
 
 
 def _refuse_stale(prepared: Prepared) -> None:
     """Raises RunBusy where another process has trained in the folder between the first look at it and the lock."""
-    folder = prepared.config.out
+    folder = prepared.config.output.out
     if read_record(folder) != prepared.before:
         raise RunBusy(f"{folder}: another process has just trained there. Give the command again to go on from that.")
 
@@ -105,7 +101,7 @@ class Run:
             prepared.config,
             prepared.family,
             prepared.plan,
-            prepared.config.out,
+            prepared.config.output.out,
         )
         self.position = Position(config_digest=prepared.report.config_digest, cost=prepared.report.cost)
         self.saved_at = time.monotonic()
@@ -129,7 +125,7 @@ class Run:
                 )
                 self._restore()
                 if self.learner.blocks is not None:
-                    some = next(epoch_steps(self.family, self.prepared.data, self.config, self.plan, 1))
+                    some = next(epoch_steps(self.family, self.prepared.data, self.plan, 1))
                     self.learner.compile(self.prepared.data, some, self.watched)
                     if self.processes.first:
                         torch_compile.TRAINED.remember(self.prepared.cache, self.prepared.compiling)
@@ -154,11 +150,11 @@ class Run:
             leftover.unlink()
         told = {"references": write_references(self.prepared), "epochs": self.position.epochs}
         self.prepared.report = self.report.model_copy(update=told)
-        self.tracker = Tracker(self.config.tracker, self.report, self.folder, self.progress)
+        self.tracker = Tracker(self.config.output.tracker, self.report, self.folder, self.progress)
 
     def _train(self) -> None:
-        to_save = set(self.config.checkpoint_epochs())
-        for epoch in range(self.position.epochs_done, self.config.epochs + 1):
+        to_save = set(self.config.schedule.checkpoint_epochs())
+        for epoch in range(self.position.epochs_done, self.config.schedule.epochs + 1):
             if epoch > self.position.epochs_done and self._out_of_patience():
                 return
             if epoch > self.position.epochs_done:
@@ -168,10 +164,12 @@ class Run:
 
     def _out_of_patience(self) -> bool:
         """The first process has measured, and so decides."""
-        return self.processes.any(self.processes.first and out_of_patience(self.report, self.config.patience))
+        return self.processes.any(
+            self.processes.first and out_of_patience(self.report, self.config.evaluation.patience)
+        )
 
     def _write(self, status: Literal["running", "interrupted", "complete"]) -> None:
-        stopped_early = status == "complete" and self.position.epochs_done < self.config.epochs
+        stopped_early = status == "complete" and self.position.epochs_done < self.config.schedule.epochs
         self.prepared.report = self.report.model_copy(
             update={
                 "status": status,
@@ -192,11 +190,11 @@ class Run:
         loss_sum = torch.tensor(self.position.loss_sum, dtype=torch.float64, device=self.family.device)
         clock = Clock(self.position.epoch_seconds)
         looked = time.monotonic()
-        steps = epoch_steps(self.family, self.prepared.data, self.config, self.plan, epoch, first)
+        steps = epoch_steps(self.family, self.prepared.data, self.plan, epoch, first)
         for step, drawn in enumerate(steps, start=first + 1):
             loss_sum += self.learner.learn(self.prepared.data, drawn)
             now = time.monotonic()
-            due = self.processes.any(self.stop.asked or now - self.saved_at >= self.config.state_every_seconds)
+            due = self.processes.any(self.stop.asked or now - self.saved_at >= self.config.output.state_every_seconds)
             if due or step == last or now - looked >= LOOK_EVERY_SECONDS:
                 looked = now
                 self._look(epoch, step, loss_sum, clock)
@@ -204,7 +202,7 @@ class Run:
                 self._save_state(clock)
         self._end_epoch(epoch, clock)
         passed = time.monotonic() - self.saved_at
-        if self.processes.any(self.stop.asked or passed >= self.config.state_every_seconds):
+        if self.processes.any(self.stop.asked or passed >= self.config.output.state_every_seconds):
             self._save_state(Clock())
 
     def _look(self, epoch: int, step: int, loss_sum: Tensor, clock: Clock) -> None:
@@ -216,17 +214,17 @@ class Run:
         self.position = self.position.model_copy(update={"steps_done": step, "loss_sum": total})
         images = min(step * self.plan.images_per_step, self.plan.images)
         rate = images / clock.seconds
-        detail = f"epoch {epoch}/{self.config.epochs}, loss {total / images:.4f}, {rate:.3g} images/s"
+        detail = f"epoch {epoch}/{self.config.schedule.epochs}, loss {total / images:.4f}, {rate:.3g} images/s"
         if self.learner.lowered:
             detail += f", {self.learner.images_at_once} at once"
         done = (epoch - 1) * self.plan.images + images
-        left = self._left(epoch, self.config.epochs * self.plan.images - done, rate)
-        self.progress("training", done, self.config.epochs * self.plan.images, f"{detail}, {left}")
+        left = self._left(epoch, self.config.schedule.epochs * self.plan.images - done, rate)
+        self.progress("training", done, self.config.schedule.epochs * self.plan.images, f"{detail}, {left}")
 
     def _left(self, epoch: int, images: int, rate: float) -> str:
         """Time, and money where there is a price, still to be spent at the pace so far."""
         paces = [checkpoint.sampling_seconds + checkpoint.evaluating_seconds for checkpoint in self.report.checkpoints]
-        checkpoints = sum(later >= epoch for later in self.config.checkpoint_epochs())
+        checkpoints = sum(later >= epoch for later in self.config.schedule.checkpoint_epochs())
         seconds = images / rate + max(paces, default=0.0) * checkpoints
         spent, in_all = self.ledger.money(), self.ledger.money(seconds)
         bill = f" (cost {money(spent)} of {money(in_all)})" if spent is not None and in_all is not None else ""
@@ -235,10 +233,10 @@ class Run:
 
     def _not_finite(self, epoch: int, step: int) -> str:
         kept = max((checkpoint.epoch for checkpoint in self.report.checkpoints), default=0)
-        advice = "" if self.config.clip_norm else " and --clip-norm 1"
+        advice = "" if self.config.optimiser.clip_norm else " and --clip-norm 1"
         return (
             f"{self.folder}: the loss is no number at epoch {epoch}, step {step}; checkpoint {kept} is kept."
-            f" Train into another --out with --learning-rate below {self.config.learning_rate:g}{advice}."
+            f" Train into another --out with --learning-rate below {self.config.method.learning_rate:g}{advice}."
         )
 
     def _end_epoch(self, epoch: int, clock: Clock) -> None:
@@ -246,7 +244,7 @@ class Run:
             epoch=epoch,
             steps=self.learner.step,
             train_loss=self.position.loss_sum / self.plan.images,
-            learning_rate=learning_rate(self.config, self.plan, self.learner.step - 1),
+            learning_rate=self.learner.rate(self.learner.step - 1),
             seconds=clock.seconds,
             images_per_second=self.plan.images / clock.seconds,
         )
@@ -266,8 +264,8 @@ class Run:
         self.position, tensors = found
         done = self.position.epochs_done * self.plan.steps_per_epoch + self.position.steps_done
         self.learner.restore(tensors, done)
-        if self.config.auto_batch and self.position.images_at_once is not None:
-            self.learner.images_at_once = min(self.position.images_at_once, self.config.batch_size)
+        if self.config.optimiser.auto_batch and self.position.images_at_once is not None:
+            self.learner.images_at_once = min(self.position.images_at_once, self.config.optimiser.batch_size)
         self.resumed = True
 
     def _save_state(self, clock: Clock) -> None:
@@ -333,20 +331,20 @@ class Run:
             "snapshot": self.report.snapshot.identity,
             "captions": self.report.captions,
             "images": str(self.report.snapshot.train_images),
-            "method": self.config.method,
+            "method": self.config.method.name,
             "base": self.report.base.digest,
             "base_name": self.report.base.name,
             "epoch": str(epoch),
             "config": self.report.config_digest,
             **{name: str(value) for name, value in self.family.conventions.unusual().items()},
         }
-        epochs = self.config.checkpoint_epochs()
+        epochs = self.config.schedule.checkpoint_epochs()
         self.watched("saving", epochs.index(epoch), len(epochs), f"epoch {epoch}")
         folder = save_checkpoint(
             self.prepared.method,
             self.folder,
             epoch,
-            self.config.save_dtype,
+            self.config.output.save_dtype,
             lineage.metadata(self.report.lineage, **facts),
         )
         self.watched("saving", epochs.index(epoch) + 1, len(epochs), f"epoch {epoch}")

@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from schemas.digest import sha256_file
 from schemas.document import FileRef
 from schemas.progress import Progress
 from schemas.run import Evaluation, Grid
 from trainer_client.data.images import pixels
+from trainer_client.data.latents import TextEmbeddings
 from trainer_client.evaluate import Losses, Pair, fixed_timesteps, leakage, measure
 from trainer_client.sample import draw_grid, read_tiles, write_grid
 from trainer_client.sample.engine import Drawing
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from trainer_client.data.latents import TextEmbeddings
     from trainer_client.train.preparation import Prepared
 
 FOLDER = "grids"
@@ -40,8 +39,8 @@ def write_references(prepared: Prepared) -> Grid | None:
     if not prepared.example_rows:
         return None
     config, side_px = prepared.config, prepared.family.resolution_px
-    tiles = [torch.from_numpy(pixels(row, side_px, config.background)) for row in prepared.example_rows]
-    return write_grid(torch.stack(tiles)[None], config.out / FOLDER / "references.png", config.out)
+    tiles = [torch.from_numpy(pixels(row, side_px, config.data.background)) for row in prepared.example_rows]
+    return write_grid(torch.stack(tiles)[None], config.output.out / FOLDER / "references.png", config.output.out)
 
 
 def draw(prepared: Prepared, epoch: int, progress: Progress) -> Grid:
@@ -49,13 +48,13 @@ def draw(prepared: Prepared, epoch: int, progress: Progress) -> Grid:
     config, report = prepared.config, prepared.report
     prompts = [prompt.text for prompt in report.prompts]
     pictures = len(prompts) * len(report.seeds)
-    later = sum(other >= epoch for other in config.checkpoint_epochs())
-    path = config.out / grid_name(epoch)
+    later = sum(other >= epoch for other in config.schedule.checkpoint_epochs())
+    path = config.output.out / grid_name(epoch)
     settings = {
         "prompts": prompts,
         "seeds": [str(seed) for seed in report.seeds],  # Text: canonical JSON has no integers past 2^53.
-        "steps": config.sample_steps,
-        "guidance_scale": config.guidance_scale,
+        "steps": config.sampling.sample_steps,
+        "guidance_scale": config.sampling.guidance_scale,
     }
 
     def by_model(file: Path) -> None:
@@ -64,12 +63,12 @@ def draw(prepared: Prepared, epoch: int, progress: Progress) -> Grid:
             prompts,
             report.seeds,
             file,
-            config.out,
-            config.sample_steps,
-            config.guidance_scale,
-            config.sample_batch_size,
+            config.output.out,
+            config.sampling.sample_steps,
+            config.sampling.guidance_scale,
+            config.sampling.sample_batch_size,
             _over_checkpoints(prepared, epoch, "sampling", progress),
-            Drawing(config.compile, later * pictures, prepared.cache, progress),
+            Drawing(config.hardware.compile, later * pictures, prepared.cache, progress),
         )
 
     if epoch == 0:
@@ -82,7 +81,7 @@ def draw(prepared: Prepared, epoch: int, progress: Progress) -> Grid:
 
 def evaluate(prepared: Prepared, epoch: int, progress: Progress) -> Evaluation:
     """The epoch's losses and leakage; epoch 0's losses from the cache where another run measured them."""
-    measures, timesteps = prepared.measures, prepared.config.eval_timesteps
+    measures, timesteps = prepared.measures, prepared.config.evaluation.eval_timesteps
     parts = (measures.held_out_pairs(), measures.train_pairs())
     losses: dict[Pair, Losses] = {}
     embedded = functools.cache(prepared.embeddings)  # Of a text encoder in training: made once, and only if needed.
@@ -102,9 +101,9 @@ def evaluate(prepared: Prepared, epoch: int, progress: Progress) -> Evaluation:
 
 
 def _measured(prepared: Prepared, pairs: list[Pair], text: TextEmbeddings, progress: Progress) -> dict[Pair, Losses]:
-    config, latents, places = prepared.config, prepared.latents, prepared.places
+    latents, places, options = prepared.latents, prepared.places, prepared.config.evaluation
     return measure(
-        prepared.family, pairs, latents, places, text, config.eval_timesteps, config.eval_batch_size, progress
+        prepared.family, pairs, latents, places, text, options.eval_timesteps, options.eval_batch_size, progress
     )
 
 
@@ -116,12 +115,12 @@ def _leakage(prepared: Prepared, epoch: int) -> list[float]:
 def tiles(prepared: Prepared, epoch: int) -> Tensor:
     """An epoch's pictures, uint8 (prompts, seeds, height, width, 3)."""
     report = prepared.report
-    return read_tiles(prepared.config.out / grid_name(epoch), len(report.prompts), len(report.seeds))
+    return read_tiles(prepared.config.output.out / grid_name(epoch), len(report.prompts), len(report.seeds))
 
 
 def _over_checkpoints(prepared: Prepared, epoch: int, name: str, progress: Progress) -> Progress:
     """Shows the work at one checkpoint as a part of the same work at all of them: one line a stage."""
-    epochs = prepared.config.checkpoint_epochs()
+    epochs = prepared.config.schedule.checkpoint_epochs()
     before = epochs.index(epoch)
 
     def shown(stage: str, done: int, total: int | None, detail: str = "") -> None:

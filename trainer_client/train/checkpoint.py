@@ -10,15 +10,13 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import torch
 from safetensors import SafetensorError
 
 from schemas.errors import AmatlError
-
-if TYPE_CHECKING:
-    from trainer_client.methods import Method
+from trainer_client.methods import Method
 
 FOLDER = "checkpoints"
 

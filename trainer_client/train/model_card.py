@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import Tensor
 
 from schemas.document import write_atomically
 from schemas.edge.words import duration, plural
-from schemas.run import Ancestor
+from schemas.run import Ancestor, RunReport
+from schemas.snapshot import SnapshotManifest, Track
 from trainer_client.lineage import link_in_words
 from trainer_client.sample import write_png
 from trainer_client.sample.contact_sheet import contact_sheet
 from trainer_client.train.checkpoint import FOLDER
 from trainer_client.train.early_stopping import judge, own_losses
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from schemas.run import RunReport
-    from schemas.snapshot import SnapshotManifest, Track
 
 FILE, SHEET = "README.md", "samples.png"
 TOLD = (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import torch
 
@@ -18,35 +19,32 @@ from trainer_client.cache import default_folder
 from trainer_client.cache.leftovers import remove_leftovers
 from trainer_client.check import examine, truncation
 from trainer_client.check.benchmark import SHORT_BUDGET_SECONDS, trained_name
-from trainer_client.data import buckets, track_mix, training_track
+from trainer_client.config import TrainConfig
+from trainer_client.config.methods import Subject
+from trainer_client.config.parts import EvaluationOptions, LossOptions
+from trainer_client.data import buckets, track_mix
 from trainer_client.data.batches import Prior, TrainingSet
 from trainer_client.data.latents import BucketLatents, Latents, TextEmbeddings, cache_buckets, cache_latents, cache_text
 from trainer_client.data.plan import Plan
 from trainer_client.data.snapshot import Row, Snapshot
-from trainer_client.device import choose_device
+from trainer_client.data.training_track import TrainingTrack, prompts_of, training_track
 from trainer_client.evaluate import Measures, choose_measures
 from trainer_client.evaluate.baseline import Baseline
 from trainer_client.evaluate.bootstrap import LEAST
-from trainer_client.load_model import adopt_asked
+from trainer_client.load_model import load_asked
+from trainer_client.methods import Method
+from trainer_client.models import Family
 from trainer_client.performance import torch_compile
 from trainer_client.run_folder import read_record
 from trainer_client.sample.prompts import default_prompts, read_prompts
 from trainer_client.train import run_report
 from trainer_client.train.class_images import class_images
-from trainer_client.train.schedule import warmup_steps
+from trainer_client.train.resolved import OPEN, with_model, with_snapshot
 from trainer_client.train.trackers import refuse_missing
 from trainer_client.train.writable import refuse_unwritable
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from trainer_client.config import TrainConfig
-    from trainer_client.methods import Method
-    from trainer_client.models import Family
-
 TEXT_BATCH = 64
 MANY_STEPS = 1000  # A run of more, of which no pace is known, is worth compiling for.
-LEFT_OPEN = ("precision", "resolution", "zero_terminal_snr", "clip_skip", "max_tokens")
 
 
 class OtherRun(AmatlError):
@@ -64,7 +62,8 @@ class Prepared:
     plan: Plan
     before: RunReport | None
     report: RunReport
-    own_track: str
+    track: TrainingTrack
+    cache: Path  # Of what can be made anew.
     example_rows: list[Row]
     baseline: Baseline
     compiled: bool = False  # Whether training is so long that compiling the denoiser pays.
@@ -75,11 +74,6 @@ class Prepared:
     places: dict[str, int] = field(init=False)
     text: TextEmbeddings | None = field(init=False)
 
-    @property
-    def cache(self) -> Path:
-        """The folder of what can be made anew."""
-        return self.config.cache or default_folder()
-
     def embeddings(self) -> TextEmbeddings:
         """Of every caption that is measured; made anew where the text encoder is trained."""
         if self.text is not None:
@@ -88,55 +82,48 @@ class Prepared:
         return _embed(self.family, list(dict.fromkeys(caption for _, caption in pairs)))
 
 
-def prepare(config: TrainConfig, progress: Progress) -> Prepared | RunReport:
-    """Checks everything, in the order of what it costs; gives the report of a run that is complete already.
+def prepare(config: TrainConfig, progress: Progress, device: str | None = None) -> Prepared | RunReport:
+    """Check everything, the cheapest first; return the report of a run that is complete already.
 
-    Raises what any check raises. `encode` does the rest.
+    `device` is this process's own, if it has one. Raises what any check raises. `encode` does the rest.
     """
-    refuse_unwritable("--out", config.out)
-    refuse_unwritable("--cache", config.cache or default_folder())
-    refuse_missing(config.tracker)
-    before = read_record(config.out)
-    snapshot = Snapshot.open(config.snapshot, verify=True, progress=progress)
-    track, snapshot, own = training_track.own_track(snapshot, config)
-    _refuse_missing_captions(snapshot, own)
-    _refuse_blind_patience(config, choose_measures(snapshot, own, config.eval_images))
+    cache = config.output.cache or default_folder()
+    refuse_unwritable("--out", config.output.out)
+    refuse_unwritable("--cache", cache)
+    refuse_missing(config.output.tracker)
+    before = read_record(config.output.out)
+    snapshot = Snapshot.open(config.data.snapshot, verify=True, progress=progress)
+    track, snapshot = training_track(snapshot, config.data.captions, config.method.subject)
+    _refuse_missing_captions(snapshot, track.name)
+    _refuse_blind_patience(config.evaluation, choose_measures(snapshot, track.name, config.evaluation.eval_images))
     prompts = _prompts(config, snapshot)
-    plan = Plan(len(snapshot.rows("train")), config.batch_size * config.accumulation, config.epochs)
-    config = _filled_in(config, track, plan)
+    batch = config.optimiser.batch_size * config.optimiser.accumulation
+    plan = Plan(len(snapshot.rows("train")), batch, config.schedule.epochs)
+    config = with_snapshot(config, track, plan)
     if before is not None and _is_complete(before, config, snapshot, prompts):
         return before
-    progress("loading the model", 0, 1)
-    family = load_model.load(
-        config.base,
-        *choose_device(config.device, config.precision),
-        config.revision,
-        config.resolution,
-        config=config.base_config,
-    )
-    family = adopt_asked(family, config)
-    progress("loading the model", 1, 1)
-    config = run_report.resolved(config, family)
+    family = load_asked(config, progress, device)
+    config = with_model(config, family)
     method = methods.begin(family, config)
     family = method.family
-    report, rows = _report(config, snapshot, family, prompts, own)
+    report, rows = _report(config, snapshot, family, prompts, track)
     if before is not None:
         report = _go_on(before, report)
-    cache = config.cache or default_folder()
     remove_leftovers(cache)
     torch_compile.keep_in(cache)
     seconds = _training_left(report, plan)
     if not report.checkpoints:  # What goes on was examined when it began.
-        found = examine(config, snapshot, method, len(prompts), progress, SHORT_BUDGET_SECONDS).estimate
-        seconds = found.epoch_seconds * plan.epochs
-        price = "" if found.cost is None else f", cost {money(found.cost)}"
-        progress("estimating", 1, 1, f"about {duration(found.total_seconds)}{price}")
-    measured = {"buckets": [list(size) for size in buckets.sizes(family, config)]} if config.buckets else {}
-    baseline = Baseline(cache, method, config.background, measured)
+        checked = examine(config, snapshot, method, len(prompts), progress, SHORT_BUDGET_SECONDS, track).estimate
+        seconds = checked.epoch_seconds * plan.epochs
+        price = "" if checked.cost is None else f", cost {money(checked.cost)}"
+        progress("estimating", 1, 1, f"about {duration(checked.total_seconds)}{price}")
+    shapes = buckets.sizes(family, config.data) if config.data.buckets else []
+    measured = {"buckets": [list(size) for size in shapes]} if shapes else {}
+    baseline = Baseline(cache, method, config.data.background, measured)
     name = trained_name(family, config)
     cost = torch_compile.TRAINED.seconds(cache, name)
-    pays = torch_compile.TRAINED.pays(config.compile, family.device.type, seconds, cost)
-    return Prepared(config, snapshot, family, method, plan, before, report, own, rows, baseline, pays, name)
+    pays = torch_compile.TRAINED.pays(config.hardware.compile, family.device.type, seconds, cost)
+    return Prepared(config, snapshot, family, method, plan, before, report, track, cache, rows, baseline, pays, name)
 
 
 def _training_left(report: RunReport, plan: Plan) -> float:
@@ -148,28 +135,22 @@ def _training_left(report: RunReport, plan: Plan) -> float:
 
 def _prompts(config: TrainConfig, snapshot: Snapshot) -> list[Prompt]:
     """What is drawn: the file's prompts, or what the instance prompt asks for and the snapshot's own suite."""
-    if config.prompts:
-        return read_prompts(config.prompts, snapshot)
-    prompts = [*training_track.prompts_of(snapshot, config), *default_prompts(snapshot)]
+    if config.sampling.prompts:
+        return read_prompts(config.sampling.prompts, snapshot)
+    prompts = [*prompts_of(snapshot, config.method.subject), *default_prompts(snapshot)]
     return list({prompt.text: prompt for prompt in reversed(prompts)}.values())[::-1]
-
-
-def _filled_in(config: TrainConfig, track: str, plan: Plan) -> TrainConfig:
-    """With the defaults that depend on the snapshot."""
-    steps, epochs = warmup_steps(config, plan), config.checkpoint_epochs()
-    return config.model_copy(update={"captions": track, "save_epochs": epochs, "warmup_steps": steps})
 
 
 def _is_complete(before: RunReport, config: TrainConfig, snapshot: Snapshot, prompts: list[Prompt]) -> bool:
     """Whether nothing is left to do, found out without loading the model.
 
-    Where the machine or the base decides a value (`LEFT_OPEN`) and none is asked for, the run's own will do.
+    If machine or base decides a value (`resolved.OPEN`) and none is asked for, any value of the run's will do.
     """
     if before.status != "complete":
         return False
-    values = config.model_dump(mode="json")
-    values |= {name: before.config.get(name) for name in LEFT_OPEN if values[name] in ("auto", None, False)}
-    digest = load_model.digest(config.base, config.revision, config.base_config)
+    values = config.flat()
+    values |= {name: before.config.get(name) for name in OPEN if values[name] in ("auto", None, False)}
+    digest = load_model.digest(config.model.base, config.model.revision, config.model.base_config)
     return not run_report.differences(before, run_report.decisive(values, snapshot.manifest.identity, digest, prompts))
 
 
@@ -183,44 +164,44 @@ def _refuse_missing_captions(snapshot: Snapshot, track: str) -> None:
         )
 
 
-def _refuse_blind_patience(config: TrainConfig, measures: Measures) -> None:
+def _refuse_blind_patience(options: EvaluationOptions, measures: Measures) -> None:
     seen = len(measures.held_out) if measures.own_track in measures.tracks else 0
-    if config.patience is not None and seen < LEAST:
+    if options.patience is not None and seen < LEAST:
         raise BadOption(
-            f"--patience {config.patience}: judged by held-out images with captions in `{measures.own_track}`, of which"
-            f" {seen} are measured; {LEAST} are the least. Export the snapshot with --holdout, raise --eval-images, or"
-            " leave --patience out."
+            f"--patience {options.patience}: judged by held-out images with captions in `{measures.own_track}`, of"
+            f" which {seen} are measured; {LEAST} are the least. Export the snapshot with --holdout, raise"
+            " --eval-images, or leave --patience out."
         )
 
 
 def _report(
-    config: TrainConfig, snapshot: Snapshot, family: Family, prompts: list[Prompt], own: str
+    config: TrainConfig, snapshot: Snapshot, family: Family, prompts: list[Prompt], track: TrainingTrack
 ) -> tuple[RunReport, list[Row]]:
     """A new run's report, and the rows of its examples."""
-    values = config.model_dump(mode="json")
+    values = config.flat()
     examples = run_report.choose_examples(snapshot, prompts)
-    measures = choose_measures(snapshot, own, config.eval_images)
+    measures = choose_measures(snapshot, track.name, config.evaluation.eval_images)
     facts = run_report.decisive(values, snapshot.manifest.identity, family.digest, prompts)
     report = RunReport(
-        name=config.out.resolve().name,
+        name=config.output.out.resolve().name,
         status="running",
         started_at=now(),
         updated_at=now(),
         snapshot=run_report.snapshot_ref(snapshot),
-        captions=own,
+        captions=track.name,
         base=run_report.base_ref(family),
         lineage=lineage.of_family(family),
         config=values,
         config_digest=run_report.config_digest(facts),
         environment=run_report.environment(family),
         prompts=prompts,
-        seeds=list(config.seeds),
+        seeds=list(config.sampling.seeds),
         held_out_images=[row.sha256 for row in measures.held_out],
         train_subset_images=[row.sha256 for row in measures.train_subset],
         examples=[example for example, _ in examples],
         references=None,
         prompt_references=run_report.prompt_references(prompts, [example for example, _ in examples]),
-        truncation=truncation(family, _captions(snapshot, list(track_mix.parts(own, snapshot)) or [own])),
+        truncation=truncation(family, _captions(snapshot, track.read)),
         epochs=[],
         checkpoints=[],
         cost=Cost(
@@ -228,7 +209,7 @@ def _report(
             sampling_seconds=0,
             evaluating_seconds=0,
             preparing_seconds=0,
-            price_per_hour=config.price_per_hour,
+            price_per_hour=config.hardware.price_per_hour,
         ),
     )
     return report, [row for _, row in examples]
@@ -258,73 +239,69 @@ def _go_on(before: RunReport, asked: RunReport) -> RunReport:
 def encode(run: Prepared, progress: Progress) -> None:
     """Encodes pictures and captions, or takes them from the cache; fills in the rest of `run`."""
     config, family, snapshot = run.config, run.family, run.snapshot
-    run.measures = choose_measures(snapshot, run.own_track, config.eval_images)
+    run.measures = choose_measures(snapshot, run.track.name, config.evaluation.eval_images)
     train = snapshot.rows("train")
-    of_class = class_images(family, config, progress)
+    subject = config.method.subject
+    of_class = class_images(family, subject, config.sampling, run.cache, config.hardware.compile, progress)
     run.report = run.report.model_copy(update={"class_images": [row.sha256 for row in of_class]})
     rows = [*train, *run.measures.held_out, *of_class]
-    run.latents = _latents(config, family, rows, progress)
-    if config.masked_loss:
-        _refuse_useless_masks(config, train, run.latents)
+    run.latents = _latents(run, rows, progress)
+    if config.loss.masked_loss:
+        _refuse_useless_masks(config.loss, train, run.latents)
     run.places = {row.sha256: place for place, row in enumerate(rows)}
-    own = [row.captions[run.own_track] or "" for row in train]
+    own = [row.captions[run.track.name] or "" for row in train]
     measured = [caption for _, caption in run.measures.held_out_pairs()]
-    shares = track_mix.parts(run.own_track, snapshot)
+    shares = run.track.shares
     mixed = [row.captions[track] or "" for row in train for track in shares]
-    words = ["", *own, *mixed, *measured, config.class_prompt or ""]
+    words = ["", *own, *mixed, *measured, subject.class_prompt or ""]
     distinct = {caption: place for place, caption in enumerate(dict.fromkeys(words))}
-    run.text = None if run.method.encodes_text else cache_text(family, list(distinct), config.cache, progress)
+    run.text = None if run.method.encodes_text else cache_text(family, list(distinct), run.cache, progress)
     run.data = TrainingSet(
         [row.sha256 for row in train],
         run.latents,
         torch.tensor([distinct[caption] for caption in own], device=family.device),
         run.text if run.text is not None else family.tokenise(list(distinct)),
-        _prior(config, of_class, len(rows) - len(of_class), distinct),
+        config.augmentation,
+        config.loss,
+        _prior(subject, of_class, len(rows) - len(of_class), distinct),
         list(distinct),
         _mix(train, shares, distinct, family) if shares else None,
     )
 
 
-def _mix(train: list[Row], shares: dict[str, float], distinct: dict[str, int], family: Family) -> track_mix.Mix:
+def _mix(train: list[Row], shares: Mapping[str, float], distinct: dict[str, int], family: Family) -> track_mix.Mix:
     captions = [[distinct[row.captions[track] or ""] for track in shares] for row in train]
     bounds = [track_mix.bounds(row, shares) for row in train]
     return track_mix.Mix(torch.tensor(captions, device=family.device), torch.tensor(bounds, device=family.device))
 
 
-def _latents(config: TrainConfig, family: Family, rows: list[Row], progress: Progress) -> Latents | BucketLatents:
-    if config.buckets:
-        bucket_of = buckets.assigned(rows, family, config)
-        return cache_buckets(
-            family, rows, bucket_of, config.cache, config.background, config.masked_loss, progress, config.flip
-        )
-    return cache_latents(
-        family,
-        rows,
-        config.cache,
-        config.background,
-        opacity=config.masked_loss,
-        progress=progress,
-        flips=config.flip,
-    )
+def _latents(run: Prepared, rows: list[Row], progress: Progress) -> Latents | BucketLatents:
+    family, options = run.family, run.config.data
+    masks, flips = run.config.loss.masked_loss, run.config.augmentation.flip
+    if options.buckets:
+        bucket_of = buckets.assigned(rows, family, options)
+        return cache_buckets(family, rows, bucket_of, run.cache, options.background, masks, progress, flips)
+    return cache_latents(family, rows, run.cache, options.background, opacity=masks, progress=progress, flips=flips)
 
 
-def _refuse_useless_masks(config: TrainConfig, train: list[Row], latents: Latents | BucketLatents) -> None:
+def _refuse_useless_masks(options: LossOptions, train: list[Row], latents: Latents | BucketLatents) -> None:
     """Where nothing is transparent the option does nothing; where everything is there is nothing to learn."""
     most = [float(latents.opaque_share(place)) for place in range(len(train))]
     if min(most) == 1:
         raise BadOption("--masked-loss: no training image has a transparent part. Leave it out.")
     empty = [row.path for row, share in zip(train, most, strict=True) if share == 0]
-    if empty and not config.background_weight:
+    if empty and not options.background_weight:
         raise BadOption(
             f"--masked-loss: {len(empty)} of {len(train)} training images are wholly transparent ({empty[0]} is one)."
             " Take them out of the set, or give --background-weight."
         )
 
 
-def _prior(config: TrainConfig, of_class: list[Row], first: int, distinct: dict[str, int]) -> Prior | None:
-    if not of_class or config.class_prompt is None or config.prior_weight is None:
+def _prior(subject: Subject, of_class: list[Row], first: int, distinct: dict[str, int]) -> Prior | None:
+    if not of_class:
         return None
-    return Prior([row.sha256 for row in of_class], first, distinct[config.class_prompt], config.prior_weight)
+    caption = distinct[subject.class_prompt or ""]
+    return Prior([row.sha256 for row in of_class], first, caption, subject.prior_weight)
 
 
 @torch.no_grad()

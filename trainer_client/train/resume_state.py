@@ -12,20 +12,18 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from schemas.document import Document, first_problem
 from schemas.edge.lock import only_process
 from schemas.errors import AmatlError, BadDocument
 from schemas.run import Cost, EpochRecord
 from trainer_client.train.checkpoint import NotSaved
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 FILE = "state/state.safetensors"
 LOCK = "state/lock"

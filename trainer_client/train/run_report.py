@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import diffusers
 import torch
@@ -14,13 +14,11 @@ from schemas import __version__
 from schemas.digest import sha256_json
 from schemas.run import BaseModelRef, ExampleImage, Prompt, RunReport, SnapshotRef
 from schemas.snapshot import Split
-from trainer_client.config import TrainConfig, as_resolved_now, decisive_fields
+from trainer_client.config import as_resolved_now, decisive_fields
+from trainer_client.data.snapshot import Row, Snapshot
 from trainer_client.device import device_name
+from trainer_client.models import Family
 from trainer_client.randomness import key
-
-if TYPE_CHECKING:
-    from trainer_client.data.snapshot import Row, Snapshot
-    from trainer_client.models import Family
 
 EXAMPLES = 8  # Real images shown beside the grids, the prompts' own first.
 
@@ -114,24 +112,3 @@ def prompt_references(prompts: Sequence[Prompt], examples: Sequence[ExampleImage
     """For each prompt, where its real image stands among the examples."""
     places = {example.image_sha256: place for place, example in enumerate(examples)}
     return [places.get(prompt.image_sha256) if prompt.image_sha256 else None for prompt in prompts]
-
-
-def resolved(config: TrainConfig, family: Family) -> TrainConfig:
-    """The config with every default that depends on base or machine filled in."""
-    return config.model_copy(
-        update={
-            "resolution": family.resolution_px,
-            "device": str(family.device),
-            **model_options(family),
-            "precision": {"torch.bfloat16": "bf16", "torch.float32": "fp32"}[str(family.dtype)],
-        }
-    )
-
-
-def model_options(family: Family) -> dict[str, Any]:
-    """The options as the model has them by now; None is as usual."""
-    unusual = family.conventions.unusual()
-    return {
-        "zero_terminal_snr": family.conventions.zero_terminal_snr,
-        **{name: unusual.get(name) for name in ("clip_skip", "max_tokens")},
-    }

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, Field
 
 from schemas.comparison import Estimate
 from schemas.edge.words import duration, interval, money, plural, signed
-from schemas.run import Cost, Stopping
+from schemas.run import Checkpoint, Cost, Evaluation, RunReport, Stopping
 from trainer_client.evaluate.bootstrap import change, difference
 from trainer_client.train.timing import PARTS
-
-if TYPE_CHECKING:
-    from schemas.run import Checkpoint, Evaluation, RunReport
 
 
 class CheckpointLine(BaseModel):

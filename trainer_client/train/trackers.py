@@ -15,7 +15,7 @@ from contextlib import redirect_stdout
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,10 +23,8 @@ from PIL import Image
 from schemas.digest import sha256_json
 from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
+from schemas.run import Checkpoint, EpochRecord, RunReport
 from trainer_client.train.early_stopping import own_losses
-
-if TYPE_CHECKING:
-    from schemas.run import Checkpoint, EpochRecord, RunReport
 
 FOLDER = "tensorboard"
 PROJECT = "amatl"  # What all runs are in, so that they are drawn beside each other.

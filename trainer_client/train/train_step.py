@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
+from schemas.progress import Progress
+from trainer_client.config import TrainConfig
+from trainer_client.data.batches import Drawn, Step, TrainingSet
 from trainer_client.data.plan import Plan
 from trainer_client.distributed.all_reduce import Added
 from trainer_client.distributed.fsdp import gathered, like, whole
 from trainer_client.distributed.processes import Processes, Wrapped
+from trainer_client.methods import Method
 from trainer_client.performance import bf16_copy, cuda_graphs
 from trainer_client.performance.cuda_graphs import Graphed, GraphedUpdate
 from trainer_client.performance.torch_compile import Blocks
 from trainer_client.train.schedule import ema_decay, learning_rate
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from schemas.progress import Progress
-    from trainer_client.config import TrainConfig
-    from trainer_client.data.batches import Drawn, Step, TrainingSet
-    from trainer_client.methods import Method
 
 
 class Learner:
@@ -42,14 +38,14 @@ class Learner:
     ) -> None:
         self.processes = processes or Processes(config)
         self.family, self.config, self.plan = method.family, config, plan
+        options = config.optimiser
         self.step = 0
         here = not self.processes.shards
         denoiser, dtype = self.family.denoiser, self.family.dtype
-        compiled, rounded = map(
-            self.processes.all, (here and compiled, here and bf16_copy.worth_it(config.bf16_copy, denoiser, dtype))
-        )
+        rounded = here and bf16_copy.worth_it(config.hardware.bf16_copy, denoiser, dtype)
+        compiled, rounded = map(self.processes.all, (here and compiled, rounded))
         # Of pictures in many sizes, a large model's passes would be recorded for each size and number of images.
-        recorded = cuda_graphs.worth_it(config.cuda_graph, denoiser, compiled and not config.buckets)
+        recorded = cuda_graphs.worth_it(config.hardware.cuda_graph, denoiser, compiled and not config.data.buckets)
         self.recorded = recorded and here and not method.encodes_text
         adds_up = self.processes.count > 1 and (compiled or rounded or self.recorded)
         own = Wrapped(method.parameters, self.family.modules)
@@ -60,31 +56,36 @@ class Learner:
             self.working = bf16_copy.Working(denoiser, self.parameters, dtype if rounded else None, compiled)
             self.modules = {**self.modules, bf16_copy.COMPONENT: self.working.module}
         if compiled and self.working:
-            self.blocks = Blocks(self.working.module, open_sizes=config.buckets)
+            self.blocks = Blocks(self.working.module, open_sizes=config.data.buckets)
         self.added = Added(self.parameters.values()) if adds_up else None
         if self.added and self.working:
             self.working.refresh()
         # Recorded kernels read the rate from the device.
-        rate = torch.zeros((), device=self.family.device) if self.recorded else config.learning_rate
+        rate = torch.zeros((), device=self.family.device) if self.recorded else config.method.learning_rate
         self.optimiser = torch.optim.AdamW(
             self.parameters.values(),
             lr=rate,
-            betas=(config.beta1, config.beta2),
-            eps=config.epsilon,
-            weight_decay=config.weight_decay,
+            betas=(options.beta1, options.beta2),
+            eps=options.epsilon,
+            weight_decay=options.weight_decay,
             fused=True,
             capturable=self.recorded,
         )
-        self.average = {name: weight.detach().clone() for name, weight in self.parameters.items()} if config.ema else {}
+        averaged = self.parameters if options.ema else {}
+        self.average = {name: weight.detach().clone() for name, weight in averaged.items()}
         self.gain = torch.zeros((), device=self.family.device)  # What it takes of the weights at a recorded step.
-        self.images_at_once = self.processes.most_at_once(config, plan)
+        self.images_at_once = self.processes.most_at_once(options.batch_size, plan)
         self.finite = torch.ones((), dtype=torch.bool, device=self.family.device)
         self._record_anew()
 
     @property
     def lowered(self) -> bool:
         """Whether memory gave out, and passes are smaller since."""
-        return self.images_at_once < self.processes.most_at_once(self.config, self.plan)
+        return self.images_at_once < self.processes.most_at_once(self.config.optimiser.batch_size, self.plan)
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of optimiser step `step` (from 0)."""
+        return learning_rate(self.config.method.learning_rate, self.config.schedule, self.plan, step)
 
     def compile(self, data: TrainingSet, drawn: Step, progress: Progress) -> None:
         """Has the blocks compiled, by passes over a step's images that leave no trace. Nothing to do where none are."""
@@ -135,7 +136,7 @@ class Learner:
                 self.added.add_up()
             return self.processes.total(loss_sum)
         except torch.OutOfMemoryError:
-            if not self.config.auto_batch or self.images_at_once == 1:
+            if not self.config.optimiser.auto_batch or self.images_at_once == 1:
                 raise
         # Out of the handler, since the error's frames hold the tensors that took the memory.
         self.images_at_once = -(-self.images_at_once // 2)
@@ -147,7 +148,7 @@ class Learner:
 
     def _whole(self, micro: Drawn) -> Drawn:
         """A short batch filled up with images that count nothing, where another size would be compiled anew."""
-        return micro if self.blocks is None or self.config.buckets else micro.filled_up(self.images_at_once)
+        return micro if self.blocks is None or self.config.data.buckets else micro.filled_up(self.images_at_once)
 
     def _backward(self, micro: Drawn, text_BTD: Tensor, first: bool = True) -> Tensor:
         """The weighted mean squared error of each image, (B,); adds its gradient to the parameters'.
@@ -169,20 +170,20 @@ class Learner:
         return losses_B.detach()
 
     def _update(self, loss_sum: Tensor) -> None:
-        rate = learning_rate(self.config, self.plan, self.step)
+        rate = self.rate(self.step)
         for group in self.optimiser.param_groups:
             if self.recorded:
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
         if self.recorded and self.average:
-            self.gain.fill_(1 - ema_decay(self.config, self.step))
+            self.gain.fill_(1 - ema_decay(self.config.optimiser.ema_decay, self.step))
         self.moved(loss_sum)
         self.step += 1
 
     def _move(self, loss_sum: Tensor) -> None:
         """Clips, moves the weights, their average and their copy; leaves no gradient. Waits for nothing."""
-        limit = self.config.clip_norm or float("inf")
+        limit = self.config.optimiser.clip_norm or float("inf")
         norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit, foreach=True))
         self.finite &= norm.isfinite() & loss_sum.isfinite()
         self.optimiser.step()
@@ -196,7 +197,7 @@ class Learner:
             if self.recorded:  # Recorded kernels read what they take of the weights from the device.
                 torch._foreach_add_(averages, torch._foreach_mul(torch._foreach_sub(weights, averages), self.gain))
             else:
-                torch._foreach_lerp_(averages, weights, 1 - ema_decay(self.config, self.step))
+                torch._foreach_lerp_(averages, weights, 1 - ema_decay(self.config.optimiser.ema_decay, self.step))
         if self.working:
             self.working.refresh()
 

@@ -1,4 +1,4 @@
-"""Everything the commands print; here what several of them do."""
+"""Text of the commands' results for people. This file has the shared parts."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import click
 
 
 def figures(counts: Mapping[str, int]) -> list[str]:
-    """A line for each count that isn't zero."""
+    """Return a line for each count that isn't zero."""
     return [figure(count, name) for name, count in counts.items() if count]
 
 
 def figure(count: int, name: str, colour: str | None = None) -> str:
-    """A count and what it counts."""
+    """Return a right-aligned count and its name."""
     return click.style(f"{count:>9,}", fg=colour) + f"  {name}"
 
 
 def minute(moment: str) -> str:
-    """A time to the minute."""
+    """Return a timestamp to the minute."""
     return moment[:16].replace("T", " ") + "Z"

@@ -1,4 +1,4 @@
-"""Examples in the API's description; a test reads each by its model."""
+"""Examples in the API's description. A test validates each with its model."""
 
 from __future__ import annotations
 

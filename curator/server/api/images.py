@@ -1,4 +1,4 @@
-"""The images of a dataset: pages with filters, one image, its history."""
+"""The images of a dataset: filtered pages, one image, its history."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pydantic import BaseModel, Field
 from curator.caption_sets.history import HistoryResult, history
 from curator.datasets.image import ImageResult, image
 from curator.gallery import LARGEST_LIMIT, LIMIT, GalleryFilters, GalleryResult, gallery, gallery_frame
-from curator.server.access import Opened, Sha256, needs
+from curator.server.access import OpenCatalog, Sha256, needs
 from curator.server.api import examples
-from curator.server.api.answers import LARGEST_ID, STREAMS, example, stream, tagged, wanted
+from curator.server.api.responses import LARGEST_ID, STREAMS, accepted_type, etag_response, example, stream
 from curator.server.signing import expiry, signed
 
 router = APIRouter(prefix="/datasets/{dataset}/images", tags=["images"], dependencies=[Depends(needs("read"))])
 
 
 class Page(GalleryFilters):
-    """The query of a page: filters, and where it begins."""
+    """The query of a page: filters, and its position."""
 
     metadata: tuple[str, ...] = Field(
         default=(), max_length=20, description=str(GalleryFilters.model_fields["metadata"].description)
     )
-    after: int | None = Field(default=None, ge=0, le=LARGEST_ID, description="`after` of the page before.")
-    before: int | None = Field(default=None, ge=0, le=LARGEST_ID, description="`before` of the page after.")
-    limit: int = Field(default=LIMIT, ge=1, le=LARGEST_LIMIT, description="Images of a page.")
+    after: int | None = Field(default=None, ge=0, le=LARGEST_ID, description="`after` of the previous page.")
+    before: int | None = Field(default=None, ge=0, le=LARGEST_ID, description="`before` of the next page.")
+    limit: int = Field(default=LIMIT, ge=1, le=LARGEST_LIMIT, description="Images per page.")
 
     @property
     def filters(self) -> GalleryFilters:
@@ -38,9 +38,9 @@ class Page(GalleryFilters):
 class ImageAddresses(BaseModel):
     """Where an image can be had without a token, at this service."""
 
-    original: str = Field(description="The file, byte for byte.")
-    thumbnail: str = Field(description="A JPEG, its longer side 384 px at most.")
-    expires_at: datetime = Field(description="Until when; a day, up to an hour more.")
+    original: str = Field(description="The unchanged file.")
+    thumbnail: str = Field(description="A JPEG with a longer side of at most 384 px.")
+    expires_at: datetime = Field(description="Expiry: after a day, or up to an hour later.")
 
 
 @router.get(
@@ -49,26 +49,29 @@ class ImageAddresses(BaseModel):
     response_model=GalleryResult,
     responses={**STREAMS, **example(examples.PAGE)},
 )
-def list_images(request: Request, catalog: Opened, dataset: str, page: Annotated[Page, Query()]) -> Response:
-    """A page of images with their captions, in the order they were first seen. As Arrow or JSON lines: all of them."""
-    media_type = wanted(request, "application/json")
+def list_images(request: Request, catalog: OpenCatalog, dataset: str, page: Annotated[Page, Query()]) -> Response:
+    """One page of images with their captions, in the order they were first seen. As Arrow or JSON lines: all images."""
+    media_type = accepted_type(request, "application/json")
     if media_type != "application/json":
         return stream(gallery_frame(catalog, dataset, page.filters), media_type, dataset)
-    return tagged(request, gallery(catalog, dataset, page.filters, page.after, page.before, page.limit))
+    return etag_response(request, gallery(catalog, dataset, page.filters, page.after, page.before, page.limit))
 
 
 @router.get("/{sha256}", operation_id="getImage", response_model=ImageResult, responses=example(examples.IMAGE))
-def get_image(request: Request, catalog: Opened, dataset: str, sha256: Sha256) -> Response:
-    """One image: facts, metadata, its caption in every set and what made it, near-duplicates."""
-    return tagged(request, image(catalog, dataset, sha256))
+def get_image(request: Request, catalog: OpenCatalog, dataset: str, sha256: Sha256) -> Response:
+    """One image: facts, metadata, near-duplicates, and its caption and provenance in every set."""
+    return etag_response(request, image(catalog, dataset, sha256))
 
 
 @router.get(
     "/{sha256}/addresses", operation_id="getImageAddresses", response_model=ImageAddresses,
     responses=example(examples.ADDRESSES),
 )  # fmt: skip
-def get_addresses(request: Request, catalog: Opened, dataset: str, sha256: Sha256) -> ImageAddresses:
-    """Signed addresses of an image, for whoever is shown it elsewhere: a notebook, a page of another origin."""
+def get_addresses(request: Request, catalog: OpenCatalog, dataset: str, sha256: Sha256) -> ImageAddresses:
+    """Signed addresses of an image, which work elsewhere without a token.
+
+    In a notebook, or a page of another origin.
+    """
     image(catalog, dataset, sha256)
     key = request.app.state.key
     original, thumbnail = (signed(path, key) for path in (f"/images/{sha256}", f"/thumbnails/{sha256}.jpg"))
@@ -77,7 +80,7 @@ def get_addresses(request: Request, catalog: Opened, dataset: str, sha256: Sha25
 
 
 @router.get("/{sha256}/history", operation_id="getHistory", response_model=HistoryResult)
-def get_history(request: Request, catalog: Opened, dataset: str, sha256: Sha256) -> Response:
-    """Every caption the image ever had, in every dataset and set, oldest first."""
+def get_history(request: Request, catalog: OpenCatalog, dataset: str, sha256: Sha256) -> Response:
+    """Every caption the image has had, in every dataset and set, oldest first."""
     image(catalog, dataset, sha256)
-    return tagged(request, history(catalog, sha256))
+    return etag_response(request, history(catalog, sha256))

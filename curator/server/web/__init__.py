@@ -1,7 +1,7 @@
-"""Pages for people: an edge over the stage functions, drawn on the server by Jinja.
+"""Pages for people: rendered on the server with Jinja from stage results.
 
-What changes a caption goes through the same API as programs use; the small scripts in static/ only spare loading pages.
-Without them every page still shows everything, and forms still work. Assets are shipped, named by their content.
+Caption changes use the same API as programs. The small scripts in static/ only save page loads: without them every page
+still shows everything and its forms work. Static files are part of the package, at addresses with a content hash.
 """
 
 from fastapi import APIRouter

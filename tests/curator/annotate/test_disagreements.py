@@ -11,8 +11,8 @@ from curator.caption_sets.revise import Overtaken
 from curator.catalog import Catalog
 from curator.datasets.image import image_captions
 from schemas.errors import BadOption, NotFound
-from tests.curator.annotate import test_record
-from tests.curator.annotate.test_record import IMAGE, OTHER, revision, write
+from tests.curator.annotate.pull import test_record
+from tests.curator.annotate.pull.test_record import IMAGE, OTHER, revision, write
 
 catalog = test_record.catalog
 

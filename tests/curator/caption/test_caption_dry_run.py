@@ -17,7 +17,7 @@ from curator.caption.dry_run import dry_run
 from curator.caption.dry_run_result import DryRunResult
 from curator.captioners.model import MachineFailed, Output
 from curator.cli import main
-from curator.cli.text.captions import of_dry_run
+from curator.cli.text.captions import text_of_dry_run
 from curator.ingest import ingest
 from schemas.errors import AlreadyExists, BadOption
 from tests.curator.captioners.model.fake import Robot, install
@@ -160,14 +160,14 @@ def test_the_command(lab: Lab, robot: Robot) -> None:
     command = ["caption", "zoo", "--strategy", "robot", "--set", "seen", "--catalog", str(lab.folder / "lab.duckdb")]
     shown = CliRunner().invoke(main, [*command, "--dry-run", "--out", "a.html"], catch_exceptions=False)
     assert shown.exit_code == 0
-    assert "zoo/seen: dry run of robot, nothing is kept" in shown.stdout
+    assert "zoo/seen: dry run of robot, nothing is stored" in shown.stdout
     assert "  0000.png  a 0000.png" in shown.stdout
     assert "All 20 images: about " in shown.stdout
     assert "Contact sheet: a.html" in shown.stdout
     as_json = CliRunner().invoke(main, [*command, "--dry-run", "--json"], catch_exceptions=False)
     assert len(json.loads(as_json.stdout)["pictures"]) == 8
     refused = CliRunner().invoke(main, [*command, "--out", "a.html"])
-    assert (refused.exit_code, "--out is for --dry-run" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "--out needs --dry-run" in refused.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -185,5 +185,5 @@ def test_it_says_why_there_is_nothing_to_caption(
     (lab.folder / "bare").mkdir()
     ingest(lab.catalog, lab.folder / "bare", "bare", person="ana")
     result = dry_run(lab.catalog, dataset, "robot", "seen", where=where)
-    assert f"Nothing to caption: {why}." in of_dry_run(result)
+    assert f"Nothing to caption: {why}." in text_of_dry_run(result)
     assert f"A run would caption nothing: {why}." in page(result)

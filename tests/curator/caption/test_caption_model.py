@@ -17,15 +17,17 @@ from curator.catalog.errors import CatalogFailed
 from schemas.errors import AmatlError, NotFound
 from tests.curator.captioners.model.fake import Robot, install
 from tests.curator.fill import add_images, sha
-from tests.curator.lab import empty_catalog
+from tests.curator.lab import new_catalog
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    (tmp_path / "lab.duckdb").write_bytes(empty_catalog())
-    with Catalog(tmp_path / "lab.duckdb") as opened:
-        add_images(opened, "zoo", [{"name": f"animal {number}"} for number in range(6)])
+    with new_catalog(tmp_path / "lab.duckdb", fill) as opened:
         yield opened
+
+
+def fill(catalog: Catalog) -> None:
+    add_images(catalog, "zoo", [{"name": f"animal {number}"} for number in range(6)])
 
 
 @pytest.fixture

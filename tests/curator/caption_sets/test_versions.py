@@ -22,9 +22,20 @@ from tests.curator.lab import new_catalog
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    with new_catalog(tmp_path / "lab.duckdb") as opened:
-        add_images(opened, "zoo", [{"name": "fox"}, {"name": "owl"}, {}])
+    with new_catalog(tmp_path / "lab.duckdb", three_images) as opened:
         yield opened
+
+
+def three_images(catalog: Catalog) -> None:
+    add_images(catalog, "zoo", [{"name": "fox"}, {"name": "owl"}, {}])
+
+
+def two_sets(catalog: Catalog) -> None:
+    """`t@1` and `u`, which has no version."""
+    three_images(catalog)
+    fixed(catalog, "x")
+    fixed(catalog, "x", set_name="u")
+    commit(catalog, "t", "first")
 
 
 def fixed(catalog: Catalog, text: str, dataset: str = "zoo", set_name: str = "t") -> None:
@@ -206,11 +217,8 @@ def test_a_short_name_that_several_datasets_have_lists_them(catalog: Catalog) ->
         ("", BadOption, "not a caption set"),
     ],
 )
-def test_a_reference_that_names_nothing(catalog: Catalog, text: str, kind: type[Exception], message: str) -> None:
-    fixed(catalog, "x")
-    fixed(catalog, "x", set_name="u")
-    commit(catalog, "t", "first")
-    with pytest.raises(kind) as error:
+def test_a_reference_that_names_nothing(tmp_path: Path, text: str, kind: type[Exception], message: str) -> None:
+    with new_catalog(tmp_path / "lab.duckdb", two_sets) as catalog, pytest.raises(kind) as error:
         resolve(catalog, text)
     assert message in str(error.value)
 

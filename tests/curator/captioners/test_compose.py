@@ -13,10 +13,10 @@ from curator.caption_sets.history import history
 from curator.caption_sets.versions import commit, restore
 from curator.captioners.compose import Options, compose, mentions
 from curator.catalog import Catalog
-from curator.cli.text.history import account
+from curator.cli.text.history import text_of_history
 from schemas.errors import BadOption, NotFound
 from tests.curator.fill import add_images, sha
-from tests.curator.lab import empty_catalog
+from tests.curator.lab import new_catalog
 
 
 def made(found: list[Any], values: list[Any] = [], **options: Any) -> str | None:  # noqa: B006
@@ -72,11 +72,13 @@ def test_words_are_compared_as_words() -> None:
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    (tmp_path / "lab.duckdb").write_bytes(empty_catalog())
-    with Catalog(tmp_path / "lab.duckdb") as opened:
-        add_images(opened, "zoo", [{"name": "fox", "group": "wild"}, {"name": "owl"}, {"group": "none"}])
-        caption(opened, "zoo", "template", "t", {"template": "a ${name}"})
+    with new_catalog(tmp_path / "lab.duckdb", fill) as opened:
         yield opened
+
+
+def fill(catalog: Catalog) -> None:
+    add_images(catalog, "zoo", [{"name": "fox", "group": "wild"}, {"name": "owl"}, {"group": "none"}])
+    caption(catalog, "zoo", "template", "t", {"template": "a ${name}"})
 
 
 def run(catalog: Catalog, set_name: str = "c", **options: str) -> CaptionResult:
@@ -116,7 +118,7 @@ def test_the_history_shows_its_parents_as_they_were(catalog: Catalog) -> None:
     restore(catalog, "zoo/c@1")
     last = [revision for revision in history(catalog, "0001.png").revisions if revision.set_name == "c"][-1]
     assert [source.text for source in last.sources] == ["a owl", "drawing"]
-    assert "t@1: a owl" in account(history(catalog, "0001.png"))
+    assert "t@1: a owl" in text_of_history(history(catalog, "0001.png"))
 
 
 def test_a_caption_whose_parents_went_is_taken_out(catalog: Catalog) -> None:

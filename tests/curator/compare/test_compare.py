@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from curator.cli import main
-from curator.cli.text.compare import account
+from curator.cli.text.compare import text_of_compare
 from curator.compare import compare
 from curator.compare.result import CompareResult
 from schemas.errors import AlreadyExists, BadOption, NotFound
@@ -84,11 +84,11 @@ def test_what_people_made_of_them_is_shown_where_it_is_known(lab: Lab, tokenizer
         )
     result = compare(lab.catalog, "zoo", ["t@1", "h@1"], tokenizer=tokenizer)
     assert [each.acceptance is None for each in result.sets] == [False, True]
-    rows = [line.split() for line in account(result, 100).splitlines()]
+    rows = [line.split() for line in text_of_compare(result, 100).splitlines()]
     assert ["people's", "answers", "2", "–"] in rows
     assert ["accepted", "unchanged", "50.0%", "–"] in rows
     assert ["characters", "edited", "2.5", "–"] in rows
-    assert ["seconds", "a", "caption", "6.0", "–"] in rows
+    assert ["seconds", "per", "caption", "6.0", "–"] in rows
 
 
 def test_what_it_refuses(lab: Lab, tokenizer: str, tmp_path: Path) -> None:

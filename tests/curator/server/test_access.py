@@ -1,4 +1,4 @@
-"""Who gets in, and what is refused: tokens, scopes, cookies, CSRF, hosts, origins, sizes."""
+"""Access control: tokens, scopes, cookies, CSRF, hosts, origins, sizes."""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
-"""Pictures for annotators of a Label Studio elsewhere: by signed addresses, without a login."""
+"""Previews for annotators of a Label Studio on another machine: signed addresses without a login."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from curator.annotate.images import key_id, make_preview, preview_folder, signed_url
+from curator.annotate.previews.make import make_preview, preview_folder
+from curator.annotate.previews.serve import key_id
 from curator.secret_files import load_key
+from tests.curator.annotate.previews.signed_url import signed_url
 from tests.curator.lab import Lab
 from tests.curator.server.conftest import MakeClient
 

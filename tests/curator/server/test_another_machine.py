@@ -1,4 +1,4 @@
-"""Commands with `--server URL`: what needs no file is as if it were here; what does is refused at once."""
+"""Commands with `--server URL`: those that need no local file behave alike; the others are refused at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command does the same, to the letter: the catalog's file is free, a service holds it, or it is far away."""
+"""Every command prints the same with a local catalog, a service on this machine, and a remote service."""
 
 from __future__ import annotations
 

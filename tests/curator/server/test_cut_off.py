@@ -1,4 +1,4 @@
-"""Connections that end in the middle: a change is made whole or not at all, and the same command goes on from there."""
+"""Broken connections: a change is made completely or not at all, and the same command continues from there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs of a real service: done, failed, cancelled, cut off and resumed, with their progress as it comes."""
+"""Jobs of a real service: done, failed, cancelled, interrupted and resumed, with their progress."""
 
 from __future__ import annotations
 

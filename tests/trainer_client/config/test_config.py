@@ -11,8 +11,11 @@ from click.testing import CliRunner
 
 from schemas.errors import BadOption
 from trainer_client.cli import main
-from trainer_client.config import DEFAULT_SAVE_EPOCHS, TrainConfig, as_resolved_now, decisive_fields
+from trainer_client.config import OPTIONS, PARTS, SECTIONS, TrainConfig, as_resolved_now, decisive_fields
 from trainer_client.config.click_options import config_of
+from trainer_client.config.methods import options_of_methods
+from trainer_client.config.parts import DEFAULT_SAVE_EPOCHS
+from trainer_client.train.run_report import config_digest, decisive
 
 GIVEN: dict[str, Any] = {"snapshot": Path("s"), "base": "b", "out": Path("o")}
 FROZEN_FLAGS = [
@@ -126,7 +129,7 @@ def test_defaults_are_the_models_own() -> None:
     command = main.commands["train"]
     with command.make_context("train", ["s", "--base", "b", "--out", "o"]) as context:
         seen = {name: value for name, value in context.params.items() if name != "as_json"}
-    assert config_of(TrainConfig, seen) == TrainConfig(**GIVEN)
+    assert config_of(seen) == TrainConfig.of(**GIVEN)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +144,7 @@ def test_defaults_are_the_models_own() -> None:
 )
 def test_a_bad_value_names_its_option(values: dict[str, Any], message: str) -> None:
     with pytest.raises(BadOption) as caught:
-        config_of(TrainConfig, GIVEN | values)
+        config_of(GIVEN | values)
     assert str(caught.value) == message
 
 
@@ -161,14 +164,14 @@ def test_a_usage_error_is_one_line_and_exit_code_2(arguments: list[str], message
 
 
 def test_checkpoint_epochs_are_the_base_those_asked_for_and_the_last() -> None:
-    assert TrainConfig(**GIVEN, epochs=10).checkpoint_epochs() == (0, 1, 2, 5, 10)
-    assert TrainConfig(**GIVEN, epochs=100).checkpoint_epochs() == (0, *DEFAULT_SAVE_EPOCHS)
-    assert TrainConfig(**GIVEN, epochs=8, save_epochs=(3, 1, 3)).checkpoint_epochs() == (0, 1, 3, 8)
+    assert TrainConfig.of(**GIVEN, epochs=10).schedule.checkpoint_epochs() == (0, 1, 2, 5, 10)
+    assert TrainConfig.of(**GIVEN, epochs=100).schedule.checkpoint_epochs() == (0, *DEFAULT_SAVE_EPOCHS)
+    assert TrainConfig.of(**GIVEN, epochs=8, save_epochs=(3, 1, 3)).schedule.checkpoint_epochs() == (0, 1, 3, 8)
 
 
 def test_the_digest_covers_what_decides_and_not_where_or_how_fast() -> None:
     decisive = set(decisive_fields())
-    free = set(TrainConfig.model_fields) - decisive
+    free = set(OPTIONS) - decisive
     assert free == {
         "snapshot",  # Its identity counts, and the base's digest, and the prompts themselves.
         "auto_batch",
@@ -196,7 +199,45 @@ def test_a_missing_option_is_named() -> None:
 
 
 def test_a_report_from_before_an_option_existed_has_its_default() -> None:
-    config = TrainConfig.model_validate(GIVEN).model_dump(mode="json")
+    config = TrainConfig.of(**GIVEN).flat()
     before = {name: value for name, value in config.items() if name not in ("method", "learning_rate", "ema")}
     assert as_resolved_now(before) == config
     assert as_resolved_now(config | {"ema": True, "gone": 1}) == config | {"ema": True, "gone": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "digest"),
+    [
+        ({"method": "full"}, "033af5b81d679ff8bcb32a247152fedeeb8a5162eb96f913642da3489d845c50"),
+        ({"method": "lora"}, "2c469502d7f041f77007017126e35c50f91471cf402b45fcfb54d64e5e6bbfbc"),
+        ({"method": "dreambooth"}, "a358266edccae2076950db616d5d7261556d5877d210e4a9251395991e684990"),
+        ({"method": "textual-inversion"}, "bcb53510bfe57adb91b37aa90c4fe5c50b229536034e50cc1af6eaff75a7419d"),
+        (
+            {
+                "method": "lora",
+                "instance_prompt": "a {caption}",
+                "class_prompt": "x",
+                "rank": 4,
+                "seeds": (4, 5),
+                "save_epochs": (1, 3),
+                "epochs": 9,
+                "buckets": True,
+                "min_side": 64,
+                "clip_skip": 2,
+                "flip": True,
+            },
+            "92009e2317533eb2e16db2b07a5148d3661d1dfc0f62b1d5a08ec21a93667b68",
+        ),
+    ],
+)
+def test_the_digest_of_a_configuration_never_changes(options: dict[str, Any], digest: str) -> None:
+    """Runs of earlier versions are resumed by it."""
+    values = TrainConfig.of(**GIVEN, **options).flat()
+    assert TrainConfig.of(**values).flat() == values
+    assert config_digest(decisive(values, "0" * 64, "1" * 64, [])) == digest
+
+
+def test_every_option_stands_in_one_part_and_one_section() -> None:
+    in_sections = [name for names in SECTIONS.values() for name in names.split()]
+    in_parts = [name for part in PARTS.values() for name in part.model_fields]
+    assert sorted(in_sections) == sorted([*in_parts, "method", *options_of_methods()])

@@ -10,7 +10,6 @@ from click.testing import CliRunner
 
 from schemas.run import RunReport
 from trainer_client.cli import main
-from trainer_client.config import TrainConfig
 from trainer_client.config.methods import CAPTION
 from trainer_client.config.recipe import read_recipe
 
@@ -34,13 +33,13 @@ def test_a_recipe_says_where_it_is_from_and_how_it_is_used(path: Path) -> None:
     comment = "\n".join(line for line in text.splitlines() if line.startswith("#"))
     assert f"--recipe examples/recipes/{path.name}" in comment
     assert f"`{path.name}`" in (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert "base" in read_recipe(path, TrainConfig)
+    assert "base" in read_recipe(path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_trains(path: Path, snapshot: Path, base: Path, tmp_path: Path, cache: Path) -> None:
-    recipe = read_recipe(path, TrainConfig)
+    recipe = read_recipe(path)
     (tmp_path / "prompts.txt").write_text("a red fox\n", encoding="utf-8")
     settings = {key: value for key, value in SMALLER.items() if key in recipe or key in ("epochs", "save_epochs")}
     settings |= {key: value for key, value in WORDS.items() if key in recipe}

@@ -22,6 +22,7 @@ from tests.trainer_client.train.conftest import config as run_config
 from tests.trainer_client.train.test_learning import learn, prepared
 from trainer_client.cli import main
 from trainer_client.config import TrainConfig
+from trainer_client.config.parts import DataOptions
 from trainer_client.data import buckets
 from trainer_client.data.batches import Drawn, Several, draw, epoch_steps
 from trainer_client.data.images import crop_sizes, opacity, pixels
@@ -38,8 +39,7 @@ def row(width: int, height: int, path: Path = Path()) -> Row:
 
 def sizes(resolution_px: int, step_px: int, **values: Any) -> list[tuple[int, int]]:
     family: Any = SimpleNamespace(resolution_px=resolution_px, size_step_px=step_px, base="a base")
-    config: Any = SimpleNamespace(**{"min_side": None, "max_side": None, **values})
-    return buckets.sizes(family, config)
+    return buckets.sizes(family, DataOptions(snapshot=Path(), buckets=True, **values))
 
 
 # Where images go
@@ -61,7 +61,7 @@ def test_sides_that_cannot_be_are_refused() -> None:
     with pytest.raises(BadOption, match="the resolution, 512 px, isn't between them"):
         sizes(512, 64, max_side=448)
     with pytest.raises(ValueError, match="--max-side belongs to --buckets"):
-        TrainConfig(snapshot=Path("s"), base="b", out=Path("o"), max_side=64)
+        TrainConfig.of(snapshot=Path("s"), base="b", out=Path("o"), max_side=64)
 
 
 def test_an_image_goes_where_least_is_cut_off() -> None:
@@ -115,7 +115,7 @@ def test_a_step_has_the_orders_images_whatever_their_sizes(shaped: Path, base: P
     run = prepared(shaped, base, tmp_path, buckets=True, batch_size=5)
     plain = prepared(shaped, base, tmp_path, batch_size=5)
     assert isinstance(run.data.latents, BucketLatents)
-    steps = [list(epoch_steps(each.family, each.data, each.config, each.plan, 1)) for each in (run, plain)]
+    steps = [list(epoch_steps(each.family, each.data, each.plan, 1)) for each in (run, plain)]
     assert [len(step) for step in steps[0]] == [len(step) for step in steps[1]] == [5, 5, 2]
     assert any(isinstance(step, Several) for step in steps[0])
     for step, other in zip(*steps, strict=True):
@@ -123,9 +123,9 @@ def test_a_step_has_the_orders_images_whatever_their_sizes(shaped: Path, base: P
         assert sorted(in_step) == sorted(images(one) for one in other.split(1))
         assert {tuple(one.noisy_BCHW.shape[2:]) for one in step.split(8)} <= {(8, 8), (6, 10), (10, 6)}
     first = next(iter(steps[0][0].split(1)))
-    alone = draw(run.family, run.data, run.config, 1, [place_of(run, first)])
+    alone = draw(run.family, run.data, 1, [place_of(run, first)])
     assert torch.equal(alone.noisy_BCHW, first.noisy_BCHW)
-    late = list(epoch_steps(run.family, run.data, run.config, run.plan, 1, 1))
+    late = list(epoch_steps(run.family, run.data, run.plan, 1, 1))
     for one, other in zip(late, steps[0][1:], strict=True):
         for part, same in zip(one.split(8), other.split(8), strict=True):
             assert torch.equal(part.noisy_BCHW, same.noisy_BCHW)
@@ -144,8 +144,8 @@ def test_every_image_counts_alike_in_a_step_of_several_sizes(shaped: Path, base:
     """The gradient of a step is the sum of its images' own, over the images of a full step; also of a short one."""
     run = prepared(shaped, base, tmp_path, buckets=True, batch_size=5, clip_norm=0.0)
     learner = Learner(run.method, run.config, run.plan)
-    *_, short = epoch_steps(run.family, run.data, run.config, run.plan, 1)
-    whole = next(iter(epoch_steps(run.family, run.data, run.config, run.plan, 1)))
+    *_, short = epoch_steps(run.family, run.data, run.plan, 1)
+    whole = next(iter(epoch_steps(run.family, run.data, run.plan, 1)))
     assert len(short) == 2
     for step in (whole, short):
         together = gradients(learner, run, [step])
@@ -163,7 +163,7 @@ def gradients(learner: Learner, run: Any, steps: list[Any]) -> dict[str, torch.T
 
 def test_processes_share_a_step_of_several_sizes(shaped: Path, base: Path, tmp_path: Path) -> None:
     run = prepared(shaped, base, tmp_path, buckets=True, batch_size=5)
-    step = next(iter(epoch_steps(run.family, run.data, run.config, run.plan, 1)))
+    step = next(iter(epoch_steps(run.family, run.data, run.plan, 1)))
     assert isinstance(step, Several)
     shared = []
     for rank in range(4):
@@ -181,7 +181,7 @@ def test_masks_and_pictures_of_a_class_go_with_buckets(shaped: Path, base: Path,
     run = prepared(
         shaped, base, tmp_path, buckets=True, masked_loss=True, background_weight=0.1, batch_size=4, **values
     )
-    for step in epoch_steps(run.family, run.data, run.config, run.plan, 1):
+    for step in epoch_steps(run.family, run.data, run.plan, 1):
         assert len(step) == 8
         for one in step.split(8):
             assert one.mask_B1HW is not None
@@ -193,7 +193,7 @@ def test_sdxl_is_told_the_buckets_sizes(shaped: Path, xl_base: Path, tmp_path: P
     run = prepared(shaped, xl_base, tmp_path, buckets=True)
     told = {
         tuple(size)
-        for step in epoch_steps(run.family, run.data, run.config, run.plan, 1)
+        for step in epoch_steps(run.family, run.data, run.plan, 1)
         for one in step.split(8)
         for size in one.sizes_B6.tolist()
     }

@@ -225,8 +225,8 @@ def test_what_an_address_is(text: str | Path, address: str | None) -> None:
 
 
 def test_the_configuration_keeps_the_address_as_given() -> None:
-    config = TrainConfig(snapshot=Path("http://host/snapshots/x"), base="b", out=Path("o"))
-    assert config.model_dump(mode="json")["snapshot"] == "http://host/snapshots/x"
-    assert TrainConfig.model_validate(config.model_dump(mode="json")) == config
+    config = TrainConfig.of(snapshot=Path("http://host/snapshots/x"), base="b", out=Path("o"))
+    assert config.flat()["snapshot"] == "http://host/snapshots/x"
+    assert TrainConfig.of(**config.flat()) == config
     with pytest.raises(AmatlError):
-        Snapshot.open(config.snapshot)
+        Snapshot.open(config.data.snapshot)

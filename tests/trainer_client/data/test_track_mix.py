@@ -67,7 +67,7 @@ def test_every_epoch_draws_a_track_for_each_image_by_weight(snapshot: Path, base
     rows = {row.sha256: row.captions for row in run.snapshot.rows("train")}
     from_template, per_image = 0, torch.zeros(12)
     for epoch in range(1, 101):
-        drawn = draw(run.family, run.data, run.config, epoch, EVERYTHING)
+        drawn = draw(run.family, run.data, epoch, EVERYTHING)
         words = [run.data.words[place] for place in drawn.captions_B.tolist()]
         for place, (name, caption) in enumerate(zip(run.data.sha256s, words, strict=True)):
             assert caption in (rows[name]["template"], rows[name]["human"])
@@ -75,13 +75,13 @@ def test_every_epoch_draws_a_track_for_each_image_by_weight(snapshot: Path, base
             per_image[place] += caption == rows[name]["template"]
     assert 0.66 < from_template / 1200 < 0.74
     assert 45 < float(per_image.min()) <= float(per_image.max()) < 95
-    backwards = draw(run.family, run.data, run.config, 100, EVERYTHING[::-1])
+    backwards = draw(run.family, run.data, 100, EVERYTHING[::-1])
     assert torch.equal(backwards.captions_B.flip(0), drawn.captions_B)
 
 
 def test_a_mix_trains_on_the_noise_of_its_tracks(snapshot: Path, base: Path, tmp_path: Path) -> None:
     runs = [prepared(snapshot, base, tmp_path, captions=track) for track in (MIX, "human")]
-    one, other = (draw(run.family, run.data, run.config, 1, EVERYTHING) for run in runs)
+    one, other = (draw(run.family, run.data, 1, EVERYTHING) for run in runs)
     assert torch.equal(one.noisy_BCHW, other.noisy_BCHW)
     assert runs[0].report.prompts == runs[1].report.prompts
 
@@ -91,7 +91,7 @@ def test_an_image_without_one_caption_uses_the_others(gaps: Path, base: Path, tm
     rows = {row.sha256: row.captions for row in run.snapshot.rows("train")}
     seen: dict[str, set[str]] = {}
     for epoch in range(1, 30):
-        drawn = draw(run.family, run.data, run.config, epoch, EVERYTHING)
+        drawn = draw(run.family, run.data, epoch, EVERYTHING)
         for name, place in zip(run.data.sha256s, drawn.captions_B.tolist(), strict=True):
             seen.setdefault(name, set()).add(run.data.words[place])
     for name, words in seen.items():

@@ -25,7 +25,7 @@ def two_processes(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def asked(device: str) -> TrainConfig:
-    return TrainConfig(snapshot=Path("snapshot"), base="base", out=Path("run"), device=device)
+    return TrainConfig.of(snapshot=Path("snapshot"), base="base", out=Path("run"), device=device)
 
 
 @pytest.mark.parametrize(

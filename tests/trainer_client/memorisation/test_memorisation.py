@@ -60,7 +60,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
     (folder / "prompts.txt").write_text("a red fox\na grey wolf\n", encoding="utf-8")
     settings: dict[str, Any] = {"epochs": 1, "seeds": (1, 2), "sample_steps": 2, "eval_timesteps": 1}
     paths = {"prompts": folder / "prompts.txt", "out": folder / "run", "cache": folder / "cache"}
-    train(TrainConfig(snapshot=snapshot, base=str(base), captions="human", **settings, **paths))
+    train(TrainConfig.of(snapshot=snapshot, base=str(base), captions="human", **settings, **paths))
     return folder / "run"
 
 
@@ -149,5 +149,5 @@ def test_a_run_that_went_on_from_another(run: Path, tmp_path: Path) -> None:
     settings = {"epochs": 1, "seeds": (1,), "sample_steps": 2, "eval_timesteps": 1, "cache": tmp_path / "cache"}
     for base, name in ((config["base"], "lora"), (tmp_path / "lora", "on")):
         values = {"base": str(base), "out": tmp_path / name, "method": "lora" if name == "lora" else "full"}
-        train(TrainConfig(snapshot=config["snapshot"], captions="human", rank=None, **values, **settings))
+        train(TrainConfig.of(snapshot=config["snapshot"], captions="human", rank=None, **values, **settings))
     assert memorisation(tmp_path / "on").pictures

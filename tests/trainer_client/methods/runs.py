@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from schemas.progress import Progress, silent
 from schemas.run import RunReport
 from trainer_client.config import TrainConfig
+from trainer_client.data.batches import TrainingSet
 from trainer_client.load_model import load
 from trainer_client.sample import draw_tiles
 from trainer_client.train import train
@@ -39,7 +41,7 @@ def config(snapshot: Path, base: Path | str, out: Path, **values: Any) -> TrainC
         "save_dtype": "fp32",
         "cache": out.parent / "cache",
     }
-    return TrainConfig(snapshot=snapshot, base=str(base), out=out, **(settings | values))
+    return TrainConfig.of(snapshot=snapshot, base=str(base), out=out, **(settings | values))
 
 
 def run(snapshot: Path, base: Path | str, out: Path, progress: Progress = silent, **values: Any) -> RunReport:
@@ -54,6 +56,12 @@ def prepared(snapshot: Path, base: Path | str, out: Path, **values: Any) -> Prep
     assert isinstance(found, Prepared)
     encode(found, silent)
     return found
+
+
+def varied(run: Prepared, **options: Any) -> TrainingSet:
+    """The run's training images under other options of augmentation and loss."""
+    other = run.config.updated(**options)
+    return replace(run.data, augmentation=other.augmentation, loss=other.loss)
 
 
 def pictures(model: Path | str, prompts: tuple[str, ...] = ("a red fox",), steps: int = 3, **settings: Any) -> Any:

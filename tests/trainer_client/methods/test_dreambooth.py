@@ -13,7 +13,9 @@ from schemas.progress import silent
 from schemas.run import RunReport
 from tests.trainer_client.methods.runs import config, pictures, prepared, run, tensors
 from trainer_client.config import TrainConfig
+from trainer_client.config.methods import DreamBooth
 from trainer_client.data.batches import epoch_steps
+from trainer_client.data.snapshot import Row
 from trainer_client.data.training_track import TRACK
 from trainer_client.train import train
 from trainer_client.train.checkpoint import checkpoint_name
@@ -51,7 +53,8 @@ def test_the_report_says_what_was_trained_on(trained: Path) -> None:
 
 
 def test_defaults_are_enough(snapshot: Path, base: Path, tmp_path: Path) -> None:
-    found = TrainConfig(snapshot=snapshot, base=str(base), out=Path("o"), method="dreambooth")
+    found = TrainConfig.of(snapshot=snapshot, base=str(base), out=Path("o"), method="dreambooth").method
+    assert isinstance(found, DreamBooth)
     assert (found.learning_rate, found.class_images, found.prior_weight) == (5e-6, 100, 1.0)
     assert (found.instance_prompt, found.class_prompt) == ("a picture of sks subject", "a picture of a subject")
     run = prepared(snapshot, base, tmp_path / "run", method="dreambooth", class_images=1, prompts=None, captions=None)
@@ -60,12 +63,13 @@ def test_defaults_are_enough(snapshot: Path, base: Path, tmp_path: Path) -> None
 
 def test_bad_input(snapshot: Path, base: Path) -> None:
     def asked(**values: Any) -> TrainConfig:
-        return TrainConfig(snapshot=snapshot, base=str(base), out=Path("o"), **values)
+        return TrainConfig.of(snapshot=snapshot, base=str(base), out=Path("o"), **values)
 
     with pytest.raises(ValueError, match=r"--class-prompt is missing: what 'photo of sks dog' is one of"):
         asked(method="dreambooth", instance_prompt="photo of sks dog")
-    assert asked(method="dreambooth", instance_prompt="photo of sks dog", prior_weight=0).class_prompt is None
-    assert asked(method="dreambooth", class_prompt="photo of a dog").instance_prompt is None
+    alone = asked(method="dreambooth", instance_prompt="photo of sks dog", prior_weight=0)
+    assert alone.method.subject.class_prompt is None
+    assert asked(method="dreambooth", class_prompt="photo of a dog").method.subject.instance_prompt is None
     with pytest.raises(ValueError, match="--class-images needs a --class-prompt"):
         asked(method="lora", class_images=5)
     with pytest.raises(ValueError, match="--class-prompt belongs to --method lora or --method dreambooth"):
@@ -79,23 +83,27 @@ def test_pictures_of_the_class_are_the_bases_and_are_drawn_once(snapshot: Path, 
     def listen(stage: str, done: int, total: int | None, detail: str = "") -> None:
         drawn.append(done)
 
-    rows = class_images(found.family, found.config, listen)
+    def rows_of(**options: Any) -> list[Row]:
+        asked = found.config.updated(**options)
+        return class_images(found.family, asked.method.subject, asked.sampling, found.cache, progress=listen)
+
+    rows = rows_of()
     assert (drawn, len({row.sha256 for row in rows})) == ([], 3)
-    more = class_images(found.family, found.config.model_copy(update={"class_images": 5}), listen)
+    more = rows_of(class_images=5)
     assert [row.sha256 for row in more[:3]] == [row.sha256 for row in rows]
     assert drawn == [5]
     rows[0].path.write_bytes(b"damaged")
-    again = class_images(found.family, found.config, listen)
+    again = rows_of()
     assert [row.sha256 for row in again] == [row.sha256 for row in rows]
-    other = class_images(found.family, found.config.model_copy(update={"class_prompt": "photo of a fox"}), listen)
+    other = rows_of(class_prompt="photo of a fox")
     assert not {row.sha256 for row in other} & {row.sha256 for row in rows}
 
 
 def test_a_picture_of_the_class_goes_with_every_image(snapshot: Path, base: Path, tmp_path: Path) -> None:
     found = prepared(snapshot, base, tmp_path / "run", **SUBJECT, prior_weight=0.5)
     alone = prepared(snapshot, base, tmp_path / "alone", **(SUBJECT | {"class_prompt": None, "prior_weight": 0.0}))
-    steps = list(epoch_steps(found.family, found.data, found.config, found.plan, 1))
-    without = list(epoch_steps(alone.family, alone.data, alone.config, alone.plan, 1))
+    steps = list(epoch_steps(found.family, found.data, found.plan, 1))
+    without = list(epoch_steps(alone.family, alone.data, alone.plan, 1))
     assert [len(step.timesteps_B) for step in steps] == [10, 10, 4]
     for step, images in zip(steps, without, strict=True):
         half = len(images.timesteps_B)
@@ -103,9 +111,9 @@ def test_a_picture_of_the_class_goes_with_every_image(snapshot: Path, base: Path
         assert step.weights_B.tolist() == [1.0] * half + [0.5] * half
         assert len(set(step.captions_B[half:].tolist())) == 1
         assert step.captions_B[0] != step.captions_B[half]
-    late = list(epoch_steps(found.family, found.data, found.config, found.plan, 1, 2))
+    late = list(epoch_steps(found.family, found.data, found.plan, 1, 2))
     assert torch.equal(late[0].noisy_BCHW, steps[2].noisy_BCHW)
-    other = list(epoch_steps(found.family, found.data, found.config, found.plan, 2))
+    other = list(epoch_steps(found.family, found.data, found.plan, 2))
     assert not torch.equal(other[0].noisy_BCHW[5:], steps[0].noisy_BCHW[5:])
 
 
@@ -114,7 +122,7 @@ def test_the_loss_is_that_of_the_images_plus_the_weighted_one_of_the_class(
 ) -> None:
     found = prepared(snapshot, base, tmp_path / "run", **SUBJECT, prior_weight=0.5)
     learner = Learner(found.method, found.config, found.plan)
-    step = next(epoch_steps(found.family, found.data, found.config, found.plan, 1))
+    step = next(epoch_steps(found.family, found.data, found.plan, 1))
     with torch.no_grad():
         text = found.data.embedded(found.family, step.captions_B)
         error = found.family.predict(found.family.denoiser, step.noisy_BCHW, step.timesteps_B, text) - step.target_BCHW

@@ -43,17 +43,18 @@ def flat_file(folder: Path) -> Path:
 
 
 def test_defaults_are_enough_and_are_its_own(snapshot: Path, base: Path) -> None:
-    found = TrainConfig(snapshot=snapshot, base=str(base), out=Path("o"), method="lora")
-    assert (found.learning_rate, found.rank, found.alpha, found.targets) == (1e-4, 16, 16.0, "transformer")
-    full = TrainConfig(snapshot=snapshot, base=str(base), out=Path("o"))
-    assert (full.learning_rate, full.rank, full.alpha, full.targets) == (1e-5, None, None, None)
+    found = TrainConfig.of(snapshot=snapshot, base=str(base), out=Path("o"), method="lora").flat()
+    names = ("learning_rate", "rank", "alpha", "targets")
+    assert [found[name] for name in names] == [1e-4, 16, 16.0, "transformer"]
+    full = TrainConfig.of(snapshot=snapshot, base=str(base), out=Path("o")).flat()
+    assert [full[name] for name in names] == [1e-5, None, None, None]
     with pytest.raises(ValueError, match="--rank belongs to --method lora; this is --method full"):
-        TrainConfig(snapshot=snapshot, base=str(base), out=Path("o"), rank=4)
+        TrainConfig.of(snapshot=snapshot, base=str(base), out=Path("o"), rank=4)
 
 
 def test_an_alpha_of_nothing_is_refused_and_not_taken_for_the_rank() -> None:
     with pytest.raises(ValueError, match=r"alpha\n.*greater than 0"):
-        TrainConfig(snapshot=Path("s"), base="b", out=Path("o"), method="lora", alpha=0.0)
+        TrainConfig.of(snapshot=Path("s"), base="b", out=Path("o"), method="lora", alpha=0.0)
 
 
 @pytest.mark.slow

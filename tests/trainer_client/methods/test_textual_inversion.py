@@ -54,7 +54,7 @@ def test_only_the_new_vectors_change(snapshot: Path, base: Path, tmp_path: Path)
     modules = (family.denoiser, family.text_encoders["text_encoder"])
     before = [{name: tensor.clone() for name, tensor in module.state_dict().items()} for module in modules]
     learner = Learner(found.method, found.config, found.plan)
-    for step in epoch_steps(family, found.data, found.config, found.plan, 1):
+    for step in epoch_steps(family, found.data, found.plan, 1):
         learner.learn(found.data, step)
     changed = [
         name
@@ -72,8 +72,8 @@ def test_the_tokens_of_an_initialiser_begin_the_vectors_in_turn(base: Path) -> N
     family = load_family(str(base))
     vocabulary = family.text_encoders["text_encoder"].get_input_embeddings().weight.detach()  # type: ignore[operator]
     ids = family.tokenizers["tokenizer"]("red fox", add_special_tokens=False)["input_ids"]
-    asked = TrainConfig(snapshot=Path("s"), base="b", out=Path("o"), **(WORD | {"initialiser": "red fox"}))
-    assert torch.equal(initial_rows(family, asked)["text_encoder"], vocabulary[[ids[0], ids[1], ids[0]]])
+    rows = initial_rows(family, vectors=3, initialiser="red fox", seed=0)
+    assert torch.equal(rows["text_encoder"], vocabulary[[ids[0], ids[1], ids[0]]])
 
 
 def test_a_word_around_another_is_refused(trained: Path, base: Path) -> None:
@@ -188,7 +188,8 @@ def test_bad_input(trained: Path, snapshot: Path, base: Path, xl_base: Path, tmp
     def asked(**values: Any) -> TrainConfig:
         return config(snapshot, base, tmp_path / "no", **(WORD | values))
 
-    assert TrainConfig(snapshot=snapshot, base="b", out=Path("o"), method="textual-inversion").vectors == 1
+    usual = TrainConfig.of(snapshot=snapshot, base="b", out=Path("o"), method="textual-inversion")
+    assert usual.flat()["vectors"] == 1
     with pytest.raises(BadOption, match=r"--token fox: .* has a token fox already"):
         train(asked(token="fox", instance_prompt="a fox"), silent)
     with pytest.raises(

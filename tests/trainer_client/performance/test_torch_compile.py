@@ -68,7 +68,7 @@ def test_passes_through_the_copy_add_up_in_float32(base: Path, snapshot: Path, t
     learner._update = lambda _: kept.append(  # type: ignore[method-assign]
         {name: weight.grad.clone() for name, weight in learner.parameters.items() if weight.grad is not None}
     )
-    (images,) = draw(run.family, run.data, run.config, 1, range(4)).split(4)
+    (images,) = draw(run.family, run.data, 1, range(4)).split(4)
     for part in (images.part(0, 2), images.part(2, 4), images.part(0, 2)):
         learner.learn(run.data, part)
         if len(kept) == 2:
@@ -109,7 +109,7 @@ def test_a_copy_that_isnt_rounded_shares_the_weights(base: Path) -> None:
 
 def test_images_that_fill_up_a_batch_count_nothing(base: Path, snapshot: Path, tmp_path: Path) -> None:
     run = prepared(snapshot, base, tmp_path, flip=True)
-    images = draw(run.family, run.data, run.config, 1, range(3))
+    images = draw(run.family, run.data, 1, range(3))
     full = images.filled_up(5)
     assert len(full) == 5 and full.weights_B.tolist()[3:] == [0, 0]
     assert torch.equal(full.noisy_BCHW[:3], images.noisy_BCHW)
@@ -159,7 +159,7 @@ def test_the_state_of_channels_last_weights_is_saved_and_restored(
     monkeypatch.setattr(torch_compile.Blocks, "__init__", lambda self, *_, **__: setattr(self, "modules", []))
     run = prepared(snapshot, base, tmp_path)
     learner = Learner(run.method, run.config, run.plan, compiled=True)
-    (images,) = draw(run.family, run.data, run.config, 1, range(5)).split(5)
+    (images,) = draw(run.family, run.data, 1, range(5)).split(5)
     learner.learn(run.data, images)
     save_file(learner.tensors(), tmp_path / "state.safetensors")
     after = float(learner.learn(run.data, images))
@@ -181,7 +181,7 @@ def test_compiled_blocks_learn_what_others_learn(
     for wanted in (True, False):
         run = prepared(shaped if buckets else snapshot, base, tmp_path, buckets=buckets, batch_size=5)
         learner = Learner(run.method, run.config, run.plan, compiled=wanted)
-        steps = [drawn for epoch in (1, 2) for drawn in epoch_steps(run.family, run.data, run.config, run.plan, epoch)]
+        steps = [drawn for epoch in (1, 2) for drawn in epoch_steps(run.family, run.data, run.plan, epoch)]
         learner.compile(run.data, steps[0], lambda stage, done, total, detail="": told.append((stage, done, total)))
         assert all(weight.grad is None for weight in learner.parameters.values())
         torch._dynamo.utils.counters.clear()
@@ -206,11 +206,11 @@ def test_a_gpu_learns_the_same_compiled_and_recorded(
             shaped if buckets else snapshot, base, tmp_path, device="cuda", precision="bf16", buckets=buckets, ema=True
         )
         learner = Learner(run.method, run.config, run.plan, compiled=wanted)
-        learner.compile(run.data, next(epoch_steps(run.family, run.data, run.config, run.plan, 1)), silent)
+        learner.compile(run.data, next(epoch_steps(run.family, run.data, run.plan, 1)), silent)
         losses[wanted] = [
             float(learner.learn(run.data, drawn)) / len(drawn)
             for epoch in range(1, 5)
-            for drawn in epoch_steps(run.family, run.data, run.config, run.plan, epoch)
+            for drawn in epoch_steps(run.family, run.data, run.plan, epoch)
         ]
     assert losses[True] == pytest.approx(losses[False], rel=3e-2)
 

@@ -34,7 +34,7 @@ def run(base: Path, snapshot: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """A finished run of one epoch, two prompts, one seed."""
     folder = tmp_path_factory.mktemp("sampling")
     (folder / "prompts.txt").write_text("a red fox\nan image\n")
-    config = TrainConfig(
+    config = TrainConfig.of(
         snapshot=snapshot,
         captions="human",
         base=str(base),

@@ -47,7 +47,7 @@ def config(folder: Path, snapshot: Path, base: Path, name: str, **values: Any) -
         "out": folder / name,
         "cache": folder / "cache",
     }
-    return TrainConfig(snapshot=snapshot, base=str(base), **(settings | values))
+    return TrainConfig.of(snapshot=snapshot, base=str(base), **(settings | values))
 
 
 @pytest.fixture(scope="session")

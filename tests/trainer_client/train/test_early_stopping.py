@@ -125,7 +125,7 @@ def config(folder: Path, snapshot: Path, base: Path, **values: Any) -> TrainConf
         "out": folder / "run",
         "cache": folder / "cache",
     }
-    return TrainConfig(snapshot=snapshot, base=str(base), **(settings | values))
+    return TrainConfig.of(snapshot=snapshot, base=str(base), **(settings | values))
 
 
 @pytest.mark.slow

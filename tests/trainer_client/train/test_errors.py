@@ -18,7 +18,7 @@ from trainer_client.train.timing import Ledger
 
 
 def config(**values: Any) -> TrainConfig:
-    return TrainConfig(snapshot=Path("s"), base="b", out=Path("o"), **values)
+    return TrainConfig.of(snapshot=Path("s"), base="b", out=Path("o"), **values)
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,10 @@ def test_a_run_that_broke_off_anywhere_ends_like_one_that_did_not(
     asked = config(folder, snapshot, base, "", out=tmp_path / "broken", cache=cache, state_every_seconds=0.0)
     with pytest.raises(Stop):
         train(asked, stop_when(stage, mark))
-    assert RunReport.read(asked.out / "run.json").status == "interrupted"
+    assert RunReport.read(asked.output.out / "run.json").status == "interrupted"
     result = train(asked)
     assert (result.resumed, result.was_complete) == (mark != "epoch 0", False)
-    assert_same_run(whole, asked.out)
+    assert_same_run(whole, asked.output.out)
 
 
 @pytest.mark.slow

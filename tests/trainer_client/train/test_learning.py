@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from schemas.progress import silent
+from tests.trainer_client.methods.runs import varied
 from trainer_client.config import TrainConfig
 from trainer_client.data.batches import draw, epoch_steps
 from trainer_client.train.preparation import Prepared, encode, prepare
@@ -23,7 +24,7 @@ def prepared(snapshot: Path, base: Path, tmp_path: Path, **values: Any) -> Prepa
         "learning_rate": 1e-3,
         "warmup_steps": 0,
     }
-    config = TrainConfig(
+    config = TrainConfig.of(
         snapshot=snapshot, base=str(base), out=tmp_path / "run", cache=tmp_path / "cache", **(settings | values)
     )
     run = prepare(config, silent)
@@ -34,7 +35,7 @@ def prepared(snapshot: Path, base: Path, tmp_path: Path, **values: Any) -> Prepa
 def learn(run: Prepared, epochs: int = 1) -> tuple[Learner, list[float]]:
     learner, losses = Learner(run.method, run.config, run.plan), []
     for epoch in range(1, epochs + 1):
-        steps = epoch_steps(run.family, run.data, run.config, run.plan, epoch)
+        steps = epoch_steps(run.family, run.data, run.plan, epoch)
         losses += [float(learner.learn(run.data, drawn)) / len(drawn) for drawn in steps]
     return learner, losses
 
@@ -43,7 +44,7 @@ def test_two_tracks_train_on_the_same_order_timesteps_noise_and_flips(
     snapshot: Path, base: Path, tmp_path: Path
 ) -> None:
     runs = [prepared(snapshot, base, tmp_path, captions=track, flip=True) for track in ("human", "template")]
-    steps = [list(epoch_steps(run.family, run.data, run.config, run.plan, 1)) for run in runs]
+    steps = [list(epoch_steps(run.family, run.data, run.plan, 1)) for run in runs]
     assert [len(drawn.timesteps_B) for drawn in steps[0]] == [5, 5, 2]
     for one, other in zip(*steps, strict=True):
         assert torch.equal(one.noisy_BCHW, other.noisy_BCHW)
@@ -55,7 +56,7 @@ def test_two_tracks_train_on_the_same_order_timesteps_noise_and_flips(
 
 def test_every_epoch_draws_every_image_once_and_anew(snapshot: Path, base: Path, tmp_path: Path) -> None:
     run = prepared(snapshot, base, tmp_path)
-    epochs = [list(epoch_steps(run.family, run.data, run.config, run.plan, epoch)) for epoch in (1, 2)]
+    epochs = [list(epoch_steps(run.family, run.data, run.plan, epoch)) for epoch in (1, 2)]
     timesteps = [torch.cat([drawn.timesteps_B for drawn in steps]) for steps in epochs]
     captions = [torch.cat([drawn.captions_B for drawn in steps]) for steps in epochs]
     assert sorted(captions[0].tolist()) == sorted(captions[1].tolist()) == sorted(run.data.captions_N.tolist())
@@ -68,10 +69,10 @@ def test_an_epoch_entered_late_gives_the_same_bits(
 ) -> None:
     monkeypatch.setattr("trainer_client.data.batches.BLOCK_NUMBERS", 8 * 4 * 8 * 8)  # Blocks of one step of 5 images.
     run = prepared(snapshot, base, tmp_path)
-    whole = list(epoch_steps(run.family, run.data, run.config, run.plan, 1))
+    whole = list(epoch_steps(run.family, run.data, run.plan, 1))
     monkeypatch.undo()
     for first in range(3):
-        late = list(epoch_steps(run.family, run.data, run.config, run.plan, 1, first))
+        late = list(epoch_steps(run.family, run.data, run.plan, 1, first))
         assert len(late) == 3 - first
         for one, other in zip(late, whole[first:], strict=True):
             assert torch.equal(one.noisy_BCHW, other.noisy_BCHW)
@@ -80,13 +81,13 @@ def test_an_epoch_entered_late_gives_the_same_bits(
 def test_caption_dropout_and_flips_are_keyed_by_image(snapshot: Path, base: Path, tmp_path: Path) -> None:
     run = prepared(snapshot, base, tmp_path, caption_dropout=0.5, flip=True)
     everything = list(range(12))
-    one = draw(run.family, run.data, run.config, 1, everything)
-    other = draw(run.family, run.data, run.config, 1, everything[::-1])
+    one = draw(run.family, run.data, 1, everything)
+    other = draw(run.family, run.data, 1, everything[::-1])
     assert torch.equal(one.captions_B, other.captions_B.flip(0))
     assert torch.equal(one.noisy_BCHW, other.noisy_BCHW.flip(0))
     dropped = int((one.captions_B == 0).sum())
     assert 0 < dropped < 12
-    plain = draw(run.family, run.data, run.config.model_copy(update={"flip": False}), 1, everything)
+    plain = draw(run.family, varied(run, flip=False), 1, everything)
     changed = (one.noisy_BCHW != plain.noisy_BCHW).flatten(1).any(dim=1)
     assert 0 < int(changed.sum()) < 12
     assert run.text is not None
@@ -112,7 +113,7 @@ def test_a_short_last_step_weighs_its_images_as_any_other(snapshot: Path, base: 
         )
 
     learner._update = keep  # type: ignore[method-assign]
-    (images,) = draw(run.family, run.data, run.config, 1, range(12)).split(12)
+    (images,) = draw(run.family, run.data, 1, range(12)).split(12)
     learner.learn(run.data, images.part(0, 2))
     learner.optimiser.zero_grad()
     learner.learn(run.data, images.part(0, 1))
@@ -149,7 +150,7 @@ def test_the_average_is_the_one_of_its_formula(snapshot: Path, base: Path, tmp_p
     name = next(iter(learner.parameters))
     average, steps = learner.parameters[name].detach().double().clone(), 0
     for epoch in (1, 2):
-        for step in epoch_steps(run.family, run.data, run.config, run.plan, epoch):
+        for step in epoch_steps(run.family, run.data, run.plan, epoch):
             learner.learn(run.data, step)
             steps += 1
             decay = min(0.3, (1 + steps) / (10 + steps))
@@ -173,7 +174,7 @@ def test_the_text_encoder_learns_only_when_asked_to(snapshot: Path, base: Path, 
 @pytest.mark.slow
 def test_a_v_prediction_base_and_min_snr_learn(snapshot: Path, v_base: Path, tmp_path: Path) -> None:
     run = prepared(snapshot, v_base, tmp_path, min_snr_gamma=5.0)
-    drawn = draw(run.family, run.data, run.config, 1, range(12))
+    drawn = draw(run.family, run.data, 1, range(12))
     assert float(drawn.weights_B.max()) <= 5.0
     assert len(drawn.weights_B.unique()) > 1
     _, losses = learn(run, epochs=8)

@@ -17,6 +17,7 @@ from trainer_client.sample import sample
 from trainer_client.train import train
 from trainer_client.train.model_card import _front_matter, _use, public_name
 from trainer_client.train.summary import render
+from trainer_client.train.timing import Clock
 from trainer_client.train.trackers import NoTracker, Tracker
 
 
@@ -33,7 +34,7 @@ def config(folder: Path, snapshot: Path, base: Path, **values: Any) -> TrainConf
         "out": folder / "run",
         "cache": folder / "cache",
     }
-    return TrainConfig(snapshot=snapshot, base=str(base), **(settings | values))
+    return TrainConfig.of(snapshot=snapshot, base=str(base), **(settings | values))
 
 
 def events(folder: Path) -> Any:
@@ -75,16 +76,16 @@ def test_a_run_killed_between_checkpoints_leaves_no_gap_in_the_curve(
 ) -> None:
     """The state is ahead of the report then: epochs that it has were told, and those after it are told again."""
     asked = config(tmp_path, snapshot, base, epochs=6, state_every_seconds=0)
-    at_the_fifth = training.learning_rate
+    end_epoch = training.Run._end_epoch
 
-    def cut(config: Any, plan: Any, step: int) -> float:
-        if step >= 4 * plan.steps_per_epoch:
+    def cut(run: training.Run, epoch: int, clock: Clock) -> None:
+        if epoch == 5:
             monkeypatch.setattr(training.Run, "_write", lambda run, status: None)  # As if killed: nothing is written.
             raise KeyboardInterrupt
-        return at_the_fifth(config, plan, step)
+        end_epoch(run, epoch, clock)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training, "learning_rate", cut)
+        patch.setattr(training.Run, "_end_epoch", cut)
         write = training.Run._write
         train(asked)
     monkeypatch.setattr(training.Run, "_write", write)

@@ -17,7 +17,7 @@ from schemas.run import RunReport
 from tests.trainer_client.conftest import write_snapshot
 from tests.trainer_client.train.conftest import UNET, Stop, assert_same_run, config, stop_when, weights
 from trainer_client.check.benchmark import NotEnoughMemory
-from trainer_client.config import TrainConfig
+from trainer_client.config import OPTIONS
 from trainer_client.data.batches import Drawn
 from trainer_client.data.snapshot import Snapshot
 from trainer_client.train import NotFinite, TrainResult, train
@@ -33,7 +33,7 @@ def test_the_report_tells_everything(whole: Path, snapshot: Path) -> None:
     assert (report.name, report.status, report.captions) == ("whole", "complete", "human")
     assert report.snapshot.identity == opened.manifest.identity
     assert (report.snapshot.train_images, report.snapshot.held_out_images) == (12, 4)
-    assert set(report.config) == set(TrainConfig.model_fields)
+    assert set(report.config) == set(OPTIONS)
     assert report.config["warmup_steps"] == 3
     assert report.config["save_epochs"] == [0, 1, 3]
     assert (report.config["precision"], report.config["resolution"]) == ("fp32", 16)
@@ -284,4 +284,4 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_trained_again(
     monkeypatch.setattr("trainer_client.train.prepare", overtaken)
     with pytest.raises(RunBusy, match="has just trained there"):
         train(asked)
-    assert RunReport.read(asked.out / "run.json").status == "complete"
+    assert RunReport.read(asked.output.out / "run.json").status == "complete"

@@ -6,16 +6,13 @@ import base64
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
 
 from schemas.digest import sha256_file
 from schemas.errors import BadDocument, ChecksumMismatch, NotFound
 from schemas.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from schemas.run import Grid
+from schemas.run import Grid
 
 BUDGET_BYTES = 4_000_000  # of all sheets; base64 makes a third more of it, and the page is to stay below 6 MB
 LOSSLESS = 101

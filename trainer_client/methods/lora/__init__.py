@@ -7,24 +7,21 @@ Source: Hu et al., "LoRA: low-rank adaptation of large language models" (2021).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from schemas.errors import BadOption
+from trainer_client.config import TrainConfig
+from trainer_client.config.methods import LoRA as Options
 from trainer_client.methods import without_idle, write_adapter
-from trainer_client.methods.lora.files import layers_of, merge_layers, write_layouts
+from trainer_client.methods.lora.files import layers_of, merge_layers, run_metadata, write_layouts
 from trainer_client.methods.lora.layers import _update, add_layers
 from trainer_client.methods.lora.read import read_lora
-from trainer_client.models.adapter import weights_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from trainer_client.config import TrainConfig
-    from trainer_client.models import Family
-    from trainer_client.models.adapter import Adapter
+from trainer_client.models import Family
+from trainer_client.models.adapter import Adapter, weights_of
 
 COPIES = 2  # Layouts in which a checkpoint holds the update.
 SHAPE = ("rank", "alpha", "targets", "train_text_encoder")  # Settings that a continued LoRA can't change.
@@ -35,35 +32,34 @@ class LoRA:
 
     name = "lora"
 
-    def __init__(self, family: Family, config: TrainConfig) -> None:
-        self.family, self.config = family, config
-        self.settings = {name: getattr(config, name) for name in SHAPE}
+    def __init__(self, family: Family, options: Options, seed: int, run_facts: Mapping[str, str]) -> None:
+        self.family, self.run_facts = family, run_facts
+        self.settings = {name: getattr(options, name) for name in SHAPE}
         adapter = family.identity.adapter
         if adapter is None:
-            add_layers(family, self.settings, config.seed)
+            add_layers(family, self.settings, seed)
         else:
             _refuse_other_shape(family.base, adapter.settings, self.settings)
         self.parameters = without_idle(family, _update(family))
-        self.encodes_text = config.train_text_encoder
+        self.encodes_text = options.train_text_encoder
         self.start: dict[str, str] = {}
 
     def numbers_saved(self, first: bool) -> int:
         return COPIES * sum(weight.numel() for weight in self.parameters.values())
 
     def save(self, folder: Path, dtype: torch.dtype, metadata: Mapping[str, str], first: Path | None) -> None:
-
-        weights = write_layouts(self.family, self.config, folder, dtype, metadata)
+        weights = write_layouts(self.family, self.settings, self.run_facts, folder, dtype, metadata)
         write_adapter(folder, self.name, self.family, self.settings, weights)
 
 
 def begin(family: Family, config: TrainConfig) -> LoRA:
     """`trainer_client.methods.begin` for this method."""
-    return LoRA(family, config)
+    assert isinstance(config.method, Options)
+    return LoRA(family, config.method, config.augmentation.seed, run_metadata(config))
 
 
 def attach(family: Family, folder: Path, adapter: Adapter) -> Family:
     """Put a checkpoint's update on the family it was trained on."""
-
     layers = read_lora(weights_of(folder, adapter), family)
     add_layers(family, adapter.settings, seed=0)
     weights = _update(family)

@@ -12,19 +12,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
+from trainer_client.config import TrainConfig
 from trainer_client.methods.lora.names import diffusers_path, flat_name
+from trainer_client.models import Family
 from trainer_client.models.weights import in_order
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from trainer_client.config import TrainConfig
-    from trainer_client.models import Family
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"  # The name `load_lora_weights` looks for in a folder.
 Place = tuple[str, str]  # (component, path of the module in it)
@@ -59,22 +56,29 @@ def layers_of(family: Family) -> dict[Place, Layer]:
 
 
 def write_layouts(
-    family: Family, config: TrainConfig, folder: Path, dtype: torch.dtype, metadata: Mapping[str, str]
+    family: Family,
+    settings: Mapping[str, Any],
+    run_facts: Mapping[str, str],
+    folder: Path,
+    dtype: torch.dtype,
+    metadata: Mapping[str, str],
 ) -> Path:
-    """Writes both files; gives the diffusers one, which is also the one that is read back."""
+    """Write both files; return the diffusers one, which is also the one that is read back.
+
+    `run_facts` is what `run_metadata` says of the run, `metadata` the checkpoint's lineage.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     layers = layers_of(family)
     path = folder / DIFFUSERS_FILE
     header = {
         "format": "pt",
-        "lora_adapter_metadata": json.dumps(peft_metadata(family, layers, config), sort_keys=True),
+        "lora_adapter_metadata": json.dumps(peft_metadata(family, layers, settings), sort_keys=True),
     }
     _write(path, diffusers_tensors(family, layers, dtype), header | dict(metadata))
     tensors = flat_tensors(family, layers, dtype)
     name = f"{metadata['amatl.run']}-{int(metadata['amatl.epoch']):03d}"
-    _write(
-        folder / f"{name}.safetensors", tensors, {**ss_metadata(family, config, metadata, name, tensors), **metadata}
-    )
+    shown = {**ss_metadata(family, metadata, name, tensors), **run_facts, **metadata}
+    _write(folder / f"{name}.safetensors", tensors, shown)
     return path
 
 
@@ -107,21 +111,49 @@ def flat_tensors(family: Family, layers: Mapping[Place, Layer], dtype: torch.dty
     return found
 
 
-def peft_metadata(family: Family, layers: Mapping[Place, Layer], config: TrainConfig) -> dict[str, Any]:
+def peft_metadata(family: Family, layers: Mapping[Place, Layer], settings: Mapping[str, Any]) -> dict[str, Any]:
     """What diffusers makes a LoraConfig of, by component: without it alpha would be taken to be the rank."""
     found: dict[str, Any] = {}
     for component in dict.fromkeys(component for component, _ in layers):
         point = family.attach_points[component]
-        names = list(point.targets[config.targets or ""])
-        settings = {"r": config.rank, "lora_alpha": config.alpha, "target_modules": names, "lora_dropout": 0.0}
-        found |= {f"{point.prefix}.{name}": value for name, value in settings.items()}
+        names = list(point.targets[settings["targets"]])
+        of_peft = {
+            "r": settings["rank"],
+            "lora_alpha": settings["alpha"],
+            "target_modules": names,
+            "lora_dropout": 0.0,
+        }
+        found |= {f"{point.prefix}.{name}": value for name, value in of_peft.items()}
     return found
 
 
-def ss_metadata(
-    family: Family, config: TrainConfig, lineage: Mapping[str, str], name: str, tensors: dict[str, Tensor]
-) -> dict[str, str]:
-    """What the programs show of a LoRA, and by what they tell which base it fits. All text, as the format wants."""
+def run_metadata(config: TrainConfig) -> dict[str, str]:
+    """Return how a run trains, by the names that other programs show. All text, as the format wants."""
+    options = config.flat()
+    rate = options["learning_rate"]
+    return {
+        "ss_network_dim": str(options["rank"]),
+        "ss_network_alpha": str(options["alpha"]),
+        "ss_learning_rate": str(rate),
+        "ss_unet_lr": str(rate),
+        "ss_text_encoder_lr": str(rate if options["train_text_encoder"] else 0.0),
+        "ss_lr_scheduler": options["lr_schedule"],
+        "ss_num_epochs": str(options["epochs"]),
+        "ss_batch_size_per_device": str(options["batch_size"]),
+        "ss_gradient_accumulation_steps": str(options["accumulation"]),
+        "ss_seed": str(options["seed"]),
+        "ss_min_snr_gamma": str(options["min_snr_gamma"]),
+        "ss_caption_dropout_rate": str(options["caption_dropout"]),
+        "ss_noise_offset": str(options["offset_noise"] or None),
+        "ss_enable_bucket": str(options["buckets"]),
+        "ss_clip_skip": str(options["clip_skip"]),
+        "ss_max_token_length": str(options["max_tokens"]),
+        "ss_zero_terminal_snr": str(options["zero_terminal_snr"]),
+    }
+
+
+def ss_metadata(family: Family, lineage: Mapping[str, str], name: str, tensors: dict[str, Tensor]) -> dict[str, str]:
+    """Return what programs show of a LoRA and how they tell which base it fits. All text, as the format wants."""
     version, architecture = family.file_versions
     content = save(tensors)
     data = content[8 + int.from_bytes(content[:8], "little") :]
@@ -132,28 +164,11 @@ def ss_metadata(
         "ss_v_parameterization": str(family.prediction == "v_prediction"),
         "ss_sd_model_name": family.base,
         "ss_network_module": "networks.lora",
-        "ss_network_dim": str(config.rank),
-        "ss_network_alpha": str(config.alpha),
         "ss_network_dropout": "0.0",
-        "ss_learning_rate": str(config.learning_rate),
-        "ss_unet_lr": str(config.learning_rate),
-        "ss_text_encoder_lr": str(config.learning_rate if config.train_text_encoder else 0.0),
-        "ss_lr_scheduler": config.lr_schedule,
         "ss_optimizer": "AdamW",
         "ss_resolution": f"({family.resolution_px}, {family.resolution_px})",
         "ss_num_train_images": lineage.get("amatl.images", "0"),
-        "ss_num_epochs": str(config.epochs),
         "ss_epoch": lineage["amatl.epoch"],
-        "ss_batch_size_per_device": str(config.batch_size),
-        "ss_gradient_accumulation_steps": str(config.accumulation),
-        "ss_seed": str(config.seed),
-        "ss_min_snr_gamma": str(config.min_snr_gamma),
-        "ss_caption_dropout_rate": str(config.caption_dropout),
-        "ss_noise_offset": str(config.offset_noise or None),
-        "ss_enable_bucket": str(config.buckets),
-        "ss_clip_skip": str(config.clip_skip),
-        "ss_max_token_length": str(config.max_tokens),
-        "ss_zero_terminal_snr": str(config.zero_terminal_snr),
         "sshs_model_hash": hashlib.sha256(data).hexdigest(),
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": architecture,

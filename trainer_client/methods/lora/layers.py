@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
+from torch import nn
 
+from trainer_client.models import Family
 from trainer_client.randomness import keys, uniform
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import nn
-
-    from trainer_client.models import Family
 
 
 def add_layers(family: Family, settings: Mapping[str, Any], seed: int) -> None:

@@ -7,10 +7,7 @@ and diffusers all find it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from trainer_client.models import Family
+from trainer_client.models import Family
 
 
 def diffusers_path(family: Family, component: str, path: str) -> str:

@@ -12,19 +12,16 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from schemas.errors import BadDocument, NotFound
 from trainer_client.methods.lora.files import Layer, Place
 from trainer_client.methods.lora.names import diffusers_path, flat_name
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from trainer_client.models import Family
+from trainer_client.models import Family
 
 SHOWN = 3  # Names in an error.
 PARTS = {

@@ -8,23 +8,20 @@ Source: Gal et al., "An image is worth one word" (2022).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from schemas.errors import BadOption
+from trainer_client.config import TrainConfig
+from trainer_client.config.methods import TextualInversion as Options
 from trainer_client.methods import write_adapter
 from trainer_client.methods.textual_inversion import embeddings
 from trainer_client.methods.textual_inversion.embeddings import add_word, bake_words, read_rows, write_files
-from trainer_client.models.adapter import weights_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import torch
-
-    from trainer_client.config import TrainConfig
-    from trainer_client.models import Family
-    from trainer_client.models.adapter import Adapter
+from trainer_client.models import Family
+from trainer_client.models.adapter import Adapter, weights_of
 
 
 class TextualInversion:
@@ -32,37 +29,36 @@ class TextualInversion:
 
     name = "textual-inversion"
 
-    def __init__(self, family: Family, config: TrainConfig) -> None:
-        self.family, self.config = family, config
-        self.settings = {"token": config.token, "vectors": config.vectors, "initialiser": config.initialiser}
+    def __init__(self, family: Family, options: Options, seed: int) -> None:
+        self.family, self.token = family, options.token
+        self.settings = {"token": options.token, "vectors": options.vectors, "initialiser": options.initialiser}
         adapter = family.identity.adapter
         if adapter is None:
-            rows = embeddings.initial_rows(family, config)
-            self.family = embeddings.add_word(family, str(config.token), rows)
+            rows = embeddings.initial_rows(family, options.vectors, options.initialiser, seed)
+            self.family = embeddings.add_word(family, options.token, rows)
         else:
             _refuse_other_word(family.base, adapter.settings, self.settings)
         self.parameters = embeddings.freed_rows(self.family)
         self.encodes_text = True
-        drawn = "" if config.initialiser else str(config.seed)
-        self.start = {"word": f"{config.token} {config.vectors} {config.initialiser} {drawn}"}
+        drawn = "" if options.initialiser else str(seed)
+        self.start = {"word": f"{options.token} {options.vectors} {options.initialiser} {drawn}"}
 
     def numbers_saved(self, first: bool) -> int:
         return 2 * sum(rows.numel() for rows in self.parameters.values())
 
     def save(self, folder: Path, dtype: torch.dtype, metadata: Mapping[str, str], first: Path | None) -> None:
-
-        weights = write_files(self.family, str(self.config.token), folder, dtype, metadata)
+        weights = write_files(self.family, self.token, folder, dtype, metadata)
         write_adapter(folder, self.name, self.family, self.settings, weights)
 
 
 def begin(family: Family, config: TrainConfig) -> TextualInversion:
     """`trainer_client.methods.begin` for this method."""
-    return TextualInversion(family, config)
+    assert isinstance(config.method, Options)
+    return TextualInversion(family, config.method, config.augmentation.seed)
 
 
 def attach(family: Family, folder: Path, adapter: Adapter) -> Family:
     """Teach the family a checkpoint's word."""
-
     return add_word(family, adapter.settings["token"], read_rows(weights_of(folder, adapter), family))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,12 +16,9 @@ from torch import Tensor, nn
 
 from schemas.edge.words import plural
 from schemas.errors import BadDocument, BadOption
+from trainer_client.models import Family
 from trainer_client.models.weights import in_order
 from trainer_client.randomness import keys, normal
-
-if TYPE_CHECKING:
-    from trainer_client.config import TrainConfig
-    from trainer_client.models import Family
 
 FILE = "learned_embeds.safetensors"  # The name `load_textual_inversion` looks for in a folder.
 SPREAD = 0.1  # Of drawn first vectors round the mean, in standard deviations of the vocabulary.
@@ -52,21 +49,20 @@ def tokens_of(word: str, vectors: int) -> list[str]:
     return [word, *(f"{word}_{number}" for number in range(1, vectors))]
 
 
-def initial_rows(family: Family, config: TrainConfig) -> dict[str, Tensor]:
+def initial_rows(family: Family, vectors: int, initialiser: str | None, seed: int) -> dict[str, Tensor]:
     """First vectors by component, (V, D): the initialiser's tokens in turn, else drawn round the vocabulary's mean.
 
     Raises BadOption where the initialiser has more tokens than there are vectors.
     """
-    vectors = config.vectors or 1
     found: dict[str, Tensor] = {}
     for (component, encoder), tokenizer in _encoders(family):
         weight_SD = encoder.get_input_embeddings().weight.detach().float()
-        if config.initialiser is not None:
-            tokens = _tokens_of_initialiser(tokenizer, config.initialiser, vectors)
+        if initialiser is not None:
+            tokens = _tokens_of_initialiser(tokenizer, initialiser, vectors)
             found[component] = weight_SD[[tokens[number % len(tokens)] for number in range(vectors)]].clone()
             continue
         names = [f"{component} {number}" for number in range(vectors)]
-        noise_VD = normal(keys(config.seed, "embedding", 0, 0, names, weight_SD.device), weight_SD.shape[1:])
+        noise_VD = normal(keys(seed, "embedding", 0, 0, names, weight_SD.device), weight_SD.shape[1:])
         found[component] = weight_SD.mean(dim=0) + SPREAD * weight_SD.std(dim=0) * noise_VD
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from curator.annotate.labeling_page import instructions, labeling_config
+from curator.annotate.label_studio.labeling_page import instructions, labeling_config
 from tests.curator.annotate.live.server import Server, template
 
 MakeServer = Callable[..., Server]

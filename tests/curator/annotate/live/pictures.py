@@ -13,9 +13,11 @@ from typing import Any
 import uvicorn
 from PIL import Image, ImageDraw
 
-from curator.annotate.images import app, make_preview, preview_folder, signed_url
-from curator.annotate.labeling_page import prediction, task_data
+from curator.annotate.label_studio.labeling_page import prediction, task_data
+from curator.annotate.previews.make import make_preview, preview_folder
+from curator.annotate.previews.serve import app
 from curator.secret_files import load_key
+from tests.curator.annotate.previews.signed_url import signed_url
 
 COLOURS = ("firebrick", "seagreen", "royalblue", "goldenrod", "purple", "teal", "chocolate", "slategray")
 

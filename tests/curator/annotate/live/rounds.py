@@ -11,11 +11,11 @@ from typing import Any
 
 import polars as pl
 
-from curator.annotate.client import LabelStudio
-from curator.annotate.project import record_of
-from curator.annotate.pull import PullResult, pull
-from curator.annotate.push import PushResult, push
-from curator.annotate.revisions import Rule
+from curator.annotate.label_studio.client import LabelStudio
+from curator.annotate.label_studio.project import record_of
+from curator.annotate.pull.revisions import Rule
+from curator.annotate.pull.run import PullResult, pull
+from curator.annotate.push.run import PushResult, push
 from curator.caption_sets.versions import commit
 from curator.catalog import Catalog
 from curator.catalog.captions import CaptionRun

@@ -19,8 +19,8 @@ from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any, Self
 
-from curator.annotate.environment import VERSION, ensure_environment
-from curator.annotate.process import Account, LabelStudioProcess, settings
+from curator.annotate.local_server.environment import VERSION, ensure_environment
+from curator.annotate.local_server.process import Account, LabelStudioProcess, settings
 
 OWNER = Account("owner@example.org", "owner-password-1", "0123456789abcdef0123456789abcdef01234567")
 

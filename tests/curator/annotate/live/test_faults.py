@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from curator.annotate import send
-from curator.annotate.client import LabelStudio, LabelStudioFailed, TokenRefused, Unreachable
-from curator.annotate.pull_all import pull_all
+from curator.annotate.label_studio.client import LabelStudio
+from curator.annotate.label_studio.http import LabelStudioFailed, TokenRefused, Unreachable
+from curator.annotate.pull.every_project import pull_all
+from curator.annotate.push import send
 from schemas.errors import AmatlError
 from tests.curator.annotate.live.conftest import MakeServer
 from tests.curator.annotate.live.proxy import Proxy
@@ -85,7 +86,7 @@ def test_captions_replaced_through_faults_are_replaced_once(round_: Round, proxy
     round_.push()
     for task in round_.tasks().values():
         assert sorted(found["model_version"] for found in task["predictions"]) == ["zoo/blip@1", "zoo/blip@2"]
-    assert round_.client.project(round_.number)["model_version"] == "zoo/blip@2"
+    assert round_.client.project(round_.number).model_version == "zoo/blip@2"
 
 
 def test_renewing_goes_on_where_it_ended(round_: Round, proxy: Proxy) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from curator.annotate.state import read_local_server, state_folder
+from curator.annotate.local_server.state import read_local_server, state_folder
 from curator.catalog import Catalog
 from tests.curator.annotate.live.server import free_port
 from tests.curator.annotate.live.test_start import Running, get, gone

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from curator.annotate import client as client_module
-from curator.annotate.client import LabelStudio, LabelStudioFailed
-from curator.annotate.project import ProjectGone
-from curator.annotate.record import Recorder
+from curator.annotate.label_studio import client as client_module
+from curator.annotate.label_studio.client import LabelStudio
+from curator.annotate.label_studio.http import LabelStudioFailed
+from curator.annotate.label_studio.project import ProjectGone
+from curator.annotate.pull.record import Recorder
 from curator.caption_sets.acceptance import acceptance, agreement
 from curator.caption_sets.reference import resolve
 from curator.caption_sets.versions import commit
-from curator.cli.text.annotate import of_pull
+from curator.cli.text.annotate import text_of_pull
 from curator.snapshot import NothingToExport, snapshot
 from tests.curator.annotate.live.rounds import Round
 from tests.curator.annotate.live.server import Annotator, Server
@@ -110,7 +111,7 @@ def test_of_several_annotations_the_rule_picks_one_and_is_recorded(round_: Round
     assert result.notes == []
     (note,) = round_.pull("reviewer=bne").notes  # nobody: the latest holds, and that is said
     assert note.startswith("bne hasn't answered") and "ben@example.org" in note
-    assert round_.captions() == {round_.images[0]: "by the owner"} and "Note: bne" in of_pull(round_.pull())
+    assert round_.captions() == {round_.images[0]: "by the owner"} and "Note: bne" in text_of_pull(round_.pull())
     round_.pull("reviewer=ben")
     assert round_.record["rule"] == "reviewer=ben" and round_.pull().rule == "reviewer=ben"
     assert round_.revisions(0)[-1]["person"] == "ben@example.org"
@@ -268,7 +269,7 @@ def test_an_answer_without_what_we_need_is_an_error_not_a_deletion(
 ) -> None:
     round_.answer(round_.task(0))
     round_.pull()
-    monkeypatch.setattr("curator.annotate.pull.INCLUDE", "id,updated_at,data")
+    monkeypatch.setattr("curator.annotate.pull.run.INCLUDE", "id,updated_at,data")
     with pytest.raises(LabelStudioFailed, match="no annotations of task"):
         round_.pull()
     assert len(round_.captions()) == 1

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from curator.annotate import send
-from curator.annotate.client import LabelStudio, TokenRefused
-from curator.annotate.images import preview_folder
-from curator.annotate.labeling_page import instructions, labeling_config
-from curator.annotate.project import MARK, config_sha256
+from curator.annotate.label_studio.client import LabelStudio
+from curator.annotate.label_studio.http import TokenRefused
+from curator.annotate.label_studio.labeling_page import instructions, labeling_config
+from curator.annotate.label_studio.project import MARK, config_sha256
+from curator.annotate.previews.make import preview_folder
+from curator.annotate.push import send
 from tests.curator.annotate.live.rounds import IMAGES_URL, Round
 from tests.curator.annotate.live.server import Server
 
@@ -42,8 +43,8 @@ def test_every_image_is_there_once_with_its_caption(round_: Round) -> None:
     assert task["data"]["image"].startswith(f"{IMAGES_URL}/previews/{round_.images[3]}.jpg?expires=")
     assert str(round_.folder) not in str(there)
     project = round_.client.project(round_.number)
-    assert config_sha256(project["label_config"]) == config_sha256(labeling_config()) and project["show_instruction"]
-    assert project["model_version"] == "zoo/blip@1"
+    assert config_sha256(project.label_config) == config_sha256(labeling_config()) and project.show_instruction
+    assert project.model_version == "zoo/blip@1"
 
 
 def test_again_nothing_happens(round_: Round) -> None:
@@ -63,7 +64,7 @@ def test_a_new_version_and_new_images_update_the_project_and_leave_work_alone(ro
     assert {image: texts(task)["zoo/blip@2"] for image, task in there.items()} == {
         image: f"better {n}" for n, image in enumerate(round_.images)
     }
-    assert round_.client.project(round_.number)["model_version"] == "zoo/blip@2"
+    assert round_.client.project(round_.number).model_version == "zoo/blip@2"
     kept = round_.server.api("GET", f"/api/annotations/{made['id']}/")
     assert kept["result"] == made["result"] and kept["parent_prediction"] == made["parent_prediction"]
 
@@ -144,8 +145,8 @@ def test_a_project_made_but_never_noted_is_found_again(round_: Round, monkeypatc
 def test_killed_half_way_and_run_again(round_: Round, tmp_path: Path) -> None:
     program = (
         "import os, signal, sys\n"
-        "from curator.annotate import send\n"
-        "from curator.annotate.client import LabelStudio\n"
+        "from curator.annotate.push import send\n"
+        "from curator.annotate.label_studio.client import LabelStudio\n"
         "send.BATCH = 2\n"
         "take = LabelStudio.import_tasks\n"
         "sent = []\n"
@@ -226,12 +227,9 @@ def test_what_was_changed_by_hand_is_put_back(round_: Round) -> None:
     result = round_.push()
     assert result.project == round_.number and "put back" in result.notes[0]
     project = round_.client.project(round_.number)
-    assert (
-        config_sha256(project["label_config"]) == config_sha256(labeling_config())
-        and project["show_collab_predictions"]
-    )
-    assert MARK in project["description"] and project["description"].startswith("mine")
-    assert project["expert_instruction"] == instructions()
+    assert config_sha256(project.label_config) == config_sha256(labeling_config()) and project.show_collab_predictions
+    assert MARK in project.description and project.description.startswith("mine")
+    assert project.expert_instruction == instructions()
 
 
 def test_tasks_of_others_in_our_project_are_left_alone(round_: Round) -> None:
@@ -262,7 +260,7 @@ def test_previews_that_were_removed_are_made_again(round_: Round) -> None:
 
 def test_several_people_can_be_asked(round_: Round) -> None:
     round_.push(annotators=2)
-    assert round_.client.project(round_.number)["maximum_annotations"] == 2
+    assert round_.client.project(round_.number).maximum_annotations == 2
 
 
 @pytest.mark.parametrize("token", ["0" * 40, "e30.e30.e30"])
@@ -276,5 +274,8 @@ def test_a_personal_access_token_works_too(round_: Round) -> None:
     personal = round_.server.api("POST", "/api/token/", {})["token"]
     with LabelStudio(round_.server.url, personal) as client:
         assert round_.push(client=client).sent == 6
-        client._access = ("e30.e30.e30", float("inf"))  # ended early: another clock, another secret
+        token: Any = client._http.auth
+        assert token.access[0] != personal
+        token.access = ("e30.e30.e30", float("inf"))  # ended early: another clock, another secret
         assert round_.push(client=client).unchanged == 6
+        assert token.access[0] != "e30.e30.e30"

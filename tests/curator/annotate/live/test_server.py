@@ -6,7 +6,7 @@ import urllib.error
 
 import pytest
 
-from curator.annotate.labeling_page import prediction, read_annotation, task_data
+from curator.annotate.label_studio.labeling_page import prediction, read_annotation, task_data
 from tests.curator.annotate.live.conftest import MakeProject, MakeServer
 from tests.curator.annotate.live.server import Server
 
@@ -23,7 +23,7 @@ def test_people_sign_up_by_the_link_and_work_by_their_token(server: Server, make
     server.api("POST", f"/api/tasks/{task_id}/annotations/", answer, token=ann.token)
     (annotation,) = server.api("GET", f"/api/tasks/{task_id}")["annotations"]
     read = read_annotation(annotation)
-    assert (read.text, read.person, read.prediction_id) == ("a fox", ann.id, proposed["id"])
+    assert (read.text, read.person, annotation["parent_prediction"]) == ("a fox", ann.id, proposed["id"])
 
 
 def test_sign_up_needs_the_link(server: Server) -> None:

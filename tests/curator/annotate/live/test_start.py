@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
-from curator.annotate.images import key_id, preview_folder
-from curator.annotate.state import LocalServer, read_local_server, state_folder, write_local_server
+from curator.annotate.local_server.state import LocalServer, read_local_server, state_folder, write_local_server
+from curator.annotate.previews.make import preview_folder
+from curator.annotate.previews.serve import key_id
 from curator.catalog import Catalog
 from curator.secret_files import load_key
 from tests.curator.annotate.live.browser import CHROMIUM, QUIET, Annotator

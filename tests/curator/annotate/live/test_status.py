@@ -14,10 +14,11 @@ import pytest
 import uvicorn
 from click.testing import CliRunner
 
-from curator.annotate.images import app, preview_folder
-from curator.annotate.pull_all import PullAllResult
+from curator.annotate.previews.make import preview_folder
+from curator.annotate.previews.serve import app
+from curator.annotate.pull.every_project import PullAllResult
+from curator.annotate.pull.watch import PATH, watch
 from curator.annotate.status import ProjectStatus, status
-from curator.annotate.watch import PATH, watch
 from curator.cli import main
 from tests.curator.annotate.live import rounds
 from tests.curator.annotate.live.conftest import MakeServer
@@ -168,7 +169,7 @@ def test_watching_pulls_what_happens_and_the_webhook_makes_it_at_once(
     thread = threading.Thread(target=run)
     thread.start()
     _until(lambda: len(told) == 1)
-    assert [hook["url"].endswith(PATH) for hook in round_.client.webhooks(number)] == [True]
+    assert [hook.url.endswith(PATH) for hook in round_.client.webhooks(number)] == [True]
     began = time.monotonic()
     round_.answer(task, "mine", "fixed")
     _until(lambda: len(told) == 2)
@@ -186,7 +187,7 @@ def test_watching_waits_for_a_server_that_restarts(
 ) -> None:
     own = make_server()
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", own.token)
-    monkeypatch.setattr("curator.annotate.client.FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("curator.annotate.label_studio.http.FIRST_PAUSE_SECONDS", 0.01)
     round_ = Round(tmp_path / "watched", own)
     round_.push()
     task = round_.task(0)

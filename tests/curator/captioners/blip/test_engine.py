@@ -100,7 +100,7 @@ def test_greedy_captions_are_those_of_generate(
         assert len(set(map(len, captions))) > 3
 
 
-@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("prompt", [pytest.param(PROMPTS[0], marks=pytest.mark.slow), *PROMPTS[1:]])
 @pytest.mark.parametrize(
     "options",
     [
@@ -121,6 +121,7 @@ def test_beam_captions_are_those_of_generate(
     assert captions == generated(reference, prompt, pictures(), **options)
 
 
+@pytest.mark.slow
 def test_other_seeds_of_the_weights_too() -> None:
     for seed in (2, 3, 4):
         reference = tiny_model(seed=seed)
@@ -219,7 +220,10 @@ def test_rows_that_arent_alike_are_found_and_decoded_one_by_one(network: Network
 
 
 @pytest.mark.parametrize("decode", ["greedy", "beam"])
-@pytest.mark.parametrize("streams, size, steps", [(2, 4, 5), (3, 2, 5), (2, 16, 1), (2, 4, 50)])
+@pytest.mark.parametrize(
+    "streams, size, steps",
+    [(2, 4, 5), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((3, 2, 5), (2, 16, 1), (2, 4, 50)))],
+)
 def test_parallel_streams_generate_the_same(decode: str, streams: int, size: int, steps: int, network: Network) -> None:
     """What a GPU does, on the CPU: several streams, several steps between looks, the last batch not full."""
     expected = listed(Engine(network, options_of(decode)).generate(pictures()))

@@ -31,6 +31,9 @@ from tests.curator.captioners.vision.tiny_models import FAMILIES, make
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 TOKENS = 8
+# Of decoders, encoder-decoders and those without a prompt, one each; the others are slow.
+QUICK = ("llava", "florence2", "vit_gpt2")
+EACH_FAMILY = [family if family in QUICK else pytest.param(family, marks=pytest.mark.slow) for family in FAMILIES]
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +76,7 @@ def run(model: VisionModel, items: Sequence[Item]) -> list[Output]:
 # ---- what it writes depends on the image alone
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 def test_neighbours_make_no_difference(models: Path, items: list[Item], family: str) -> None:
     """Prompts of several lengths and pictures of several shapes in one batch: padding and grouping are at work."""
     prompt = FAMILIES[family][1].replace("<CAPTION>", "") + " ${name|default '.'}"
@@ -85,7 +88,7 @@ def test_neighbours_make_no_difference(models: Path, items: list[Item], family: 
     assert model.generate(items[::-1], prepared[::-1]) == together[::-1]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 def test_the_caption_is_what_generate_adds_to_the_prompt(models: Path, items: list[Item], family: str) -> None:
     model = load(models, family)
     (written,) = run(model, items[:1])

@@ -1,0 +1,1 @@
+"""Blind comparison: people choose between captions of several versions."""

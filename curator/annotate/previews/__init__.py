@@ -1,0 +1,1 @@
+"""Previews of images for annotators: made once, served by signed URLs."""

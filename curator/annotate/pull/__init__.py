@@ -1,0 +1,1 @@
+"""Pull annotations from Label Studio as caption revisions."""

@@ -1,0 +1,1 @@
+"""Push captions to Label Studio as tasks with predictions."""

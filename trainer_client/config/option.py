@@ -1,0 +1,46 @@
+"""One option of a training run, as the command line, a recipe and the run record know it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import PydanticUndefined
+
+REQUIRED = PydanticUndefined
+
+
+class Options(BaseModel):
+    """A group of options that are used together."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Option:
+    """A field of an options model. `shown` is the text of `--help` for a default that isn't a value."""
+
+    name: str
+    annotation: Any
+    help: str
+    default: Any  # REQUIRED if there is none.
+    shown: str | None = None
+    decides: bool = True  # Whether it changes what is learned, sampled or measured.
+    limits: tuple[Any, ...] = ()
+
+
+def option(default: Any, help: str, *, decides: bool = True, shown: str | None = None, **limits: Any) -> Any:
+    """Declare a field of an options model; see `Option`. `limits` are those of pydantic's Field: gt, ge, lt, le."""
+    return Field(default, description=help, json_schema_extra={"decides": decides, "shown": shown}, **limits)
+
+
+def options_in(model: type[Options]) -> dict[str, Option]:
+    """Return the options that a model declares, by name."""
+    options = {}
+    for name, field in model.model_fields.items():
+        extra: Any = field.json_schema_extra or {}
+        options[name] = Option(
+            name, field.annotation, field.description or "", field.default, limits=tuple(field.metadata), **extra
+        )
+    return options

@@ -237,13 +237,13 @@ def failures(caption_set: str | None, limit: int, catalog: Path, as_json: bool) 
     Example:
       curator failures openmoji/blip
     """
-    from curator.caption_sets.failures import account
     from curator.caption_sets.failures import failures as stage
+    from curator.caption_sets.failures import text_of_failures
     from curator.catalog import Catalog
 
     with Catalog(catalog) as opened:
         result = stage(opened, caption_set)
-    show(result, as_json, lambda result: account(result, limit))
+    show(result, as_json, lambda result: text_of_failures(result, limit))
 
 
 @click.command()

@@ -266,9 +266,9 @@ def test_provenance_is_recorded(catalog: Catalog) -> None:
         (
             ("zoo", "template", "t", ["template=${nam}"]),
             BadOption,
-            "'nam'. The fields there are: name, tags, text, age",
+            "'nam'. Available fields: name, tags, text, age",
         ),
-        (("zoo", "column", "t", ["column=nam"]), BadOption, "'nam'. The fields there are"),
+        (("zoo", "column", "t", ["column=nam"]), BadOption, "'nam'. Available fields"),
         (("zoo", "tags", "t"), BadOption, "'tag_string_character'"),
     ],
 )

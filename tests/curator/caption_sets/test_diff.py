@@ -98,7 +98,7 @@ def test_blanks_between_changes_are_changed_with_them() -> None:
 @given(st.text("ab ,", max_size=40), st.text("ab ,", max_size=40))
 def test_long_captions_give_both_back_too(before: str, after: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("curator.caption_sets.diff.LONG", -1)
+        patch.setattr("curator.caption_sets.diff.MAX_PAIRS", -1)
         found = word_operations(before, after)
     assert "".join(word.text for word in found if word.op != "insert") == before
     assert "".join(word.text for word in found if word.op != "delete") == after

@@ -72,7 +72,7 @@ def test_a_name_that_no_image_has(catalog: Catalog) -> None:
 def test_a_name_that_several_images_have_lists_them(catalog: Catalog) -> None:
     add_images(catalog, "farm", [{}], first=7)
     catalog._connection.cursor().execute("UPDATE files SET file_name = 'a/0000.png' WHERE dataset = 'farm'")
-    with pytest.raises(BadOption, match=r"2 images may be meant: .*\(farm: a/0000.png\)"):
+    with pytest.raises(BadOption, match=r"2 images match; name one of .*\(farm: a/0000.png\)"):
         history(catalog, "0000.png")
 
 

@@ -150,7 +150,7 @@ def test_regular_expressions_case_and_conditions(catalog: Catalog) -> None:
 @pytest.mark.parametrize(
     ("how", "problem"),
     [
-        ({"find": "(", "replacement": "", "regex": True}, "not a regular expression that can be used"),
+        ({"find": "(", "replacement": "", "regex": True}, "not a supported regular expression"),
         ({"find": r"(a)\1", "replacement": "", "regex": True}, "backreferences are not supported"),
         ({"find": "", "replacement": "x"}, "--find: give the text"),
         ({"find": "a", "replacement": "x" * 10_001}, "--with: a caption would have"),

@@ -108,7 +108,7 @@ def test_the_same_captions_have_the_same_digest_in_another_catalog(catalog: Cata
 def test_a_commit_needs_a_set_not_a_version(catalog: Catalog) -> None:
     template(catalog, "a ${name}")
     commit(catalog, "t", "first")
-    with pytest.raises(BadOption, match="say in a few words"):
+    with pytest.raises(BadOption, match="describe this version"):
         commit(catalog, "t", "  ")
     with pytest.raises(BadOption, match="name the set alone: zoo/t"):
         commit(catalog, "t@1", "again")
@@ -237,7 +237,7 @@ def test_a_committed_version_is_the_one_named_or_the_latest(catalog: Catalog) ->
         str(committed(catalog, "zoo", "t", "--set")) == str(committed(catalog, "zoo", "zoo/t@2", "--set")) == "zoo/t@2"
     )
     assert str(committed(catalog, "zoo", "t@1", "--set")) == "zoo/t@1"
-    with pytest.raises(BadOption, match="--sets farm/f: is of the dataset farm, not of zoo"):
+    with pytest.raises(BadOption, match="--sets farm/f: belongs to the dataset farm, not to zoo"):
         committed(catalog, "zoo", "farm/f", "--sets")
     with pytest.raises(NotFound, match="There is no dataset 'no'"):
         committed(catalog, "no", "t", "--set")

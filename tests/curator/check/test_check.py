@@ -177,7 +177,7 @@ def test_bad_options_are_named(catalog: Catalog, clip: str) -> None:
     for settings, message in (
         (Settings(clip, near=0.4), "--near 0.4"),
         (Settings(clip, trigger=" "), "--trigger"),
-        (Settings(clip, fields=["nope"]), "--field nope: no image has that field. The fields there are: c, name, tags"),
+        (Settings(clip, fields=["nope"]), "--field nope: no image has that field. Available fields: c, name, tags"),
     ):
         with pytest.raises(BadOption, match=message):
             check(catalog, "c", settings)

@@ -86,8 +86,8 @@ def test_what_was_computed_is_kept_by_content(
     def refuse(*_: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(module.Clip, "pictures", refuse)
-    monkeypatch.setattr(module.Clip, "captions", refuse)
+    monkeypatch.setattr(module.Clip, "embed_images", refuse)
+    monkeypatch.setattr(module.Clip, "embed_captions", refuse)
     again = scored(lab, model, tokenizer)
     assert [each.clip for each in again.sets] == [each.clip for each in before.sets]
     monkeypatch.undo()
@@ -150,7 +150,7 @@ def test_an_interrupted_run_keeps_what_it_made(
 ) -> None:
     monkeypatch.setattr(module, "BATCH", 1)
     calls = []
-    real = module.Clip.pictures
+    real = module.Clip.embed_images
 
     def twice(clip: module.Clip, pixels: object) -> object:
         calls.append(1)
@@ -158,7 +158,7 @@ def test_an_interrupted_run_keeps_what_it_made(
             raise KeyboardInterrupt
         return real(clip, pixels)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module.Clip, "pictures", twice)
+    monkeypatch.setattr(module.Clip, "embed_images", twice)
     with pytest.raises(KeyboardInterrupt):
         scored(lab, model, tokenizer)
     (part,) = cache.rglob("*.npz")

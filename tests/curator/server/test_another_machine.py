@@ -34,7 +34,7 @@ SAME = (
     ("annotate", "status"),
 )
 REFUSED = (
-    ((*CAPTION, "sidecar"), "2 pictures aren't on this machine"),
+    ((*CAPTION, "sidecar"), "2 images aren't on this machine"),
     (("snapshot", "template@1", "--out", "here", "--link"), "there is nothing to link"),
     (("annotate", "start"), "started on that machine"),
     (("token", "add", "eve"), "own machine"),

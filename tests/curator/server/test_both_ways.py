@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from curator.captioners.model import Item, Written
+from curator.captioners.model import Item, Output
 from curator.cli import main
 from curator.images.locations import machine
 from curator.images.read import read_rgb
@@ -116,12 +116,12 @@ class Way:
 class Looking(Robot):
     """A strategy whose caption depends on the image's bytes."""
 
-    def prepare(self, item: Item) -> str:
+    def preprocess(self, item: Item) -> str:
         pixels_HWC = read_rgb(item.path)
         return f"{pixels_HWC.shape[1]} wide, {int(pixels_HWC.mean())} bright"
 
-    def write(self, items: Sequence[Item], prepared: Sequence[str]) -> list[Written]:
-        return [Written(text) for text in prepared]
+    def generate(self, items: Sequence[Item], prepared: Sequence[str]) -> list[Output]:
+        return [Output(text) for text in prepared]
 
 
 @pytest.fixture(scope="module")

@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def default_folder() -> Path:
-    """`$AMATL_CACHE`, else `~/.cache/amatl`."""
+    """Return `$AMATL_CACHE`, or `~/.cache/amatl` if it is unset."""
     return Path(os.environ.get("AMATL_CACHE") or Path.home() / ".cache" / "amatl")

@@ -1,4 +1,4 @@
-"""One option of a training run, as the command line, a recipe and the run record know it."""
+"""One option of a training run, as the command line, recipes and the run record use it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Options(BaseModel):
 
 @dataclass(frozen=True)
 class Option:
-    """A field of an options model. `shown` is the text of `--help` for a default that isn't a value."""
+    """A field of an options model. `shown` describes in `--help` a default that is not a fixed value."""
 
     name: str
     annotation: Any

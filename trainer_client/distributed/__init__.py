@@ -1,1 +1,1 @@
-"""Several processes: ranks, sharded weights, gradient sums."""
+"""Distributed training: ranks, sharded weights, gradient sums."""

@@ -86,7 +86,7 @@ def test_what_can_not_be_read(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(NotFound, match=r"configuration isn't to be had from the hub .* --base-config"):
+    with pytest.raises(NotFound, match=r"can't get its configuration from the hub .* --base-config"):
         load_model.load(str(file))
     with pytest.raises(NotFound, match=r"--base-config nowhere: no model_index\.json"):
         load_model.load(str(file), config="nowhere")
@@ -115,9 +115,9 @@ def _written(path: Path) -> Path:
 
 
 def test_options_of_another_kind_of_base_are_refused(base: Path) -> None:
-    with pytest.raises(BadOption, match=r"--base-config elsewhere: .* is no single file, it has its own"):
+    with pytest.raises(BadOption, match=r"--base-config elsewhere: .* is not a single file, it has its own"):
         load_model.load(str(base), config="elsewhere")
-    with pytest.raises(BadOption, match=r"--revision v2: .* is a local model"):
+    with pytest.raises(BadOption, match=r"--revision v2: .* is local"):
         load_model.load(str(base), revision="v2")
 
 

@@ -1,4 +1,4 @@
-"""The device and precision of a command, and the device's name in reports."""
+"""The device and precision of a command."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def choose_device(device: str = "auto", precision: str = "auto") -> tuple[torch.
 
 
 def device_name(device: torch.device) -> str:
-    """Return the GPU's name, or the processor and torch's number of threads."""
+    """Return the GPU's name, or the processor and torch's threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU ({platform.machine()}, {plural(torch.get_num_threads(), 'thread')})"
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has finished its queued work, so that timings are right."""
+    """Wait for queued work, so that timings are right."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

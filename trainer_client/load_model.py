@@ -1,7 +1,7 @@
-"""Load a base model or a checkpoint, whatever form it has.
+"""Load a base model or a checkpoint by name.
 
-A name is resolved in this order: a run folder (its last checkpoint), a checkpoint with an adapter (put on its base), a
-folder in diffusers layout, a single file (converted once), a name on the hub.
+A name is tried as a run folder (its last checkpoint), an adapter (put on its base), a folder in diffusers layout, a
+single file (converted once), a hub name.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from trainer_client.run_folder import FILE, last_checkpoint
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """The folder or hub name of a whole model, or the folder of an adapter."""
+    """Folder or hub name of a whole model, or folder of an adapter."""
 
     base: str
     adapter: Adapter | None = None
 
 
 def resolve(base: str, config: str | None = None) -> ResolvedModel:
-    """Resolve a model's name. `config` is the configuration folder of a single file.
+    """Resolve a model's name; `config` is the configuration folder of a single file.
 
     Raise NotFound, BadDocument, BadOption.
     """
@@ -58,11 +58,10 @@ def load(
     config: str | None = None,
     adapter_base_config: str | None = None,
 ) -> Family:
-    """Load the model with this name; an adapter is attached to its base.
+    """Load a model; an adapter is attached to its base.
 
-    `adapter_base` overrides the recorded base of an adapter; `config` and `adapter_base_config` are the configuration
-    folders of single files. Raise as `load_family` does, and NotFound or BadDocument if an adapter's base is missing or
-    is another model.
+    `adapter_base` overrides the recorded base; the `config` arguments are configuration folders of single files. Raise
+    as `load_family`, and NotFound or BadDocument if the base is missing or another model.
     """
     resolved = resolve(base, config)
     _refuse_unused_options(base, resolved, revision, config)
@@ -78,7 +77,7 @@ def load(
 
 
 def _refuse_unused_options(base: str, resolved: ResolvedModel, revision: str | None, config: str | None) -> None:
-    """Raise BadOption for an option that has no effect on this kind of base."""
+    """Raise BadOption for an option without effect."""
     if config is not None and not Path(base).expanduser().is_file():
         raise BadOption(
             f"--base-config {config}: {base} is not a single file, it has its own. Leave --base-config out."
@@ -95,7 +94,7 @@ def load_adapter_base(
     resolution_px: int | None = None,
     config: str | None = None,
 ) -> Family:
-    """Load the base of an adapter, without the adapter. Raise as `load` does."""
+    """Load the base of an adapter. Raise as `load`."""
     assert resolved.adapter is not None
     name = _base_of(resolved, base)
     revision = None if Path(name).expanduser().exists() else resolved.adapter.base.revision
@@ -105,7 +104,7 @@ def load_adapter_base(
 
 
 def digest(base: str, revision: str | None = None, config: str | None = None) -> str:
-    """Return `load(base).digest` without loading the model or looking for an adapter's base."""
+    """Return `load(base).digest` without loading the model."""
     resolved = resolve(base, config)
     if resolved.adapter is None:
         return base_digest(resolved.base, revision)
@@ -113,7 +112,7 @@ def digest(base: str, revision: str | None = None, config: str | None = None) ->
 
 
 def _base_of(resolved: ResolvedModel, base: str | None) -> str:
-    """Return the base of an adapter: `base` if given, else the recorded folder, else the recorded name."""
+    """Return `base`, else the recorded folder, else the recorded name."""
     assert resolved.adapter is not None
     name, folder = resolved.adapter.base.name, resolved.adapter.base_folder
     if base is not None:
@@ -133,7 +132,7 @@ def _base_of(resolved: ResolvedModel, base: str | None) -> str:
 
 
 def may_exist(name: str) -> bool:
-    """Whether the name is an existing folder or file, or could be a name on the hub."""
+    """Whether the name exists here, or could be on the hub."""
     return Path(name).expanduser().exists() or _may_be_on_the_hub(name)
 
 
@@ -152,9 +151,9 @@ def _refuse_other_base(resolved: ResolvedModel, family: Family) -> None:
 
 
 def load_for_run(config: TrainConfig, progress: Progress = silent, device: str | None = None) -> Family:
-    """Load the model that a run starts from, with the run's options applied over the base's conventions.
+    """Load a run's model, with the run's options over the base's conventions.
 
-    `device` overrides the config's. Raise as `load` does, and BadOption for options that the model can't be used with.
+    `device` overrides the config's. Raise as `load`; BadOption for unsupported options.
     """
     progress("loading the model", 0, 1)
     model, hardware = config.model, config.hardware

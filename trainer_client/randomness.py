@@ -1,12 +1,11 @@
 """Stateless random numbers: a pure function of a key, whatever the position, batch, device or earlier calls.
 
-A key is 64 bits from (run seed, purpose, epoch, repeat, image sha256). The n-th number of a key's stream is the
-SplitMix64 finaliser applied to key + (n + 1) * gamma (Steele, Lea and Flood, "Fast splittable pseudorandom number
-generators", OOPSLA 2014). So resuming needs no generator state, the number of devices changes nothing, and two caption
-tracks train on the same noise. Integer arithmetic is int64 that wraps, exact on every device; only the logarithm, sine
-and cosine in `normal` may differ in the last bit.
+A key is 64 bits of (run seed, purpose, epoch, repeat, image sha256). Its n-th number is the SplitMix64 finaliser of key
++ (n + 1) * gamma (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). So resuming
+needs no state, the number of devices changes nothing, and two tracks train on the same noise. Integer arithmetic is
+exact on every device; log, sin and cos in `normal` may differ in the last bit.
 
-Shapes: B keys. `normal` launches about 30 kernels whatever its size: call it for many steps at once if launches cost.
+Shapes: B keys. `normal` launches about 30 kernels whatever its size.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ UNIT = 2.0**-24
 
 
 def key(seed: int, purpose: str, epoch: int, repeat: int, sha256: str) -> int:
-    """Return the 64-bit key as a signed integer that fits torch.int64. `sha256` may be any text, "" for none."""
+    """Return the 64-bit key as a signed integer. `sha256` may be any text."""
     text = f"{seed}\0{purpose}\0{epoch}\0{repeat}\0{sha256}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little", signed=True)
 
@@ -39,12 +38,12 @@ def keys(
     sha256s: Sequence[str],
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Return the `key` of each image: int64 (B,)."""
+    """Return int64 (B,)."""
     return torch.tensor([key(seed, purpose, epoch, repeat, sha256) for sha256 in sha256s], dtype=torch.int64).to(device)
 
 
 def words(keys_B: Tensor, n: int) -> Tensor:
-    """Return the first n 64-bit words of each key's stream: int64 (B, n)."""
+    """Return the first n 64-bit words per key: int64 (B, n)."""
     counters_N = torch.arange(1, n + 1, dtype=torch.int64, device=keys_B.device).mul_(GAMMA)
     z_BN = keys_B[:, None] + counters_N
     z_BN = z_BN.bitwise_xor_(_shift(z_BN, 30)).mul_(MIX_1)
@@ -58,12 +57,12 @@ def _shift(z: Tensor, bits: int) -> Tensor:
 
 
 def uniform(keys_B: Tensor, n: int) -> Tensor:
-    """Return n numbers per key, float32 (B, n) in [0, 1), multiples of 2^-24; exactly equal on every device."""
+    """Return float32 (B, n) in [0, 1), multiples of 2^-24; equal on every device."""
     return _shift(words(keys_B, n), 40).float().mul_(UNIT)
 
 
 def normal(keys_B: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return standard normal noise per key, float32 (B, *shape), equal on every device to rounding; at most 5.77.
+    """Return standard normal noise, float32 (B, *shape), equal on every device to rounding; at most 5.77.
 
     Box and Muller (1958): one 64-bit word gives two 24-bit uniforms, and so two normals.
     """
@@ -76,7 +75,7 @@ def normal(keys_B: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def integers(keys_B: Tensor, high: int) -> Tensor:
-    """Return one integer per key, int64 (B,) in [0, high), high up to 2^31; exactly equal on every device.
+    """Return int64 (B,) in [0, high), high up to 2^31; equal on every device.
 
     Multiplication instead of a remainder (Lemire 2019): the bias is below high / 2^32.
     """
@@ -88,6 +87,6 @@ def integers(keys_B: Tensor, high: int) -> Tensor:
 def order(sha256s: Sequence[str], seed: int, epoch: int, repeat: int = 0) -> list[int]:
     """Return the epoch's order as indices into `sha256s`, sorted by hash.
 
-    The order of two images depends on these two alone, so a larger or reordered set trains them in the same order.
+    Two images keep their order in a larger or reordered set.
     """
     return sorted(range(len(sha256s)), key=lambda i: (key(seed, "order", epoch, repeat, sha256s[i]), sha256s[i]))

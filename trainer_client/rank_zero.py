@@ -1,7 +1,7 @@
 """Print an error once per distributed run.
 
-Rank 0 prints at once. Other ranks wait first: torchrun and accelerate end them as soon as one rank fails, so that they
-print only if rank 0 has nothing to report.
+Other ranks than 0 wait first: the launcher ends them as soon as one rank fails, so they print only if rank 0 has
+nothing to report.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ WAIT_SECONDS = 3.0
 
 @contextmanager
 def errors_printed_once() -> Iterator[None]:
-    """Wrap everything that a rank does, and re-raise its errors; ranks other than 0 wait `WAIT_SECONDS` first.
+    """Wrap everything a rank does and re-raise errors; ranks other than 0 wait `WAIT_SECONDS` first.
 
-    Ctrl-C makes ranks other than 0 exit with status 130, without a message.
+    After Ctrl-C they exit with status 130, silently.
     """
     try:
         yield
@@ -40,7 +40,7 @@ def errors_printed_once() -> Iterator[None]:
 
 
 def _report_to_launcher(error: Exception) -> None:
-    """Write the error in the launcher's format, so that its summary quotes it instead of advice on tracebacks."""
+    """Write the error for the launcher's summary, instead of its advice on tracebacks."""
     path = os.environ.get(LAUNCHERS_FILE)
     if not path:
         return
@@ -50,5 +50,5 @@ def _report_to_launcher(error: Exception) -> None:
 
 
 def is_rank_zero() -> bool:
-    """Whether this process writes files and prints. Needs no library."""
+    """Whether this process writes files and prints. Imports no library."""
     return int(os.environ.get("RANK", "0")) == 0

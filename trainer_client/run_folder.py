@@ -13,7 +13,7 @@ FILE = "run.json"
 
 
 def read_record(run_folder: Path) -> RunReport | None:
-    """Return the run record in the folder of a new or started run, None if no run was started.
+    """Return the run record, None if no run was started here.
 
     Raise AlreadyExists if the folder holds something else, BadDocument.
     """
@@ -32,7 +32,7 @@ def read_record(run_folder: Path) -> RunReport | None:
 
 
 def existing_checkpoints(report: RunReport, run_folder: Path, advice: str) -> list[Checkpoint]:
-    """Return the checkpoints whose folders exist, in order. Raise NotFound, ending with `advice`, if none does."""
+    """Return the checkpoints whose folders exist. Raise NotFound with `advice` if none does."""
     existing = [checkpoint for checkpoint in report.checkpoints if (run_folder / checkpoint.folder).is_dir()]
     if existing:
         return existing
@@ -45,7 +45,7 @@ TRAIN_AGAIN = "Train it again to sample from it."
 
 
 def open_run(folder: Path) -> RunReport:
-    """Return the run record in a run folder. Raise NotFound, BadDocument."""
+    """Return the run record. Raise NotFound, BadDocument."""
     path = folder / FILE
     if not path.is_file():
         raise NotFound(f"{folder}: not a run, it has no {FILE}. Give a folder that `trainer train` wrote.")
@@ -53,7 +53,7 @@ def open_run(folder: Path) -> RunReport:
 
 
 def find_checkpoint(report: RunReport, run_folder: Path, epoch: int | None) -> Checkpoint:
-    """Return an epoch's checkpoint, by default the last. Raise NotFound, which lists the existing epochs."""
+    """Return an epoch's checkpoint, by default the last. Raise NotFound, which lists the epochs."""
     existing = existing_checkpoints(report, run_folder, TRAIN_AGAIN)
     matching = [checkpoint for checkpoint in existing if epoch is None or checkpoint.epoch == epoch]
     if matching:
@@ -65,7 +65,7 @@ def find_checkpoint(report: RunReport, run_folder: Path, epoch: int | None) -> C
 def find_checkpoints(
     report: RunReport, run_folder: Path, epochs: Sequence[int] | Literal["all"] = ()
 ) -> list[Checkpoint]:
-    """Return the checkpoints of these epochs in order, of all epochs, or the last one. Raise NotFound."""
+    """Return the checkpoints of these epochs, of all, or the last one. Raise NotFound."""
     if epochs == "all":
         return existing_checkpoints(report, run_folder, TRAIN_AGAIN)
     if not epochs:
@@ -74,6 +74,6 @@ def find_checkpoints(
 
 
 def last_checkpoint(run_folder: Path) -> Path:
-    """Return the folder of a run's last existing checkpoint. Raise NotFound."""
+    """Return the folder of the last existing checkpoint. Raise NotFound."""
     checkpoints = existing_checkpoints(open_run(run_folder), run_folder, "Give another run, or train it again.")
     return run_folder / checkpoints[-1].folder

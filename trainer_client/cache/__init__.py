@@ -1,4 +1,4 @@
-"""The folder of cached latents and text embeddings, shared by all runs."""
+"""The cache folder, shared by all runs."""
 
 from __future__ import annotations
 

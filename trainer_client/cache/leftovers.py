@@ -1,4 +1,4 @@
-"""Remove temporary files and folders that killed processes left in the cache."""
+"""Remove temporary files of killed processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDERS = ("latents/*", "opacity/*", "text/*", "class/*", "base", "models", "sna
 
 
 def remove_leftovers(cache: Path) -> None:
-    """Remove temporary entries that were not written to for a day. Entries that can't be removed stay."""
+    """Remove temporary entries older than a day, as far as possible."""
     since = time.time() - UNUSED_SECONDS
     for path in [path for folder in FOLDERS for path in cache.glob(f"{folder}/{TEMPORARY}")]:
         with suppress(OSError):
@@ -23,6 +23,6 @@ def remove_leftovers(cache: Path) -> None:
 
 
 def _last_written(path: Path) -> float:
-    """Return the newest modification time under `path`, in seconds since 1970."""
+    """Return the newest modification time in `path`, in seconds since 1970."""
     paths = [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]
     return max(entry.lstat().st_mtime for entry in paths)

@@ -23,7 +23,7 @@ Tensors = TypeVar("Tensors", dict[str, Tensor], TensorTable)
 
 
 class ShardCache:
-    """A folder of shards with tensors by key."""
+    """A folder of shards."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -38,9 +38,9 @@ class ShardCache:
         stage: str,
         progress: Progress = silent,
     ) -> Tensors:
-        """Set the tensor of every key in `tensors` and return it: read from shards, or encoded and then written.
+        """Set and return the tensor of every key: read from shards, or encoded and then written.
 
-        A `TensorTable` of the same keys takes any number of tensors of one shape: no shard stays in memory.
+        With a `TensorTable` no shard stays in memory.
         """
         distinct = list(dict.fromkeys(keys))
         self.read(set(distinct), tensors)
@@ -66,7 +66,7 @@ class ShardCache:
         return tensors
 
     def read(self, wanted: set[str], tensors: dict[str, Tensor] | TensorTable) -> None:
-        """Add the cached tensors among the wanted keys. Delete damaged shards: their tensors are encoded again."""
+        """Add cached tensors of wanted keys; delete damaged shards."""
         for path in sorted(self.folder.glob("*.safetensors")):
             if len(tensors) == len(wanted):
                 break
@@ -78,14 +78,14 @@ class ShardCache:
                 tensors[key] = shard[key]
 
     def write(self, shard: Mapping[str, Tensor]) -> None:
-        """Write a shard, named by the SHA-256 of its content."""
+        """Write a shard, named by its SHA-256."""
         self.folder.mkdir(parents=True, exist_ok=True)
         content = save(dict(shard))
         write_atomically(self.folder / f"{hashlib.sha256(content).hexdigest()}.safetensors", content)
 
 
 def read_shard(path: Path) -> dict[str, Tensor] | None:
-    """Return a shard's tensors, or None if its bytes don't match its name."""
+    """Return the tensors, or None if the bytes don't match the name."""
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != path.stem:
         return None

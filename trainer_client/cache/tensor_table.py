@@ -1,9 +1,6 @@
-"""Tensors of one shape in the order of their keys, in memory or, if too large, in a memory-mapped file.
+"""Tensors of one shape by key, in memory or in a memory-mapped file.
 
-The file has no name once it is open, so the system frees it even if the process is killed. Pages that were read often
-stay in the page cache.
-
-Shapes: N keys.
+The file is unnamed, so the system frees it even after a kill. Shapes: N keys.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ MOST_OF_FREE_MEMORY = 0.5  # A larger table goes to a file.
 
 
 class TensorTable:
-    """A tensor with a row for each key. A key may occur several times."""
+    """A row for each key; keys may repeat."""
 
     def __init__(self, keys: Sequence[str], folder: Path) -> None:
         self.indices_by_key: dict[str, list[int]] = {}
@@ -46,9 +43,9 @@ class TensorTable:
 
 
 def allocate(shape: Sequence[int], dtype: torch.dtype, folder: Path) -> Tensor:
-    """Return an empty tensor, in memory or, if it would take more than half of the free memory, in a file in `folder`.
+    """Return an empty tensor, in a file in `folder` if it would take over half of the free memory.
 
-    Raise OSError with the folder name if the disk is too small: a write to a mapped hole would kill the process later.
+    Raise OSError with the folder if the disk is too small: a write to a hole would kill the process later.
     """
     size = torch.Size(shape)
     free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

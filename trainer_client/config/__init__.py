@@ -1,11 +1,9 @@
-"""The configuration of a training run: the one source of `trainer train`'s options, defaults and help.
+"""The options of a training run: the one source of `trainer train`'s defaults and help.
 
-`TrainConfig` is composed of parts (parts.py, methods.py), so that a function takes only the options it needs. The
-command line, recipes and the run record hold the same options in one flat mapping: `TrainConfig.of`,
-`TrainConfig.flat`.
+`TrainConfig` is composed of parts (parts.py, methods.py). The command line, recipes and the run record hold the same
+options in one flat mapping: `TrainConfig.of`, `TrainConfig.flat`.
 
-Options that decide what is learned, sampled or measured make the config digest; a run is resumed only if its digest is
-equal. The others (folders, device, price) may change between a kill and the resume.
+Options that decide what is learned, sampled or measured make the config digest, which must be equal to resume a run.
 """
 
 from __future__ import annotations
@@ -51,8 +49,6 @@ SECTIONS = {  # Sections of `--help` with their options, in order; also the orde
 
 
 class MethodChoice(Options):
-    """The training method, which decides the model of its options."""
-
     method: Method = option("full", "How to train.")
 
 
@@ -74,10 +70,7 @@ class TrainConfig(Options):
 
     @classmethod
     def of(cls, **options: Any) -> Self:
-        """Return the config with these options by name, the others at their defaults.
-
-        Raise ValueError (often pydantic's ValidationError), or TypeError for an unknown option.
-        """
+        """Return the config with these options by name. Raise ValueError, or TypeError for an unknown option."""
         unknown = options.keys() - OPTIONS.keys()
         if unknown:
             raise TypeError(f"there is no option {', '.join(sorted(unknown))}")
@@ -88,7 +81,7 @@ class TrainConfig(Options):
         return cls(method=model.model_validate(_named(values, model)), **parts)
 
     def flat(self) -> dict[str, Any]:
-        """Return every option by name, as JSON values: None (False for a flag) if it belongs to other methods."""
+        """Return every option by name, as JSON values; None or False if it belongs to another method."""
         values: dict[str, Any] = dict.fromkeys(OPTIONS) | {"train_text_encoder": False}
         for name in type(self).model_fields:
             values |= getattr(self, name).model_dump(mode="json")
@@ -112,7 +105,6 @@ PARTS: dict[str, type[Options]] = {
 
 
 def _all_options() -> dict[str, Option]:
-    """Return every option by name, in the order of SECTIONS."""
     declared = options_in(MethodChoice) | options_of_methods()
     for part in PARTS.values():
         declared |= options_in(part)
@@ -136,7 +128,7 @@ def as_resolved_now(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def method_fields() -> list[str]:
-    """Return the options that belong to methods or whose default depends on the method."""
+    """Return the options whose default depends on the method."""
     return list(options_of_methods())
 
 

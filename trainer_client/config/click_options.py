@@ -1,4 +1,4 @@
-"""Click options generated from a training run's options, so that defaults, limits and help are written once."""
+"""Click options generated from a training run's options."""
 
 from __future__ import annotations
 
@@ -48,8 +48,6 @@ class Epochs(WholeNumbers):
 
 
 class GroupedOption(click.Option):
-    """An option with the section of `--help` that lists it."""
-
     def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
@@ -67,7 +65,7 @@ class GroupedArgument(click.Argument):
 
 
 class GroupedCommand(click.Command):
-    """A command whose `--help` lists options by section, in the command's order."""
+    """A command whose `--help` lists options by section."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -81,7 +79,7 @@ class GroupedCommand(click.Command):
 
 
 def train_options(leaving_out: Collection[str] = ()) -> Callable[[Decorated], Decorated]:
-    """Decorate a command with the options and the argument of a training run, in order, except `leaving_out`."""
+    """Decorate a command with the options and the argument of a training run, except `leaving_out`."""
 
     def decorate(command: Decorated) -> Decorated:
         for section, names in reversed(SECTIONS.items()):
@@ -94,7 +92,7 @@ def train_options(leaving_out: Collection[str] = ()) -> Callable[[Decorated], De
 
 
 def config_of(values: dict[str, Any]) -> TrainConfig:
-    """Return the config for a command's parsed values. Raise BadOption, which names the option."""
+    """Return the config of parsed values. Raise BadOption, which names the option."""
     try:
         return TrainConfig.of(**{name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
@@ -124,7 +122,7 @@ def _parameter(option: Option, section: str) -> Callable[[Decorated], Decorated]
 
 
 def _shown(default: Any) -> str:
-    """Return a default as a person would type it; "" if the option is off or required."""
+    """Return a default as a person would type it; "" if off or required."""
     if default is None or default is False:
         return ""
     if isinstance(default, tuple):
@@ -133,7 +131,6 @@ def _shown(default: Any) -> str:
 
 
 def option_type(annotation: Any) -> click.ParamType[Any]:
-    """Return the click type that parses values of this annotation."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         return option_type(next(argument for argument in arguments if argument is not type(None)))

@@ -1,7 +1,7 @@
-"""Options of the training methods: one model each, with the method's defaults and derived values.
+"""Options of the training methods: one model each, with defaults and derived values.
 
-An option that a method's model doesn't declare is refused with that method. A default of None means off unless given.
-To add a method: a model here, a line in `METHOD_OPTIONS`, and its file in `trainer_client.methods`.
+A method refuses options that its model doesn't declare. None means off. To add a method: a model here, a line in
+`METHOD_OPTIONS`, and its file in `trainer_client.methods`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PriorWeight = Annotated[float | None, Field(ge=0, description="Weight of the cla
 
 @dataclass(frozen=True)
 class Subject:
-    """The prompts of a subject and of its class, and the weight of class images."""
+    """Prompts of a subject and its class, and the weight of class images."""
 
     instance_prompt: str | None = None
     class_prompt: str | None = None
@@ -53,7 +53,7 @@ class Subject:
 
     @property
     def preserved(self) -> bool:
-        """Whether class images are used in training (prior preservation)."""
+        """Whether class images are trained on (prior preservation)."""
         return bool(self.class_prompt and self.class_images and self.prior_weight)
 
 
@@ -62,7 +62,7 @@ class MethodOptions(Options):
     learning_rate: LearningRate
 
     def implied(self) -> dict[str, Any]:
-        """Return values derived from other options. Raise ValueError if options contradict each other."""
+        """Return values derived from other options. Raise ValueError for contradictions."""
         return {}
 
     @property
@@ -72,7 +72,7 @@ class MethodOptions(Options):
 
     @property
     def subject(self) -> Subject:
-        """The subject's options, all unset if the method has none."""
+        """The subject's options, unset if the method has none."""
         names = Subject.__dataclass_fields__
         return Subject(**{name: value for name in names if (value := getattr(self, name, None)) is not None})
 
@@ -86,7 +86,7 @@ class Full(MethodOptions):
 
 
 class DreamBooth(MethodOptions):
-    """Train every weight on images of one subject, together with images of its class."""
+    """Train every weight on images of one subject and of its class."""
 
     name = "dreambooth"
     learning_rate: LearningRate = 5e-6
@@ -125,8 +125,7 @@ class LoRA(MethodOptions):
     prior_weight: PriorWeight = None
 
     def implied(self) -> dict[str, Any]:
-        """Return alpha (by default the rank, so a scale of one) and, with a class prompt, the number and weight of
-        class images."""
+        """Return alpha (default: the rank) and, with a class prompt, number and weight of class images."""
         values: dict[str, Any] = {} if self.alpha is not None else {"alpha": float(self.rank)}
         for name, default in (("class_images", CLASS_IMAGES), ("prior_weight", PRIOR_WEIGHT)):
             given = getattr(self, name)
@@ -149,7 +148,7 @@ class TextualInversion(MethodOptions):
     instance_prompt: InstancePrompt = None
 
     def implied(self) -> dict[str, Any]:
-        """Return a prompt with the token. Raise ValueError for an invalid token, or a prompt without it."""
+        """Return a prompt with the token. Raise ValueError for a bad token or a prompt without it."""
         token, prompt = self.token, self.instance_prompt
         if not token or any(letter.isspace() for letter in token):
             raise ValueError(f"--token {token!r}: give one word, such as <{'-'.join(token.split()) or 'concept'}>")
@@ -169,7 +168,7 @@ METHOD_OPTIONS: dict[str, type[MethodOptions]] = {  # --method -> its options
 
 
 def defaults_of(name: str) -> dict[str, Any]:
-    """Return an option's default for each method that has it; {} for an option of every run."""
+    """Return an option's default by method."""
     return {
         method: model.model_fields[name].default
         for method, model in METHOD_OPTIONS.items()
@@ -178,7 +177,7 @@ def defaults_of(name: str) -> dict[str, Any]:
 
 
 def options_of_methods() -> dict[str, Option]:
-    """Return the options of all methods, by name, with default None; `--help` shows their defaults by method."""
+    """Return the options of all methods, by name, with default None."""
     options: dict[str, Option] = {}
     for model in METHOD_OPTIONS.values():
         for name, each in options_in(model).items():
@@ -196,9 +195,9 @@ def _shown_defaults(name: str) -> str | None:
 
 
 def filled_in(method: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Return all method options by name: given, default or derived; None for options of other methods.
+    """Return all method options by name: given, default, derived, or None for other methods' options.
 
-    Raise ValueError for a given option of another method, or for options that contradict each other.
+    Raise ValueError for contradictions.
     """
     values: dict[str, Any] = {}
     for name in options_of_methods():

@@ -1,7 +1,4 @@
-"""The parts of a training run's configuration, each with the options that are used together.
-
-Methods' options are in methods.py. To add an option: a field here and its name in `config.SECTIONS`.
-"""
+"""Parts of a training run's configuration. To add an option: a field here and its name in `config.SECTIONS`."""
 
 from __future__ import annotations
 
@@ -39,7 +36,7 @@ class ModelOptions(Options):
 
 
 class StableDiffusionOptions(Options):
-    """How to use a Stable Diffusion model (1.x, 2.x, XL). None and False keep the base's setting."""
+    """Options for Stable Diffusion (1.x, 2.x, XL). None and False keep the base's setting."""
 
     clip_skip: int | None = option(
         None,
@@ -95,7 +92,7 @@ class DataOptions(Options):
 
 
 class AugmentationOptions(Options):
-    """How an image and its caption vary from epoch to epoch."""
+    """Variation of images and captions from epoch to epoch."""
 
     seed: int = option(0, "Seed of order, timesteps, noise, flips and dropout.", ge=0, lt=2**63)
     flip: bool = option(False, "Mirror half of the images, chosen anew each epoch.")
@@ -130,7 +127,7 @@ class LossOptions(Options):
 
 
 class OptimiserOptions(Options):
-    """AdamW, batches and the moving average. The learning rate is an option of the method."""
+    """AdamW, batches, moving average. The learning rate belongs to the method."""
 
     batch_size: int = option(8, "Images per batch.", ge=1)
     accumulation: int = option(1, "Batches per train step (gradient accumulation).", ge=1)
@@ -181,13 +178,13 @@ class ScheduleOptions(Options):
         return self
 
     def checkpoint_epochs(self) -> tuple[int, ...]:
-        """Return the epochs to save, sample and evaluate, in order: 0 (the base), those asked for, the last."""
+        """Return the epochs to save, in order: 0 (the base), those asked for, the last."""
         asked = self.save_epochs if self.save_epochs is not None else DEFAULT_SAVE_EPOCHS
         return tuple(sorted({0, self.epochs, *(epoch for epoch in asked if epoch <= self.epochs)}))
 
 
 class SamplingOptions(Options):
-    """What to sample at each checkpoint."""
+    """Samples at each checkpoint."""
 
     prompts: Path | None = option(
         None,
@@ -211,7 +208,7 @@ class SamplingOptions(Options):
 
 
 class EvaluationOptions(Options):
-    """What to measure at each checkpoint."""
+    """Losses at each checkpoint."""
 
     eval_images: int = option(
         64, "Largest number of held-out images, and of training images, to measure losses on.", ge=0
@@ -245,7 +242,7 @@ class HardwareOptions(Options):
 
 
 class OutputOptions(Options):
-    """Where files and metrics go."""
+    """Files and metrics."""
 
     out: Path = option(
         REQUIRED, "Run folder; its last part names the run. An interrupted run is resumed.", decides=False

@@ -1,6 +1,6 @@
-"""Recipes: TOML files whose keys are options of `trainer train`, and `--set key=value` to override them.
+"""Recipes: TOML files whose keys are options of `trainer train`, and `--set key=value`.
 
-Precedence: command line, `--set`, recipe, defaults. Paths are relative to the working folder, as on the command line.
+Precedence: command line, `--set`, recipe, defaults. Paths are relative to the working folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Decorated = Callable[..., Any]
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """Return the options in a recipe, by field. Raise NotFound, or BadDocument with the file and key."""
+    """Return the options by field. Raise NotFound, or BadDocument with file and key."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -41,7 +41,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def read_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Return the options in `--set key=value` arguments, by field. Raise BadOption with the key."""
+    """Return the options in `--set` arguments, by field. Raise BadOption with the key."""
     values: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -77,7 +77,7 @@ def _unknown(key: str, value: Any) -> str:
 
 
 def _typed(key: str, value: Any, option: Option) -> Any:
-    """Return the value converted as on the command line. Raise BadOption if it is outside the option's limits."""
+    """Return the value converted as on the command line. Raise BadOption."""
     kind = option_type(option.annotation)
     try:
         converted = kind.convert(_as_typed(value, kind), None, None)
@@ -92,7 +92,7 @@ def _typed(key: str, value: Any, option: Option) -> Any:
 
 
 def _as_typed(value: Any, kind: click.ParamType[Any]) -> str:
-    """Return the text that a person would type for the value. Raise BadParameter if its TOML type doesn't fit."""
+    """Return the text that a person would type. Raise BadParameter if the TOML type is wrong."""
     if isinstance(value, list) and isinstance(kind, WholeNumbers):
         return ",".join(map(str, value))
     if isinstance(value, (list, dict)):

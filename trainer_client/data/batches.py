@@ -1,8 +1,7 @@
-"""Training batches: images in the epoch's order, with all their randomness, made for many steps at once.
+"""Training batches: images in the epoch's order, with their randomness, made for many steps at once.
 
-All randomness is keyed by (seed, purpose, epoch, image), see randomness.py: two tracks, two batch sizes, a run and its
-resumption get the same flips, timesteps and noise for an image. Making a block of steps at once takes few kernels,
-which matters if launching one costs more than running it.
+Randomness is keyed by (seed, purpose, epoch, image), see randomness.py: other tracks, batch sizes and resumed runs get
+the same flips, timesteps and noise for an image. A block of steps at once takes few kernel launches.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ BLOCK_NUMBERS = 1 << 23  # Noise values made at once: 32 MiB, a whole epoch of a
 
 @dataclass(frozen=True)
 class ClassImages:
-    """Class images that are trained on beside the images, one for each."""
+    """Class images, one beside each image."""
 
     sha256s: Sequence[str]
     first: int  # index of the first one in the latents
@@ -42,9 +41,9 @@ class ClassImages:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The N training images, with M distinct captions of which 0 is the empty one.
+    """N training images, with M distinct captions of which 0 is the empty one.
 
-    `text` is the captions' embeddings or, if they are encoded in every step, their token ids (M, T).
+    `text` holds embeddings or, if they are encoded in every step, token ids (M, T).
     """
 
     sha256s: Sequence[str]
@@ -58,7 +57,7 @@ class TrainingSet:
     track_mix: TrackMix | None = None  # If set, `captions_N` are only for measuring losses.
 
     def embedded(self, family: Diffusion, captions_B: Tensor, through: Mapping[str, nn.Module] | None = None) -> Tensor:
-        """Return the embeddings of these captions, (B, T, D). `through` as in `Family.encode_text`."""
+        """Return (B, T, D). `through` as in `Family.encode_text`."""
         if captions_B.ndim == 2:
             return family.encode_text(captions_B, through)
         if isinstance(self.text, torch.Tensor):
@@ -91,12 +90,11 @@ class Batch:
         return type(self)(**{name: tensor[start:stop] for name, tensor in self.tensors().items()})
 
     def with_more(self, other: Self) -> Self:
-        """Return these images, then those of the other batch."""
         others = other.tensors()
         return type(self)(**{name: torch.cat((tensor, others[name])) for name, tensor in self.tensors().items()})
 
     def padded(self, size: int) -> Self:
-        """Return the images, padded to `size` with images of loss weight 0."""
+        """Return the images, padded to `size` with images of weight 0."""
         missing = size - len(self)
         if missing <= 0:
             return self
@@ -113,7 +111,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class MixedBatch:
-    """The images of a step in several sizes, one batch for each size."""
+    """A step's images in several sizes, one batch per size."""
 
     parts: tuple[Batch, ...]
 
@@ -121,7 +119,6 @@ class MixedBatch:
         return sum(map(len, self.parts))
 
     def part(self, start: int, stop: int) -> Batch | MixedBatch:
-        """Return some of the images, in the order of the parts."""
         cuts, begin = [], 0
         for batch in self.parts:
             cuts.append(batch.part(max(0, start - begin), max(0, stop - begin)))
@@ -138,15 +135,13 @@ Step = Batch | MixedBatch
 
 
 def joined_sizes(parts: Sequence[Batch]) -> Step:
-    """Return the batches of a step as one, a part for each size."""
     return parts[0] if len(parts) == 1 else MixedBatch(tuple(parts))
 
 
 def epoch_steps(family: Diffusion, data: TrainingSet, plan: Plan, epoch: int, first_step: int = 0) -> Iterator[Step]:
-    """Yield the images of each step of an epoch, from `first_step` on, each followed by as many class images, if any.
+    """Yield the images of each step of an epoch, from `first_step` on, each with as many class images, if any.
 
-    Blocks begin at the same steps wherever the epoch is entered, so that a resumed run gets the same bits. The order
-    alone decides which images make a step, whatever their sizes.
+    Blocks begin at the same steps wherever the epoch is entered, so that a resumed run gets the same bits.
     """
     indices = order(data.sha256s, data.augmentation.seed, epoch)
     size = plan.images_per_step
@@ -167,12 +162,12 @@ def epoch_steps(family: Diffusion, data: TrainingSet, plan: Plan, epoch: int, fi
 
 
 def _between(positions: Sequence[int], batch: Batch, start: int, stop: int) -> Batch:
-    """Return the images whose position is in [start, stop); positions ascend."""
+    """Return the images at positions in [start, stop); positions ascend."""
     return batch.part(bisect_left(positions, start), bisect_left(positions, stop))
 
 
 def _with_class_images(parts: list[Batch], class_batch: Batch) -> list[Batch]:
-    """Append the class images to the images of their size, or as a part of their own."""
+    """Append class images to the images of their size, or as another part."""
     shape = class_batch.noisy_BCHW.shape[1:]
     same_size = [part.noisy_BCHW.shape[1:] == shape for part in parts]
     joined = [part.with_more(class_batch) if same else part for part, same in zip(parts, same_size, strict=True)]
@@ -181,7 +176,7 @@ def _with_class_images(parts: list[Batch], class_batch: Batch) -> list[Batch]:
 
 @torch.no_grad()
 def make_batch(family: Diffusion, data: TrainingSet, epoch: int, indices: Sequence[int]) -> Batch:
-    """Return the images at `indices` with their caption, flip, latents, timestep and noise for this epoch."""
+    """Return these images with this epoch's caption, flip, latents, timestep and noise."""
     options = data.augmentation
     indices_B = torch.tensor(indices, device=family.device)
     names = [data.sha256s[index] for index in indices]
@@ -202,7 +197,7 @@ def make_batch(family: Diffusion, data: TrainingSet, epoch: int, indices: Sequen
 
 
 def shuffle_tags(caption: str, keep: int, seed: int, epoch: int, name: str) -> str:
-    """Return the caption with its tags shuffled by a hash of (image, epoch, tag), except the first `keep`."""
+    """Shuffle the tags after the first `keep`, by a hash of (image, epoch, tag)."""
     tags = [tag for tag in COMMA.split(caption.strip()) if tag]
     if len(tags) < 2:
         return caption
@@ -212,7 +207,7 @@ def shuffle_tags(caption: str, keep: int, seed: int, epoch: int, name: str) -> s
 
 @torch.no_grad()
 def make_class_batch(family: Diffusion, data: TrainingSet, epoch: int, indices: Sequence[int]) -> Batch:
-    """Return a class image for each image at `indices`; its choice and noise are keyed by that image."""
+    """Return a class image for each image, chosen and keyed by that image."""
     class_images = data.class_images
     assert class_images is not None
     beside = [data.sha256s[index] for index in indices]
@@ -237,7 +232,7 @@ def _diffused(
     indices_B: Tensor,
     captions_B: Tensor,
 ) -> Batch:
-    """Return the images at these indices of the latents; `names` key their randomness."""
+    """Return images by their indices in the latents; `names` key their randomness."""
     options, loss = data.augmentation, data.loss
 
     def keys_for(purpose: str) -> Tensor:
@@ -268,6 +263,6 @@ def _diffused(
 
 
 def _mask(opacity_B1HW: Tensor, background_weight: float) -> Tensor:
-    """Return loss weights of mean one per image, so that images count equally, however small their opaque part."""
+    """Return loss weights of mean one per image, so that images count equally."""
     weight_B1HW = opacity_B1HW + background_weight * (1 - opacity_B1HW)
     return weight_B1HW / weight_B1HW.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)

@@ -1,7 +1,7 @@
 """Aspect-ratio buckets: train images near their own shape instead of square, and leave none out.
 
-A bucket is a size of about resolution squared pixels. An image goes to the bucket with the nearest aspect ratio, is
-scaled to cover it, and is cropped to it. Source: NovelAI, "Improvements on Stable Diffusion" (2022).
+A bucket is a size of about resolution squared pixels; an image is scaled to cover the one with the nearest aspect
+ratio, then cropped. Source: NovelAI, "Improvements on Stable Diffusion" (2022).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class BucketAssignment(BaseModel):
 
 
 def sizes(family: Sized, options: DataOptions) -> list[Size]:
-    """Return the bucket sizes (width, height), from the narrowest to the widest. Raise BadOption."""
+    """Return bucket sizes (width, height), from narrowest to widest. Raise BadOption."""
     resolution_px, step_px = family.resolution_px, family.size_step_px
     least_px = _side("--min-side", options.min_side, resolution_px / 2, family)
     most_px = _side("--max-side", options.max_side, resolution_px * 2, family)
@@ -61,7 +61,7 @@ def _side(name: str, given: int | None, default: float, family: Sized) -> int:
 
 
 def bucket_of(row: Row, among: Sequence[Size]) -> Size:
-    """Return the bucket with the nearest aspect ratio, the largest of equal ones."""
+    """Return the bucket with the nearest aspect ratio, the largest of equals."""
     shape = math.log(row.width_px / row.height_px)
     return min(among, key=lambda size: (abs(math.log(size[0] / size[1]) - shape), -size[0] * size[1]))
 
@@ -73,13 +73,11 @@ def cropped(row: Row, size: Size) -> float:
 
 
 def bucket_by_sha256(rows: Iterable[Row], family: Sized, options: DataOptions) -> dict[str, Size]:
-    """Return the bucket of every image, by sha256."""
     among = sizes(family, options)
     return {row.sha256: bucket_of(row, among) for row in rows}
 
 
 def assignments(snapshot: Snapshot, family: Sized, options: DataOptions) -> list[BucketAssignment]:
-    """Return the bucket of every image of the snapshot."""
     among = sizes(family, options)
     assigned = []
     for split in SPLITS:

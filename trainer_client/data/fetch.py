@@ -1,9 +1,9 @@
-"""Fetch a snapshot by its address into the cache: verified file by file, resumed after a break.
+"""Fetch a snapshot by its address into the cache, verified file by file, resumed after a break.
 
     http://host/snapshots/<identity>        a curator service, or any server of the folder's files
 
-Several files are fetched at a time. A file gets its name only if its bytes match the manifest and metadata.jsonl; a
-broken one resumes at its last byte (`Range`). The manifest is written last: a folder without it is not a snapshot.
+Files get their names only if their bytes match the manifest and metadata.jsonl; broken ones resume (`Range`). The
+manifest is written last: a folder without it is not a snapshot.
 """
 
 from __future__ import annotations
@@ -48,21 +48,20 @@ class Stopped(Exception):
 
 
 def local_folder(snapshot: Path | str, progress: Progress = silent) -> Path:
-    """Return the folder of a snapshot; an address is fetched into the cache if needed.
+    """Return the folder of a snapshot; fetch an address into the cache if needed.
 
-    Raise ServiceFailed, NotFound, BadDocument, ChecksumMismatch, NotEnoughSpace. Files fetched so far are kept.
+    Raise ServiceFailed, NotFound, BadDocument, ChecksumMismatch, NotEnoughSpace. Fetched files are kept.
     """
     address = address_of(snapshot)
     return fetch_snapshot(address, cache_folder(), progress) if address else Path(snapshot)
 
 
 def cache_folder() -> Path:
-    """Return the folder of fetched snapshots: `snapshots` in the cache."""
     return default_folder() / "snapshots"
 
 
 def fetch_snapshot(address: str, cache: Path, progress: Progress = silent) -> Path:
-    """Fetch the snapshot at `address` into `cache/<identity>`. Send no request if it is there."""
+    """Fetch the snapshot into `cache/<identity>`. Send no request if it is there."""
     identity = _identity_in(address)
     if identity and (cache / identity / "manifest.json").is_file():
         return cache / identity
@@ -141,8 +140,7 @@ def _fetch_all(
 
 
 def _is_there(partial: Path, file: FileRef) -> bool:
-    """Whether the file is complete, by size: it got its name after its checksum was verified, and is verified again
-    when opened."""
+    """Whether the file is complete, by size: its checksum was verified before it got its name."""
     try:
         return (partial / file.path).stat().st_size == file.size_bytes
     except FileNotFoundError:
@@ -170,14 +168,13 @@ def _check_space(folder: Path, needed_bytes: int) -> None:
 
 @dataclass
 class Download:
-    """One file, resumed if the connection breaks. Gives up after `ATTEMPTS` attempts without a new byte."""
+    """One file, resumed after breaks; gives up after `ATTEMPTS` attempts without a new byte."""
 
     http: httpx.Client
     url: str
     stopped: Event = field(default_factory=Event)  # Set it to stop soon; the bytes so far are kept.
 
     def content(self) -> bytes:
-        """Return the content of a small file."""
         pieces: list[bytes] = []
 
         def attempt() -> None:
@@ -188,7 +185,7 @@ class Download:
         return b"".join(pieces)
 
     def to(self, target: Path, file: FileRef) -> None:
-        """Write to `target`, which appears only if its bytes match `file`. Raise ChecksumMismatch."""
+        """Write `target`, which appears only if its bytes match `file`. Raise ChecksumMismatch."""
         part = target.with_name(target.name + PART)
         for last in (False, True):
             self._retry(lambda: self._into(part, file.size_bytes), lambda: _size(part))
@@ -221,7 +218,7 @@ class Download:
             raise ConnectionError("the file ended early")
 
     def _read(self, start: int, write: Callable[[bytes, int], None]) -> None:
-        """Stream the file from byte `start`, or from 0 if the server doesn't support ranges."""
+        """Stream from byte `start`, or from 0 if the server doesn't support ranges."""
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
         with self.http.stream("GET", self.url, headers=headers) as response:
             if response.status_code == 416:  # the partial file is no prefix of this file
@@ -256,7 +253,7 @@ class Download:
 
 
 def _pauses(progress: Callable[[], int]) -> Iterator[float]:
-    """Yield doubling pauses; start again from the first after an attempt that made progress."""
+    """Yield doubling pauses, restarted after progress."""
     most, attempts = progress(), 0
     while True:
         if (now := progress()) > most:

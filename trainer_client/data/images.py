@@ -27,7 +27,7 @@ SPARE_SIZE = 2  # JPEGs are decoded at no less than this multiple of the final s
 
 
 class BadImage(AmatlError):
-    """An image can't be decoded. Remove it and export the snapshot again."""
+    """An image can't be decoded."""
 
 
 def background_colour(name: str) -> tuple[int, int, int]:
@@ -42,10 +42,10 @@ def pixels(row: Row, size_px: int | Size, background: str = "white") -> NDArray[
     """Return the image as training uses it: uint8 (H, W, 3), cropped to `size_px` (width, height; one number for a
     square).
 
-    EXIF rotation is applied, alpha is composited on `background`, the centre is cropped and resized with antialiasing:
-    bicubic, since torch's takes a tenth of the time of Pillow's Lanczos and differs by 0.4 of 255 on average from 1024
-    to 512 px. A JPEG of at least four times the size is decoded at 1/2, 1/4 or 1/8 scale, in about half the time and as
-    accurately. Raise BadImage, ChecksumMismatch or NotFound with the file's name.
+    Rotated by EXIF, composited on `background`, cropped at the centre, resized with antialiasing: bicubic, since
+    torch's takes a tenth of the time of Pillow's Lanczos and differs by 0.4 of 255 on average (1024 to 512 px). A JPEG
+    of at least four times the size is decoded at reduced scale, in half the time. Raise BadImage, ChecksumMismatch or
+    NotFound with the file's name.
     """
     width, height = (size_px, size_px) if isinstance(size_px, int) else size_px
     colour = background_colour(background)
@@ -62,7 +62,7 @@ def pixels(row: Row, size_px: int | Size, background: str = "white") -> NDArray[
 
 
 def _rgb(content: bytes, at_least_px: Size, colour: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Return the upright image, (H, W, 3); a JPEG may be scaled down, but not below `at_least_px`."""
+    """Return the upright image, (H, W, 3); a JPEG may be scaled down to no less than `at_least_px`."""
     if content.startswith(jpeg.MAGIC):
         try:
             decoded = jpeg.decode_rgb(content, at_least_px)
@@ -76,7 +76,7 @@ def _rgb(content: bytes, at_least_px: Size, colour: tuple[int, int, int]) -> NDA
 
 
 def _centre_box(image: Size, shape: Size) -> tuple[int, int, int, int]:
-    """Return the largest centred box of this shape in an image: left, top, right, bottom."""
+    """Return the largest centred box of this shape: left, top, right, bottom."""
     width = min(image[0], max(1, round(image[1] * shape[0] / shape[1])))
     height = min(image[1], max(1, round(image[0] * shape[1] / shape[0])))
     left, top = (image[0] - width) // 2, (image[1] - height) // 2
@@ -84,8 +84,7 @@ def _centre_box(image: Size, shape: Size) -> tuple[int, int, int, int]:
 
 
 def opacity(row: Row, width: int, height: int) -> NDArray[np.uint8] | None:
-    """Return the alpha channel, uint8 (height, width), cropped as in `pixels` and averaged; None if the image is
-    opaque."""
+    """Return alpha, uint8 (height, width), cropped as in `pixels` and averaged; None if opaque."""
     with _reading(row) as content, Image.open(io.BytesIO(content)) as opened:
         image = eight_bits(upright(opened))
         if not image.has_transparency_data:
@@ -96,8 +95,8 @@ def opacity(row: Row, width: int, height: int) -> NDArray[np.uint8] | None:
 
 
 def crop_sizes(row: Row, size: Size) -> tuple[int, int, int, int, int, int]:
-    """Return the sizes that condition SDXL (Podell et al. 2023), in pixels: the image's height and width, top and left
-    of the crop in the scaled image, height and width of the result."""
+    """Return SDXL's conditioning (Podell et al. 2023) in pixels: height and width of the image, top and left of the
+    crop after scaling, height and width of the result."""
     width, height = size
     scale = max(width / row.width_px, height / row.height_px)
     top, left = round((row.height_px * scale - height) / 2), round((row.width_px * scale - width) / 2)
@@ -105,8 +104,7 @@ def crop_sizes(row: Row, size: Size) -> tuple[int, int, int, int, int, int]:
 
 
 def on_background(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
-    """Convert an 8-bit image of any mode to RGB; transparent parts, including a palette's transparent entry, show
-    `colour`."""
+    """Convert an 8-bit image to RGB; transparent parts show `colour`."""
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     image = image.convert("RGBA")
@@ -116,9 +114,9 @@ def on_background(image: Image.Image, colour: tuple[int, int, int]) -> Image.Ima
 
 @contextmanager
 def _reading(row: Row, verify: bool = True) -> Iterator[bytes]:
-    """Yield an image file's bytes; turn any decoding error into a BadImage that names the file.
+    """Yield an image file's bytes; turn decoding errors into BadImage with its name.
 
-    With `verify`, the bytes must still match the snapshot: results are cached under its checksum.
+    With `verify`, the bytes must match the snapshot: results are cached under its checksum.
     """
     # Pillow warns of damaged metadata and large images, which the snapshot has accepted. Set process-wide, since
     # catch_warnings isn't thread-safe, and each time, since other code may have reset the filters.
@@ -140,11 +138,9 @@ def _reading(row: Row, verify: bool = True) -> Iterator[bytes]:
 
 
 def decode_all(rows: Sequence[Row], background: str = "white", progress: Progress = silent) -> list[str]:
-    """Decode every image, at a reduced scale if its format allows it. Return the names of those with unreadable
-    orientation.
+    """Decode every image, at reduced scale if possible. Return the names of those with unreadable orientation.
 
-    Raise BadImage, with the first failure and their number, also if an image's size isn't the snapshot's: crops and
-    grids rely on it.
+    Raise BadImage for the first failure; also if a size isn't the snapshot's, since crops and grids rely on it.
     """
     background_colour(background)
     inspections = list(in_threads(_inspect, rows, "decoding images", progress))
@@ -159,7 +155,7 @@ def decode_all(rows: Sequence[Row], background: str = "white", progress: Progres
 
 @dataclass(frozen=True)
 class _Inspection:
-    """The problem with an image, if any, and its orientation (see `orientation`)."""
+    """The problem with an image, if any, and its orientation."""
 
     problem: str | None
     turn: int | None = 1

@@ -1,12 +1,11 @@
-"""Latents and text embeddings from the frozen encoders, computed once and cached on disk by content.
+"""Latents and text embeddings from the frozen encoders, computed once and cached by content.
 
-A key identifies all inputs: for latents the image's sha256 (and whether it is mirrored), in a folder named by
-resolution, background, crop, autoencoder and precision; for embeddings the token ids, in a folder named by text encoder
-and precision. So an edited caption or another tokenizer never matches an old embedding.
+A latents key is the image's sha256 (and whether it is mirrored), in a folder named by resolution, background, crop,
+autoencoder and precision; an embedding key is the token ids, in a folder named by text encoder and precision. So an
+edited caption or another tokenizer never matches an old embedding.
 
-A shard is a safetensors file named by its own SHA-256, written under a temporary name and renamed: processes can write
-side by side, and a damaged shard is found, deleted and computed again. An interrupted encoding keeps its finished
-shards. Files never change, and `rm -r` of the cache is always safe.
+Shards are named by their own SHA-256 and renamed into place: processes can write side by side, damaged shards are
+computed again, and `rm -r` of the cache is safe.
 
 Shapes: N images, 2 = (plain, flipped; only plain without flips), C latent channels, H and W latent rows and columns, M
 captions, T tokens, D text features.
@@ -59,62 +58,57 @@ class Latents:
     opacity_NHW: Tensor | None = None  # uint8, if it was asked for.
 
     def at(self, indices_B: Tensor, flips_B: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return (mean, log-variance) of these images, float32 on the device; flips are 0 or 1."""
+        """Return (mean, log-variance), float32 on the device; flips are 0 or 1."""
         chosen = (indices_B.to(self.mean_N2CHW.device), flips_B.to(self.mean_N2CHW.device))
         return self.mean_N2CHW[chosen].to(device).float(), self.logvar_N2CHW[chosen].to(device).float()
 
     def opacity(self, indices_B: Tensor, flips_B: Tensor, device: torch.device) -> Tensor:
-        """Return the opacity of these images, (B, 1, H, W) from 0 to 1."""
+        """Return (B, 1, H, W) from 0 to 1."""
         assert self.opacity_NHW is not None
         plain_BHW = self.opacity_NHW[indices_B.to(self.opacity_NHW.device)].to(device)
         shown_BHW = torch.where(flips_B.to(device)[:, None, None] == 1, plain_BHW.flip(2), plain_BHW)
         return shown_BHW[:, None].float() / 255
 
     def opaque_share(self, index: int) -> float:
-        """Return the opaque share of one image, 0 to 1."""
+        """Return the mean opacity of one image, 0 to 1."""
         assert self.opacity_NHW is not None
         return float(self.opacity_NHW[index].double().mean()) / 255
 
     def sizes(self, indices_B: Tensor, device: torch.device) -> Tensor:
-        """Return the sizes that condition the denoiser, (B, 6) on the device."""
+        """Return the size conditioning, (B, 6) on the device."""
         return self.sizes_N6[indices_B.to(self.sizes_N6.device)].to(device)
 
     def group_by_size(self, indices: Sequence[int]) -> list[list[int]]:
-        """Group `indices` by image size: ascending positions in that list. Here one group."""
+        """Return positions in `indices`, ascending, grouped by image size."""
         return [list(range(len(indices)))] if indices else []
 
 
 @dataclass(frozen=True)
 class BucketLatents:
-    """Latents of several sizes. Request images of one size at a time: see `group_by_size`."""
+    """Latents of several sizes, with the methods of `Latents`. Request images of one size: see `group_by_size`."""
 
     parts: list[Latents]
     part_N: Tensor  # int64 on the CPU: the part of each image, and its index there.
     within_N: Tensor
 
     def group_by_size(self, indices: Sequence[int]) -> list[list[int]]:
-        """As `Latents.group_by_size`."""
         positions_by_part: dict[int, list[int]] = {}
         for position, part in enumerate(self.part_N[list(indices)].tolist()):
             positions_by_part.setdefault(part, []).append(position)
         return [positions_by_part[part] for part in sorted(positions_by_part)]
 
     def at(self, indices_B: Tensor, flips_B: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        """As `Latents.at`."""
         part, within_B = self._part(indices_B)
         return part.at(within_B, flips_B, device)
 
     def opacity(self, indices_B: Tensor, flips_B: Tensor, device: torch.device) -> Tensor:
-        """As `Latents.opacity`."""
         part, within_B = self._part(indices_B)
         return part.opacity(within_B, flips_B, device)
 
     def opaque_share(self, index: int) -> float:
-        """As `Latents.opaque_share`."""
         return self.parts[int(self.part_N[index])].opaque_share(int(self.within_N[index]))
 
     def sizes(self, indices_B: Tensor, device: torch.device) -> Tensor:
-        """As `Latents.sizes`."""
         part, within_B = self._part(indices_B)
         return part.sizes(within_B, device)
 
@@ -132,7 +126,7 @@ class TextEmbeddings:
     text_MTD: Tensor
 
     def indices(self, captions: Sequence[str]) -> Tensor:
-        """Return the captions' indices, int64 (B,) on the embeddings' device. Raise KeyError for an unknown caption."""
+        """Return int64 (B,) on the embeddings' device. Raise KeyError for an unknown caption."""
         return torch.tensor([self.captions[caption] for caption in captions], device=self.text_MTD.device)
 
     def at(self, indices_B: Tensor, device: torch.device) -> Tensor:
@@ -140,7 +134,7 @@ class TextEmbeddings:
         return self.text_MTD[indices_B.to(self.text_MTD.device)].to(device).float()
 
     def of(self, captions: Sequence[str], device: torch.device) -> Tensor:
-        """Return the embeddings of these captions, (B, T, D) float32 on the device."""
+        """Return (B, T, D) float32 on the device."""
         return self.at(self.indices(captions), device)
 
 
@@ -155,10 +149,9 @@ def cache_latents(
     size: Size | None = None,
     flips: bool = True,
 ) -> Latents:
-    """Return the latents of the rows' images and, if asked for, of their mirror images (`flips`) and their opacity.
+    """Return the images' latents, with mirror images (`flips`) and opacity if asked for; encode what the cache lacks.
 
-    Encode what the cache lacks: all cores read images while the encoder works; it is compiled if there are enough
-    images. `size` (width, height) is needed if images aren't square.
+    All cores read images while the encoder works; for many images it is compiled. `size` is (width, height).
     """
     side_px = family.resolution_px
     size = size or (side_px, side_px)
@@ -176,7 +169,6 @@ def cache_latents(
     images_per_batch = batch_size or max(1, BATCH_PX // (size[0] * size[1]))
 
     def read_image(keys: Sequence[str]) -> list[Tensor]:
-        """Return one image for each of its keys: plain, mirrored."""
         image_HWC = torch.from_numpy(pixels(row_of[keys[0]], size, background))
         return [image_HWC.flip(1) if key.endswith(FLIPPED) else image_HWC for key in keys]
 
@@ -246,7 +238,7 @@ def _opacity(rows: Sequence[Row], size: Size, folder: Path | None, progress: Pro
 def cache_text(
     family: Encoders, captions: Sequence[str], folder: Path | None = None, progress: Progress = silent
 ) -> TextEmbeddings:
-    """Return the embeddings of the distinct captions, and of "" for dropout and guidance."""
+    """Return the embeddings of the distinct captions, and of ""."""
     distinct = list(dict.fromkeys(["", *captions]))
     settings = {"format": FORMAT, "encoder": family.text_encoder_digest, "precision": str(family.dtype)}
     shards = ShardCache((folder or default_folder()) / "text" / sha256_json(settings)[:32])
@@ -274,10 +266,9 @@ def _encoded(
     images_per_batch: int,
     whole: bool,
 ) -> Iterator[tuple[str, Tensor]]:
-    """Yield each key with its stacked mean and log-variance (2, C, H, W), in the family's precision on the CPU.
+    """Yield each key with its mean and log-variance (2, C, H, W), in the family's precision on the CPU.
 
-    Results are copied while later batches run, so that the device never waits. `whole` pads the last batch, since
-    another size would be compiled anew.
+    Results are copied while later batches run. `whole` pads the last batch: another size would be compiled anew.
     """
     running: deque[tuple[Sequence[str], CpuCopy]] = deque()
     for names in _chunks(keys, images_per_batch):
@@ -294,7 +285,7 @@ def _encoded(
 
 @contextmanager
 def cores_for_readers(device: torch.device) -> Iterator[None]:
-    """Limit torch to one CPU thread while a GPU encodes, and leave the other cores to the threads that read images.
+    """Limit torch to one CPU thread while a GPU encodes: the other cores read images.
 
     A batch stacked on all cores waits for the slowest, while the others spin.
     """
@@ -312,7 +303,6 @@ def _copied(names: Sequence[str], fetched: CpuCopy) -> Iterator[tuple[str, Tenso
 
 
 def _to_device(images: list[Tensor], device: torch.device) -> Tensor:
-    """Return the images stacked on the device; a GPU copies without blocking."""
     if device.type != "cuda":
         return torch.stack(images).to(device)
     stacked = torch.empty(len(images), *images[0].shape, dtype=images[0].dtype, pin_memory=True)
@@ -332,7 +322,6 @@ class CpuCopy:
             self.event.record()
 
     def tensor(self) -> Tensor:
-        """Wait for the copy and return it."""
         if self.event is not None:
             self.event.synchronize()
         return self.copy.cpu()

@@ -1,4 +1,4 @@
-"""What the data code needs of a loaded model; `trainer_client.models.Family` implements all of it."""
+"""Protocols: the parts of `trainer_client.models.Family` that the data code needs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Sized(Protocol):
 
 
 class Encoders(Protocol):
-    """The frozen encoders, and the digests that identify their output."""
+    """The frozen encoders and their digests."""
 
     @property
     def device(self) -> torch.device: ...
@@ -44,7 +44,7 @@ class Encoders(Protocol):
 
 
 class Diffusion(Protocol):
-    """How latents, noise and timesteps make a training batch."""
+    """Makes training batches from latents, noise and timesteps."""
 
     @property
     def device(self) -> torch.device: ...

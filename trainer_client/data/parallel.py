@@ -1,4 +1,4 @@
-"""Run work on several threads, in order, with a bounded queue."""
+"""Run work in threads, in order, with a bounded queue."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ THREADS = min(32, os.cpu_count() or 1)  # Hashing and decoding release the inter
 def in_threads(
     work: Callable[[Item], Result], items: Sequence[Item], stage: str, progress: Progress = silent, ahead: int = 0
 ) -> Generator[Result, None, None]:
-    """Yield `work` of each item, in order, from several threads; the first error stops the others.
+    """Yield `work` of each item in order; the first error stops the others.
 
-    At least `ahead` items are started before the reader asks for them.
+    At least `ahead` items are started early.
     """
     pool = ThreadPoolExecutor(THREADS)
     try:
@@ -34,7 +34,7 @@ def in_threads(
 def _windowed(
     pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[Result]:
-    """Like `pool.map`, but run at most `ahead` items before the reader, so that results use little memory."""
+    """Like `pool.map`, but at most `ahead` items before the reader, to bound memory."""
     waiting: deque[Future[Result]] = deque()
     for item in items:
         waiting.append(pool.submit(work, item))

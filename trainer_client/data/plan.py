@@ -1,4 +1,4 @@
-"""The number of steps of a run."""
+"""The steps of a run."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Train steps per epoch. The last may be short; no image is dropped."""
+        """The last step may be short; no image is dropped."""
         return math.ceil(self.images / self.images_per_step)
 
     @property
     def steps(self) -> int:
-        """Train steps of the run."""
         return self.steps_per_epoch * self.epochs
 
     @property
     def full_step_images(self) -> int:
-        """Images of a full step. Every image's loss is divided by it, so that all images count equally."""
+        """Every image's loss is divided by it, so that all images count equally."""
         return min(self.images, self.images_per_step)

@@ -1,7 +1,6 @@
-"""A snapshot folder, verified before training. Needs no curator.
+"""A snapshot folder, verified before training; format: `schemas/spec/snapshot.md`. Needs no curator.
 
-The format is `schemas/spec/snapshot.md`. Every file's size and SHA-256, the counts and the snapshot's identity are
-checked first; the first difference names its file.
+Sizes, SHA-256 sums, counts and identity are checked first; the first difference names its file.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from trainer_client.data.parallel import in_threads
 
 
 class BadSnapshot(AmatlError):
-    """The folder isn't a complete snapshot. Export it again with `curator snapshot`."""
+    """The folder isn't a complete snapshot."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An opened snapshot. Rows are sorted by sha256, whatever the files' order."""
+    """An opened snapshot; rows are sorted by sha256."""
 
     folder: Path
     manifest: SnapshotManifest
@@ -49,10 +48,10 @@ class Snapshot:
 
     @classmethod
     def open(cls, folder: Path | str, verify: bool = True, progress: Progress = silent) -> Self:
-        """Read the manifest and all rows; with `verify`, check every file's bytes, the counts and the identity.
+        """Read the manifest and all rows; with `verify`, check every file, the counts and the identity.
 
-        `folder` may be the address of a snapshot, which is fetched into the cache first. Raise NotFound, BadDocument,
-        BadSnapshot or ChecksumMismatch with the file's name, ServiceFailed.
+        An address is fetched into the cache first. Raise NotFound, BadDocument, BadSnapshot or ChecksumMismatch with
+        the file's name, ServiceFailed.
         """
         folder = local_folder(folder, progress)
         manifest = _read_manifest(folder)
@@ -73,16 +72,15 @@ class Snapshot:
         return snapshot
 
     def rows(self, split: Split) -> list[Row]:
-        """Return the rows of a split, sorted by sha256."""
         return self.rows_of[split]
 
     @property
     def tracks(self) -> list[str]:
-        """The names of the caption tracks; the first is `text`."""
+        """Names of the caption tracks; the first is `text`."""
         return [track.name for track in self.manifest.tracks]
 
     def track(self, name: str | None) -> str:
-        """Return the track called `name`, or the only track. Raise BadOption, which lists the tracks."""
+        """Return the named track, or the only one. Raise BadOption, which lists the tracks."""
         listed = ", ".join(self.tracks)
         if name is None:
             if len(self.tracks) == 1:
@@ -130,7 +128,7 @@ def _check_seal(path: Path, digest: str | None) -> None:
 
 
 def _read_split(folder: Path, manifest: SnapshotManifest, split: Split) -> tuple[list[Row], list[tuple[Path, FileRef]]]:
-    """Return the rows of metadata.jsonl, and the expected size and SHA-256 of each image."""
+    """Return the rows, and the expected size and SHA-256 of each image."""
     count = manifest.splits[split]
     path = folder / count.metadata.path  # The schema refuses paths that leave the folder.
     check_file(path, count.metadata)
@@ -166,7 +164,7 @@ def _caption(columns: dict[str, Any], column: str, where: str) -> str | None:
 
 
 def check_file(path: Path, reference: FileRef) -> None:
-    """Raise NotFound or ChecksumMismatch, with the file's name, unless the file matches the reference."""
+    """Raise NotFound or ChecksumMismatch unless the file matches the reference."""
     try:
         size_bytes = path.stat().st_size
         sha256 = sha256_file(path) if size_bytes == reference.size_bytes else None

@@ -1,7 +1,7 @@
-"""A weighted mix of caption tracks: `template:0.7,human:0.3`. Each image picks its track anew in every epoch.
+"""A weighted mix of caption tracks: `template:0.7,human:0.3`. Each image picks a track anew in every epoch.
 
-An image without a caption in one track uses the others. The mix is also a track in memory that gives each image one
-fixed caption, the same for all runs, so that losses are measured under the mix as under any track.
+An image without a caption in one track uses the others. For measuring losses, the mix is also a track in memory that
+gives each image one fixed caption, the same for all runs.
 """
 
 from __future__ import annotations
@@ -23,20 +23,19 @@ SEED = 0  # Picks the caption that an image is measured under, for runs of all s
 
 @dataclass(frozen=True)
 class TrackMix:
-    """The captions of N images in K tracks, as indices into the set's captions, and the upper ends of each track's
-    share."""
+    """The captions of N images in K tracks, and the upper end of each track's share."""
 
     captions_NK: Tensor
     bounds_NK: Tensor
 
     def pick(self, indices_B: Tensor, uniform_B: Tensor) -> Tensor:
-        """Return the captions (B,) of these images, each picked by a number in [0, 1)."""
+        """Return captions (B,), picked by a number in [0, 1) for each image."""
         chosen_B = (uniform_B[:, None] >= self.bounds_NK[indices_B]).sum(dim=1)
         return self.captions_NK[indices_B, chosen_B]
 
 
 def parse_shares(captions: str | None, snapshot: Snapshot) -> dict[str, float]:
-    """Return the tracks of a mix with their shares, {} if `captions` names one track. Raise BadOption."""
+    """Return the tracks of a mix with their shares, {} if it is no mix. Raise BadOption."""
     if captions is None or ":" not in captions or (captions in snapshot.tracks and captions not in snapshot.made):
         return {}
     weights: dict[str, float] = {}
@@ -96,9 +95,9 @@ def _pick_caption(row: Row, shares: Mapping[str, float], number: float) -> str |
 
 
 def share_ends(row: Row, shares: Mapping[str, float]) -> list[float]:
-    """Return the upper end of each track's share in [0, 1); a track without a caption has an empty share.
+    """Return the upper end of each track's share in [0, 1); all 0 if the image has no caption.
 
-    All 0 if the image has no caption. The last share ends at 2, past any number, whatever the rounding of the sum.
+    The last share ends at 2, past any number, whatever the rounding.
     """
     available = [share if row.captions[track] is not None else 0.0 for track, share in shares.items()]
     if not any(available):

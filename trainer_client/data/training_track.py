@@ -1,7 +1,4 @@
-"""The caption track that a run trains on; an instance prompt makes one in memory.
-
-That track stands beside the snapshot's, so that losses are measured under it as under any other.
-"""
+"""The caption track that a run trains on. An instance prompt makes one in memory, for losses as under any track."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ TRACK = "instance-prompt"
 
 @dataclass(frozen=True)
 class TrainingTrack:
-    """The captions that a run trains on, resolved once from `--captions` and the instance prompt."""
+    """The captions to train on, resolved from `--captions` and the instance prompt."""
 
     name: str  # A track of the snapshot, a mix, or TRACK.
     captions: str  # The track that `--captions` names.
@@ -39,9 +36,9 @@ class TrainingTrack:
 
 
 def training_track(snapshot: Snapshot, captions: str | None, subject: Subject) -> tuple[TrainingTrack, Snapshot]:
-    """Return the track to train on, and the snapshot with that track added if it is derived from others.
+    """Return the track to train on, and the snapshot with that track if it is derived from others.
 
-    No track need be chosen if the instance prompt has no {caption}. Raise BadOption as `Snapshot.track` does.
+    A prompt without {caption} needs no track. Raise BadOption.
     """
     prompt = subject.instance_prompt
     shares = track_mix.parse_shares(captions, snapshot)
@@ -86,7 +83,7 @@ def _with_prompted_caption(row: Row, prompt: str, track: str) -> Row:
 
 
 def subject_prompts(snapshot: Snapshot, subject: Subject) -> list[Prompt]:
-    """Return prompts to sample in addition to the suite: one of the instance, and the class prompt."""
+    """Return prompts to sample besides the suite: of the instance and the class."""
     class_prompts = [Prompt(text=subject.class_prompt)] if subject.class_prompt else []
     if subject.instance_prompt is None:
         return class_prompts

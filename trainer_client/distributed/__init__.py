@@ -1,1 +1,1 @@
-"""Distributed training: ranks, sharded weights, gradient sums."""
+"""Training on several processes."""

@@ -1,8 +1,7 @@
 """Sum the gradients of all ranks at once, after the passes of a step.
 
-DistributedDataParallel sums during the backward pass with hooks, which CUDA graphs don't run and which see the
-gradients of a copy, in its precision. Here all gradients are views of one float32 tensor, and one reduction sums it: on
-the GPUs of one host that takes a fiftieth of a step.
+DistributedDataParallel sums during the backward pass by hooks, which CUDA graphs don't run. Here gradients are views of
+one float32 tensor, and one reduction sums it: on the GPUs of one host that takes a fiftieth of a step.
 """
 
 from __future__ import annotations
@@ -32,9 +31,7 @@ class FlatGradients:
             begin += weight.numel()
 
     def all_reduce(self) -> None:
-        """Replace each rank's gradients by the sum over all ranks."""
         torch.distributed.all_reduce(self.flat)
 
     def zero(self) -> None:
-        """Set all gradients to zero."""
         self.flat.zero_()

@@ -1,11 +1,8 @@
-"""FSDP: each rank keeps a shard of the trained weights, gradients and moments, and gathers layers for its passes.
+"""FSDP: each rank keeps a shard of weights, gradients and moments, and gathers layers for its passes.
 
-accelerate's FSDP settings apply: which layers are gathered together (wrapping policy), resharding after the forward
-pass, activation checkpointing. PyTorch's `fully_shard` does the work even for version 1 settings, whose flat parameters
-would have no names to save, average or freeze by.
-
-The model that is saved, sampled and evaluated stays unsharded, in main memory during training: at a checkpoint all
-ranks gather the weights into rank 0's.
+accelerate's settings apply: wrapping policy, resharding after the forward pass, activation checkpointing. `fully_shard`
+is used even for version 1 settings, whose flat parameters have no names to save or freeze by. The model to save, sample
+and evaluate stays unsharded in main memory: at a checkpoint rank 0 gathers the weights.
 """
 
 from __future__ import annotations
@@ -32,10 +29,7 @@ WRAPPERS = ("module.", "_checkpoint_wrapped_module.")  # Prefixes that wrappers 
 
 
 class ShardedRoot(nn.Module):
-    """A wrapper of a sharded module.
-
-    `fully_shard` renames its module's class, by which transformers looks up the outputs of a model's layers.
-    """
+    """A wrapper: `fully_shard` renames a module's class, which transformers needs for layer outputs."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -46,12 +40,12 @@ class ShardedRoot(nn.Module):
 
 
 def is_requested() -> bool:
-    """Whether accelerate's configuration requests FSDP. Doesn't import accelerate."""
+    """Whether accelerate requests FSDP, without importing it."""
     return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
 def settings() -> Any:
-    """Return accelerate's FSDP plugin from the launcher's environment. Raise BadOption for unsupported settings."""
+    """Return accelerate's FSDP plugin. Raise BadOption for unsupported settings."""
     from accelerate import FullyShardedDataParallelPlugin
 
     with warnings.catch_warnings():  # Version 1's deprecation, which doesn't matter here.
@@ -74,13 +68,12 @@ def settings() -> Any:
 
 
 def _strategy(plugin: Any) -> Any:
-    """Return whether weights are resharded after the forward pass; for version 1 as a `ShardingStrategy`."""
+    """Whether to reshard after the forward pass; for version 1 a `ShardingStrategy`."""
     return plugin.reshard_after_forward if plugin.sharding_strategy is None else plugin.sharding_strategy
 
 
 class Sharded:
-    """The sharded modules of a method: `parameters` are this rank's shards, by the method's names; `modules` run passes
-    with gradients, by component."""
+    """A method's modules, sharded: `parameters` by the method's names; `modules` run passes with gradients."""
 
     def __init__(self, method: Method, plugin: Any, device: torch.device, is_rank_zero: bool) -> None:
         self.method, self.device, self.is_rank_zero = method, device, is_rank_zero
@@ -101,7 +94,7 @@ class Sharded:
         self.parameters = {key: parts[key] for key in method.parameters}
 
     def _shard(self, module: nn.Module, plugin: Any) -> nn.Module:
-        """Return a copy of the module, sharded over the ranks."""
+        """Return a sharded copy of the module."""
         sharded = copy.deepcopy(module)
         units = set(_units(sharded, plugin))
         if plugin.activation_checkpointing:
@@ -118,7 +111,7 @@ class Sharded:
 
     @contextmanager
     def gathered_weights(self) -> Iterator[None]:
-        """Give rank 0's unsharded model the current weights while entered. All ranks enter it together."""
+        """Give rank 0's plain model the current weights. All ranks enter it together."""
         with torch.no_grad():
             for name, weight in self.parameters.items():
                 full = gather_tensor(weight)
@@ -135,7 +128,7 @@ class Sharded:
 
 
 def _units(module: nn.Module, plugin: Any) -> list[nn.Module]:
-    """Return the parts whose weights are gathered together by the wrapping policy, besides the module itself."""
+    """Return the parts that the wrapping policy gathers together, without the module itself."""
     policy = getattr(plugin.auto_wrap_policy, "func", plugin.auto_wrap_policy)
     inner = [part for part in module.modules() if part is not module]
     if policy is size_based_auto_wrap_policy:
@@ -151,24 +144,23 @@ def _units(module: nn.Module, plugin: Any) -> list[nn.Module]:
 
 
 def _callable(part: nn.Module) -> bool:
-    """Whether a part has a forward pass in which to gather weights: lists of layers have none. For models see
-    `ShardedRoot`."""
+    """Whether a part has a forward pass to gather weights in. For models see `ShardedRoot`."""
     return not isinstance(part, nn.ModuleList | nn.ModuleDict) and not hasattr(part, "_can_record_outputs")
 
 
 def _plain(name: str) -> str:
-    """Return a weight's name without wrapper prefixes."""
+    """Return a name without wrapper prefixes."""
     outer, inner = WRAPPERS
     return name.removeprefix(outer).replace(inner, "")
 
 
 def gather_tensor(value: Tensor) -> Tensor:
-    """Return the full tensor. If it is sharded, all ranks call this together."""
+    """Return the full tensor; all ranks call this together."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def shard_like(value: Tensor, part: Tensor) -> Tensor:
-    """Return a full tensor sharded like `part`, or unchanged if `part` isn't sharded."""
+    """Shard a full tensor like `part`, if that is sharded."""
     if not isinstance(part, DTensor):
         return value
     value = value.to(part.device)
@@ -176,7 +168,7 @@ def shard_like(value: Tensor, part: Tensor) -> Tensor:
 
 
 def gather(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
-    """Gather each tensor, sharded ones into main memory. Return them only if `keep`; other ranks only take part."""
+    """Gather all tensors, into main memory if sharded; return them only if `keep`."""
     tensors_by_name: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         value = gather_tensor(tensor)

@@ -1,10 +1,9 @@
-"""The ranks of one run started by `accelerate launch` or `torchrun`: one per GPU, on one machine or many.
+"""The ranks of one run started by `accelerate launch` or `torchrun`, one per GPU.
 
-The images of a step are shared among the ranks, so that order, noise and arithmetic are those of one process:
-`--batch-size` times `--accumulation` images make a step for all ranks together. Gradients are averaged by
-DistributedDataParallel as accelerate sets it up; or summed at once (all_reduce.py) if passes are compiled, recorded or
-run through a copy; or everything is sharded if accelerate requests FSDP (fsdp.py). Rank 0 writes, samples and
-evaluates; other ranks wait. All ranks see the same files.
+Ranks share the images of a step (`--batch-size` times `--accumulation`), so that order, noise and arithmetic are those
+of one process. DistributedDataParallel averages gradients; or they are summed at once (all_reduce.py) if passes are
+compiled, recorded or run through a copy; or everything is sharded (fsdp.py). Rank 0 writes, samples and evaluates;
+other ranks wait. All see the same files.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ TIMEOUT = timedelta(hours=24)  # Ranks wait while rank 0 samples and evaluates.
 
 
 def _on_cpu(device: str, sharded: bool) -> bool:
-    """Whether the ranks run on the CPU: requested, or `auto` without a GPU.
+    """Whether ranks use the CPU: requested, or `auto` without a GPU.
 
     Raise BadOption if there are too few GPUs, or none for FSDP (`sharded`).
     """
@@ -57,7 +56,7 @@ def _on_cpu(device: str, sharded: bool) -> bool:
 
 @dataclass(frozen=True)
 class RankModules:
-    """The modules and parameters that training uses on this rank."""
+    """Parameters and modules that this rank trains."""
 
     parameters: Mapping[str, nn.Parameter]  # Trained by this rank's optimiser.
     modules: Mapping[str, nn.Module]  # For passes with gradients, by component.
@@ -78,7 +77,6 @@ class Processes:
 
     @property
     def is_rank_zero(self) -> bool:
-        """Whether this rank writes files."""
         return self.rank == 0
 
     def _join(self, config: TrainConfig) -> None:
@@ -106,7 +104,7 @@ class Processes:
             )
 
     def device(self, requested: str) -> str:
-        """Return the device of this rank: its own GPU if there are several ranks."""
+        """Return this rank's device."""
         if self.accelerator is None:
             return requested
         device = self.accelerator.device
@@ -114,11 +112,11 @@ class Processes:
 
     @property
     def is_sharded(self) -> bool:
-        """Whether weights are sharded: no rank has a whole model to copy, compile or record."""
+        """Whether no rank has a whole model to copy, compile or record."""
         return self.plugin is not None
 
     def wrap(self, method: Method) -> RankModules:
-        """Wrap the modules in DDP or FSDP, which average gradients over ranks."""
+        """Wrap the modules in DDP or FSDP."""
         modules = method.family.modules
         if self.accelerator is None:
             return RankModules(method.parameters, modules)
@@ -136,11 +134,11 @@ class Processes:
         return RankModules(method.parameters, modules | trained)
 
     def largest_pass(self, batch_size: int, plan: Plan) -> int:
-        """Return the number of images in this rank's largest pass."""
+        """Return the most images of a pass."""
         return min(batch_size, -(-plan.images_per_step // self.count))
 
     def passes(self, step: Step, images_at_once: int) -> list[Batch]:
-        """Return this rank's share of a step in batches. With FSDP all ranks need equally many passes."""
+        """Return this rank's share of a step in batches, with FSDP equally many on all ranks."""
         batches = list(self.share(step, self.rank).split(images_at_once))
         if self.sharded is None:
             return batches
@@ -150,11 +148,11 @@ class Processes:
         return batches + [replace(spare, weights_B=spare.weights_B * 0)] * (most - len(batches))
 
     def gathered_weights(self) -> AbstractContextManager[None]:
-        """Give rank 0's model the current weights while entered. All ranks enter it together."""
+        """Give rank 0's model the current weights. All ranks enter it together."""
         return nullcontext() if self.sharded is None else self.sharded.gathered_weights()
 
     def share(self, step: Step, rank: int) -> Step:
-        """Return a rank's images of a step, in equal parts; one image of weight 0 if none are left."""
+        """Return a rank's equal part of a step; one image of weight 0 if none is left."""
         if self.count == 1:
             return step
         images = len(step)
@@ -167,43 +165,41 @@ class Processes:
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:
-        """Keep gradients local to this rank, until a pass outside sums them."""
+        """Keep gradients local until a pass outside sums them."""
         with ExitStack() as stack:
             for module in self.wrapped:
                 stack.enter_context(self.accelerator.no_sync(module))
             yield
 
     def gradient_sync(self, last: bool) -> AbstractContextManager[None]:
-        """Return a context for each pass of a step: the last pass sums gradients over ranks."""
+        """Return a context for a pass; the last one of a step sums gradients over ranks."""
         return nullcontext() if last or not self.wrapped else self.no_sync()
 
     def total(self, value: Tensor) -> Tensor:
-        """Return the sum over all ranks, on each rank."""
+        """Return the sum over ranks."""
         return value if self.accelerator is None else self.accelerator.reduce(value, reduction="sum")
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any rank. Collective operations need a common decision."""
+        """Whether any rank sets the flag. Collective operations need a common decision."""
         if self.accelerator is None:
             return flag
         return bool(self.total(torch.tensor(float(flag), device=self.accelerator.device)))
 
     def is_peer_failure(self, error: RuntimeError) -> bool:
-        """Whether this error is the effect of another rank that ended."""
+        """Whether another rank that ended caused this error."""
         lost_connection = isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()
         return self.count > 1 and lost_connection  # Gloo raises plain errors that name its source files.
 
     def all(self, flag: bool) -> bool:
-        """Whether the flag is set on every rank."""
         return not self.any(not flag)
 
     def wait(self) -> None:
-        """Wait for all ranks."""
         if self.accelerator is not None:
             self.accelerator.wait_for_everyone()
 
     @contextmanager
     def rank_zero_first(self) -> Iterator[None]:
-        """Run the body on rank 0, then on the other ranks, which find its results."""
+        """Run the body on rank 0, then on the others."""
         if not self.is_rank_zero:
             self.wait()
         yield

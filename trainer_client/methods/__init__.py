@@ -1,11 +1,9 @@
-"""Training methods: what is trained, what a checkpoint holds and how it is loaded, one file per method.
+"""Training methods, one file each. To add one: its options in `trainer_client.config.methods`, a file with a class that
+implements `Method` and a `begin(family, config)`, and a line in `METHODS`.
 
-To add one: its options in `trainer_client.config.methods`, a file with a class that implements `Method` and a
-`begin(family, config)`, and a line in `METHODS`.
-
-Methods whose checkpoints are adapters also have `attach(family, folder, adapter)`, which puts an adapter on its base to
-sample or continue, and `bake(family)`, which merges it into the base for another method. Both return the family to use;
-the one passed in shares its modules and must be dropped.
+Methods with adapters also have `attach(family, folder, adapter)`, which puts an adapter on its base, and
+`bake(family)`, which merges it into the base. Both return the family to use; drop the one passed in, which shares its
+modules.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ METHODS = {  # --method -> module
 
 
 class Method(Protocol):
-    """A training method, set up on a loaded family. Everything outside `parameters` is frozen."""
+    """A training method on a loaded family. Everything outside `parameters` is frozen."""
 
     name: str
     family: Family  # With the layers or words that the method adds.
@@ -40,17 +38,14 @@ class Method(Protocol):
     start: Mapping[str, str]  # Besides the base, all that samples at epoch 0 depend on.
 
     def numbers_saved(self, first: bool) -> int:
-        """Return how many numbers a checkpoint's files hold; `first` is epoch 0's, which later ones may link to."""
+        """Return how many numbers a checkpoint's files hold; `first` for epoch 0."""
 
     def save(self, folder: Path, dtype: torch.dtype, metadata: Mapping[str, str], first: Path | None) -> None:
-        """Write a checkpoint folder; weights as `dtype`, `metadata` in each safetensors header.
-
-        `first` is epoch 0's folder, if it exists: untrained parts may be linked to it.
-        """
+        """Write a checkpoint folder. Untrained parts may be links to `first`, epoch 0's folder."""
 
 
 def begin(family: Family, config: TrainConfig) -> Method:
-    """Set the family up for training. Its output stays the same."""
+    """Set the family up for training, without changing its output."""
     adapter = family.identity.adapter
     if adapter is not None and adapter.method != config.method.name:
         family = bake(family)
@@ -59,7 +54,7 @@ def begin(family: Family, config: TrainConfig) -> Method:
 
 
 def bake(family: Family) -> Family:
-    """Merge the attached adapter into the model. Output stays the same; the digest is that of both."""
+    """Merge the attached adapter into the model; the digest is that of both."""
     if family.identity.adapter is None:
         return family
     baked: Family = _module(family.identity.adapter.method).bake(family)
@@ -67,7 +62,7 @@ def bake(family: Family) -> Family:
 
 
 def attach(family: Family, folder: Path, adapter: Adapter) -> Family:
-    """Put a checkpoint's adapter on its base; the digest is then that of both."""
+    """Put an adapter on its base; the digest is that of both."""
     from trainer_client.models.adapter import combined
 
     digest = combined(family.digest, adapter)
@@ -76,7 +71,7 @@ def attach(family: Family, folder: Path, adapter: Adapter) -> Family:
 
 
 def write_adapter(folder: Path, method: str, family: Family, settings: Mapping[str, Any], weights: Path) -> None:
-    """Write `adapter.json` beside the weights. If the base is itself an adapter, record that adapter's base."""
+    """Write `adapter.json`. If the base is an adapter too, record that adapter's base."""
     from schemas.digest import sha256_file
     from schemas.document import FileRef
     from schemas.run import BaseModelRef
@@ -100,9 +95,9 @@ def _module(name: str) -> Any:
 
 
 def unfreeze(family: Family, modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
-    """Freeze the family except these modules. Return their parameters by `<module>.<name>`.
+    """Freeze all but these modules. Return their parameters by `<module>.<name>`.
 
-    Modules stay in eval mode: dropout would use a generator that a resumed run and a second track do not share.
+    Modules stay in eval mode: dropout would use a generator that a resumed run does not share.
     """
     parameters: dict[str, nn.Parameter] = {}
     for module in family.modules.values():
@@ -114,7 +109,7 @@ def unfreeze(family: Family, modules: Mapping[str, nn.Module]) -> dict[str, nn.P
 
 
 def freeze_unread(family: Family, parameters: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
-    """Freeze parameters whose output is never read; return the others. Ranks would wait for their gradients."""
+    """Freeze parameters whose output is never read, since ranks would wait for their gradients. Return the others."""
     unread_modules = {id(weight) for module in family.unread_modules() for weight in module.parameters()}
     for weight in parameters.values():
         if id(weight) in unread_modules:

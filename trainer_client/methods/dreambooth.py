@@ -1,7 +1,7 @@
-"""DreamBooth: full finetuning on a few images under one prompt, with class images that the base sampled.
+"""DreamBooth: full finetuning on a few images under one prompt, with class images sampled from the base.
 
-Class images keep the model from forgetting what it knew (prior preservation); see `trainer_client.train.class_images`.
-The same options work with LoRA. A checkpoint is a whole model.
+Class images keep the model from forgetting (prior preservation); see `trainer_client.train.class_images`. LoRA has the
+same options.
 
 Source: Ruiz et al., "DreamBooth: fine tuning text-to-image diffusion models for subject-driven generation" (2023).
 """

@@ -1,6 +1,6 @@
-"""Full finetuning: train every weight of the denoiser and, if asked, of the text encoders.
+"""Full finetuning of the denoiser and, if asked, of the text encoders.
 
-A checkpoint is a whole model that `from_pretrained` loads; untrained parts are links to epoch 0's files.
+A checkpoint is a whole model for `from_pretrained`; untrained parts are links to epoch 0.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from trainer_client.models import Family
 
 
 class Full:
-    """Full finetuning; `Method` documents each member."""
-
     name = "full"
 
     def __init__(self, family: Family, options: MethodOptions) -> None:

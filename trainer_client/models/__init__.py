@@ -1,7 +1,6 @@
-"""Model families: what training, sampling and caching need of a base model, one file per family.
+"""Model families, one file each, chosen by `_class_name` in the base's `model_index.json`.
 
-The family is chosen by `_class_name` in the base's `model_index.json`. To add one: a file with a class that implements
-`Family`, a line in `FAMILIES`, and a miniature in the conformance test.
+To add one: a class that implements `Family`, a line in `FAMILIES`, and a miniature in the conformance test.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ def load_family(
     revision: str | None = None,
     resolution_px: int | None = None,
 ) -> Family:
-    """Load a base: a local folder in diffusers layout, or a hub name (downloaded once, then used offline).
+    """Load a local folder in diffusers layout, or a hub name (downloaded once, then offline).
 
-    `dtype` is the precision of forward passes, by default bfloat16 on a GPU and float32 on a CPU. Raise NotFound (no
-    such base), BadDocument (no model_index.json), BadOption (unsupported family or resolution).
+    `dtype` is the precision of passes, by default bfloat16 on a GPU and float32 on a CPU. Raise NotFound, BadDocument
+    (no model_index.json), BadOption (unsupported family or resolution).
     """
     folder, device = locate(base, revision), torch.device(device)
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
@@ -41,18 +40,17 @@ def load_family(
 
 
 def base_digest(base: str, revision: str | None = None) -> str:
-    """Return `load_family(base).digest` without loading the model. Raise as `load_family` does."""
+    """Return `load_family(base).digest` without loading the model."""
     folder = locate(base, revision)
     return family_of(folder).files(folder).digest
 
 
 def known_families() -> dict[str, type[Family]]:
-    """Return every family by `_class_name`."""
     return {name: _class(name) for name in FAMILIES}
 
 
 def family_of(folder: Path) -> type[Family]:
-    """Return the family of a folder in diffusers layout. Raise BadDocument, BadOption."""
+    """Return the family of a folder. Raise BadDocument, BadOption."""
     path = folder / INDEX
     try:
         name = json.loads(path.read_bytes())["_class_name"]

@@ -1,7 +1,4 @@
-"""Adapters: checkpoints with only the trained weights, and a document that identifies their base.
-
-The document, `adapter.json`, has the digest of the base, so that an adapter is never put on another model unnoticed.
-"""
+"""Adapters: checkpoints with only the trained weights. `adapter.json` has the digest of the base they fit."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ FILE = "adapter.json"
 
 
 class Adapter(Document):
-    """The description of an adapter: its base, settings and weights."""
+    """An adapter's base, settings and weights."""
 
     type: Literal["amatl/adapter/v1"] = "amatl/adapter/v1"
     method: str
@@ -30,7 +27,7 @@ class Adapter(Document):
 
 
 def weights_of(folder: Path, adapter: Adapter) -> Path:
-    """Return the path of an adapter's weights. Raise NotFound, or ChecksumMismatch if they changed."""
+    """Return the path of the weights. Raise NotFound, or ChecksumMismatch if they changed."""
     path = folder / adapter.weights.path
     if not path.is_file():
         raise NotFound(f"{path}: missing. Copy the checkpoint again, or use another one.")

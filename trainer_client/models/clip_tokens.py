@@ -1,7 +1,4 @@
-"""Captions as token ids of CLIP, in chunks that each have a begin mark, an end mark and padding.
-
-Shapes: B captions.
-"""
+"""Captions as token ids of CLIP, in chunks with begin mark, end mark and padding. Shapes: B captions."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from torch import Tensor
 
 
 def expand_words(captions: Sequence[str], words: Mapping[str, str]) -> list[str]:
-    """Return the captions with each learned word replaced by its tokens."""
+    """Replace each learned word by its tokens."""
     expanded = list(captions)
     for word, tokens in words.items():
         if word != tokens:
@@ -22,7 +19,7 @@ def expand_words(captions: Sequence[str], words: Mapping[str, str]) -> list[str]
 
 
 def chunked_ids(tokenizer: Any, captions: list[str], window: int, limit: int) -> Tensor:
-    """Return chunks of `window` tokens, side by side: (B, chunks x window). `limit` counts one pair of marks."""
+    """Return chunks of `window` tokens: (B, chunks x window). `limit` counts one pair of marks."""
     if limit == window:
         settings = {"padding": "max_length", "max_length": window, "truncation": True}
         ids_BT: Tensor = tokenizer(captions, return_tensors="pt", **settings).input_ids

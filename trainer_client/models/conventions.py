@@ -1,7 +1,6 @@
-"""How to use a model if its weights don't say: the same in training, sampling and measuring.
+"""Settings of a model that its weights don't contain, for training, sampling and measuring alike.
 
-Stored as `amatl.json` in a checkpoint's folder if anything differs from the defaults, and read by everything that loads
-it. A run's options override the base's conventions.
+Stored as `amatl.json` in a checkpoint's folder unless all are defaults. A run's options override the base's.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ CHUNK = 75  # Tokens between a begin and an end mark.
 
 
 class Conventions(Document):
-    """The defaults apply to every model without this file."""
+    """The defaults apply to models without this file."""
 
     type: Literal["amatl/conventions/v1"] = "amatl/conventions/v1"
     zero_terminal_snr: bool = False
@@ -32,24 +31,24 @@ class Conventions(Document):
     )
 
     def non_defaults(self) -> dict[str, Any]:
-        """Return settings that differ from the defaults, by name. Part of every cache key."""
+        """Return settings that differ from the defaults. Part of every cache key."""
         defaults = Conventions()
         return {name: value for name, value in self.model_dump().items() if value != getattr(defaults, name)}
 
     def save(self, folder: Path) -> None:
-        """Write the file if any setting differs from the defaults."""
+        """Write the file unless all settings are defaults."""
         if self.non_defaults():
             self.write(folder / FILE)
 
 
 def read_conventions(folder: Path) -> Conventions:
-    """Return a folder's conventions, the defaults if it has none. Raise BadDocument."""
+    """Return a folder's conventions, or the defaults. Raise BadDocument."""
     path = folder / FILE
     return Conventions.read(path) if path.is_file() else Conventions()
 
 
 def from_header(header: Mapping[str, str]) -> Conventions | None:
-    """Return the conventions in the header of a weights file, None if our runs didn't write it."""
+    """Return the conventions in a weights file's header, None if our runs didn't write it."""
     if "amatl.run" not in header:
         return None
     texts = {name: header.get(f"amatl.{name}") for name in Conventions().model_dump() if name != "type"}

@@ -1,7 +1,7 @@
-"""A loaded base model: what training, sampling and caching need of it, whatever its family.
+"""A loaded base model, whatever its family.
 
-A model's identity is immutable: an adapter, a word or other conventions give a new object with another `Identity`. Both
-share the modules, so drop the old one. Training changes weights in place.
+An adapter, a word or other conventions give a new object with another `Identity`. Both share the modules, so drop the
+old one. Training changes weights in place.
 
 Shapes: B images or captions, C latent channels, H and W latent rows and columns, T tokens, D text features.
 """
@@ -44,7 +44,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class AttachPoint:
-    """A module that adapters can be put on, and its name in adapter files."""
+    """A module that takes adapters, and its name in adapter files."""
 
     targets: Mapping[str, Sequence[str]]  # `--targets` -> suffixes of layer names.
     prefix: str  # In files of diffusers and peft: "unet".
@@ -54,7 +54,7 @@ class AttachPoint:
     vectors: str | None = None  # Key of learned words in files for several encoders: "clip_l".
 
     def full_path(self, path: str) -> str:
-        """Return a layer's path as it is written in files."""
+        """Return a layer's path in files."""
         return path if path.startswith((self.inner, *self.outside)) else self.inner + path
 
 
@@ -62,8 +62,8 @@ class AttachPoint:
 class Family(ABC):
     """A loaded base model on one device.
 
-    All weights are float32; forward passes run under autocast if `dtype` is smaller, and return float32. Only `sample`
-    and `solve` disable gradients; callers wrap the others.
+    Weights are float32; passes run under autocast if `dtype` is smaller, and return float32. Only `sample` and `solve`
+    disable gradients.
     """
 
     name: ClassVar[str]  # As in the run report: "stable-diffusion".
@@ -91,7 +91,7 @@ class Family(ABC):
         revision: str | None,
         resolution_px: int | None,
     ) -> Self:
-        """Load every component of a folder. Raise NotFound, BadDocument, BadOption."""
+        """Load every component. Raise NotFound, BadDocument, BadOption."""
 
     @classmethod
     @abstractmethod
@@ -99,7 +99,7 @@ class Family(ABC):
         """Return the folder, with its components that hold weights."""
 
     def identified(self, **changes: Any) -> Self:
-        """Return the same modules under a changed identity. Raise BadOption if the model doesn't support it."""
+        """Return the same modules under a changed identity. Raise BadOption if not supported."""
         return replace(self, identity=replace(self.identity, **changes))
 
     @property
@@ -109,12 +109,11 @@ class Family(ABC):
 
     @property
     def conventions(self) -> Conventions:
-        """How to use the model if its weights don't say."""
         return self.identity.conventions
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        """All trainable modules, by component."""
+        """Trainable modules, by component."""
         return {"denoiser": self.denoiser, **self.text_encoders}
 
     def compile_key(self, *facts: object) -> str:
@@ -125,17 +124,17 @@ class Family(ABC):
     @property
     @abstractmethod
     def weights(self) -> int:
-        """Number of weights in all components."""
+        """Number of weights."""
 
     @property
     @abstractmethod
     def token_limit(self) -> int:
-        """Caption tokens that are read, with begin and end marks."""
+        """Caption tokens read, with begin and end marks."""
 
     @property
     @abstractmethod
     def size_step_px(self) -> int:
-        """Sides of images must be multiples of it."""
+        """Image sides must be multiples of it."""
 
     @property
     @abstractmethod
@@ -145,83 +144,82 @@ class Family(ABC):
     @property
     @abstractmethod
     def train_timesteps(self) -> int:
-        """Number of timesteps, from 0; the last is almost pure noise."""
+        """Number of timesteps; the last is almost pure noise."""
 
     @property
     @abstractmethod
     def prediction(self) -> str:
-        """The denoiser's output: "epsilon" or "v_prediction"."""
+        """ "epsilon" or "v_prediction"."""
 
     @property
     def digest(self) -> str:
-        """Hex SHA-256 over every component's weights on disk, by name and content; or `changed`."""
+        """Hex SHA-256 over all weights on disk, by name and content; or `changed`."""
         return self.identity.changed or self.folder.digest
 
     @property
     @abstractmethod
     def image_encoder_digest(self) -> str:
-        """Digest of all that cached latents depend on: the autoencoder's weights and configuration."""
+        """Digest of weights and configuration, for cache keys."""
 
     @property
     @abstractmethod
     def text_encoder_digest(self) -> str:
-        """Digest of all that cached embeddings depend on besides token ids: text encoder weights and configuration."""
+        """Digest of weights and configuration, for cache keys."""
 
     @property
     @abstractmethod
     def file_versions(self) -> tuple[str, str]:
-        """Names of the base in adapter files: `ss_base_model_version` and `modelspec.architecture`."""
+        """`ss_base_model_version` and `modelspec.architecture` in adapter files."""
 
     def flat_path(self, component: str, path: str) -> str:
-        """Return a layer's path as A1111, Forge and ComfyUI name it, with dots instead of underscores."""
+        """Return a layer's path as A1111, Forge and ComfyUI name it, with dots."""
         return path
 
     @abstractmethod
     def tokenise(self, captions: Sequence[str]) -> Tensor:
-        """Return int64 (B, T) on the device, truncated to `token_limit`, in chunks with begin mark, end mark and
-        padding.
+        """Return int64 (B, T) on the device, truncated to `token_limit`, in chunks with marks and padding.
 
-        For two tokenizers, the ids of the first, then those of the second.
+        For two tokenizers, all ids of the first, then those of the second.
         """
 
     @abstractmethod
     def count_tokens(self, captions: Sequence[str]) -> list[int]:
-        """Return token counts with begin and end marks, before truncation to `token_limit`."""
+        """Return token counts with marks, before truncation."""
 
     @abstractmethod
     def lost_text(self, caption: str) -> str:
-        """Return the end of the caption that truncation removes, "" if none."""
+        """Return the end of the caption that truncation removes."""
 
     @abstractmethod
     def unread_modules(self) -> list[nn.Module]:
-        """Return parts of text encoders whose output is never read, so that they can't be trained."""
+        """Return untrainable parts of text encoders: their output is never read."""
 
     @abstractmethod
     def encode_text(self, ids_BT: Tensor, through: Mapping[str, nn.Module] | None = None) -> Tensor:
-        """Return the conditioning of the denoiser, (B, T, D), in a layout that only `predict` and `sample` know.
+        """Return the conditioning (B, T, D), whose layout only `predict` and `sample` know.
 
-        `through` replaces text encoders by component: wrapped for training.
+        `through` replaces text encoders by wrapped ones.
         """
 
     @abstractmethod
     def encode_images(self, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log-variance of the unscaled latents of float images in [-1, 1]."""
+        """Return mean and log-variance, unscaled, for float images in [-1, 1]."""
 
     @abstractmethod
     def compiled_image_encoder(self) -> AbstractContextManager[EncodeImages]:
-        """Yield a compiled `encode_images`, for thousands of images of one size in batches of one size."""
+        """Yield a compiled `encode_images`, for thousands of images in batches of one size."""
 
     @abstractmethod
     def latents(self, mean_BCHW: Tensor, logvar_BCHW: Tensor, noise_BCHW: Tensor) -> Tensor:
-        """Sample the encoder's distribution, and scale it for the denoiser."""
+        """Sample and scale latents for the denoiser."""
 
     @abstractmethod
     def decode(self, latents_BCHW: Tensor) -> Tensor:
-        """Return the images uint8 (B, height, width, 3) of scaled latents."""
+        """Return images uint8 (B, height, width, 3) for scaled latents."""
 
     @abstractmethod
     def add_noise(self, latents_BCHW: Tensor, noise_BCHW: Tensor, timesteps_B: Tensor) -> Tensor:
-        """Return the latents diffused to each image's timestep."""
+        """Diffuse latents to each image's timestep."""
 
     @abstractmethod
     def target(self, latents_BCHW: Tensor, noise_BCHW: Tensor, timesteps_B: Tensor) -> Tensor:
@@ -238,18 +236,16 @@ class Family(ABC):
     ) -> Tensor:
         """Return the output (B, C, H, W) of `denoiser`: the model's own, a copy, or a wrapper.
 
-        `sizes_B6` as in `Latents.sizes_N6`, for families conditioned on them; None for uncropped images of the latents'
-        size.
+        `sizes_B6` as in `Latents.sizes_N6`; None for uncropped images of the latents' size.
         """
 
     @abstractmethod
     def loss_weights(self, timesteps_B: Tensor, min_snr_gamma: float | None) -> Tensor:
-        """Return each image's loss weight (B,), 1 without gamma."""
+        """Return loss weights (B,), 1 without gamma."""
 
     @abstractmethod
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return the precision context of forward passes. Outside training, enter it around a loop: weights are cast
-        once."""
+        """Return the precision context of passes. Enter it around a sampling loop: weights are cast once."""
 
     @abstractmethod
     def solve(
@@ -261,7 +257,7 @@ class Family(ABC):
         steps: int,
         guidance_scale: float,
     ) -> Tensor:
-        """Return the scaled latents that `denoise` makes of this noise; guidance runs in one batch."""
+        """Return scaled latents, denoised from this noise; guidance runs in one batch."""
 
     @torch.no_grad()
     def sample(
@@ -273,7 +269,7 @@ class Family(ABC):
         steps: int,
         guidance_scale: float,
     ) -> Tensor:
-        """Return images uint8 (B, height, width, 3): `solve`, then `decode`."""
+        """Return images uint8 (B, height, width, 3)."""
         with self.autocast():  # Around the loop: weights are cast once, not at every step.
             return self.decode(self.solve(denoise, text_BTD, empty_1TD, noise_BCHW, steps, guidance_scale))
 
@@ -286,8 +282,8 @@ class Family(ABC):
         unchanged_from: Path | None = None,
         trained: Sequence[str] = ("denoiser",),
     ) -> None:
-        """Write a folder that `from_pretrained` loads; weights as `dtype`, `metadata` in each safetensors header.
+        """Write a folder that `from_pretrained` loads, with `metadata` in each safetensors header.
 
-        `unchanged_from` is a folder written by `save` from the same base: components not in `trained` ("denoiser" and
-        names in `text_encoders`) become hard links to its files, or copies if the file system has no links.
+        `unchanged_from` is a folder saved from the same base: components not in `trained` become hard links to its
+        files (copies if links fail).
         """

@@ -1,4 +1,4 @@
-"""A base model's folder in diffusers layout: configurations, digests and loading of its components."""
+"""A base model's folder in diffusers layout: configurations, digests, loading."""
 
 from __future__ import annotations
 
@@ -28,22 +28,20 @@ class ModelFolder:
 
     @cached_property
     def variants(self) -> dict[str, str | None]:
-        """Each component's weights variant. Raise NotFound if weights are missing."""
+        """Weights variant of each component. Raise NotFound."""
         return {component: variant_of(self.path, component) for component in self.components}
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Each component's digest."""
         return {name: component_digest(self.path, name, variant) for name, variant in self.variants.items()}
 
     @property
     def digest(self) -> str:
-        """`Family.digest` of the base, without loading it."""
+        """`Family.digest` without loading the model."""
         return combine(self.digests)
 
     def digest_with_config(self, component: str) -> str:
-        """Return a digest of weights and settings that change the output, without names and versions (`_...`,
-        `..._version`)."""
+        """Return a digest of weights and of settings that change the output."""
         config = self.config(component)
         settings = {k: v for k, v in config.items() if not k.startswith("_") and not k.endswith(("_version", "dtype"))}
         return combine({"weights": self.digests[component], "config": sha256_json(settings)})
@@ -58,7 +56,7 @@ class ModelFolder:
         return config
 
     def load(self, model: Any, component: str, device: torch.device, **dtype: torch.dtype) -> Any:
-        """Load one component in float32, whatever the precision of its files."""
+        """Load one component in float32."""
         variant = self.variants[component]
         with loading(self.path / component):
             loaded = model.from_pretrained(
@@ -73,7 +71,7 @@ class ModelFolder:
             return CLIPTokenizer.from_pretrained(self.path, subfolder=name)
 
     def write_index(self, folder: Path, zero_terminal_snr: bool) -> None:
-        """Write a copy of `model_index.json`, and the scheduler's configuration if it changed."""
+        """Write `model_index.json`, and the scheduler's configuration if changed."""
         index: dict[str, Any] = json.loads((self.path / INDEX).read_bytes())
         index |= {"safety_checker": [None, None], "feature_extractor": [None, None], "requires_safety_checker": False}
         index |= {"image_encoder": [None, None]}
@@ -88,13 +86,13 @@ class ModelFolder:
 
 
 def set_vocabulary(path: Path, size: int) -> None:
-    """Write the vocabulary size into a saved text encoder's configuration."""
+    """Set the vocabulary size in a text encoder's configuration."""
     config = json.loads(path.read_bytes()) | {"vocab_size": size}
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def quiet() -> None:
-    """Silence the progress and warnings of diffusers and transformers: errors are raised."""
+    """Silence diffusers and transformers: errors are raised."""
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     diffusers_logging.set_verbosity_error()

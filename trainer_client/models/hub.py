@@ -16,9 +16,9 @@ LOCAL = "or give a local folder"
 
 
 def ask(option: str, name: str, file: str, revision: str | None = None) -> NotFound | None:
-    """Return None if the hub has this file of the model, else an error with the reason and the next step.
+    """Return None if the hub has this file, else an error with the reason and the next step.
 
-    `option` is the option that names the model. Raise NotFound if `name` is no valid hub name.
+    `option` names the model. Raise NotFound for an invalid hub name.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import HFValidationError
@@ -39,7 +39,7 @@ def ask(option: str, name: str, file: str, revision: str | None = None) -> NotFo
 
 
 def ask_or_cached(option: str, name: str, file: str, revision: str | None = None) -> NotFound | None:
-    """Like `ask`, but raise its error if the file isn't in the local cache either."""
+    """Like `ask`, but raise its error if the file isn't cached locally either."""
     no_answer = ask(option, name, file, revision)
     if no_answer and not is_cached(name, file, revision):
         raise no_answer
@@ -47,14 +47,13 @@ def ask_or_cached(option: str, name: str, file: str, revision: str | None = None
 
 
 def is_cached(name: str, file: str, revision: str | None = None) -> bool:
-    """Whether this file is in the local hub cache."""
     from huggingface_hub import try_to_load_from_cache
 
     return isinstance(try_to_load_from_cache(name, file, revision=revision), str)
 
 
 def unreachable() -> str | None:
-    """Return the reason why the hub can't be reached, None if it responds."""
+    """Return why the hub can't be reached, None if it responds."""
     from huggingface_hub import constants, get_session
 
     error = _error_of(lambda: get_session().head(constants.ENDPOINT, timeout=ASK_SECONDS))
@@ -62,7 +61,7 @@ def unreachable() -> str | None:
 
 
 def _error_of(work: Callable[[], object]) -> Exception | None:
-    """Return the error that `work` raises, or TimeoutError: DNS look-ups ignore a client's timeout."""
+    """Return the error of `work`, or TimeoutError: DNS look-ups ignore a client's timeout."""
     outcome: SimpleQueue[Exception | None] = SimpleQueue()
 
     def run() -> None:
@@ -80,7 +79,7 @@ def _error_of(work: Callable[[], object]) -> Exception | None:
 
 
 def _refusal(error: Exception, name: str, file: str, revision: str | None) -> str | None:
-    """Return a final refusal with the next step, None if the error may be temporary."""
+    """Return a final refusal and the next step, None for temporary errors."""
     from huggingface_hub import constants, errors, get_token
 
     log_in = "log in with `hf auth login`"
@@ -102,7 +101,7 @@ def _refusal(error: Exception, name: str, file: str, revision: str | None) -> st
 
 
 def _in_words(error: Exception) -> tuple[str, str]:
-    """Return the reason why the hub didn't answer, and the next step."""
+    """Return the reason and the next step."""
     from huggingface_hub import constants, errors
 
     if isinstance(error, errors.OfflineModeIsEnabled):

@@ -1,9 +1,8 @@
-"""The noise schedule: how latents and noise are mixed at each timestep, the target of a denoiser, and sampling.
+"""The noise schedule: noising, training targets, sampling.
 
-Sources: Ho et al., "Denoising diffusion probabilistic models" (2020) for epsilon; Salimans and Ho, "Progressive
-distillation" (2022) for v; Hang et al., "Efficient diffusion training via min-SNR weighting" (2023); Lin et al.,
-"Common diffusion noise schedules and sample steps are flawed" (2023) for zero terminal SNR; Lu et al., "DPM-Solver++"
-(2022) for sampling.
+Sources: Ho et al., "Denoising diffusion probabilistic models" (2020), epsilon; Salimans and Ho, "Progressive
+distillation" (2022), v; Hang et al., "Efficient diffusion training via min-SNR weighting" (2023); Lin et al., "Common
+diffusion noise schedules and sample steps are flawed" (2023), zero terminal SNR; Lu et al., "DPM-Solver++" (2022).
 
 Shapes: B images, C latent channels, H and W latent rows and columns, S train timesteps.
 """
@@ -26,7 +25,7 @@ GUIDANCE_RESCALE = 0.7  # Share of the rescaled prediction (Lin et al. 2023).
 
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
-    """A schedule of discrete timesteps on one device, for epsilon and v."""
+    """Discrete timesteps on one device, for epsilon and v. Methods as in `Family`."""
 
     config: Mapping[str, Any]  # As in a base's `scheduler_config.json`.
     signal_S: Tensor  # sqrt(alpha bar), the factor of latents
@@ -35,18 +34,15 @@ class NoiseSchedule:
 
     @property
     def prediction(self) -> str:
-        """As `Family.prediction`."""
         return str(self.config.get("prediction_type", "epsilon"))
 
     def add_noise(self, latents_BCHW: Tensor, noise_BCHW: Tensor, timesteps_B: Tensor) -> Tensor:
-        """As `Family.add_noise`."""
         return (
             _at_timesteps(self.signal_S, timesteps_B) * latents_BCHW
             + _at_timesteps(self.noise_S, timesteps_B) * noise_BCHW
         )
 
     def target(self, latents_BCHW: Tensor, noise_BCHW: Tensor, timesteps_B: Tensor) -> Tensor:
-        """As `Family.target`."""
         if self.prediction == "epsilon":
             return noise_BCHW
         return (
@@ -55,7 +51,6 @@ class NoiseSchedule:
         )
 
     def loss_weights(self, timesteps_B: Tensor, min_snr_gamma: float | None) -> Tensor:
-        """As `Family.loss_weights`."""
         if min_snr_gamma is None:
             return torch.ones(len(timesteps_B), device=self.snr_S.device)
         snr_B = self.snr_S[timesteps_B]
@@ -64,7 +59,7 @@ class NoiseSchedule:
         return weights_B
 
     def solver(self, steps: int) -> Any:
-        """Return DPM-Solver++ 2M on this schedule: deterministic, good from about 15 steps."""
+        """Return DPM-Solver++ 2M: deterministic, good from about 15 steps."""
         scheduler = _scheduler(DPMSolverMultistepScheduler, self.config, algorithm_type="dpmsolver++", solver_order=2)
         with warnings.catch_warnings():  # diffusers converts tensors in a way that numpy deprecates.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -82,18 +77,18 @@ def noise_schedule(config: Mapping[str, Any], device: torch.device) -> NoiseSche
 
 
 def rescaled(guided_BCHW: Tensor, with_text_BCHW: Tensor) -> Tensor:
-    """Return the guided prediction, rescaled towards the standard deviation of the unguided one."""
+    """Rescale the guided prediction towards the standard deviation of the unguided one."""
     spread_B111 = with_text_BCHW.std(dim=(1, 2, 3), keepdim=True)
     alike_BCHW = guided_BCHW * (spread_B111 / guided_BCHW.std(dim=(1, 2, 3), keepdim=True))
     return GUIDANCE_RESCALE * alike_BCHW + (1 - GUIDANCE_RESCALE) * guided_BCHW
 
 
 def _at_timesteps(table_S: Tensor, timesteps_B: Tensor) -> Tensor:
-    """Return the table's value at each image's timestep, (B, 1, 1, 1)."""
+    """Return values (B, 1, 1, 1)."""
     return table_S[timesteps_B].view(-1, 1, 1, 1)
 
 
 def _scheduler(kind: Any, config: Mapping[str, Any], **settings: Any) -> Any:
-    """Return a diffusers scheduler with the settings that it knows of another scheduler's configuration."""
+    """Return a diffusers scheduler with the settings that it knows."""
     known = inspect.signature(kind.__init__).parameters
     return kind(**{name: value for name, value in {**config, **settings}.items() if name in known})

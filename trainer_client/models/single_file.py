@@ -1,7 +1,6 @@
-"""Convert a model in one .safetensors file, as A1111 and ComfyUI use, to a folder in diffusers layout, once.
+"""Convert a .safetensors model of A1111 or ComfyUI to a cached folder in diffusers layout.
 
-diffusers converts the names. Configuration and vocabulary, which a single file lacks, come from a folder of the same
-architecture (`--base-config`) or, by kind of model, from the hub. The folder is cached by content.
+Configuration and vocabulary, which the file lacks, come from `--base-config` or from the hub.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ ADVICE = "Give --base-config a diffusers folder of the same architecture."
 
 
 def converted(file: Path, config: str | None, cache: Path) -> Path:
-    """Return the model's folder; convert it if the cache lacks it.
+    """Return the folder; convert the file if the cache lacks it.
 
-    Raise BadDocument, BadOption, NotFound (no configuration available).
+    Raise BadDocument, BadOption, NotFound (no configuration).
     """
     names, header = _names(file)
     pipeline = _pipeline_name(file, names)
@@ -58,12 +57,11 @@ def converted(file: Path, config: str | None, cache: Path) -> Path:
 
 @functools.lru_cache(maxsize=4)
 def _content(file: Path, size_bytes: int, changed_ns: int) -> str:
-    """Return the file's digest, cached while size and time are unchanged."""
+    """Return the digest, cached while size and time are unchanged."""
     return sha256_file(file)
 
 
 def _names(file: Path) -> tuple[set[str], dict[str, str]]:
-    """Return the tensor names and the header's metadata."""
     if file.suffix != ".safetensors":
         raise BadDocument(f"{file}: only .safetensors files are supported (a .ckpt can run code). Convert it first.")
     try:
@@ -87,7 +85,7 @@ def _pipeline_name(file: Path, names: set[str]) -> str:
 
 
 def _configuration(config: str | None) -> dict[str, str]:
-    """Return the digests of the configuration files, which decide the result."""
+    """Return the digests of the configuration files."""
     if config is None:
         return {}
     folder = Path(config).expanduser()
@@ -116,7 +114,7 @@ def _load(file: Path, name: str, config: str | None) -> Any:
 
 
 def _dtype(file: Path) -> Any:
-    """Return the number format of the file's denoiser: another would double the folder or lose precision."""
+    """Return the denoiser's number format: another would double the folder or lose precision."""
 
     with safe_open(file, framework="pt") as content:
         first = next((name for name in sorted(content.keys()) if name.startswith("model.diffusion_model.")), None)
@@ -125,7 +123,7 @@ def _dtype(file: Path) -> Any:
 
 
 def _note_prediction(folder: Path, names: set[str], header: dict[str, str]) -> None:
-    """Record v-prediction in the scheduler's configuration if the file has a marker tensor or says so in its header."""
+    """Record v-prediction if the file has the marker tensor or header entry."""
     if "v_pred" not in names and header.get("modelspec.prediction_type") != "v":
         return
     path = folder / "scheduler" / "scheduler_config.json"

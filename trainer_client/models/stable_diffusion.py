@@ -1,7 +1,6 @@
 """Stable Diffusion 1.x and 2.x: epsilon and v-prediction bases in diffusers layout.
 
-Source: Rombach et al., "High-resolution image synthesis with latent diffusion models" (2022); see noise_schedule.py for
-diffusion.
+Source: Rombach et al., "High-resolution image synthesis with latent diffusion models" (2022).
 
 Shapes: B images, C latent channels, H and W latent rows and columns, T tokens, D text features, R chunks.
 """
@@ -46,13 +45,13 @@ TEXT_TARGETS = {"attention": TEXT_ATTENTION, "transformer": (*TEXT_ATTENTION, "f
 
 
 def clip_point(prefix: str, flat_prefix: str, vectors: str) -> AttachPoint:
-    """Return the attach point of a CLIP text encoder; files keep the `text_model.` that transformers 5 dropped."""
+    """Return an attach point; files keep the `text_model.` that transformers 5 dropped."""
     return AttachPoint(TEXT_TARGETS, prefix, flat_prefix, "text_model.", ("text_projection",), vectors)
 
 
 @dataclass(frozen=True, eq=False)
 class StableDiffusion(Family):
-    """Stable Diffusion; `Family` documents each method."""
+    """Stable Diffusion; see `Family`."""
 
     name = "stable-diffusion"
     denoiser_folder = "unet"
@@ -107,7 +106,7 @@ class StableDiffusion(Family):
         self._refuse_conventions(self.conventions)
 
     def _refuse_conventions(self, conventions: Conventions) -> None:
-        """Raise BadOption for conventions that this model doesn't support."""
+        """Raise BadOption for unsupported conventions."""
         encoders: list[Any] = list(self.text_encoders.values())
         layers = min(int(encoder.config.num_hidden_layers) for encoder in encoders)
         if conventions.clip_skip > layers:
@@ -156,7 +155,6 @@ class StableDiffusion(Family):
 
     @cached_property
     def latent_scale(self) -> float:
-        """Factor of latents at the input of the denoiser."""
         return float(self.folder.config("vae").get("scaling_factor", 0.18215))
 
     # Digests
@@ -177,7 +175,7 @@ class StableDiffusion(Family):
 
     @property
     def file_versions(self) -> tuple[str, str]:
-        """As `Family`; SD 2.x is recognised by its text encoder's width."""
+        """As `Family`; SD 2.x is known by its text encoder's width."""
         config: Any = self.text_encoders["text_encoder"].config
         is_v = self.prediction == "v_prediction"
         if config.hidden_size == SD_2_TEXT_WIDTH:
@@ -274,14 +272,12 @@ class StableDiffusion(Family):
         return torch.cat(parts)
 
     def image_precision(self) -> AbstractContextManager[Any]:
-        """Return the precision context of the autoencoder."""
         return self.autocast()
 
     # Diffusion
 
     @cached_property
     def schedule(self) -> NoiseSchedule:
-        """The base's schedule, rescaled for zero terminal SNR."""
         config = self.folder.config("scheduler")
         return noise_schedule(config | (ZERO_SNR if self.conventions.zero_terminal_snr else {}), self.device)
 
@@ -315,7 +311,7 @@ class StableDiffusion(Family):
     def _denoised(
         self, denoiser: nn.Module, noisy_BCHW: Tensor, timesteps_B: Tensor, text_BTD: Tensor, **conditions: Any
     ) -> Tensor:
-        """Return the denoiser's output, float32: under autocast for float32 weights, else in the weights' precision."""
+        """Return float32: under autocast for float32 weights, else in the weights' precision."""
         dtype = next(denoiser.parameters()).dtype
         if dtype == torch.float32:
             with self.autocast(), fused(self.device):

@@ -1,12 +1,10 @@
-"""Stable Diffusion XL: two text encoders, a pooled embedding, and conditioning on image sizes.
+"""Stable Diffusion XL: two text encoders, a pooled embedding, conditioning on image sizes.
 
 Source: Podell et al., "SDXL: improving latent diffusion models for high-resolution image synthesis" (2023).
 
-A caption's ids are those of the first tokenizer, then of the second. Its encoding is one tensor (B, T + 1, D): T rows
-with both encoders' second-to-last layers side by side, then a row with the pooled embedding, padded with zeros. So
-caches and batches for one encoder work for two.
-
-The autoencoder overflows in float16 (`force_upcast`), so it computes in float32 here.
+Token ids are those of the first tokenizer, then of the second. An encoding is (B, T + 1, D): T rows with both
+second-to-last layers side by side, then the pooled embedding padded with zeros, so that caches and batches need no
+special case. The autoencoder overflows in float16 (`force_upcast`), so it runs in float32.
 
 Shapes: B images, T tokens, D text features of both encoders, P of the pooled embedding.
 """
@@ -49,7 +47,7 @@ NOT_IN_BLOCKS = {
 
 @dataclass(frozen=True, eq=False)
 class StableDiffusionXL(StableDiffusion):
-    """SDXL; diffusion, images and files are as in Stable Diffusion."""
+    """SDXL; see `Family`."""
 
     name = "stable-diffusion-xl"
     single_file_mark = "conditioner.embedders.1."
@@ -69,7 +67,7 @@ class StableDiffusionXL(StableDiffusion):
         self._refuse_other_conditions()
 
     def _refuse_other_conditions(self) -> None:
-        """Raise BadOption for the refiner and other variants with different conditioning."""
+        """Raise BadOption for the refiner and other variants."""
         unet, vae = self.folder.config("unet"), self.folder.config("vae")
         width = 6 * int(unet.get("addition_time_embed_dim") or 0) + self.pooled_width
         if unet.get("projection_class_embeddings_input_dim") != width or self.pooled_width > self.text_width:
@@ -100,7 +98,6 @@ class StableDiffusionXL(StableDiffusion):
 
     @cached_property
     def zero_for_empty(self) -> bool:
-        """Whether the empty caption is encoded as zeros."""
         index = json.loads((self.folder.path / "model_index.json").read_bytes())
         return bool(index.get("force_zeros_for_empty_prompt", True))
 
@@ -126,7 +123,7 @@ class StableDiffusionXL(StableDiffusion):
         return self.tokenise([""])
 
     def encode_text(self, ids_BT: Tensor, through: Mapping[str, nn.Module] | None = None) -> Tensor:
-        """As `Family`: (B, T + 1, D), zeros for the empty caption if the base was trained so."""
+        """Return (B, T + 1, D), zeros for the empty caption if the base was trained so."""
         layers, pooled_BP, called = [], torch.empty(0), through or self.text_encoders
         with self.autocast():
             for component, part_BT in zip(self.text_encoders, ids_BT.chunk(2, dim=1), strict=True):
@@ -173,8 +170,8 @@ def _uncropped(height: int, width: int, device: torch.device) -> Tensor:
 def original_path(path: str, layers_per_block: int) -> str:
     """Return a UNet module's path in the original model, whose blocks are numbered across levels.
 
-    `input_blocks` holds the entry convolution, then each level's layers and downsampler; `output_blocks` has one layer
-    more per level, with the upsampler in the last one.
+    `input_blocks` has the entry convolution, then each level's layers and downsampler; `output_blocks` one layer more
+    per level, with the upsampler in the last.
     """
     if path in NOT_IN_BLOCKS:
         return NOT_IN_BLOCKS[path]

@@ -1,4 +1,4 @@
-"""Locate, digest and save a base model's files, for every family."""
+"""Locate, digest and save a base model's files."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ NOT_NEEDED = {"safety_checker": None, "feature_extractor": None, "image_encoder"
 
 
 def locate(base: str, revision: str | None = None) -> Path:
-    """Return a base's folder: the folder itself, or the hub's cached copy, downloaded if needed. Raise NotFound,
-    BadDocument."""
+    """Return a base's folder, downloaded from the hub if needed. Raise NotFound, BadDocument."""
     path = Path(base).expanduser()
     if path.is_dir():
         return path
@@ -43,7 +42,7 @@ def locate(base: str, revision: str | None = None) -> Path:
 
 
 def _download(base: str, revision: str | None, no_answer: NotFound | None) -> Path:
-    """Download full-precision weights, else the fp16 variant; use the cache if the hub did not answer."""
+    """Download full-precision weights, else fp16; use the cache if the hub is unreachable."""
     logging.set_verbosity(logging.CRITICAL)  # The message below sums up the attempts.
     problem: Exception | None = None
     settings: dict[str, Any] = {**NOT_NEEDED, "revision": revision, "local_files_only": no_answer is not None}
@@ -63,7 +62,7 @@ def _download(base: str, revision: str | None, no_answer: NotFound | None) -> Pa
 
 @contextmanager
 def loading(path: Path) -> Iterator[None]:
-    """Convert any error of a library that loads a component into a BadDocument that names the component."""
+    """Turn any loading error of a library into a BadDocument that names the component."""
     try:
         yield
     except MemoryError:
@@ -74,7 +73,7 @@ def loading(path: Path) -> Iterator[None]:
 
 
 def refuse_no_vocabulary(folder: Path) -> None:
-    """Raise NotFound if vocabulary files are missing: transformers would read every caption alike."""
+    """Raise NotFound: without vocabulary files, transformers reads every caption alike."""
     if not (folder / "tokenizer.json").is_file():
         for name in ("vocab.json", "merges.txt"):
             if not (folder / name).is_file():
@@ -82,9 +81,9 @@ def refuse_no_vocabulary(folder: Path) -> None:
 
 
 def variant_of(folder: Path, component: str) -> str | None:
-    """Return the variant (`fp16`) of a component's weights, None for the plain files. Raise NotFound.
+    """Return the variant (`fp16`) of a component's weights, None for plain files. Raise NotFound.
 
-    Names are `<stem>[.<variant>][-00001-of-00002].safetensors`, or `.bin` in old folders.
+    Names: `<stem>[.<variant>][-00001-of-00002].safetensors`, or `.bin`.
     """
     names = [path.name for path in (folder / component).iterdir() if path.suffix in (".safetensors", ".bin")]
     if not names:
@@ -96,7 +95,7 @@ def variant_of(folder: Path, component: str) -> str | None:
 
 
 def component_digest(folder: Path, component: str, variant: str | None) -> str:
-    """Return a hex SHA-256 over a component's tensors by name: dtype, shape and bytes, however split into files.
+    """Return a hex SHA-256 over a component's tensors: name, dtype, shape, bytes; however split into files.
 
     Pickled weights (`.bin`) aren't opened: their files are hashed.
     """
@@ -114,7 +113,7 @@ def _is_variant(path: Path, variant: str | None) -> bool:
 
 
 def tensor_digests(path: Path) -> Iterable[tuple[str, str]]:
-    """Yield (name, SHA-256 of dtype, shape and bytes) of every tensor in a safetensors file."""
+    """Yield (name, SHA-256 of dtype, shape and bytes) of every tensor."""
     with path.open("rb") as file:
         header_bytes = int.from_bytes(file.read(8), "little")
         try:
@@ -132,7 +131,7 @@ def tensor_digests(path: Path) -> Iterable[tuple[str, str]]:
 
 
 def header_of(path: Path) -> dict[str, str]:
-    """Return the metadata in a safetensors file's header, {} if none. Raise NotFound, BadDocument."""
+    """Return the header's metadata, {} if none. Raise NotFound, BadDocument."""
     try:
         with path.open("rb") as file:
             content = json.loads(file.read(int.from_bytes(file.read(8), "little")))
@@ -144,10 +143,7 @@ def header_of(path: Path) -> dict[str, str]:
 
 
 def in_order(content: bytes) -> bytes:
-    """Return a safetensors file with its metadata sorted by name.
-
-    The library's order is random; the same weights should be the same bytes.
-    """
+    """Return a safetensors file with sorted metadata: the library's order is random."""
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])
     header = {"__metadata__": dict(sorted(header.pop("__metadata__", {}).items())), **header}
@@ -170,9 +166,9 @@ def save_weights(
     metadata: Mapping[str, str] | None,
     file: tuple[str, str],
 ) -> None:
-    """Write a component: its configuration, and its weights as `dtype` in one safetensors file.
+    """Write a component's configuration, and its weights as `dtype` in one safetensors file.
 
-    `file` is the file's name and a prefix for tensor names. Tensors go to the CPU and to `dtype` one at a time.
+    `file` is its name and a prefix for tensor names. Tensors are converted one at a time.
     """
     name, prefix = file
     folder.mkdir(parents=True, exist_ok=True)
@@ -189,7 +185,7 @@ def save_weights(
 
 
 def link_files(source: Path, target: Path, copy: bool = False) -> None:
-    """Hard-link the files of `source` into `target`, or copy them if asked or if links can't be made."""
+    """Hard-link the files of `source` into `target`, or copy them if links fail."""
     target.mkdir(parents=True, exist_ok=True)
     for path in source.iterdir():
         if not path.is_file():

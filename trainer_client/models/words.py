@@ -1,4 +1,4 @@
-"""A model's learned words: the tokens that each word stands for, stored beside the tokenizer."""
+"""Learned words: the tokens of each word, stored beside the tokenizer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ WORDS_FILE = "amatl_words.json"
 
 
 def save_words(words: Mapping[str, str], folder: Path) -> None:
-    """Write the tokens of each word beside a saved tokenizer."""
     (folder / WORDS_FILE).write_text(json.dumps(dict(words), indent=2) + "\n", encoding="utf-8")
 
 
 def read_words(folder: Path) -> dict[str, str]:
-    """Return the tokens of each word, {} if the file is missing."""
+    """Return the tokens of each word, {} without a file."""
     path = folder / WORDS_FILE
     words: dict[str, str] = json.loads(path.read_bytes()) if path.is_file() else {}
     return words

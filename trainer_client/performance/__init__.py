@@ -1,1 +1,1 @@
-"""Faster passes with the same results: precision, compilation, CUDA graphs, memory formats."""
+"""Faster passes with the same results."""

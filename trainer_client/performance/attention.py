@@ -1,7 +1,6 @@
-"""Attention kernels of a GPU: cuDNN's fused one first, which on Hopper takes 0.6 times as long as torch's; unfused if
-heads are too wide for both.
+"""Attention kernels: cuDNN's first, which on Hopper takes 0.6 times as long as torch's; unfused for very wide heads.
 
-Measured on an H100, forward and backward, bfloat16: see tests/bench/LOG.md. The next kernel does what cuDNN can't.
+Measured on an H100, forward and backward, bfloat16: see tests/bench/LOG.md.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ HOPPER = (9, 0)  # Compute capability; on older GPUs torch's own kernel is as fa
 
 
 def fused(device: torch.device) -> AbstractContextManager[Any]:
-    """Return a context for passes with attention, in which cuDNN comes first on Hopper."""
+    """Return a context for passes with attention."""
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < HOPPER:
         return nullcontext()
     order = [
@@ -32,10 +31,7 @@ def fused(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def use_unfused_attention(module: nn.Module, wider_than: int = WIDEST_HEAD) -> None:
-    """Make attention with wider heads multiply unfused, which needs memory for tokens squared.
-
-    The fused kernel left for such heads saves that memory, and is slow.
-    """
+    """Use unfused attention for wider heads, with memory for tokens squared: their fused kernel is slow."""
     for layer in module.modules():
         if isinstance(layer, Attention) and layer.inner_dim // layer.heads > wider_than:
             layer.set_processor(AttnProcessor())

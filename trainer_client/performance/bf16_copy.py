@@ -1,8 +1,8 @@
-"""A bfloat16 copy of the denoiser for training passes, beside the trained float32 weights.
+"""A bfloat16 copy of the denoiser for training passes, beside the float32 weights.
 
-AdamW's steps are too small for bfloat16, so weights, gradient sums and both moments stay float32. Under autocast every
-layer casts its weights in every pass and stores normalised activations in float32. A copy that is refreshed once a step
-avoids both; and its layers can be replaced (channels_last.py) and compiled, while the weights keep the base's layout.
+AdamW's steps are too small for bfloat16, so weights, gradient sums and moments stay float32. Autocast would cast
+weights in every pass and store normalised activations in float32; a copy, refreshed once a step, avoids both, and its
+layers can be replaced (channels_last.py) and compiled.
 
 Micikevicius et al., "Mixed precision training" (2018); Kalamkar et al., "A study of bfloat16" (2019).
 """
@@ -22,7 +22,7 @@ MOST_OF_FREE_MEMORY = 0.25  # With less memory, `auto` uses autocast without a c
 
 
 def worth_it(wanted: str, denoiser: nn.Module, dtype: torch.dtype) -> bool:
-    """Whether to make a copy: `on`, or `auto` on a GPU with enough memory; never if passes are float32."""
+    """Whether to make a copy: `on`, or `auto` on a GPU with enough memory."""
     if wanted == "off" or dtype == torch.float32:
         return False
     if wanted == "on":
@@ -36,10 +36,10 @@ def worth_it(wanted: str, denoiser: nn.Module, dtype: torch.dtype) -> bool:
 
 
 class DenoiserCopy:
-    """The copy, and the pairs of its weights and the trained `parameters`.
+    """The copy, with pairs of its weights and the trained ones.
 
-    Weights are rounded to `dtype`; without one the float32 weights are shared. With `compiled` its layers keep channels
-    last: uncompiled that would cost more than it saves.
+    Without `dtype` it shares the float32 weights. With `compiled` it keeps channels last: uncompiled that would cost
+    more than it saves.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class DenoiserCopy:
 
     @torch.no_grad()
     def collect(self, first: bool = False) -> None:
-        """Move the copy's gradients to the float32 weights: added, or replacing old ones in a step's `first` pass."""
+        """Move the copy's gradients to the float32 weights; replace old ones in a step's `first` pass."""
         pairs = zip(self.masters, self.copies, strict=True)
         graded = [(master, weight.grad) for master, weight in pairs if weight.grad is not None]
         existing = [(master.grad, gradient) for master, gradient in graded if master.grad is not None]

@@ -1,8 +1,7 @@
-"""Replacement layers for a UNet or autoencoder that keep channels last and compile well.
+"""Replacement layers that keep channels last and compile well.
 
-cuDNN's bfloat16 convolutions need channels last. On a GPU torch's group norm always returns channels first, and
-diffusers asks for channels first in two more places, so every convolution begins and ends with a copy: a tenth of a
-train step of Stable Diffusion 1.5. These layers compute the same from the same parameters.
+cuDNN's bfloat16 convolutions need channels last. On a GPU torch's group norm returns channels first, and so do two
+layers of diffusers, so every convolution begins and ends with a copy: a tenth of a train step of Stable Diffusion 1.5.
 
 Shapes: B images, C channels, H and W rows and columns, G groups, S = C / G channels of a group.
 """
@@ -20,10 +19,10 @@ from torch import Tensor, nn
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group norm (Wu and He 2018) from each channel's mean and variance, which are sums along rows of channels."""
+    """Group norm (Wu and He 2018) from each channel's mean and variance."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (B, C, ...) for x (B, C, ...), in x's layout."""
+        """Return (B, C, ...) in x's layout."""
         batch, channels, groups = len(x), self.num_channels, self.num_groups
         ones = (1,) * (x.ndim - 2)
         variance_BC, mean_BC = torch.var_mean(x.float(), dim=tuple(range(2, x.ndim)), correction=0)
@@ -42,7 +41,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 def convert(module: nn.Module) -> None:
-    """Replace layers in `module` and convert its weights to channels last. Parameters keep names and values."""
+    """Replace layers and convert weights to channels last; names and values stay."""
     replacements = _replacements()
     for layer in module.modules():
         kind = replacements.get(type(layer))
@@ -54,7 +53,7 @@ def convert(module: nn.Module) -> None:
 @cache
 def _replacements() -> dict[type, type]:
     class Transformer(Transformer2DModel):  # type: ignore[misc]
-        """Returns its output as a view, without a copy."""
+        """Returns its output as a view."""
 
         def _get_output_for_continuous_inputs(
             self, hidden_states: Tensor, residual: Tensor, batch_size: int, height: int, width: int, inner_dim: int
@@ -65,7 +64,7 @@ def _replacements() -> dict[type, type]:
             return residual + (x_BCHW if self.use_linear_projection else self.proj_out(x_BCHW))
 
     class Upsample(Upsample2D):  # type: ignore[misc]
-        """Doubles rows and columns without changing the layout, for any batch size."""
+        """Doubles rows and columns, keeping the layout."""
 
         def forward(self, hidden_states: Tensor, output_size: Any = None, *args: Any, **kwargs: Any) -> Tensor:
             batch, channels, height, width = hidden_states.shape
@@ -82,7 +81,7 @@ def _replacements() -> dict[type, type]:
             return convolved
 
     class Gated(GEGLU):  # type: ignore[misc]
-        """Computes value and gate separately: compiled, their gradients are then written where they are read."""
+        """Computes value and gate separately: no copy of their gradients."""
 
         def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             proj, (x_BTD, width) = self.proj, (hidden_states, self.proj.out_features // 2)

@@ -1,7 +1,4 @@
-"""CUDA graphs for the passes of a batch and for the update: recorded once, then replayed.
-
-They matter if launching a kernel takes longer than running it: small models, compiled blocks on a fast GPU. Results
-stay the same.
+"""CUDA graphs for passes and updates, if launching kernels takes longer than running them: small or compiled models.
 
 https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
@@ -35,7 +32,7 @@ B = TypeVar("B", bound=TensorBatch)
 
 
 def worth_it(wanted: str, denoiser: nn.Module, compiled: bool = False) -> bool:
-    """Whether to record: `on`, or `auto` for a small or compiled model; only on a GPU."""
+    """Whether to record: `on`, or `auto` for a small or compiled model on a GPU."""
     if next(denoiser.parameters()).device.type != "cuda" or wanted == "off":
         return False
     return wanted == "on" or compiled or is_small(denoiser)
@@ -47,12 +44,12 @@ def is_small(denoiser: nn.Module) -> bool:
 
 
 def recording(graph: torch.cuda.CUDAGraph, pool: Any = None) -> torch.cuda.graph:
-    """Return a context that records this thread's kernels; other threads (NCCL's) may use the device."""
+    """Record this thread's kernels; other threads (NCCL's) may use the device."""
     return torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local")
 
 
 class GraphedBackward(Generic[B]):
-    """`backward`, recorded for each batch shape (full, and the epoch's last) and for first and later passes of a step.
+    """`backward`, recorded for each batch shape, and for first and later passes of a step.
 
     Gradients stay at the recorded addresses: set them to zero, never to None.
     """
@@ -62,7 +59,7 @@ class GraphedBackward(Generic[B]):
         self.recorded: dict[tuple[torch.Size, bool], tuple[torch.cuda.CUDAGraph, B, Tensor, Tensor]] = {}
 
     def __call__(self, batch: B, text_BTD: Tensor, first: bool) -> Tensor:
-        """Return the losses (B,), valid until the next call; add gradients to the parameters'."""
+        """Return losses (B,), valid until the next call; add to the gradients."""
         signature = batch.noisy_BCHW.shape, first
         if signature not in self.recorded:
             self.recorded[signature] = self._record(batch, text_BTD, first)
@@ -97,7 +94,7 @@ class GraphedBackward(Generic[B]):
         return graph, static, static_text_BTD, losses_B
 
     def _gradients(self, first: bool) -> list[Tensor | None]:
-        """Return copies of the gradients, None before a step's first pass; create missing ones."""
+        """Return copies of the gradients, None before a first pass; create missing ones."""
         for weight in self.parameters:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
@@ -105,7 +102,7 @@ class GraphedBackward(Generic[B]):
 
 
 class GraphedUpdate:
-    """The part of a step after its passes, recorded and replayed. The first call is not: it creates AdamW's state."""
+    """A step's update, recorded. The first call is not: it creates AdamW's state."""
 
     def __init__(self, move: Callable[[Tensor], None]) -> None:
         self.move = move
@@ -128,7 +125,7 @@ class GraphedUpdate:
 
 
 class GraphedPass:
-    """A pass without gradients, recorded once for each shape of its inputs and replayed."""
+    """A pass without gradients, recorded for each input shape."""
 
     def __init__(self, run: Callable[..., Tensor]) -> None:
         self.run = run
@@ -159,11 +156,7 @@ class GraphedPass:
 
 
 class GraphedModule(nn.Module):
-    """A module whose passes without gradients are replayed: no launch waits for Python's lock, which other threads may
-    hold.
-
-    Outputs are valid until the next call, as in `GraphedPass`.
-    """
+    """A module whose passes without gradients are replayed: no launch waits for Python's lock."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Compile the denoiser's blocks: whether it pays, progress, and the cache between runs.
+"""Compile the denoiser's blocks: whether it pays, progress, cache.
 
-Blocks, not the whole model: blocks of one kind and width share compiled code (two to three minutes for Stable Diffusion
-1.5; SDXL's 70 transformer blocks have two widths). With buckets, heights and widths are dynamic, so one compilation
-serves all. Little is left between blocks, and CUDA graphs (cuda_graphs.py) remove its launch cost.
+Blocks of one kind and width share compiled code (two to three minutes for Stable Diffusion 1.5; SDXL's 70 transformer
+blocks have two widths). With buckets, heights and widths are dynamic. CUDA graphs (cuda_graphs.py) remove the launch
+cost between blocks.
 
 https://docs.pytorch.org/tutorials/recipes/regional_compilation.html
 """
@@ -34,9 +34,9 @@ RECOMPILE_LIMIT = 256  # Of blocks and widths; torch's default is 8.
 
 @dataclass(frozen=True)
 class CompileCost:
-    """Cost and gain of compiling, for Stable Diffusion 1.5 on an H100 with 16 cores (tests/bench/LOG.md).
+    """Cost and gain, for Stable Diffusion 1.5 on an H100 with 16 cores (tests/bench/LOG.md).
 
-    A marker file beside torch's cache shows that an earlier run compiled the same.
+    A marker file shows that an earlier run compiled the same.
     """
 
     new_seconds: float  # With an empty cache.
@@ -44,20 +44,20 @@ class CompileCost:
     gain: float  # Speed-up of passes, as a factor.
 
     def seconds(self, cache: Path | None, name: str) -> float:
-        """Return the expected seconds of compiling `name` (see `compile_key`), less if its marker exists."""
+        """Return expected seconds; less if the marker of `name` (a `compile_key`) exists."""
         return self.cached_seconds if cache is not None and _mark(cache, name).is_file() else self.new_seconds
 
     def pays(self, wanted: str, device: str, seconds: float, cost: float) -> bool:
-        """Whether to compile: `on`, or `auto` on a GPU if it saves more than its `cost` in seconds.
+        """Whether to compile: `on`, or `auto` on a GPU if it saves more than `cost` seconds.
 
-        `seconds` is the time of the passes uncompiled; `device` a device type: cpu, cuda.
+        `seconds` is the time of the passes uncompiled; `device` is cpu or cuda.
         """
         if wanted != "auto":
             return wanted == "on"
         return device == "cuda" and seconds * (1 - 1 / self.gain) > cost
 
     def remember(self, cache: Path | None, name: str) -> None:
-        """Write the marker after compiling. An unwritable cache only costs the next run time."""
+        """Write the marker. A failure only costs the next run time."""
         if cache is not None:
             with suppress(OSError):
                 _mark(cache, name).parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ SAMPLING = CompileCost(new_seconds=90.0, cached_seconds=20.0, gain=1.4)
 
 
 def compile_key(denoiser: nn.Module, device: torch.device, dtype: torch.dtype, *facts: object) -> str:
-    """Return a key for compiled passes: the denoiser's layers, device, dtype and the `facts` that decide shapes."""
+    """Return a key of layers, device, dtype and the `facts` that decide shapes."""
     device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return sha256_json(list(map(str, (torch.__version__, device_name, dtype, *facts, denoiser))))[:32]
 
@@ -80,25 +80,25 @@ def _mark(cache: Path, name: str) -> Path:
 
 
 def folder(cache: Path) -> Path:
-    """Return torch's compile cache: in our cache, unless the environment sets it."""
+    """Return torch's compile cache; the environment overrides ours."""
     return Path(os.environ.get(FOLDER_VARIABLE) or cache / "compiled")
 
 
 def set_cache_folder(cache: Path) -> None:
-    """Set torch's compile cache. Call before the first compilation."""
+    """Call before the first compilation."""
     os.environ[FOLDER_VARIABLE] = str(folder(cache))
 
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Silence torch's warnings about diffusers' code during compilation: a user can't act on them."""
+    """Silence torch's warnings about diffusers' code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
 
 
 class Blocks:
-    """The compiled blocks of a denoiser. They compile at first use, forward and backward."""
+    """The compiled blocks of a denoiser; they compile at first use."""
 
     def __init__(self, denoiser: nn.Module, open_sizes: bool = False) -> None:
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
@@ -111,7 +111,7 @@ class Blocks:
             module.compile(backend=BACKEND, dynamic=open_sizes)
 
     def watch(self, progress: Progress = silent, backward: bool = True) -> _Watch:
-        """Return a context that reports each block's first passes: forward, and `backward` if there is one."""
+        """Return a context that reports each block's first passes."""
         return _Watch(self.modules, progress, backward)
 
 
@@ -122,7 +122,7 @@ class _Watch:
         self.done, self.handles = 0, []  # type: ignore[var-annotated]
 
     def __enter__(self) -> None:
-        """Wrap the compiled call, not the block: a hook inside would be compiled with it."""
+        """Wrap the call, not the block: a hook inside would be compiled too."""
         self.without_warnings = without_warnings()
         self.without_warnings.__enter__()
         self.progress(STAGE, 0, self.passes, "the denoiser's blocks, once; kept for later runs")
@@ -160,7 +160,7 @@ def _tensors(output: Any) -> Iterator[Tensor]:
 
 
 def blocks(denoiser: nn.Module) -> Iterator[nn.Module]:
-    """Yield the modules to compile, outermost first: no block contains another."""
+    """Yield the modules to compile; no block contains another."""
     inside: set[int] = set()
     for module in denoiser.modules():
         if id(module) in inside or not _is_block(module):

@@ -1,7 +1,6 @@
-"""LoRA: a low-rank update of the layers of the denoiser and, if asked, of the text encoders; the base stays unchanged.
+"""LoRA: a low-rank update of the denoiser and, if asked, of the text encoders.
 
-A checkpoint holds only the update, in two files: with the names of diffusers and peft, and with those of A1111, Forge
-and ComfyUI.
+A checkpoint holds the update in two files: for diffusers and peft, and for A1111, Forge and ComfyUI.
 
 Source: Hu et al., "LoRA: low-rank adaptation of large language models" (2021).
 """
@@ -29,8 +28,6 @@ SHAPE = ("rank", "alpha", "targets", "train_text_encoder")  # Settings that can'
 
 
 class LoRA:
-    """LoRA; `Method` documents each member."""
-
     name = "lora"
 
     def __init__(self, family: Family, options: Options, seed: int, run_facts: Mapping[str, str]) -> None:

@@ -1,8 +1,8 @@
-"""LoRA files: write the two common layouts, and merge an update into weights.
+"""Write LoRA files, and merge updates into weights.
 
-diffusers and peft name a layer by its path in the model: `unet.<module>.lora_A.weight` is (rank, inputs), `lora_B`
-(outputs, rank); rank and alpha are in the header. A1111, Forge, ComfyUI and kohya's tools use a flat path:
-`lora_unet_<module>.lora_down.weight`, `.lora_up.weight`, `.alpha`; settings are in the header as `ss_*`.
+diffusers and peft: `unet.<module>.lora_A.weight` (rank, inputs), `lora_B` (outputs, rank), rank and alpha in the
+header. A1111, Forge, ComfyUI and kohya's tools: `lora_unet_<module>.lora_down.weight`, `.lora_up.weight`, `.alpha`,
+settings in the header as `ss_*`.
 """
 
 from __future__ import annotations
@@ -40,12 +40,11 @@ class Layer:
         return self.alpha / self.down.shape[0]
 
     def delta(self, shape: torch.Size) -> Tensor:
-        """Return the update for a weight of this shape, in float32."""
+        """Return the update for a weight of this shape, float32."""
         return (self.up.flatten(1).float() @ self.down.flatten(1).float()).view(shape) * self.scale
 
 
 def layers_of(family: Family) -> dict[LayerKey, Layer]:
-    """Return the current LoRA layers of the family."""
     layers: dict[LayerKey, Layer] = {}
     for component, module in family.modules.items():
         for path, layer in module.named_modules():
@@ -63,9 +62,9 @@ def write_layouts(
     dtype: torch.dtype,
     metadata: Mapping[str, str],
 ) -> Path:
-    """Write both files; return the diffusers one, which is read back later.
+    """Write both files; return the diffusers one, which is read back.
 
-    `run_facts` comes from `run_metadata`; `metadata` is the checkpoint's lineage.
+    `run_facts` comes from `run_metadata`; `metadata` is the lineage.
     """
     folder.mkdir(parents=True, exist_ok=True)
     layers = layers_of(family)
@@ -91,7 +90,6 @@ def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def diffusers_tensors(family: Family, layers: Mapping[LayerKey, Layer], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return the tensors by the names of diffusers and peft."""
     tensors: dict[str, Tensor] = {}
     for (component, path), layer in layers.items():
         name = diffusers_path(family, component, path)
@@ -101,7 +99,6 @@ def diffusers_tensors(family: Family, layers: Mapping[LayerKey, Layer], dtype: t
 
 
 def flat_tensors(family: Family, layers: Mapping[LayerKey, Layer], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return the tensors by the names of A1111, Forge and ComfyUI."""
     tensors: dict[str, Tensor] = {}
     for (component, path), layer in layers.items():
         name = flat_name(family, component, path)
@@ -112,7 +109,7 @@ def flat_tensors(family: Family, layers: Mapping[LayerKey, Layer], dtype: torch.
 
 
 def peft_metadata(family: Family, layers: Mapping[LayerKey, Layer], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the LoraConfig of each component, for diffusers: without it, alpha would be taken to be the rank."""
+    """Return the LoraConfig of each component: without it, alpha would be taken to be the rank."""
     settings_by_prefix: dict[str, Any] = {}
     for component in dict.fromkeys(component for component, _ in layers):
         point = family.attach_points[component]
@@ -128,7 +125,7 @@ def peft_metadata(family: Family, layers: Mapping[LayerKey, Layer], settings: Ma
 
 
 def run_metadata(config: TrainConfig) -> dict[str, str]:
-    """Return the training settings by the names that other programs show, all as text."""
+    """Return training settings by the names that other programs show."""
     options = config.flat()
     rate = options["learning_rate"]
     return {
@@ -153,7 +150,7 @@ def run_metadata(config: TrainConfig) -> dict[str, str]:
 
 
 def ss_metadata(family: Family, lineage: Mapping[str, str], name: str, tensors: dict[str, Tensor]) -> dict[str, str]:
-    """Return the metadata that programs show, and that identifies the base, all as text."""
+    """Return metadata that other programs show, or use to identify the base."""
     version, architecture = family.file_versions
     content = save(tensors)
     data = content[8 + int.from_bytes(content[:8], "little") :]
@@ -181,7 +178,6 @@ def ss_metadata(family: Family, lineage: Mapping[str, str], name: str, tensors: 
 
 @torch.no_grad()
 def merge_layers(family: Family, layers: Mapping[LayerKey, Layer], strength: float = 1.0) -> None:
-    """Add the layers' updates to the weights."""
     modules = family.modules
     for (component, path), layer in layers.items():
         weight = modules[component].get_submodule(path).weight

@@ -1,4 +1,4 @@
-"""LoRA layers in a model: add and initialise them."""
+"""Add LoRA layers to a model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainer_client.randomness import keys, uniform
 
 
 def add_layers(family: Family, settings: Mapping[str, Any], seed: int) -> None:
-    """Add layers that don't change the output yet: `down` is random by seed and layer name, `up` is zero."""
+    """Add layers that don't change the output: `down` is random by seed and name, `up` is zero."""
 
     for component, module in family.modules.items():
         if component != "denoiser" and not settings["train_text_encoder"]:
@@ -33,7 +33,7 @@ def add_layers(family: Family, settings: Mapping[str, Any], seed: int) -> None:
 
 
 def unfreeze_update(family: Family) -> dict[str, nn.Parameter]:
-    """Freeze everything but the update; return its parameters by `<component>.<name>`."""
+    """Freeze all but the update; return it by `<component>.<name>`."""
     update: dict[str, nn.Parameter] = {}
     for component, module in family.modules.items():
         for name, weight in module.named_parameters():
@@ -45,7 +45,7 @@ def unfreeze_update(family: Family) -> dict[str, nn.Parameter]:
 
 
 def _initialise(weight: nn.Parameter, seed: int, name: str) -> None:
-    """Set uniform values in +-1/sqrt(inputs), as torch does for a linear layer, from seed and name alone."""
+    """Set uniform values in +-1/sqrt(inputs), as torch does for a linear layer."""
     bound = 1 / math.sqrt(weight[0].numel())
     values = uniform(keys(seed, "lora", 0, 0, [name], weight.device), weight.numel()).reshape(weight.shape)
     with torch.no_grad():

@@ -1,8 +1,7 @@
-"""The names of a layer in LoRA files, in two conventions, from a family's attach points.
+"""Layer names in LoRA files.
 
-The flat convention joins a module's path by underscores after a prefix for its component. The path is the diffusers one
-for SD 1.x and 2.x, and the original model's for SDXL (`input_blocks_4_1_...`), which A1111, Forge, ComfyUI and
-diffusers all read.
+Flat names join a module's path by underscores after the component's prefix. SDXL uses paths of the original model
+(`input_blocks_4_1_...`), which A1111, Forge, ComfyUI and diffusers all read.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ def diffusers_path(family: Family, component: str, path: str) -> str:
 
 
 def flat_name(family: Family, component: str, path: str, original: bool = True) -> str:
-    """Return `lora_unet_<path>`, `lora_te_text_model_<path>`; the path has the original model's names if `original`."""
+    """Return `lora_unet_<path>`, `lora_te_text_model_<path>`; `original` for the original model's paths."""
     point = family.attach_points[component]
     path = family.flat_path(component, path) if original else path
     return f"{point.flat_prefix}_{point.full_path(path).replace('.', '_')}"

@@ -1,7 +1,7 @@
-"""Read LoRA files, ours and others: the update of each layer of a model.
+"""Read LoRA files, ours and others.
 
-Supported are plain LoRAs of linear layers and convolutions (LoCon), in the layouts of diffusers (before and after
-peft), kohya's tools, A1111, Forge and ComfyUI. Nothing in a file is ignored: an unknown tensor or layer is an error.
+Supported: plain LoRAs of linear layers and convolutions (LoCon), in the layouts of diffusers (before and after peft),
+kohya's tools, A1111, Forge and ComfyUI. An unknown tensor or layer is an error.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class WrongBase(BadDocument):
 
 
 def read_lora(path: Path, family: Family) -> dict[LayerKey, Layer]:
-    """Return the layers of a file in any layout, for this family. Raise NotFound, BadDocument, WrongBase."""
+    """Return the layers of a file in any layout. Raise NotFound, BadDocument, WrongBase."""
     tensors, header = _read(path)
     by_prefix: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -83,7 +83,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _split(key: str, path: Path) -> tuple[str, str]:
-    """Return (layer name, part) of a tensor's name."""
+    """Return (layer name, part)."""
     if old := PROCESSOR_KEY.fullmatch(key):
         names = TEXT_LAYERS if key.startswith("text_encoder") else DENOISER_LAYERS
         return f"{old[1]}.{names[old[2]]}", old[3]
@@ -94,7 +94,7 @@ def _split(key: str, path: Path) -> tuple[str, str]:
 
 
 def _layers_by_name(family: Family) -> dict[str, tuple[LayerKey, torch.Size]]:
-    """Return the layer key and weight shape of every name that a layer may have, in any layout."""
+    """Return key and weight shape by every name that a layer may have."""
     layers: dict[str, tuple[LayerKey, torch.Size]] = {}
     for component, module in family.modules.items():
         for path, layer in module.named_modules():
@@ -146,9 +146,9 @@ def _peft_settings(path: Path, header: Mapping[str, str]) -> Header:
 
 
 def _alpha(family: Family, settings: Header, layer_key: LayerKey, rank: int) -> float:
-    """Return a layer's alpha: that of its pattern in peft's settings, else its component's, else the rank.
+    """Return alpha: of a matching pattern in peft's settings, else of the component, else the rank.
 
-    Rank-stabilised updates are scaled by alpha / sqrt(rank), so alpha x sqrt(rank) is returned.
+    Rank-stabilised updates are scaled by alpha / sqrt(rank): return alpha x sqrt(rank).
     """
     component, layer = layer_key
     prefix = family.attach_points[component].prefix

@@ -1,7 +1,7 @@
-"""Textual inversion: train only the embedding vectors of a new word; the model stays unchanged.
+"""Textual inversion: train only the embedding vectors of a new word.
 
-A checkpoint holds the vectors in two files: for diffusers' `load_textual_inversion`, and for A1111, Forge and ComfyUI.
-Several vectors are several tokens, `<word> <word>_1 ...`, as in diffusers; captions have only `<word>`.
+A checkpoint holds them in two files: for diffusers' `load_textual_inversion`, and for A1111, Forge and ComfyUI. Several
+vectors are several tokens, `<word> <word>_1 ...`; captions have only `<word>`.
 
 Source: Gal et al., "An image is worth one word" (2022).
 """
@@ -25,8 +25,6 @@ from trainer_client.models.adapter import Adapter, weights_of
 
 
 class TextualInversion:
-    """Textual inversion; `Method` documents each member."""
-
     name = "textual-inversion"
 
     def __init__(self, family: Family, options: Options, seed: int) -> None:
@@ -57,12 +55,10 @@ def begin(family: Family, config: TrainConfig) -> TextualInversion:
 
 
 def attach(family: Family, folder: Path, adapter: Adapter) -> Family:
-    """Add a checkpoint's word to the family."""
     return add_word(family, adapter.settings["token"], read_rows(weights_of(folder, adapter), family))
 
 
 def bake(family: Family) -> Family:
-    """Merge the word into tokenizers and text encoders."""
     bake_words(family)
     return family
 

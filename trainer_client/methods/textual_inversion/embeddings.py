@@ -1,4 +1,4 @@
-"""New words of a text encoder: tokens, vectors beside the frozen embedding, and files.
+"""New words of text encoders: tokens, vectors, files.
 
 Shapes: V vectors, D text features, B captions, T tokens.
 """
@@ -25,7 +25,7 @@ SPREAD = 0.1  # Standard deviation of random initial vectors, in standard deviat
 
 
 class EmbeddingWithNewRows(nn.Module):
-    """A token embedding with trainable rows for the last tokens; the frozen rows are never copied or changed."""
+    """A token embedding with trainable rows for the last tokens; the others stay frozen."""
 
     def __init__(self, frozen: nn.Embedding, first: int, rows_VD: Tensor) -> None:
         super().__init__()
@@ -45,13 +45,12 @@ class EmbeddingWithNewRows(nn.Module):
 
 
 def tokens_of(word: str, vectors: int) -> list[str]:
-    """Return the tokens of a word with this many vectors."""
+    """Return the tokens of a word."""
     return [word, *(f"{word}_{number}" for number in range(1, vectors))]
 
 
 def initial_rows(family: Family, vectors: int, initialiser: str | None, seed: int) -> dict[str, Tensor]:
-    """Return initial vectors by component, (V, D): the initialiser's tokens in turn, else random around the
-    vocabulary's mean.
+    """Return (V, D) by component: the initialiser's tokens in turn, else random around the vocabulary's mean.
 
     Raise BadOption if the initialiser has more tokens than vectors.
     """
@@ -78,10 +77,7 @@ def _tokens_of_initialiser(tokenizer: Any, words: str, vectors: int) -> list[int
 
 
 def add_word(family: Family, word: str, rows: Mapping[str, Tensor]) -> Family:
-    """Add the word's tokens to every tokenizer and their vectors to every text encoder; return the new family.
-
-    Raise BadOption if the word exists already.
-    """
+    """Add the word to tokenizers and text encoders; return the new family. Raise BadOption if it exists."""
     encoders = _encoders(family)
     tokens = tokens_of(word, len(next(iter(rows.values()))))
     for _, tokenizer in encoders:  # Check before changing anything.
@@ -101,7 +97,7 @@ def add_word(family: Family, word: str, rows: Mapping[str, Tensor]) -> Family:
 
 
 def unfreeze_rows(family: Family) -> dict[str, nn.Parameter]:
-    """Freeze everything but the new rows; return them by `<component>.rows`."""
+    """Freeze all but the new rows; return them by `<component>.rows`."""
     rows_by_name: dict[str, nn.Parameter] = {}
     family.denoiser.requires_grad_(False).eval()
     for (component, encoder), _ in _encoders(family):
@@ -113,7 +109,6 @@ def unfreeze_rows(family: Family) -> dict[str, nn.Parameter]:
 
 
 def bake_words(family: Family) -> None:
-    """Merge the new rows into the encoders' embeddings."""
     for (_, encoder), _ in _encoders(family):
         extended = encoder.get_input_embeddings()
         if not isinstance(extended, EmbeddingWithNewRows):
@@ -138,7 +133,7 @@ def _encoders(family: Family) -> list[tuple[tuple[str, Any], Any]]:
 
 
 def write_files(family: Family, word: str, folder: Path, dtype: torch.dtype, metadata: Mapping[str, str]) -> Path:
-    """Write the vectors for diffusers and for other programs; return the former, which is read back later."""
+    """Write the vectors for diffusers (returned, read back later) and for other programs."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = {
         component: encoder.get_input_embeddings().rows.detach().to("cpu", dtype).contiguous()
@@ -156,7 +151,7 @@ def write_files(family: Family, word: str, folder: Path, dtype: torch.dtype, met
 
 
 def read_rows(path: Path, family: Family) -> dict[str, Tensor]:
-    """Return the vectors of a file by component, float32. Raise BadDocument if they don't fit the family."""
+    """Return vectors by component, float32. Raise BadDocument if they don't fit."""
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:

@@ -70,7 +70,7 @@ def test_bad_input(snapshot: Path, base: Path) -> None:
     alone = asked(method="dreambooth", instance_prompt="photo of sks dog", prior_weight=0)
     assert alone.method.subject.class_prompt is None
     assert asked(method="dreambooth", class_prompt="photo of a dog").method.subject.instance_prompt is None
-    with pytest.raises(ValueError, match="--class-images needs a --class-prompt"):
+    with pytest.raises(ValueError, match="--class-images needs --class-prompt"):
         asked(method="lora", class_images=5)
     with pytest.raises(ValueError, match="--class-prompt works with --method lora or --method dreambooth"):
         asked(class_prompt="photo of a dog")

@@ -193,7 +193,7 @@ def test_bad_input(trained: Path, snapshot: Path, base: Path, xl_base: Path, tmp
     with pytest.raises(BadOption, match=r"--token fox: .* already has a token fox"):
         train(asked(token="fox", instance_prompt="a fox"), silent)
     with pytest.raises(
-        BadOption, match=r"--initialiser 'striped cat': is \d+ tokens \(.+\)\. Give --vectors \d+ or more, a common"
+        BadOption, match=r"--initialiser 'striped cat': \d+ tokens \(.+\)\. Give --vectors \d+ or more, a word of one"
     ):
         train(asked(initialiser="striped cat"), silent)
     with pytest.raises(ValueError, match="--token 'two words': give one word, such as <two-words>"):

@@ -104,7 +104,7 @@ def test_what_can_not_be_read(
     with pytest.raises(BadOption, match="a LoRA, not a model"):
         load_model.load(str(lora), config=str(base))
     save_file({"something.else": torch.zeros(1)}, lora)
-    with pytest.raises(BadDocument, match=r"holds no Stable Diffusion"):
+    with pytest.raises(BadDocument, match=r"not a Stable Diffusion 1.x"):
         load_model.load(str(lora), config=str(base))
     assert not list((cache / "models").glob("*")) if (cache / "models").exists() else True
 

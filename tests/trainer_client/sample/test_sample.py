@@ -146,10 +146,10 @@ def test_checkpoints_are_found_or_listed(run: Path, snapshot: Path, tmp_path: Pa
     with pytest.raises(NotFound, match="folders of its checkpoints are missing"):
         find_checkpoint(report, tmp_path, None)
     begun = report.model_copy(update={"checkpoints": []})
-    with pytest.raises(NotFound, match="no checkpoint is saved yet"):
+    with pytest.raises(NotFound, match="no checkpoint saved yet"):
         find_checkpoint(begun, run, None)
     begun.write(tmp_path / "run.json")
-    with pytest.raises(NotFound, match="no checkpoint is saved yet"):
+    with pytest.raises(NotFound, match="no checkpoint saved yet"):
         last_checkpoint(tmp_path)
     with pytest.raises(NotFound, match=r"run\.json"):
         open_run(snapshot)

@@ -20,11 +20,12 @@ setup: .venv/.ready  ## Make .venv and install pinned packages.
 demo: setup  ## Images to report.html, live on CPU, in minutes.
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
-test: setup  ## The default tier: some minutes on two cores, no network, no GPU.
-	@$(BIN)/python -m pytest -q -n auto
+test: setup  ## The default tier: two minutes on two cores, no network, no GPU.
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal
 
-test-slow: setup  ## What `test` leaves out: slow tests and those in a browser.
-	@$(BIN)/python -m pytest -q -m '(slow or browser) and not gpu and not label_studio'
+test-slow: setup  ## What `test` leaves out: slow tests, side by side, and those in a browser, one by one.
+	@$(BIN)/python -m pytest -q -n auto -m 'slow and not browser and not gpu and not label_studio'
+	@$(BIN)/python -m pytest -q -m 'browser and not gpu and not label_studio'
 
 test-all: setup  ## Every tier that needs no GPU and no server.
 	@$(BIN)/python -m pytest -q -m 'not gpu and not label_studio' --cov --cov-report=term

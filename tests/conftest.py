@@ -7,6 +7,7 @@ import gc
 import importlib.metadata
 import os
 import signal
+import ssl
 
 import pytest
 
@@ -22,6 +23,7 @@ def pytest_collection() -> None:
 def pytest_collection_finish() -> None:
     """What all modules made stays until the end: the collector needn't walk through torch in every test."""
     gc.freeze()
+    gc.set_threshold(50_000, 20, 50)  # Python's own took a second of every twenty.
     gc.enable()
 
 
@@ -43,6 +45,12 @@ def signals_as_in_a_terminal() -> None:
 def entry_points_once() -> None:
     """Looking through every installed package takes longer than most tests; those that want others patch this."""
     importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates_once() -> None:
+    """Every HTTP client reads the system's certificates, which takes longer than what most tests ask with it."""
+    ssl.create_default_context = functools.cache(ssl.create_default_context)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -56,8 +56,8 @@ LAZY = {  # Files that import a heavy library inside a function, and why.
 
 
 @cache
-def syntax(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def files(*folders: str) -> Iterator[Path]:
@@ -76,7 +76,7 @@ def imports() -> dict[str, set[str]]:
     graph: dict[str, set[str]] = {}
     for module, path in paths.items():
         names = set()
-        for node in ast.walk(syntax(path)):
+        for node in nodes(path):
             if isinstance(node, ast.Import):
                 names |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
@@ -102,7 +102,7 @@ def test_no_function_is_long() -> None:
     long = [
         f"{path}:{node.lineno} {node.name}"
         for path in files(*PROGRAMS, "tests")
-        for node in ast.walk(syntax(path))
+        for node in nodes(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (node.end_lineno or 0) - node.lineno + 1 > MOST_LINES_OF_A_FUNCTION
     ]
@@ -113,7 +113,7 @@ def test_heavy_libraries_are_imported_inside_functions_only_where_listed() -> No
     found = {
         str(path.relative_to(ROOT))
         for path in files(*PROGRAMS)
-        for function in ast.walk(syntax(path))
+        for function in nodes(path)
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
         for node in ast.walk(function)
         if isinstance(node, ast.Import | ast.ImportFrom)
@@ -128,7 +128,7 @@ def test_imports_are_absolute() -> None:
     relative = [
         f"{path}:{node.lineno}"
         for path in files(*PROGRAMS)
-        for node in ast.walk(syntax(path))
+        for node in nodes(path)
         if isinstance(node, ast.ImportFrom) and node.level
     ]
     assert relative == []

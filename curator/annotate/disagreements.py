@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 from pydantic import BaseModel, Field
 
-from curator.caption_sets.revise import Overtaken, inputs_digest, writing
+from curator.caption_sets.revise import Overtaken, inputs_digest, write_lock
 from curator.person import user_name
 from curator.text.one_line import on_one_line
 from curator.text.similarity import token_f1
@@ -87,7 +87,7 @@ def settle(
     if found[0].caption_id != expected:
         raise Overtaken
     _check_said(f"{dataset}/{target_set}", found[0], text)
-    with writing:
+    with write_lock:
         run_id = catalog.reserve_caption_run()
         row = {
             "image_sha256": image_sha256,

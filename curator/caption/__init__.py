@@ -1,9 +1,9 @@
-"""Captioning: runs one strategy over a dataset's images into a caption set, redoing only what has to be redone.
+"""Captioning: run one strategy over a dataset into a caption set, redoing only stale captions.
 
-An image is captioned when it has no caption in the set, or when what made its caption is no longer so: other options, a
-higher version of the strategy, another model, or other inputs of that very image. A person's caption is never replaced
-by a strategy. Rows are added batch by batch, each in one transaction: interrupted or killed, the same command goes on
-from there, and loses at most the batch in hand. An image that fails is a row with its reason, tried again next time.
+An image is captioned if it has no caption in the set, or a stale one: made with other options, strategy version or
+model, or from other inputs of that image. A strategy never replaces a person's caption. Each batch is one transaction:
+after a kill the same command goes on from there, having lost at most one batch. A failed image is a row with its
+reason, and is retried by the next run.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import Any
 
 import polars as pl
 
-from curator.caption.plan import Only, Plan, Request, check_set_name
-from curator.caption.plan import plan as planned
-from curator.caption.produce import by_expression, by_machine
+from curator.caption.plan import Only, Plan, Request, check_set_name, make_plan
+from curator.caption.produce import by_expression, by_model
 from curator.caption.result import CaptionResult, Effort, Example
-from curator.caption.stale import tell_what_is_redone
-from curator.caption.store import Keeper, current_examples
+from curator.caption.stale import report_stale
+from curator.caption.store import CaptionStore, current_examples
 from curator.captioners.model import MachineFailed
 from curator.catalog import Catalog
 from schemas.edge.words import money
@@ -43,48 +42,45 @@ def caption(
     progress: Progress = silent,
     notice: Notice = unheard,
 ) -> CaptionResult:
-    """Captions the images of `dataset` into `set_name` by the strategy of that name.
+    """Caption the images of `dataset` into `set_name`.
 
-    `options` as a mapping or `key=value` pairs; `by` makes imported captions a person's; `person` is who runs it;
-    `where` is an expression (curator.where) for the images to consider, which may name `caption.<set_name>` too;
-    `limit` leaves all but the first so many of those to do for the next run. `notice` hears before anything is redone
-    how many captions were made otherwise.
-    Raises NotFound (dataset, strategy), BadOption (set name, option, field, expression), MachineFailed.
+    `options`: a mapping or `key=value` pairs; `by`: the person whose captions are imported; `person`: who runs it;
+    `where`: an expression (curator.where) that selects images; `limit`: the most images of this run; `notice` receives
+    the counts of stale captions first. Raises NotFound (dataset, strategy), BadOption (set name, option, field,
+    expression), MachineFailed.
     """
-    asked = Request(dataset, strategy, set_name, options, by=by, person=person, only=only, where=where, limit=limit)
-    plan = planned(catalog, asked)
-    tell_what_is_redone(plan.result, only, notice)
-    keeper = Keeper(catalog, plan)
+    request = Request(dataset, strategy, set_name, options, by=by, person=person, only=only, where=where, limit=limit)
+    plan = make_plan(catalog, request)
+    report_stale(plan.result, only, notice)
+    store = CaptionStore(catalog, plan)
     try:
         with closing(_batches(plan, progress, notice)) as batches:
-            for made in batches:
-                keeper.keep(made)
-                progress("captioning", keeper.kept, keeper.images.height, _detail(plan.result, keeper))
+            for batch in batches:
+                store.add(batch)
+                progress("captioning", store.done, store.images.height, _detail(plan.result, store))
     except MachineFailed as error:
-        kept = f"{keeper.kept - keeper.failed:,} of {keeper.images.height:,} captions are made and kept"
-        raise MachineFailed(f"{str(error).rstrip('.')}. {kept}; the same command goes on from there.") from error
+        stored = f"{store.done - store.failed:,} of {store.images.height:,} captions are stored"
+        raise MachineFailed(f"{str(error).rstrip('.')}. {stored}; the same command goes on from there.") from error
     plan.result.examples = plan.result.examples or current_examples(catalog, plan.images, plan.result)
     return plan.result
 
 
 def _batches(plan: Plan, progress: Progress, notice: Notice) -> Generator[pl.DataFrame]:
-    """Frames (text, reason, failed), in the order of the images to do."""
     inputs = plan.inputs_to_do
-    if plan.captioner.machine is None:
+    if plan.captioner.load_model is None:
         return by_expression(plan.captioner, plan.options, inputs)
     plan.result.effort = Effort()
 
-    def heard(text: str) -> None:
+    def warn(text: str) -> None:
         plan.result.warnings.append(text)
         notice(text)
 
-    return by_machine(plan, inputs, plan.result.effort, progress, heard)
+    return by_model(plan, inputs, plan.result.effort, progress, warn)
 
 
-def _detail(result: CaptionResult, keeper: Keeper) -> str:
-    """What stands beside the bar."""
+def _detail(result: CaptionResult, store: CaptionStore) -> str:
     if result.effort is None:
         return ""
-    failed = f", {keeper.failed:,} failed" if keeper.failed else ""
+    failed = f", {store.failed:,} failed" if store.failed else ""
     cost = f", {money(result.effort.cost_usd, '$')}" if result.effort.cost_usd else ""
     return f"{result.effort.images_per_second:,.1f} images/s{cost}{failed}"

@@ -1,4 +1,4 @@
-"""A dry run: a few pictures captioned and nothing kept, on a page to look at, with what the whole run would take."""
+"""Dry run: caption a few images without storing them, estimate the full run, and write a page."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from typing import Any
 import polars as pl
 
 from curator.caption.contact_sheet import GENERATOR, page
-from curator.caption.dry_run_result import DryPicture, DryRunResult
-from curator.caption.plan import Only, Plan, Request
-from curator.caption.plan import plan as planned
-from curator.caption.produce import by_expression, by_machine
+from curator.caption.dry_run_result import DryRunImage, DryRunResult
+from curator.caption.plan import Only, Plan, Request, make_plan
+from curator.caption.produce import by_expression, by_model
 from curator.caption.result import Effort
-from curator.caption.stale import tell_what_is_redone
+from curator.caption.stale import report_stale
 from curator.catalog import Catalog
 from curator.images.html_page import refuse_other_file
 from curator.text.one_line import text_on_one_line
 from schemas.document import now, write_atomically
 from schemas.progress import Notice, Progress, silent, unheard
 
-PICTURES = 8
+IMAGES = 8
 
 
 def dry_run(
@@ -40,23 +39,23 @@ def dry_run(
     progress: Progress = silent,
     notice: Notice = unheard,
 ) -> DryRunResult:
-    """Captions 8 images, spread evenly over those that the run would caption (over all, if it would none).
+    """Caption 8 images, spread evenly over those that the run would caption (or over all if it would caption none).
 
-    Writes the page `out` (default: DATASET-SET-dry-run.html here). Raises AlreadyExists where that is another file,
-    and what `caption` raises.
+    Writes the page `out` (default: ./DATASET-SET-dry-run.html). Raises AlreadyExists if that is another file, and the
+    errors of `caption`.
     """
-    asked = Request(dataset, strategy, set_name, options, by=by, only=only, where=where, limit=limit)
-    plan = planned(catalog, asked)
+    request = Request(dataset, strategy, set_name, options, by=by, only=only, where=where, limit=limit)
+    plan = make_plan(catalog, request)
     out = out or Path(re.sub(r"[^\w.-]+", "-", f"{dataset}-{set_name}-dry-run.html"))
     refuse_other_file(out, GENERATOR)
-    tell_what_is_redone(plan.result, only, notice)
-    places = _spread(plan)
+    report_stale(plan.result, only, notice)
+    rows = _spread(plan)
     if catalog.distant:
-        for image in plan.inputs[places]["image_sha256"]:
+        for image in plan.inputs[rows]["image_sha256"]:
             plan.originals.file(image, [])
     effort = Effort()
-    made = _made(plan, plan.inputs[places], effort, progress, notice)
-    result = _result(plan, plan.images[places].hstack(plan.inputs[places].select("image_path")).hstack(made), effort)
+    captions = _captions(plan, plan.inputs[rows], effort, progress, notice)
+    result = _result(plan, plan.images[rows].hstack(plan.inputs[rows].select("image_path")).hstack(captions), effort)
     result.page = str(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, page(result).encode())
@@ -64,29 +63,27 @@ def dry_run(
 
 
 def _spread(plan: Plan) -> list[int]:
-    """Rows of `plan.images`: of those to do, else of all."""
     rows = plan.todo.arg_true().to_list() or list(range(plan.images.height))
-    count = min(PICTURES, len(rows))
-    return [rows[place * len(rows) // count] for place in range(count)]
+    count = min(IMAGES, len(rows))
+    return [rows[index * len(rows) // count] for index in range(count)]
 
 
-def _made(plan: Plan, inputs: pl.DataFrame, effort: Effort, progress: Progress, notice: Notice) -> pl.DataFrame:
-    """Text and reason of each row."""
-    if plan.captioner.machine is None:
+def _captions(plan: Plan, inputs: pl.DataFrame, effort: Effort, progress: Progress, notice: Notice) -> pl.DataFrame:
+    if plan.captioner.load_model is None:
         batches = by_expression(plan.captioner, plan.options, inputs)
     else:
-        batches = by_machine(plan, inputs, effort, progress, notice)
-    made = pl.DataFrame(schema={"text": pl.String, "reason": pl.String, "failed": pl.Boolean})
+        batches = by_model(plan, inputs, effort, progress, notice)
+    captions = pl.DataFrame(schema={"text": pl.String, "reason": pl.String, "failed": pl.Boolean})
     for batch in batches:
-        made = made.vstack(batch)
-        progress("captioning", made.height, inputs.height)
-    return made.with_columns(text_on_one_line()).select("text", "reason")
+        captions = captions.vstack(batch)
+        progress("captioning", captions.height, inputs.height)
+    return captions.with_columns(text_on_one_line()).select("text", "reason")
 
 
 def _result(plan: Plan, rows: pl.DataFrame, effort: Effort) -> DryRunResult:
-    shown, to_caption = max(1, rows.height), int(plan.todo.sum())
+    count, to_caption = max(1, rows.height), int(plan.todo.sum())
     pictures = [
-        DryPicture.model_validate({**row, "path": row["image_path"], "current": row["old_text"]})
+        DryRunImage.model_validate({**row, "path": row["image_path"], "current": row["old_text"]})
         for row in rows.iter_rows(named=True)
     ]
     return DryRunResult(
@@ -98,10 +95,10 @@ def _result(plan: Plan, rows: pl.DataFrame, effort: Effort) -> DryRunResult:
         to_caption=to_caption,
         pictures=pictures,
         effort=effort,
-        seconds_each=effort.seconds / shown,
-        cost_usd_each=effort.cost_usd / shown,
-        estimated_seconds=effort.seconds / shown * to_caption,
-        estimated_cost_usd=effort.cost_usd / shown * to_caption,
+        seconds_each=effort.seconds / count,
+        cost_usd_each=effort.cost_usd / count,
+        estimated_seconds=effort.seconds / count * to_caption,
+        estimated_cost_usd=effort.cost_usd / count * to_caption,
         made_otherwise=plan.result.made_otherwise,
         warnings=plan.result.warnings,
         made_at=now(),

@@ -9,20 +9,18 @@ from pydantic import BaseModel, Field
 from curator.caption.result import Effort
 
 
-class DryPicture(BaseModel):
-    """A picture and what the strategy says of it. `text` null: no caption, for `reason`."""
+class DryRunImage(BaseModel):
+    """An image with its new caption, or (`text` null) the reason why there is none."""
 
     file_name: str
     image_sha256: str
     path: str
     text: str | None
     reason: str | None
-    current: str | None = Field(description="Its caption in the set now.")
+    current: str | None = Field(description="The image's current caption in the set.")
 
 
 class DryRunResult(BaseModel):
-    """What a dry run saw. Nothing of it is in the catalog; times are of these pictures, which are few."""
-
     dataset: str
     set_name: str
     strategy: str
@@ -31,15 +29,15 @@ class DryRunResult(BaseModel):
     model_revision: str | None
     options: dict[str, Any]
     images: int
-    not_chosen: int = Field(description="Images that `--where` doesn't hold for.")
+    not_chosen: int = Field(description="Images that `--where` excludes.")
     to_caption: int = Field(description="Images that the run would caption.")
-    pictures: list[DryPicture]
+    pictures: list[DryRunImage]
     effort: Effort
     seconds_each: float
     cost_usd_each: float
-    estimated_seconds: float = Field(description="For `to_caption`, the loading of the model left out.")
+    estimated_seconds: float = Field(description="For `to_caption`, without loading the model.")
     estimated_cost_usd: float
     made_otherwise: dict[str, int]
     warnings: list[str]
     made_at: str
-    page: str = Field(description="The contact sheet.")
+    page: str = Field(description="Path of the contact sheet.")

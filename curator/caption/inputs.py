@@ -1,4 +1,4 @@
-"""What a strategy is given of each image, and the digest that tells when it has to be captioned again."""
+"""The columns that a strategy reads of each image, and the digest that shows when they have changed."""
 
 from __future__ import annotations
 
@@ -17,73 +17,74 @@ from curator.images.originals import Originals
 from schemas.digest import sha256_json
 from schemas.errors import BadOption
 
-# What every image has, whatever its metadata; a metadata field of the same name goes before it.
+# Fields of every image. A metadata field of the same name has priority.
 BUILT_IN = ("file_name", "file_stem", "folder", "format", "width_px", "height_px")
-# What the image's captions in other sets are called: `caption.SET`, `caption.SET@n`.
+# Prefix of the image's captions in other sets: `caption.SET`, `caption.SET@n`.
 CAPTION = "caption."
-# How a strategy finds the picture, and knows it again. Metadata fields of these names can't be reached.
+# Columns that locate and identify the image. Metadata fields of these names can't be read.
 IDENTITY = ("image_sha256", "image_path", "image_size_bytes")
 
 
 def available_fields(metadata_fields: Sequence[str], caption_sets: Sequence[str] = ()) -> list[str]:
-    """The fields a strategy may read of a dataset's images: their metadata's, the built-in ones, its captions'."""
-    named = dict.fromkeys([*metadata_fields, *BUILT_IN, *(CAPTION + name for name in caption_sets)])
-    return [name for name in named if name not in IDENTITY]
+    """Return the fields that a strategy may read: metadata, built-in fields, captions of other sets."""
+    names = dict.fromkeys([*metadata_fields, *BUILT_IN, *(CAPTION + name for name in caption_sets)])
+    return [name for name in names if name not in IDENTITY]
 
 
 def chosen_fields(captioner: Captioner, options: Any, available: list[str]) -> list[str]:
-    """The fields the strategy asks for. Raises BadOption for one that no image has, listing those there are.
+    """Return the fields that the strategy reads. Raises BadOption for one that no image has, listing all.
 
-    Names that begin with `caption.` may be of any set; `sources` finds them.
+    Fields that begin with `caption.` are checked by `sources`.
     """
-    wanted = captioner.fields(options, available)
-    unknown = [name for name in wanted if name not in (*available, "file_names") and not name.startswith(CAPTION)]
+    chosen = captioner.fields(options, available)
+    unknown = [name for name in chosen if name not in (*available, "file_names") and not name.startswith(CAPTION)]
     if unknown:
         raise BadOption(
-            f"No image has a field {' or '.join(map(repr, unknown))}. The fields there are: {', '.join(available)}."
+            f"No image has a field {' or '.join(map(repr, unknown))}. Available fields: {', '.join(available)}."
         )
-    return wanted
+    return chosen
 
 
 def sources(
     catalog: Catalog, dataset: str, set_name: str, fields: Sequence[str], metadata_fields: Sequence[str]
 ) -> dict[str, Reference]:
-    """The sets and versions that the fields `caption.SET` and `caption.SET@n` name, for captions into `set_name`.
+    """Resolve the fields `caption.SET` and `caption.SET@n` of a run into `set_name`.
 
-    A metadata field of such a name goes before it. Raises NotFound listing the sets there are, BadOption where a set
-    would be made of itself.
+    A metadata field of such a name has priority. Raises NotFound listing all sets, BadOption if the set would be
+    composed of itself.
     """
-    found = {}
+    references = {}
     for field in fields:
         if not field.startswith(CAPTION) or field in metadata_fields:
             continue
         name = field.removeprefix(CAPTION)
         if name == set_name:
-            raise BadOption(f"{dataset}/{name} can't be made of itself as it is now. Name another set, or a version.")
-        found[field] = resolve(catalog, f"{dataset}/{name}")
-    _check_for_circles(catalog, dataset, set_name, [named.set_name for named in found.values() if not named.number])
-    return found
+            raise BadOption(f"{dataset}/{name} can't be composed of its current self. Name another set, or a version.")
+        references[field] = resolve(catalog, f"{dataset}/{name}")
+    current = [reference.set_name for reference in references.values() if not reference.number]
+    _check_for_cycle(catalog, dataset, set_name, current)
+    return references
 
 
-def _check_for_circles(catalog: Catalog, dataset: str, set_name: str, sets: Sequence[str]) -> None:
-    """Raises BadOption where one of `sets`, as it is now, is made of `set_name`: each run would change the next."""
+def _check_for_cycle(catalog: Catalog, dataset: str, set_name: str, sets: Sequence[str]) -> None:
+    """Raise BadOption if one of the current `sets` depends on `set_name`, so that each run would change the next."""
     if not sets:
         return
-    made_of: dict[str, list[str]] = {}
+    sources_of: dict[str, list[str]] = {}
     for name, source in catalog.sources_of_sets(dataset).iter_rows():
-        made_of.setdefault(name, []).append(source)
-    ways = [[name] for name in sets]
-    seen: set[str] = set()
-    while ways:
-        way = ways.pop()
-        if way[-1] == set_name:
+        sources_of.setdefault(name, []).append(source)
+    paths = [[name] for name in sets]
+    visited: set[str] = set()
+    while paths:
+        path = paths.pop()
+        if path[-1] == set_name:
             raise BadOption(
-                f"{dataset}/{set_name} would be made of itself ({' from '.join([set_name, *way])}). "
-                f"Name a version, such as {way[0]}@1 (curator commit makes one)."
+                f"{dataset}/{set_name} would be composed of itself ({' from '.join([set_name, *path])}). "
+                f"Name a version, such as {path[0]}@1 (curator commit makes one)."
             )
-        if way[-1] not in seen:
-            seen.add(way[-1])
-            ways += [[*way, source] for source in made_of.get(way[-1], [])]
+        if path[-1] not in visited:
+            visited.add(path[-1])
+            paths += [[*path, source] for source in sources_of.get(path[-1], [])]
 
 
 def image_inputs(
@@ -92,17 +93,17 @@ def image_inputs(
     fields: Sequence[str],
     metadata_fields: Sequence[str],
     captions: Mapping[str, Reference] | None = None,
-    beside: bool = False,
+    original_paths: bool = False,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The images (`image_sha256`, `file_name`) and, row by row, what a strategy gets of them: identity and `fields`.
+    """Return the images (`image_sha256`, `file_name`) and, row by row, a strategy's inputs: identity and `fields`.
 
-    `image_path` is where the picture is here, or will be once fetched (curator.images.originals); with `beside`, where
-    it lay when it was ingested, for what lies beside it. `captions` says which state of which set each `caption.` field
-    is; null where an image has no caption there.
+    `image_path` is the local path, also of an image still to be fetched (curator.images.originals); with
+    `original_paths`, the path at ingest. `captions`: the reference of each `caption.` field, which is null if the image
+    has no caption there.
     """
     in_metadata = [name for name in fields if name in metadata_fields]
     images = catalog.images_to_caption(dataset, [pointer(name) for name in in_metadata])
-    columns = {name: _metadata_column(images, place) for place, name in enumerate(in_metadata)}
+    columns = {name: _metadata_column(images, index) for index, name in enumerate(in_metadata)}
     for name, reference in (captions or {}).items():
         texts = catalog.caption_texts(dataset, reference.set_name, reference.last_caption_id)
         columns[name] = images.join(texts, on="image_sha256", how="left", maintain_order="left")["text"]
@@ -110,9 +111,10 @@ def image_inputs(
         names = catalog.file_names_of_images(dataset)
         images = images.join(names, on="image_sha256", how="left", maintain_order="left")
     file = pl.col("file_name").str
+    paths = _original_paths(catalog, images["path"]) if original_paths else Originals(catalog).paths_of(images)
     facts = images.with_columns(
         pl.col("width_px", "height_px").cast(pl.String),
-        image_path=pl.Series(_beside(catalog, images["path"]) if beside else Originals(catalog).paths_of(images)),
+        image_path=pl.Series(paths),
         image_size_bytes=pl.col("size_bytes"),
         file_stem=file.extract(r"([^/]*?)(?:\.[^./]*)?$"),
         folder=file.extract(r"([^/]+)/[^/]*$"),
@@ -122,14 +124,14 @@ def image_inputs(
     return images.select("image_sha256", "file_name"), inputs
 
 
-def _beside(catalog: Catalog, paths: pl.Series) -> pl.Series:
-    """Paths of this machine. Raises BadOption where pictures, and so what lies beside them, are on another one."""
+def _original_paths(catalog: Catalog, paths: pl.Series) -> pl.Series:
+    """Return the local paths at ingest. Raises BadOption if images, and the files beside them, are elsewhere."""
     naming = names(catalog)
     others = [path for path in paths if not naming.is_here(path)]
     if others:
         raise BadOption(
-            f"The files beside {len(others):,} pictures aren't on this machine ({others[0]}, ...). Run it there; or, "
-            "for texts that were there when the pictures were ingested: --strategy column -o column=sidecar"
+            f"The files beside {len(others):,} images aren't on this machine ({others[0]}, ...). Run it there; or, "
+            "for text files read by the ingest: --strategy column -o column=sidecar"
         )
     return paths.map_elements(naming.here, return_dtype=paths.dtype) if naming.machine else paths
 
@@ -137,16 +139,16 @@ def _beside(catalog: Catalog, paths: pl.Series) -> pl.Series:
 def inputs_digests(
     captioner: Captioner, options: Any, model: Model | None, by: str | None, inputs: pl.DataFrame
 ) -> pl.Series:
-    """Hex SHA-256 an image: over what made the caption (strategy, version, options, model, whose) and `inputs`.
+    """Return a hex SHA-256 for each image, over strategy, version, options, model, person and the image's inputs.
 
-    Each is sha256(fingerprint + {"field":value} of each field the image has, by name); the fingerprint is the sha256 of
-    canonical JSON. A field that only other images have changes nothing.
+    It is sha256(fingerprint + {"field":value} of each field that isn't null, sorted by name). The fingerprint is the
+    sha256 of all but the inputs as canonical JSON.
     """
     fingerprint = sha256_json(
         {
             "strategy": captioner.name,
             "version": captioner.version,
-            "options": captioner.written_by(options),
+            "options": captioner.output_options(options),
             "model": model.model_dump() if model else None,
             "by": by,
         }
@@ -163,14 +165,14 @@ def inputs_digests(
 
 
 def pointer(name: str) -> str:
-    """A metadata field's place in the JSON (RFC 6901)."""
+    """Return the JSON pointer of a metadata field (RFC 6901)."""
     return "/" + name.replace("~", "~0").replace("/", "~1")
 
 
-def _metadata_column(images: pl.DataFrame, place: int) -> pl.Series:
-    """Text; or lists of text where any image has a list."""
-    values = images["metadata_values"].list.get(place)
-    are_lists = (images["metadata_types"].list.get(place) == "ARRAY").fill_null(False)
+def _metadata_column(images: pl.DataFrame, index: int) -> pl.Series:
+    """Return a field as text, or as lists of text if any image has a list."""
+    values = images["metadata_values"].list.get(index)
+    are_lists = (images["metadata_types"].list.get(index) == "ARRAY").fill_null(False)
     if not are_lists.any():
         return values
     one = pl.DataFrame({"value": values}).select(pl.concat_list("value")).to_series()
@@ -182,5 +184,4 @@ def _metadata_column(images: pl.DataFrame, place: int) -> pl.Series:
 
 
 def _items(text: str) -> list[str]:
-    """The items of a JSON array as text; null items are left out."""
     return [item if isinstance(item, str) else json.dumps(item) for item in json.loads(text) if item is not None]

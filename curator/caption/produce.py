@@ -1,4 +1,4 @@
-"""Makes captions batch by batch, by a table strategy's expression or by a machine on its conveyor."""
+"""Produce captions batch by batch, by a table strategy's expression or by a caption model."""
 
 from __future__ import annotations
 
@@ -13,53 +13,53 @@ from curator.caption.inputs import IDENTITY
 from curator.caption.plan import Plan
 from curator.caption.result import Effort
 from curator.captioners import BadCaptioner, Captioner, captions
-from curator.captioners.model import Item, Machine, MachineFailed
-from curator.captioners.model.batch_runner import Batch, Conveyor, one_line
+from curator.captioners.model import CaptionModel, Item, MachineFailed
+from curator.captioners.model.batch_runner import Batch, BatchRunner, one_line
 from schemas.errors import AmatlError
 from schemas.progress import Progress
 
-NOTHING_WRITTEN = "the model wrote nothing"
+EMPTY_ANSWER = "the model wrote nothing"
 
 
 def by_expression(captioner: Captioner, options: Any, inputs: pl.DataFrame) -> Generator[pl.DataFrame]:
-    """A table strategy's captions, a frame (text, reason, failed) a batch. Raises BadCaptioner."""
+    """Yield a table strategy's captions, a frame (text, reason, failed) a batch. Raises BadCaptioner."""
     assert captioner.caption is not None
     for start in range(0, inputs.height, captioner.batch_size):
         batch = inputs.slice(start, captioner.batch_size)
-        made = captioner.caption(batch, options)
-        if made.columns != ["text", "reason", "failed"] or made.height != batch.height:
+        frame = captioner.caption(batch, options)
+        if frame.columns != ["text", "reason", "failed"] or frame.height != batch.height:
             raise BadCaptioner(
-                f"Strategy {captioner.name!r} returned {made.height} rows of {made.columns} for {batch.height} images; "
-                "see curator.captioners.captions."
+                f"Strategy {captioner.name!r} returned {frame.height} rows of {frame.columns} for {batch.height} "
+                "images; see curator.captioners.captions."
             )
-        yield made
+        yield frame
 
 
-def by_machine(
+def by_model(
     plan: Plan,
     inputs: pl.DataFrame,
     effort: Effort,
     progress: Progress,
     notice: Callable[[str], None],
 ) -> Generator[pl.DataFrame]:
-    """A machine's captions, a frame (text, reason, failed) a batch; `effort` is kept up to date.
+    """Yield a caption model's captions, a frame (text, reason, failed) a batch, and update `effort`.
 
-    The machine is loaded first, and closed however this ends. Raises MachineFailed naming the strategy.
+    Loads the model first and always closes it. Raises MachineFailed naming the strategy.
     """
     if not inputs.height:
         return
     captioner = plan.captioner
     started = time.perf_counter()
-    with _loaded(captioner, plan.options, progress, notice) as machine:
+    with _loaded(captioner, plan.options, progress, notice) as model:
         effort.loading_seconds = time.perf_counter() - started
-        conveyor = Conveyor(machine, notice=notice, fetch=plan.originals.fetch)
+        runner = BatchRunner(model, notice=notice, fetch=plan.originals.fetch)
         progress("captioning", 0, inputs.height)
         started = time.perf_counter()
         try:
-            with closing(conveyor.run(_items(inputs))) as batches:
+            with closing(runner.run(_items(inputs))) as batches:
                 for batch in batches:
                     _add(effort, batch, time.perf_counter() - started)
-                    effort.batch_size = conveyor.batch_size.size
+                    effort.batch_size = runner.batch_size.size
                     yield _frame(batch)
         except MachineFailed as error:
             raise MachineFailed(f"{captioner.name}: {error}") from error
@@ -68,33 +68,33 @@ def by_machine(
 @contextmanager
 def _loaded(
     captioner: Captioner, options: Any, progress: Progress, notice: Callable[[str], None]
-) -> Generator[Machine]:
-    """The machine, closed in the end. A machine that can't even be closed costs no caption: it is said."""
-    machine = _load(captioner, options, progress)
+) -> Generator[CaptionModel]:
+    """Load the model and close it at the end. An error of `close` is only a notice, because the captions are stored."""
+    model = _load(captioner, options, progress)
     try:
-        yield machine
+        yield model
     finally:
         try:
-            machine.close()
+            model.close()
         except Exception as error:
-            notice(f"{captioner.name}: the model couldn't be put away. {one_line(error)}.")
+            notice(f"{captioner.name}: the model couldn't be closed. {one_line(error)}.")
 
 
-def _load(captioner: Captioner, options: Any, progress: Progress) -> Machine:
-    assert captioner.machine is not None
+def _load(captioner: Captioner, options: Any, progress: Progress) -> CaptionModel:
+    assert captioner.load_model is not None
     progress("loading the model", 0, 1)
     try:
-        machine = captioner.machine(options)
+        model = captioner.load_model(options)
     except AmatlError:
         raise
     except ImportError as error:
         raise MachineFailed(
             f"{captioner.name}: {str(error).rstrip('.')}. It needs more packages: pip install 'amatl[captioning]'."
         ) from error
-    except Exception as error:  # whatever a library says of a model it can't read
+    except Exception as error:  # libraries raise anything on a model they can't read
         raise MachineFailed(f"{captioner.name}: the model can't be loaded. {one_line(error)}.") from error
     progress("loading the model", 1, 1)
-    return machine
+    return model
 
 
 def _items(inputs: pl.DataFrame) -> Iterator[Item]:
@@ -104,24 +104,23 @@ def _items(inputs: pl.DataFrame) -> Iterator[Item]:
 
 
 def _frame(batch: Batch) -> pl.DataFrame:
-    """A batch as a table strategy would give it: no text is a failure, and so is a caption of no words."""
-    texts = [_unicode(written.text or "").strip() or None for written in batch.written]
-    reasons = [_unicode(written.reason or NOTHING_WRITTEN) for written in batch.written]
+    """Convert a batch to the frame of a table strategy. No text, or a blank one, is a failure."""
+    texts = [_valid_unicode(output.text or "").strip() or None for output in batch.outputs]
+    reasons = [_valid_unicode(output.reason or EMPTY_ANSWER) for output in batch.outputs]
     failed = pl.repeat(True, len(texts), dtype=pl.Boolean, eager=True)
     return captions(pl.Series(texts, dtype=pl.String), pl.Series(reasons, dtype=pl.String), failed)
 
 
-def _unicode(text: str) -> str:
-    """Without halves of surrogate pairs, which JSON of a server may have and a catalog can't: U+FFFD there."""
+def _valid_unicode(text: str) -> str:
+    """Replace lone surrogates, which a server's JSON may have, by U+FFFD, since the catalog can't store them."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _add(effort: Effort, batch: Batch, seconds: float) -> None:
-    """Counts a finished batch; `seconds` since the first picture was read."""
     effort.pictures += len(batch.items)
     effort.seconds = seconds
     effort.images_per_second = effort.pictures / max(seconds, 1e-9)
-    for written in batch.written:
-        effort.input_tokens += written.input_tokens
-        effort.output_tokens += written.output_tokens
-        effort.cost_usd += written.cost_usd
+    for output in batch.outputs:
+        effort.input_tokens += output.input_tokens
+        effort.output_tokens += output.output_tokens
+        effort.cost_usd += output.cost_usd

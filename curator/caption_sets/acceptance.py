@@ -1,7 +1,7 @@
-"""What people did with the captions that were proposed to them: the human cost of a strategy.
+"""People's answers to proposed captions: the human cost of a strategy.
 
-Counted are annotations as they stand now. Of those answered (a caption, an emptied one, a rejected image) the share
-that took the caption as it was; edit distance and time over those with a caption. A skip is no answer.
+Counts current annotations. An answer is a caption, an emptied caption or a rejected image; a skip is not. Edit distance
+and time are over answers with a caption.
 """
 
 from __future__ import annotations
@@ -15,22 +15,18 @@ from curator.text.similarity import edit_distance, token_f1
 
 
 class Acceptance(BaseModel):
-    """How the captions of one strategy were received."""
-
-    strategy: str = Field(description="`all` where several are taken together.")
+    strategy: str = Field(description="`all`: all strategies together.")
     images: int
-    answers: int = Field(description="Annotations: several people may have answered on one image.")
+    answers: int = Field(description="Annotations; an image may have several, by several people.")
     unchanged: int
-    unchanged_share: float = Field(description="Of the answers, 0 to 1.")
+    unchanged_share: float = Field(description="Share of the answers, 0 to 1.")
     rejected: int = Field(description="Answers that rejected the image.")
     skipped: int
-    median_edit_distance: float | None = Field(description="Characters, over the answers with a caption, 0 included.")
-    median_seconds: float | None = Field(description="Time on the page, over the answers with a caption.")
+    median_edit_distance: float | None = Field(description="Characters, over answers with a caption, unchanged too.")
+    median_seconds: float | None = Field(description="Time on the page, over answers with a caption.")
 
 
 class Agreement(BaseModel):
-    """How far people agree on images that several of them captioned."""
-
     images: int
     people: int
     exact: float = Field(description="Share of pairs of captions that are the same, mean over images, 0 to 1.")
@@ -38,19 +34,19 @@ class Agreement(BaseModel):
 
 
 def acceptance(catalog: Catalog, reference: Reference) -> list[Acceptance]:
-    """By strategy, of the captions of a version, or of any version of a set. Empty where they were shown to no one."""
+    """Return the acceptance by strategy, for a version or for all versions of a set. Empty if none was proposed."""
     rows = _proposals(catalog, reference)
     strategies = rows["strategy"].unique(maintain_order=True).to_list()
-    return [found for name in strategies if (found := _received(name, rows.filter(strategy=name)))]
+    return [result for name in strategies if (result := _acceptance(name, rows.filter(strategy=name)))]
 
 
 def overall(catalog: Catalog, reference: Reference) -> Acceptance | None:
-    """The same over all strategies of the set."""
-    return _received("all", _proposals(catalog, reference))
+    """Return the acceptance of all strategies of a set together, or None if none was proposed."""
+    return _acceptance("all", _proposals(catalog, reference))
 
 
 def agreement(catalog: Catalog, dataset: str, target_set: str) -> Agreement | None:
-    """Between people who captioned the same images, each with their last caption; None where none did."""
+    """Compare the last captions of people who captioned the same images. None if there are none."""
     rows = catalog.captions_by_person(dataset, target_set)
     if rows.is_empty():
         return None
@@ -71,7 +67,7 @@ def _proposals(catalog: Catalog, reference: Reference) -> pl.DataFrame:
     return rows.filter(pl.col("model_version").str.starts_with(f"{reference}@"))
 
 
-def _received(strategy: str, rows: pl.DataFrame) -> Acceptance | None:
+def _acceptance(strategy: str, rows: pl.DataFrame) -> Acceptance | None:
     answers = rows.filter(pl.col("outcome").is_in(["captioned", "rejected", "emptied"]))
     captioned = answers.filter(pl.col("outcome") == "captioned")
     if rows.is_empty():
@@ -92,5 +88,5 @@ def _received(strategy: str, rows: pl.DataFrame) -> Acceptance | None:
 
 
 def _median(values: pl.Series) -> float | None:
-    found = values.median()
-    return float(found) if isinstance(found, int | float) else None
+    median = values.median()
+    return float(median) if isinstance(median, int | float) else None

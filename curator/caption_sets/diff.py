@@ -1,4 +1,4 @@
-"""What differs between two states of caption sets, caption by caption and word by word."""
+"""Differences between two states of caption sets, caption by caption and word by word."""
 
 from __future__ import annotations
 
@@ -19,20 +19,18 @@ from schemas.errors import BadOption
 
 LIMIT = 20
 WORD = re.compile(r"\w+(?:['’-]\w+)*|\s+|[^\w\s]")
-LONG = 400_000  # pairs of words; about 300 words on each side
+MAX_PAIRS = 400_000  # of words for difflib; about 300 words on each side
 Kind = Literal["changed", "added", "removed"]
 
 
 class WordOperation(BaseModel):
-    """A piece of a change. Equal and delete make the caption before; equal and insert the one after."""
+    """A piece of a change. Equal and delete pieces form the old caption, equal and insert pieces the new one."""
 
     op: Literal["equal", "delete", "insert"]
     text: str
 
 
 class Change(BaseModel):
-    """One image's caption on both sides."""
-
     kind: Kind
     image_sha256: str
     file_name: str | None
@@ -42,8 +40,6 @@ class Change(BaseModel):
 
 
 class DiffResult(BaseModel):
-    """Counts are complete; `changes` holds the first `--limit` of them."""
-
     before: str
     after: str
     added: int
@@ -55,8 +51,9 @@ class DiffResult(BaseModel):
 
 
 def diff(catalog: Catalog, before: str, after: str | None = None, limit: int = LIMIT) -> DiffResult:
-    """Compares two versions, or sets as they are now. Without `after`: a version with its set as it is now, or a set's
-    latest version with the set. Raises BadOption, NotFound as `resolve` does.
+    """Compare two versions or current sets. Raises BadOption, NotFound as `resolve` does.
+
+    Without `after`, compare a version with its current set, or a set's latest version with the current set.
     """
     first, second = _sides(catalog, before, after)
     sides = [(side.dataset, side.set_name, side.last_caption_id) for side in (first, second)]
@@ -77,19 +74,18 @@ def diff(catalog: Catalog, before: str, after: str | None = None, limit: int = L
 
 
 def word_operations(before: str, after: str) -> list[WordOperation]:
-    """How one caption becomes the other, in words, blanks and punctuation marks (Ratcliff and Obershelp's matching).
+    """Return the operations between two captions, in words, blanks and punctuation (Ratcliff and Obershelp's matching).
 
-    Its time grows with the square of the length: long captions are matched by a longest common subsequence, whose
-    bit-parallel form takes milliseconds where it would take seconds. Blanks alone between two changes count as changed
-    with them, which reads better.
+    That takes quadratic time, so long captions use a bit-parallel longest common subsequence: milliseconds instead of
+    seconds. Blanks between two changes count as changed, for legibility.
     """
     old, new = WORD.findall(before), WORD.findall(after)
     codes = _codes(old, new)
     operations: list[WordOperation] = []
     deleted = inserted = ""
-    for place, (op, i, j, k, m) in enumerate(codes):
+    for index, (op, i, j, k, m) in enumerate(codes):
         left, right = "".join(old[i:j]), "".join(new[k:m])
-        if op != "equal" or (not left.strip() and 0 < place < len(codes) - 1):
+        if op != "equal" or (not left.strip() and 0 < index < len(codes) - 1):
             deleted, inserted = deleted + left, inserted + right
             continue
         operations += [*_edit(deleted, inserted), WordOperation(op="equal", text=left)]
@@ -98,10 +94,9 @@ def word_operations(before: str, after: str) -> list[WordOperation]:
 
 
 def _codes(old: list[str], new: list[str]) -> Sequence[tuple[str, int, int, int, int]]:
-    """Operations as difflib has them: what, from and to in the old one, from and to in the new one."""
-    if len(old) * len(new) <= LONG:
+    """Return opcodes as difflib does: (operation, old start, old end, new start, new end)."""
+    if len(old) * len(new) <= MAX_PAIRS:
         return difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-
     return [(one.tag, one.src_start, one.src_end, one.dest_start, one.dest_end) for one in Indel.opcodes(old, new)]
 
 
@@ -119,12 +114,11 @@ def _sides(catalog: Catalog, before: str, after: str | None) -> tuple[Reference,
         return first, resolve(catalog, name)
     versions = set_versions(catalog, first.dataset, first.set_name)
     if not versions:
-        raise BadOption(f'{name} has no version to compare with yet. Make one with: curator commit {name} -m "..."')
+        raise BadOption(f'{name} has no version to compare with yet. Make one with: curator commit {name} -m "draft"')
     return resolve(catalog, f"{name}@{versions[-1]['number']}"), first
 
 
 def _changes(catalog: Catalog, differences: pl.DataFrame, limit: int, datasets: tuple[str, str]) -> list[Change]:
-    """The first `limit`: changed, then added, then removed."""
     before, after = pl.col("before"), pl.col("after")
     kind = pl.when(before.is_null()).then(pl.lit("added")).when(after.is_null()).then(pl.lit("removed"))
     kinds = differences.with_columns(kind=kind.otherwise(pl.lit("changed")))

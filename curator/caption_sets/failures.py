@@ -1,4 +1,4 @@
-"""Lists the images that a strategy couldn't caption the last time it tried, and why."""
+"""List the images that a strategy failed to caption, with reasons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.errors import NotFound
 
 
 class FailureLine(BaseModel):
-    """An image that failed, and hasn't had a caption in that set since."""
+    """An image that failed and has got no caption in the set since."""
 
     dataset: str
     set_name: str
@@ -25,28 +25,25 @@ class FailureLine(BaseModel):
 
 
 class FailuresResult(BaseModel):
-    """The failures that no later run, and no person, has put right."""
-
     failures: int
     by_reason: dict[str, int]
     lines: list[FailureLine]
 
 
 def failures(catalog: Catalog, caption_set: str | None = None) -> FailuresResult:
-    """The failures of one set (dataset/set, or set: of every dataset), or of all. Raises NotFound listing the sets."""
+    """List the failures of a set (dataset/set, or set in every dataset), or of all. Raises NotFound."""
     dataset, _, set_name = (caption_set or "").rpartition("/")
     rows = catalog.standing_failures(dataset or None, set_name or None).to_dicts()
     if caption_set and not rows:
-        _check_there_is(catalog, caption_set, dataset, set_name)
+        _check_exists(catalog, caption_set, dataset, set_name)
     lines = [FailureLine.model_validate(row) for row in rows]
     by_reason = dict(Counter(line.reason for line in lines).most_common())
     return FailuresResult(failures=len(lines), by_reason=by_reason, lines=lines)
 
 
-def account(result: FailuresResult, limit: int) -> str:
-    """The failures by set and reason, at most `limit` of each (0: all)."""
+def text_of_failures(result: FailuresResult, limit: int) -> str:
     if not result.lines:
-        return "No failures: every image that a strategy tried has a caption, or there is nothing to say of it."
+        return "No failures: no image failed since its last caption."
     out: list[str] = []
     for (dataset, set_name, reason), group in groupby(
         result.lines, key=lambda line: (line.dataset, line.set_name, line.reason)
@@ -59,13 +56,13 @@ def account(result: FailuresResult, limit: int) -> str:
             tried = f"{line.strategy}, {line.failed_at[:16].replace('T', ' ')}Z"
             out.append(f"  {line.file_name:<{width}}  {click.style(tried, dim=True)}")
         if len(shown) < len(lines):
-            out.append(f"  ... and {len(lines) - len(shown):,} more; all of them with --limit 0")
+            out.append(f"  ... and {len(lines) - len(shown):,} more; list all with --limit 0")
         out.append("")
     return "\n".join([*out, "The same curator caption command tries them again."])
 
 
-def _check_there_is(catalog: Catalog, named: str, dataset: str, set_name: str) -> None:
+def _check_exists(catalog: Catalog, named: str, dataset: str, set_name: str) -> None:
     sets = catalog.caption_sets().select("dataset", "set_name").rows()
     if not any(name == set_name and dataset in ("", owner) for owner, name in sets):
-        there_are = ", ".join("/".join(names) for names in sets) or "none yet"
-        raise NotFound(f"There is no caption set {named!r}. There are: {there_are}.")
+        available = ", ".join("/".join(names) for names in sets) or "none yet"
+        raise NotFound(f"There is no caption set {named!r}. There are: {available}.")

@@ -1,4 +1,4 @@
-"""Every caption an image ever had: in which set, by whom or what, when, with which parameters, in which versions."""
+"""Every caption that an image ever had, with set, author, time, parameters and versions."""
 
 from __future__ import annotations
 
@@ -15,17 +15,15 @@ CANDIDATES = 5
 
 
 class Source(BaseModel):
-    """A caption of another set that this one was made of. `text` null: the image had none there."""
+    """A caption of another set from which this one was composed. `text` null: the image had none there."""
 
     set_name: str
-    number: int | None = Field(description="The version; null: the set as it was then.")
+    number: int | None = Field(description="The version; null: the set at that time.")
     caption_id: int | None
     text: str | None
 
 
 class Revision(BaseModel):
-    """One caption of the image. `text` null: it was taken out."""
-
     dataset: str
     set_name: str
     caption_id: int
@@ -42,46 +40,41 @@ class Revision(BaseModel):
     restored_from: str | None
     restored_by: str | None
     parent_id: int | None = Field(description="The revision it replaced.")
-    sources: list[Source] = Field(description="The captions of other sets that it was made of.")
+    sources: list[Source] = Field(description="The captions of other sets from which it was composed.")
     inputs_digest: str
     captioned_at: str
 
 
 class ImageFile(BaseModel):
-    """Where an image was seen."""
-
     dataset: str
     file_name: str
     path: str
 
 
 class HistoryResult(BaseModel):
-    """An image and its captions, by set, oldest first."""
-
     image_sha256: str
     files: list[ImageFile]
     revisions: list[Revision]
 
 
 def history(catalog: Catalog, image: str) -> HistoryResult:
-    """The history of the image that `image` names: the start of its sha256 (6 digits or more), its file name or path.
+    """Return the history of an image, named by the start of its sha256 (6 digits or more), its file name or its path.
 
-    Raises NotFound, or BadOption listing candidates where several images are meant.
+    Raises NotFound, or BadOption listing candidates if several images match.
     """
-    found = catalog.find_images(image)
-    if not found.height:
-        found = catalog.find_images(str(Path(image).absolute()))
-    images = found["image_sha256"].unique(maintain_order=True).to_list()
+    rows = catalog.find_images(image)
+    if not rows.height:
+        rows = catalog.find_images(str(Path(image).absolute()))
+    images = rows["image_sha256"].unique(maintain_order=True).to_list()
     if not images:
         raise NotFound(f"No image {image!r}: name one by 6 or more digits of its sha256, its file name or its path.")
     if len(images) > 1:
-        raise BadOption(f"{image}: {len(images)} images may be meant: {_candidates(found.rows(named=True))}.")
-    files = [ImageFile.model_validate(row) for row in found.rows(named=True)]
+        raise BadOption(f"{image}: {len(images)} images match; name one of {_candidates(rows.rows(named=True))}.")
+    files = [ImageFile.model_validate(row) for row in rows.rows(named=True)]
     return HistoryResult(image_sha256=images[0], files=files, revisions=revisions(catalog, images[0]))
 
 
 def revisions(catalog: Catalog, image_sha256: str) -> list[Revision]:
-    """Every caption an image ever had, by dataset and set, oldest first."""
     rows = catalog.image_history(image_sha256).rows(named=True)
     last = {(row["dataset"], row["set_name"]): row["caption_id"] for row in rows}
     return [
@@ -99,13 +92,13 @@ def revisions(catalog: Catalog, image_sha256: str) -> list[Revision]:
 
 
 def _source(rows: list[dict[str, Any]], dataset: str, source: dict[str, Any]) -> Source:
-    """The image's caption in a set as of a caption id, among all its revisions (each set's oldest first)."""
-    of_set = [row for row in rows if (row["dataset"], row["set_name"]) == (dataset, source["set_name"])]
-    earlier = [row for row in of_set if row["caption_id"] <= source["last_caption_id"]]
-    found = earlier[-1] if earlier else {"caption_id": None, "text": None}
-    return Source.model_validate({**found, "set_name": source["set_name"], "number": source["number"]})
+    """Find the image's caption in a set up to a caption id. `rows`: all its revisions, each set's oldest first."""
+    in_set = [row for row in rows if (row["dataset"], row["set_name"]) == (dataset, source["set_name"])]
+    earlier = [row for row in in_set if row["caption_id"] <= source["last_caption_id"]]
+    caption = earlier[-1] if earlier else {"caption_id": None, "text": None}
+    return Source.model_validate({**caption, "set_name": source["set_name"], "number": source["number"]})
 
 
 def _candidates(rows: list[dict[str, Any]]) -> str:
-    named = [f"{row['image_sha256'][:12]} ({row['dataset']}: {row['file_name']})" for row in rows]
-    return ", ".join(named[:CANDIDATES]) + (" ..." if len(named) > CANDIDATES else "")
+    images = [f"{row['image_sha256'][:12]} ({row['dataset']}: {row['file_name']})" for row in rows]
+    return ", ".join(images[:CANDIDATES]) + (" ..." if len(images) > CANDIDATES else "")

@@ -1,8 +1,8 @@
-"""How a caption set and a version of it are named: `dataset/set@n`, or shorter where that is unambiguous.
+"""References to caption sets and versions: `dataset/set@n`, or shorter if unambiguous.
 
 openmoji/template@1     version 1 of the set `template` of the dataset `openmoji`
 template@1              the same, if only one dataset has a set `template`
-template                the set as it is now, committed or not
+template                the current set, committed or not
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GRAMMAR = re.compile(r"(?:(?P<dataset>[^@]+)/)?(?P<set>[a-z0-9_-]+)(?:@(?P<numbe
 
 
 class Reference(BaseModel):
-    """A caption set as it is now (`number` None) or one version of it: the revisions up to `last_caption_id`."""
+    """A current caption set (`number` None) or a version: the revisions up to `last_caption_id`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,17 +33,17 @@ class Reference(BaseModel):
 
 
 def check_dataset(catalog: Catalog, dataset: str) -> None:
-    """Raises NotFound listing the datasets there are."""
+    """Raise NotFound, listing all datasets, if there is no such dataset."""
     datasets = catalog.dataset_names()
     if dataset not in datasets:
-        there_are = f"There are: {', '.join(datasets)}." if datasets else "There are none yet: curator ingest."
-        raise NotFound(f"There is no dataset {dataset!r}. {there_are}")
+        hint = f"There are: {', '.join(datasets)}." if datasets else "There are none yet: curator ingest."
+        raise NotFound(f"There is no dataset {dataset!r}. {hint}")
 
 
 def resolve(catalog: Catalog, text: str) -> Reference:
-    """Finds what `text` names.
+    """Resolve a reference.
 
-    Raises BadOption where it can't be a reference or names several (listing them), NotFound listing what there is.
+    Raises BadOption if it is malformed or ambiguous (listing candidates), NotFound listing all sets or versions.
     """
     match = GRAMMAR.fullmatch(text)
     if not match:
@@ -56,38 +56,35 @@ def resolve(catalog: Catalog, text: str) -> Reference:
     ]
     suffix = f"@{match['number']}" if match["number"] else ""
     if not named:
-        there_are = ", ".join(f"{dataset}/{name}" for dataset, name in sets.select("dataset", "set_name").iter_rows())
-        hint = f"There are: {there_are}." if there_are else "There are none yet: curator caption makes one."
+        available = ", ".join(f"{dataset}/{name}" for dataset, name in sets.select("dataset", "set_name").iter_rows())
+        hint = f"There are: {available}." if available else "There are none yet. See: curator caption --help"
         raise NotFound(f"There is no caption set {text.partition('@')[0]!r}. {hint}")
     if len(named) > 1:
         candidates = ", ".join(f"{row['dataset']}/{row['set_name']}{suffix}" for row in named)
         raise BadOption(f"{text}: several datasets have a set of that name. Write one of {candidates}.")
-    found = named[0]
+    row = named[0]
     if not suffix:
-        return Reference.model_validate({**found, "number": None})
-    return _version(catalog, found["dataset"], found["set_name"], int(match["number"]))
+        return Reference.model_validate({**row, "number": None})
+    return _version(catalog, row["dataset"], row["set_name"], int(match["number"]))
 
 
 def set_versions(catalog: Catalog, dataset: str, set_name: str) -> list[dict[str, Any]]:
-    """The versions of one set, oldest first, as `Catalog.versions` has them."""
+    """Return the versions of one set, oldest first, as rows of `Catalog.versions`."""
     rows = catalog.versions().iter_rows(named=True)
     return [row for row in rows if (row["dataset"], row["set_name"]) == (dataset, set_name)]
 
 
 def committed(catalog: Catalog, dataset: str, text: str, option: str) -> Reference:
-    """The version of a set of `dataset` that `text` names, the latest where it names none.
-
-    Raises NotFound, BadOption (naming `option`).
-    """
+    """Resolve `text` to a version of a set of `dataset`, by default the latest. Raises NotFound, BadOption."""
     check_dataset(catalog, dataset)
     named = resolve(catalog, text if "/" in text else f"{dataset}/{text}")
     if named.dataset != dataset:
-        raise BadOption(f"{option} {text}: is of the dataset {named.dataset}, not of {dataset}.")
+        raise BadOption(f"{option} {text}: belongs to the dataset {named.dataset}, not to {dataset}.")
     if named.number is not None:
         return named
     versions = set_versions(catalog, named.dataset, named.set_name)
     if not versions:
-        raise BadOption(f'{option} {text}: has no version yet. Make one with: curator commit {named} -m "..."')
+        raise BadOption(f'{option} {text}: has no version yet. Make one with: curator commit {named} -m "draft"')
     return Reference.model_validate(versions[-1])
 
 
@@ -98,6 +95,6 @@ def _version(catalog: Catalog, dataset: str, set_name: str, number: int) -> Refe
             return Reference.model_validate(row)
     if not versions:
         name = f"{dataset}/{set_name}"
-        raise NotFound(f'{name} has no version yet. Make one with: curator commit {name} -m "..."')
+        raise NotFound(f'{name} has no version yet. Make one with: curator commit {name} -m "draft"')
     numbers = ", ".join(f"@{row['number']}" for row in versions)
     raise NotFound(f"{dataset}/{set_name} has no version @{number}. There are: {numbers}.")

@@ -1,4 +1,4 @@
-"""Find and replace over a caption set: shown first, then written as one run of a person's, which can be undone."""
+"""Find and replace over a caption set, as one run of a person, with preview and undo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from curator.caption_sets.diff import Change, word_operations
 from curator.caption_sets.reference import Reference, resolve
-from curator.caption_sets.revise import LONGEST, UndoResult, undo_last, write_revisions, writing
+from curator.caption_sets.revise import LONGEST, UndoResult, undo_last, write_lock, write_revisions
 from curator.catalog import Catalog
 from curator.person import user_name
 from curator.text.one_line import text_on_one_line
@@ -23,17 +23,17 @@ LIMIT = 20
 
 
 class ReplaceResult(BaseModel):
-    """What was, or would be, replaced. The counts are complete; `changes` holds the first `--limit`."""
+    """The captions that were, or in a dry run would be, changed. Counts are complete; `changes` has `--limit` rows."""
 
     reference: str
     find: str
     replacement: str
     regex: bool
     dry_run: bool
-    captions: int = Field(description="Captions looked at.")
+    captions: int = Field(description="Captions searched.")
     changed: int
-    overtaken: int = Field(description="Captions that somebody changed in just that moment; they stay as they are.")
-    run_id: int | None = Field(description="What to undo it by; null where nothing was written.")
+    overtaken: int = Field(description="Captions that somebody else changed meanwhile; they stay.")
+    run_id: int | None = Field(description="The run to undo; null if nothing was written.")
     changes: list[Change]
     left_off: int = Field(description="Changes not listed.")
 
@@ -51,27 +51,26 @@ def replace(
     limit: int = LIMIT,
     images: Collection[str] | None = None,
 ) -> ReplaceResult:
-    """Replaces every `find` in the captions of a set by `replacement`; what it changes becomes the person's.
+    """Replace text in a set's captions, for `images` (None: all). The person becomes the author.
 
-    `images`: only the captions of these (None: of all).
-    `regex`: a regular expression without look-around and back-references (it takes time in proportion to the text,
-    whatever it is), and `$1`, `${name}` in the replacement are its groups. Raises NotFound, BadOption, BadExpression.
+    `regex`: `find` is a regular expression without look-around and back-references (linear time); `$1`, `${name}` in
+    the replacement are its groups. Raises NotFound, BadOption, BadExpression.
     """
     if not find:
-        raise BadOption("--find: give the text to look for.")
+        raise BadOption("--find: give the text to find.")
     named = resolve(catalog, reference)
     if named.number is not None:
         raise BadOption(f"{reference}: a version never changes; name the set alone: {named.dataset}/{named.set_name}.")
-    with nullcontext() if dry_run else writing:
+    with nullcontext() if dry_run else write_lock:
         captions = _captions(catalog, named, where, images)
         after = _replaced(captions["text"], find, replacement, regex, ignore_case)
         rows = captions.with_columns(after.alias("after")).filter(pl.col("after") != pl.col("text"))
         _check_lengths(rows["after"])
         run_id, overtaken = None, 0
         if rows.height and not dry_run:
-            told = {"find": find, "replacement": replacement, "regex": regex, "ignore_case": ignore_case}
+            options = {"find": find, "replacement": replacement, "regex": regex, "ignore_case": ignore_case}
             revisions = rows.select("image_sha256", text="after", parent_id="caption_id")
-            run_id = write_revisions(catalog, named, STRATEGY, told, person or user_name(), revisions)
+            run_id = write_revisions(catalog, named, STRATEGY, options, person or user_name(), revisions)
             overtaken = rows.height - catalog.captions_of_run(named.dataset, named.set_name, run_id).height
     return ReplaceResult(
         reference=str(named),
@@ -89,7 +88,7 @@ def replace(
 
 
 def undo_replace(catalog: Catalog, reference: str, run_id: int | None, person: str | None = None) -> UndoResult:
-    """Undoes a run of `replace`; None: the last one of the set that anything is left of. Raises NotFound, BadOption."""
+    """Undo a run of `replace`; None: the set's last one with captions still current. Raises NotFound, BadOption."""
     return undo_last(catalog, reference, STRATEGY, run_id, person)
 
 
@@ -111,14 +110,14 @@ def _replaced(text: pl.Series, find: str, replacement: str, regex: bool, ignore_
         new = text.str.replace_all(pattern, value)
     except pl.exceptions.PolarsError as error:
         reason = " ".join(line.strip() for line in str(error).splitlines() if "error:" in line) or "it can't be read"
-        raise BadOption(f"--find {find!r}: not a regular expression that can be used ({reason}).") from error
+        raise BadOption(f"--find {find!r}: not a supported regular expression ({reason}).") from error
     return new.to_frame("text").select(text_on_one_line()).to_series()
 
 
 def _check_lengths(texts: pl.Series) -> None:
     longest = texts.str.len_chars().max()
     if isinstance(longest, int) and longest > LONGEST:
-        raise BadOption(f"--with: a caption would have {longest:,} characters; {LONGEST:,} are the most.")
+        raise BadOption(f"--with: a caption would have {longest:,} characters; the limit is {LONGEST:,}.")
 
 
 def _changes(catalog: Catalog, dataset: str, rows: pl.DataFrame) -> list[Change]:

@@ -1,4 +1,4 @@
-"""A person's revision of one caption, and undoing what a person's run changed. Nothing is lost: both add revisions."""
+"""A person's revision of one caption, and undo of a person's run. Both only add revisions."""
 
 from __future__ import annotations
 
@@ -20,33 +20,29 @@ from schemas.errors import AmatlError, BadOption, NotFound
 STRATEGY = "edit"
 LONGEST = 10_000
 SET_NAME = re.compile(r"[a-z0-9_-]+")
-# What is looked at and then written, by one thread of a process at a time.
-writing = threading.RLock()
+# Held from reading captions to writing revisions.
+write_lock = threading.RLock()
 
 
 class Overtaken(AmatlError):
-    """The caption was changed meanwhile. Look at it as it is now, then try again."""
+    """The caption was changed meanwhile. Look at the current one, then try again."""
 
 
 class ReviseResult(BaseModel):
-    """The image's caption in the set as it is now."""
-
     dataset: str
     set_name: str
     image_sha256: str
     caption_id: int
     text: str
     person: str
-    unchanged: bool = Field(description="It was this person's, with this very text; nothing was written.")
+    unchanged: bool = Field(description="The caption had this text and person before; nothing was written.")
 
 
 class UndoResult(BaseModel):
-    """What undoing a run put back."""
-
     reference: str
     run_id: int
-    restored: int = Field(description="Captions that are again what they were before the run.")
-    left: int = Field(description="Captions of the run that were changed since, and stay as they are.")
+    restored: int = Field(description="Captions restored to their state before the run.")
+    left: int = Field(description="Captions of the run that have changed since; they stay.")
 
 
 def revise(
@@ -58,46 +54,45 @@ def revise(
     person: str | None = None,
     expected: int | Literal["none", "any"] = "any",
 ) -> ReviseResult:
-    """Gives an image a caption in a set, as a person's: no strategy replaces it.
+    """Set an image's caption as a person, so that no strategy replaces it.
 
-    `expected` is the caption_id that the person saw, `none` where there was no caption. The same text as a strategy's
-    becomes the person's: that is how a caption is accepted. Raises NotFound, BadOption, Overtaken.
+    `expected`: the caption_id that the person saw, or `none` for no caption. The unchanged text of a strategy accepts
+    its caption. Raises NotFound, BadOption, Overtaken.
     """
     check_dataset(catalog, dataset)
     text, person = on_one_line(text), person or user_name()
     if not SET_NAME.fullmatch(set_name):
-        raise BadOption(f"{set_name}: a set's name is made of a-z, 0-9, _ and -.")
+        raise BadOption(f"{set_name}: a set's name consists of a-z, 0-9, _ and -.")
     if len(text) > LONGEST:
-        raise BadOption(f"text: {len(text):,} characters; {LONGEST:,} are the most.")
-    where = f"{dataset}/{set_name}, {_file_name(catalog, dataset, image_sha256)}"
-    with writing:
-        now = _caption(catalog, dataset, set_name, image_sha256)
-        _check_expected(now, expected, where)
-        if not (now and now["by_person"] and (now["text"], now["person"]) == (text, person)):
-            row = {"image_sha256": image_sha256, "text": text, "parent_id": now["caption_id"] if now else None}
+        raise BadOption(f"text: {len(text):,} characters; the limit is {LONGEST:,}.")
+    subject = f"{dataset}/{set_name}, {_file_name(catalog, dataset, image_sha256)}"
+    with write_lock:
+        current = _caption(catalog, dataset, set_name, image_sha256)
+        _check_expected(current, expected, subject)
+        unchanged = bool(current and current["by_person"]) and _is(current, text, person)
+        if not unchanged:
+            row = {"image_sha256": image_sha256, "text": text, "parent_id": current["caption_id"] if current else None}
             named = Reference(dataset=dataset, set_name=set_name, number=None, last_caption_id=0)
             rows = pl.DataFrame([row], schema_overrides={"parent_id": pl.Int64})
             write_revisions(catalog, named, STRATEGY, {}, person, rows)
-            before, now = now, _caption(catalog, dataset, set_name, image_sha256)
-            if now is None or (now["text"], now["person"]) != (text, person):
-                raise Overtaken(_what_is_there(where, now))
-        else:
-            before = now
+            current = _caption(catalog, dataset, set_name, image_sha256)
+        if current is None or not _is(current, text, person):
+            raise Overtaken(_overtaken_message(subject, current))
     return ReviseResult(
         dataset=dataset,
         set_name=set_name,
         image_sha256=image_sha256,
-        caption_id=now["caption_id"],
+        caption_id=current["caption_id"],
         text=text,
         person=person,
-        unchanged=now is before,
+        unchanged=unchanged,
     )
 
 
 def undo(catalog: Catalog, reference: str, run_id: int, person: str | None = None) -> UndoResult:
-    """Puts back what the captions of a person's run were before it; those changed since stay.
+    """Restore the captions before a person's run, except those changed since.
 
-    Raises NotFound where the set has no such run of a person's, BadOption.
+    Raises BadOption; NotFound if the set has no such run of a person.
     """
     named = resolve(catalog, reference)
     if named.number is not None:
@@ -106,31 +101,31 @@ def undo(catalog: Catalog, reference: str, run_id: int, person: str | None = Non
     runs = runs.filter((runs["set_name"] == named.set_name) & (runs["run_id"] == run_id) & runs["by_person"])
     if not runs.height:
         raise NotFound(f"{named} has no captions by a person's run {run_id}.")
-    with writing:
-        made = catalog.captions_of_run(named.dataset, named.set_name, run_id)
-        current = made.filter(made["current"])
+    with write_lock:
+        captions = catalog.captions_of_run(named.dataset, named.set_name, run_id)
+        current = captions.filter(captions["current"])
         if current.height:
-            rows = _before(catalog, current, run_id)
-            told = f"before run {run_id}"
-            catalog.restore_captions(named.dataset, named.set_name, told, person or user_name(), rows)
-    return UndoResult(reference=str(named), run_id=run_id, restored=current.height, left=made.height - current.height)
+            rows, origin = _before(catalog, current, run_id), f"before run {run_id}"
+            catalog.restore_captions(named.dataset, named.set_name, origin, person or user_name(), rows)
+    left = captions.height - current.height
+    return UndoResult(reference=str(named), run_id=run_id, restored=current.height, left=left)
 
 
 def undo_last(
     catalog: Catalog, reference: str, strategy: str, run_id: int | None, person: str | None = None
 ) -> UndoResult:
-    """Undoes a person's run of `strategy` (replace, accept); None: the last of the set that anything is left of.
+    """Undo a person's run of `strategy` (replace, accept); None: the set's last one with captions still current.
 
     Raises NotFound, BadOption.
     """
     named = resolve(catalog, reference)
     runs = catalog.caption_runs_of_dataset(named.dataset)
-    own = runs.filter((runs["set_name"] == named.set_name) & (runs["strategy"] == strategy))["run_id"].to_list()
+    run_ids = runs.filter((runs["set_name"] == named.set_name) & (runs["strategy"] == strategy))["run_id"].to_list()
     if run_id is not None:
-        if run_id not in own:
-            raise NotFound(f"{named} has no {strategy} {run_id}. It has: {', '.join(map(str, own)) or 'none'}.")
+        if run_id not in run_ids:
+            raise NotFound(f"{named} has no {strategy} {run_id}. It has: {', '.join(map(str, run_ids)) or 'none'}.")
         return undo(catalog, reference, run_id, person)
-    for last in reversed(own):
+    for last in reversed(run_ids):
         if catalog.captions_of_run(named.dataset, named.set_name, last)["current"].any():
             return undo(catalog, reference, last, person)
     raise NotFound(f"{named}: there is no {strategy} to undo.")
@@ -139,21 +134,21 @@ def undo_last(
 def undo_revision(
     catalog: Catalog, dataset: str, set_name: str, image_sha256: str, caption_id: int, person: str | None = None
 ) -> UndoResult:
-    """Undoes one edit, while its caption is still what the image has. Raises NotFound, Overtaken."""
+    """Undo one edit if its caption is still current. Raises NotFound, Overtaken."""
     check_dataset(catalog, dataset)
-    with writing:
-        now = _caption(catalog, dataset, set_name, image_sha256)
-        where = f"{dataset}/{set_name}, image {image_sha256[:12]}"
-        _check_expected(now, caption_id, where)
-        if now is None or not now["by_person"] or now["strategy"] != STRATEGY or now["restored_from"]:
-            raise NotFound(f"{where}: its caption is no edit that could be undone.")
-        return undo(catalog, f"{dataset}/{set_name}", now["run_id"], person)
+    with write_lock:
+        current = _caption(catalog, dataset, set_name, image_sha256)
+        subject = f"{dataset}/{set_name}, image {image_sha256[:12]}"
+        _check_expected(current, caption_id, subject)
+        if current is None or not current["by_person"] or current["strategy"] != STRATEGY or current["restored_from"]:
+            raise NotFound(f"{subject}: its caption isn't an edit, so there is nothing to undo.")
+        return undo(catalog, f"{dataset}/{set_name}", current["run_id"], person)
 
 
 def inputs_digest(strategy: str, run_id: int, image_sha256: str) -> str:
-    """A person's caption depends on nothing that could change: SHA-256 over canonical JSON of what names its writing.
+    """Return the inputs digest of a person's caption: SHA-256 over canonical JSON of image, run and strategy.
 
-    Written out, since a replace makes one for each of a million captions.
+    The JSON is spelled out for speed, since a replace may need a million digests.
     """
     return hashlib.sha256(f'{{"image":"{image_sha256}","run":{run_id},"strategy":"{strategy}"}}'.encode()).hexdigest()
 
@@ -161,7 +156,7 @@ def inputs_digest(strategy: str, run_id: int, image_sha256: str) -> str:
 def write_revisions(
     catalog: Catalog, named: Reference, strategy: str, options: dict[str, Any], person: str, rows: pl.DataFrame
 ) -> int:
-    """Adds a person's captions (image_sha256, text, parent_id: the one seen) as one run; returns its id."""
+    """Add a person's captions (image_sha256, text, parent_id: the caption seen) as one run. Returns its id."""
     run_id = catalog.reserve_caption_run()
     digests = pl.Series([inputs_digest(strategy, run_id, image) for image in rows["image_sha256"]], dtype=pl.String)
     rows = rows.select("image_sha256", "text", "parent_id", inputs_digest=digests)
@@ -180,25 +175,29 @@ def _file_name(catalog: Catalog, dataset: str, image_sha256: str) -> str:
 
 def _caption(catalog: Catalog, dataset: str, set_name: str, image_sha256: str) -> dict[str, Any] | None:
     rows = catalog.captions_of_image(dataset, image_sha256)
-    found = rows.filter(rows["set_name"] == set_name).to_dicts()
-    return found[0] if found else None
+    return next(iter(rows.filter(rows["set_name"] == set_name).to_dicts()), None)
 
 
-def _check_expected(now: dict[str, Any] | None, expected: int | str, where: str) -> None:
-    has = now["caption_id"] if now and now["text"] is not None else None
-    if expected not in ("any", "none" if has is None else has):
-        raise Overtaken(_what_is_there(where, now))
+def _is(caption: dict[str, Any] | None, text: str, person: str) -> bool:
+    return caption is not None and (caption["text"], caption["person"]) == (text, person)
 
 
-def _what_is_there(where: str, now: dict[str, Any] | None) -> str:
-    if now is None or now["text"] is None:
-        return f"{where}: it has no caption any more. Look at it, then try again."
-    whose = now["person"] if now["by_person"] else f"{now['strategy']}, run by {now['person']}"
-    return f"{where}: changed meanwhile by {whose} at {now['captioned_at']}. Look at it as it is now, then try again."
+def _check_expected(current: dict[str, Any] | None, expected: int | str, subject: str) -> None:
+    caption_id = current["caption_id"] if current and current["text"] is not None else "none"
+    if expected not in ("any", caption_id):
+        raise Overtaken(_overtaken_message(subject, current))
+
+
+def _overtaken_message(subject: str, current: dict[str, Any] | None) -> str:
+    if current is None or current["text"] is None:
+        return f"{subject}: the caption was removed meanwhile. Look at the image, then try again."
+    author = current["person"] if current["by_person"] else f"{current['strategy']}, run by {current['person']}"
+    time = current["captioned_at"]
+    return f"{subject}: changed meanwhile by {author} at {time}. Look at the current caption, then try again."
 
 
 def _before(catalog: Catalog, current: pl.DataFrame, run_id: int) -> pl.DataFrame:
-    """The rows to append: what each revision replaced, its run copied; taken out where there was nothing."""
+    """Return the rows to append: the revisions that the run replaced, with copies of their runs; null text if none."""
     rows = current.select(
         "image_sha256",
         pl.col("parent_text").alias("text"),

@@ -1,4 +1,4 @@
-"""What a caption set is made of: lengths, tokens, words lost past the limit, vocabulary, duplicates, frequent words."""
+"""Statistics of a caption set: lengths, tokens, lost words, vocabulary, duplicates, frequent words."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ TEXT_PIECE = 100_000
 
 
 class Spread(BaseModel):
-    """How a length is spread over the captions."""
-
     min: int
     median: float
     mean: float
@@ -31,8 +29,6 @@ class Spread(BaseModel):
 
 
 class CutCaption(BaseModel):
-    """A caption that is too long for the tokenizer, and what a model wouldn't read of it."""
-
     image_sha256: str
     file_name: str | None
     tokens: int
@@ -41,8 +37,6 @@ class CutCaption(BaseModel):
 
 
 class TokenStats(BaseModel):
-    """Exact counts, begin and end tokens included."""
-
     tokenizer: str
     limit: int | None
     length: Spread
@@ -52,56 +46,50 @@ class TokenStats(BaseModel):
 
 
 class Repeated(BaseModel):
-    """A caption that several images have."""
-
     text: str
     images: int
 
 
 class Frequent(BaseModel):
-    """A word or term, how often it occurs, and in which share of the captions."""
-
     text: str
     count: int
     share: float = Field(description="0 to 1.")
 
 
 class StatsResult(BaseModel):
-    """What `curator stats` shows."""
-
     reference: str
-    committed: bool = Field(description="A version, or a set that is as its latest version has it.")
+    committed: bool = Field(description="A version, or a set equal to its latest version.")
     captions: int
     empty: int
     words: Spread | None
     characters: Spread | None
-    tokens: TokenStats | None = Field(description="Null where the tokenizer couldn't be had; `notices` says why.")
-    vocabulary: int = Field(description="Different words, letter case aside.")
+    tokens: TokenStats | None = Field(description="Null if the tokenizer was unavailable; `notices` says why.")
+    vocabulary: int = Field(description="Distinct words, ignoring letter case.")
     duplicates: int = Field(description="Images whose caption another image has too.")
-    duplicate_captions: int = Field(description="Different captions that several images have.")
+    duplicate_captions: int = Field(description="Distinct captions shared by several images.")
     duplicate_examples: list[Repeated]
     frequent_words: list[Frequent]
-    frequent_terms: list[Frequent] = Field(description="Pieces between commas that occur more than once.")
-    acceptance: list[Acceptance] = Field(description="What people did with its captions in Label Studio, by strategy.")
+    frequent_terms: list[Frequent] = Field(description="Terms between commas that occur more than once.")
+    acceptance: list[Acceptance] = Field(description="People's answers in Label Studio, by strategy.")
     notices: list[str]
 
 
 def stats(
     catalog: Catalog, reference: str, tokenizer: str = tokens.DEFAULT, progress: Progress = silent
 ) -> StatsResult:
-    """Statistics of a version, or of a set as it is now. `tokenizer`: a hub name or a local folder.
+    """Compute statistics of a version or a current set. `tokenizer`: a hub name or a local folder.
 
-    A tokenizer that can't be had from the hub costs the token counts only, with a notice. Raises BadOption, NotFound
-    (also for a folder without a tokenizer).
+    If the hub can't be reached, the token counts are missing, with a notice. Raises BadOption, NotFound (also for a
+    folder without a tokenizer).
     """
     named = resolve(catalog, reference)
     counter, notices = _tokenizer(tokenizer)
     captions = catalog.caption_texts(named.dataset, named.set_name, named.last_caption_id)
     text = captions["text"]
-    words, terms = _counted(text, lambda piece: piece.str.to_lowercase().str.extract_all(WORD)), _terms(text)
+    words, terms = _counts(text, lambda piece: piece.str.to_lowercase().str.extract_all(WORD)), _terms(text)
     repeated = _repeated(text)
     progress("counting words and tokens", 1, 2)
-    counted = _token_stats(catalog, named.dataset, captions, counter) if counter and captions.height else None
+    token_stats = _token_stats(catalog, named.dataset, captions, counter) if counter and captions.height else None
     progress("counting words and tokens", 2, 2)
     return StatsResult(
         reference=str(named),
@@ -110,7 +98,7 @@ def stats(
         empty=int((text == "").sum()),
         words=_spread(text.str.count_matches(r"\S+")),
         characters=_spread(text.str.len_chars()),
-        tokens=counted,
+        tokens=token_stats,
         vocabulary=words.height,
         duplicates=int(repeated["images"].sum()),
         duplicate_captions=repeated.height,
@@ -163,17 +151,17 @@ def _token_stats(catalog: Catalog, dataset: str, captions: pl.DataFrame, counter
 
 
 def _terms(text: pl.Series) -> pl.DataFrame:
-    """What stands between commas, in captions that have one, letter case aside."""
+    """Count the terms between commas, in lower case, of captions that have a comma."""
 
     def split(piece: pl.Series) -> pl.Series:
         lists = piece.str.to_lowercase().str.split(",").list.eval(pl.element().str.strip_chars())
         return lists.list.eval(pl.element().filter(pl.element() != ""))
 
-    return _counted(text.filter(text.str.contains(",", literal=True)), split)
+    return _counts(text.filter(text.str.contains(",", literal=True)), split)
 
 
-def _counted(text: pl.Series, split: Callable[[pl.Series], pl.Series]) -> pl.DataFrame:
-    """How often each item of `split` occurs (`count`), in how many captions (`captions`); memory grows with those."""
+def _counts(text: pl.Series, split: Callable[[pl.Series], pl.Series]) -> pl.DataFrame:
+    """Count the items of `split`, piece by piece to save memory. Columns: text, count (uses), captions (with it)."""
     parts = [pl.DataFrame(schema={"text": pl.String, "count": pl.UInt32, "captions": pl.UInt32})]
     for start in range(0, len(text), TEXT_PIECE):
         items = pl.DataFrame({"text": split(text.slice(start, TEXT_PIECE))}).with_row_index("row").explode("text")
@@ -182,8 +170,8 @@ def _counted(text: pl.Series, split: Callable[[pl.Series], pl.Series]) -> pl.Dat
     return pl.concat(parts).group_by("text").agg(pl.col("count", "captions").sum())
 
 
-def _frequent(counted: pl.DataFrame, captions: int) -> list[Frequent]:
-    top = counted.sort(["count", "text"], descending=[True, False]).head(FREQUENT)
+def _frequent(counts: pl.DataFrame, captions: int) -> list[Frequent]:
+    top = counts.sort(["count", "text"], descending=[True, False]).head(FREQUENT)
     return [
         Frequent(text=text, count=count, share=in_captions / captions)
         for text, count, in_captions in top.select("text", "count", "captions").iter_rows()
@@ -191,6 +179,5 @@ def _frequent(counted: pl.DataFrame, captions: int) -> list[Frequent]:
 
 
 def _repeated(text: pl.Series) -> pl.DataFrame:
-    """Captions that several images have, most frequent first; the empty caption isn't one."""
-    counted = text.filter(text != "").alias("text").value_counts(name="images").filter(pl.col("images") > 1)
-    return counted.sort(["images", "text"], descending=[True, False])
+    counts = text.filter(text != "").alias("text").value_counts(name="images").filter(pl.col("images") > 1)
+    return counts.sort(["images", "text"], descending=[True, False])

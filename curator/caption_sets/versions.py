@@ -1,4 +1,4 @@
-"""Versions of caption sets: commit what is current, list, put back. A version is immutable and has a digest."""
+"""Commit, list and restore versions of caption sets. A version is immutable and has a digest."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ ROWS_A_PIECE = 100_000
 
 
 class Version(BaseModel):
-    """A committed version."""
-
     number: int
     captions: int
     digest: str = Field(description="SHA-256 over canonical JSON of the sorted [image sha256, caption].")
@@ -30,50 +28,43 @@ class Version(BaseModel):
 
 
 class CommitResult(BaseModel):
-    """What a commit made, or that there was nothing to commit."""
+    """The new version, or (`unchanged`) the latest one if there was nothing to commit."""
 
     version: str = Field(description="dataset/set@n: the new version; with `unchanged`, the latest.")
     digest: str
-    captions: int = Field(description="All of the set's, also of images that are gone: they may come back.")
-    without_image: int = Field(description="Of these, captions of images that the dataset has no file of any more.")
+    captions: int = Field(description="All captions of the set, including those of missing images.")
+    without_image: int = Field(description="Captions of images whose files are all gone.")
     unchanged: bool
     message: str
-    added: int = Field(description="Against the version before it.")
+    added: int = Field(description="Compared with the previous version.")
     removed: int
     changed: int
 
 
 class SetVersions(BaseModel):
-    """A caption set's line of versions."""
-
     dataset: str
     set_name: str
-    captions: int = Field(description="What it has now, also of images that are gone.")
+    captions: int = Field(description="Current captions, including those of missing images.")
     uncommitted: int = Field(description="Captions that differ from the latest version.")
     versions: list[Version]
 
 
 class VersionsResult(BaseModel):
-    """Every set asked for."""
-
     sets: list[SetVersions]
 
 
 class RestoreResult(BaseModel):
-    """What a restore appended."""
-
     version: str
-    added: int = Field(description="Captions put back where there was none.")
-    removed: int = Field(description="Captions taken out, since the version has none for the image.")
+    added: int = Field(description="Captions restored for images without a caption.")
+    removed: int = Field(description="Captions removed, because the version has none for the image.")
     changed: int
-    uncommitted: int = Field(description="Captions of the set that were in no version; the history has them.")
+    uncommitted: int = Field(description="Captions of the set that were in no version; they stay in the history.")
 
 
 def captions_digest(captions: pl.DataFrame) -> str:
-    """SHA-256 over the canonical JSON (RFC 8785) of [[image sha256, caption], ...]; `image_sha256`, `text`, by image.
+    """Return the SHA-256 of the canonical JSON (RFC 8785) [[image sha256, caption], ...], sorted by image.
 
-    The JSON that Polars writes of a text is the canonical one: no blanks, no needless escapes; a test holds the two
-    equal. Written and hashed piece by piece, so that memory doesn't grow with the text.
+    Columns of `captions`: image_sha256, text. Polars writes text as canonical JSON, which a test checks.
     """
     start, end = '{"text":', "}"
     text = pl.struct("text").struct.json_encode().str.strip_prefix(start).str.strip_suffix(end)
@@ -87,9 +78,8 @@ def captions_digest(captions: pl.DataFrame) -> str:
 
 
 def commit(catalog: Catalog, reference: str, message: str, person: str | None = None) -> CommitResult:
-    """Freezes a set as it is now into its next version. Nothing new: says so, and commits nothing."""
     if not message.strip():
-        raise BadOption("-m: say in a few words what this version is.")
+        raise BadOption("-m: describe this version in a few words.")
     named = resolve(catalog, reference)
     if named.number is not None:
         raise BadOption(f"{reference}: a commit makes the next version; name the set alone: {_set(named)}.")
@@ -110,57 +100,53 @@ def commit(catalog: Catalog, reference: str, message: str, person: str | None = 
 
 
 def versions(catalog: Catalog, reference: str | None = None) -> VersionsResult:
-    """The versions of one set, or of every set."""
     only = resolve(catalog, reference) if reference else None
     sets = []
     for row in catalog.caption_sets().iter_rows(named=True):
         named = Reference.model_validate({**row, "number": None})
         if only and _set(only) != _set(named):
             continue
-        found = set_versions(catalog, named.dataset, named.set_name)
-        captions, uncommitted = _counts_of_now(catalog, named, found)
+        rows = set_versions(catalog, named.dataset, named.set_name)
+        captions, uncommitted = _current_counts(catalog, named, rows)
         sets.append(
             SetVersions(
                 dataset=named.dataset,
                 set_name=named.set_name,
                 captions=captions,
                 uncommitted=uncommitted,
-                versions=[Version.model_validate(version) for version in found],
+                versions=[Version.model_validate(version) for version in rows],
             )
         )
     return VersionsResult(sets=sets)
 
 
 def captions_now(catalog: Catalog, dataset: str) -> dict[str, int]:
-    """How many captions each set of a dataset has, also of images that are gone."""
-    found = catalog.caption_sets().filter(dataset=dataset).iter_rows(named=True)
-    sets = [Reference.model_validate({**row, "number": None}) for row in found]
+    rows = catalog.caption_sets().filter(dataset=dataset).iter_rows(named=True)
+    sets = [Reference.model_validate({**row, "number": None}) for row in rows]
     return {
-        named.set_name: _counts_of_now(catalog, named, set_versions(catalog, dataset, named.set_name))[0]
+        named.set_name: _current_counts(catalog, named, set_versions(catalog, dataset, named.set_name))[0]
         for named in sets
     }
 
 
 def is_committed(catalog: Catalog, named: Reference) -> bool:
-    """Whether a set has a version, and nothing in it differs from the latest."""
-    found = set_versions(catalog, named.dataset, named.set_name)
-    return bool(found) and not _counts_of_now(catalog, named, found)[1]
+    rows = set_versions(catalog, named.dataset, named.set_name)
+    return bool(rows) and not _current_counts(catalog, named, rows)[1]
 
 
 def restore(
     catalog: Catalog, reference: str, person: str | None = None, images: list[str] | None = None
 ) -> RestoreResult:
-    """Puts a set back to a version by appending revisions; nothing is lost, and the version may be committed anew.
+    """Restore a set, or only the captions of `images`, to a version by adding revisions.
 
-    `images`: only the captions of these (None: of all).
-    Each revision keeps whose it was and what made it, so that a person's caption stays a person's.
+    The revisions keep their authors and strategies, so a person's caption stays a person's. Raises BadOption, NotFound.
     """
     named = resolve(catalog, reference)
     if named.number is None:
         raise BadOption(f"{reference}: name the version to restore, for example {_set(named)}@1.")
     now = resolve(catalog, _set(named)).last_caption_id
-    since = set_versions(catalog, named.dataset, named.set_name)[-1]["last_caption_id"]
-    uncommitted = sum(_changes_since(catalog, named, since, now).values())
+    committed = set_versions(catalog, named.dataset, named.set_name)[-1]["last_caption_id"]
+    uncommitted = sum(_changes_since(catalog, named, committed, now).values())
     differences = catalog.revision_differences(named.dataset, named.set_name, now, named.last_caption_id)
     if images is not None:
         differences = of_images(differences, images)
@@ -171,7 +157,6 @@ def restore(
 
 
 def counts(differences: pl.DataFrame) -> dict[str, int]:
-    """How many captions were added, removed and changed (columns `before`, `after`)."""
     before, after = differences["before"].is_not_null(), differences["after"].is_not_null()
     return {
         "added": int((~before & after).sum()),
@@ -184,8 +169,8 @@ def _set(reference: Reference) -> str:
     return f"{reference.dataset}/{reference.set_name}"
 
 
-def _counts_of_now(catalog: Catalog, named: Reference, versions: list[dict[str, Any]]) -> tuple[int, int]:
-    """Captions of a set, and those that differ from its latest version: only what came since has to be looked at."""
+def _current_counts(catalog: Catalog, named: Reference, versions: list[dict[str, Any]]) -> tuple[int, int]:
+    """Return the captions of a set, and those that differ from its latest version, from newer revisions only."""
     if not versions:
         captions = caption_total(catalog, named)
         return captions, captions
@@ -195,7 +180,6 @@ def _counts_of_now(catalog: Catalog, named: Reference, versions: list[dict[str, 
 
 
 def _changes_since(catalog: Catalog, named: Reference, before: int, after: int) -> dict[str, int]:
-    """How many captions of the set were added, removed and changed from a caption id to a later one."""
     return catalog.revision_counts(named.dataset, named.set_name, before, after)
 
 
@@ -220,12 +204,12 @@ def _commit_result(
 
 
 def _revisions(catalog: Catalog, named: Reference, differences: pl.DataFrame) -> pl.DataFrame:
-    """The rows to append: what the version had, or for images it hadn't, the current revision without its text."""
-    then = catalog.current_captions(named.dataset, named.set_name, named.last_caption_id)
-    now = catalog.current_captions(named.dataset, named.set_name)
-    put_back = then.join(differences.filter(pl.col("after").is_not_null()), on="image_sha256", how="semi")
-    taken_out = now.join(differences.filter(pl.col("after").is_null()), on="image_sha256", how="semi")
-    rows = pl.concat([put_back, taken_out.with_columns(text=pl.lit(None, pl.String))]).select(
+    """Return the rows to append: the version's revisions, or for images it lacks the current ones without text."""
+    version = catalog.current_captions(named.dataset, named.set_name, named.last_caption_id)
+    current = catalog.current_captions(named.dataset, named.set_name)
+    restored = version.join(differences.filter(pl.col("after").is_not_null()), on="image_sha256", how="semi")
+    removed = current.join(differences.filter(pl.col("after").is_null()), on="image_sha256", how="semi")
+    rows = pl.concat([restored, removed.with_columns(text=pl.lit(None, pl.String))]).select(
         "image_sha256", "text", "inputs_digest", parent_id="caption_id", old_run_id="run_id"
     )
     new_runs = {run_id: catalog.reserve_caption_run() for run_id in rows["old_run_id"].unique(maintain_order=True)}

@@ -1,43 +1,43 @@
-"""Caption strategies: this folder is the registry. A strategy is one file; nothing else is edited to add one.
+"""Caption strategies. This folder is the registry: a new strategy is one file, and nothing else is edited.
 
-The contract, for a table strategy (an expression over metadata) and a model strategy (pictures in, words out) alike:
+A strategy is a module that captions by an expression over metadata (table strategy) or by a model (model strategy):
 
     \"\"\"First line: what it does, in one sentence. The rest is its help text.\"\"\"
 
-    VERSION = 1                       # raised whenever the same inputs would give another caption
+    VERSION = 1                       # raise it whenever the same inputs would give another caption
 
     class Options(StrategyOptions):   # every option with a description; `-o key=value` is parsed into it
         ...
 
     def fields(options, available: list[str]) -> list[str]:
-        \"\"\"The columns it reads; the digest of an image's inputs covers these and what `read` adds.\"\"\"
+        \"\"\"The columns it reads. The digest of an image's inputs covers them and the columns of `read`.\"\"\"
 
     def caption(batch: polars.DataFrame, options) -> polars.DataFrame:
-        \"\"\"One row out for each row in, same order: see `captions`.\"\"\"
+        \"\"\"One row out for each row in, in order: see `captions`.\"\"\"
 
-or, for a model, instead of `caption`:
+A model strategy has, instead of `caption`:
 
-    def machine(options) -> Machine:
-        \"\"\"Loads it: see curator.captioners.model. Called only when there is a picture to caption.\"\"\"
+    def load_model(options) -> CaptionModel:
+        \"\"\"Load it: see curator.captioners.model. Called only if an image needs a caption.\"\"\"
 
-and where it needs them:
+Optional parts:
 
-    IMPORTS = True                    # captions are brought in from outside, so `--by NAME` may make them a person's
-    BESIDE = True                     # `read` looks beside the picture: `image_path` is where it lay when ingested
-    LOCATIONS = frozenset({"file"})   # options that say where to look, not what to write: left out of the digest
-    PACE = frozenset({"batch_size"})  # options that say how fast, not what to write: left out of the digest
-    def read(images, options) -> Reading    # per-image data from outside the catalog, as columns; rows it rejects
+    IMPORTS = True                    # captions come from outside, so `--by NAME` may attribute them to a person
+    ORIGINAL_PATHS = True             # `image_path` is the path at ingest, for `read` to find files beside the image
+    LOCATIONS = frozenset({"file"})   # options that locate data; not in the digest
+    SPEED_OPTIONS = frozenset({"batch_size"})  # options that affect only speed; not in the digest
+    def read(images, options) -> Reading    # columns from outside the catalog, and the rejected rows
     def model(options) -> Model | None      # the model and its exact revision: recorded, and part of the digest
-    def warnings(options) -> list[str]      # what a person should hear before the captions are made
+    def warnings(options) -> list[str]      # messages shown before the run
 
-A field is one of the images' metadata, one that every image has (`file_name`, `file_stem`, `folder`, `format`,
-`width_px`, `height_px`), or the image's caption in another set: `caption.SET` as it is now, `caption.SET@n` a version.
+A field is a metadata field, a built-in one (`file_name`, `file_stem`, `folder`, `format`, `width_px`, `height_px`), or
+the image's caption in another set: `caption.SET` (current) or `caption.SET@n` (a version).
 
-`batch` has the columns `image_sha256`, `image_path` (where the picture can be opened) and those that `fields` named.
-Metadata columns are text, or lists of text where any image's metadata has a list there; null where an image has none.
-A caption may depend on nothing but its own row: not on its neighbours, nor on the order, nor on the batch size.
+`batch` has the columns `image_sha256`, `image_path` (a local path) and those named by `fields`. Metadata columns are
+text, or lists of text if any image has a list there; null if an image has no value. A caption depends only on its own
+row, not on other rows, their order or the batch size.
 
-A third party adds a strategy by the entry point group `amatl.captioners`: name = "package.module".
+Another package adds a strategy by the entry point group `amatl.captioners`: name = "package.module".
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from curator.captioners.model import Machine
+from curator.captioners.model import CaptionModel
 from schemas.errors import AmatlError, BadOption, NotFound
 
 if TYPE_CHECKING:
@@ -60,23 +60,23 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "amatl.captioners"
 TABLE_BATCH = 100_000
-SUPPORT = frozenset({"model"})  # What strategies with a model share; not a strategy.
+SUPPORT = frozenset({"model"})  # modules here that aren't strategies
 
 
 class BadCaptioner(AmatlError):
-    """A caption strategy doesn't keep the contract of curator.captioners. Report it to its author."""
+    """A caption strategy breaks the contract of curator.captioners. Report it to its author."""
 
 
 class StrategyOptions(BaseModel):
-    """The options of a strategy: unknown ones are refused, and values can't change once parsed."""
+    """Options of a strategy. Unknown ones are refused, and values are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def refuse_idle(options: BaseModel, choice: str, owners: Mapping[str, str]) -> None:
-    """For a validator: an option that only one value of `choice` heeds would be ignored in silence beside another.
+def reject_unused_options(options: BaseModel, choice: str, owners: Mapping[str, str]) -> None:
+    """Raise ValueError, in a validator, for an option that the value of `choice` would ignore.
 
-    `owners`: that value by the option's name. Raises ValueError.
+    `owners`: by option name, the value of `choice` that uses it.
     """
     chosen = getattr(options, choice)
     for name in sorted(options.model_fields_set & set(owners)):
@@ -85,14 +85,12 @@ def refuse_idle(options: BaseModel, choice: str, owners: Mapping[str, str]) -> N
 
 
 class Model(BaseModel):
-    """The model that writes the captions, down to the revision of its weights."""
-
     name: str
     revision: str
 
 
 def model_at(name: str, revision: str | None) -> str:
-    """A model for a person to read: digests and commits shortened, what else a revision says in full."""
+    """Return a model's name and revision for display, with digests and commits shortened to 12 digits."""
     if not revision:
         return name
     kind, colon, digest = revision.rpartition(":")
@@ -100,8 +98,6 @@ def model_at(name: str, revision: str | None) -> str:
 
 
 class Rejected(BaseModel):
-    """Something a strategy was given and couldn't use."""
-
     where: str
     reason: str
     detail: str
@@ -109,7 +105,7 @@ class Rejected(BaseModel):
 
 @dataclass(frozen=True)
 class Reading:
-    """What a strategy read outside the catalog: columns as tall as the images, and the rows it couldn't use."""
+    """Data from outside the catalog: columns with one row an image, and the rejected rows."""
 
     columns: pl.DataFrame
     rejects: list[Rejected] = field(default_factory=list)
@@ -117,48 +113,44 @@ class Reading:
 
 @dataclass(frozen=True)
 class Captioner:
-    """A strategy as the runner sees it: its module's parts, defaults filled in."""
-
     name: str
     help: str
     version: int
     options: type[BaseModel]
     fields: Callable[[Any, list[str]], list[str]]
     caption: Callable[[pl.DataFrame, Any], pl.DataFrame] | None
-    machine: Callable[[Any], Machine] | None
+    load_model: Callable[[Any], CaptionModel] | None
     read: Callable[[pl.DataFrame, Any], Reading] | None
     model: Callable[[Any], Model | None]
     warnings: Callable[[Any], list[str]]
     imports: bool
-    beside: bool
+    original_paths: bool
     locations: frozenset[str]
-    pace: frozenset[str]
+    speed_options: frozenset[str]
     batch_size: int
 
     @property
     def summary(self) -> str:
-        """The first line of its help."""
         return self.help.partition("\n")[0]
 
-    def written_by(self, options: Any) -> dict[str, Any]:
-        """The options that decide what is written, as JSON values: all but its LOCATIONS and PACE."""
-        made: dict[str, Any] = options.model_dump(mode="json", exclude=set(self.locations | self.pace))
-        return made
+    def output_options(self, options: Any) -> dict[str, Any]:
+        """Return the options that affect captions, as JSON values: all but LOCATIONS and SPEED_OPTIONS."""
+        dumped: dict[str, Any] = options.model_dump(mode="json", exclude=set(self.locations | self.speed_options))
+        return dumped
 
 
 def captions(text: pl.Series, reason: pl.Series | str = "", failed: pl.Series | bool = False) -> pl.DataFrame:
-    """What `caption` returns: `text` (null: no caption), `reason` (why not, a short phrase), `failed`.
+    """Build the result of `caption`: `text` (null: no caption), `reason` (why, a short phrase), `failed`.
 
-    Not failed: there is nothing to say about the image, and an earlier caption of this strategy is taken out.
-    Failed: it couldn't be found out this time (unreadable file, model error). What there was stays; the next run
-    tries again.
+    Failed: an error that may pass; an earlier caption stays, and the next run tries again. Else null text removes an
+    earlier caption of this strategy.
     """
     import polars as pl
 
     frame = pl.DataFrame({"text": text.cast(pl.String)})
     columns = {
-        name: given if isinstance(given, pl.Series) else pl.lit(given)
-        for name, given in (("reason", reason), ("failed", failed))
+        name: value if isinstance(value, pl.Series) else pl.lit(value)
+        for name, value in (("reason", reason), ("failed", failed))
     }
     no_text = pl.col("text").is_null()
     return frame.with_columns(**columns).with_columns(
@@ -173,16 +165,16 @@ def _split_names(value: Any) -> Any:
 
 
 Names = Annotated[list[str], BeforeValidator(_split_names)]
-"""A list option: `-o drop=solo,highres`, or from a file with commas or lines, `-o drop=@FILE`."""
+"""A list option: `-o drop=solo,highres`, or `-o drop=@FILE`, a file with commas or lines."""
 
 
 def names() -> list[str]:
-    """Every strategy there is, built in or by entry point, sorted. Raises BadCaptioner where two share a name."""
+    """List all strategies, built in or by entry point, sorted. Raises BadCaptioner if two share a name."""
     return sorted(_modules())
 
 
 def load(name: str) -> Captioner:
-    """The strategy of that name. Raises NotFound listing those there are, BadCaptioner if it breaks the contract."""
+    """Load a strategy. Raises NotFound listing all, BadCaptioner if it breaks the contract."""
     modules = _modules()
     if name not in modules:
         raise NotFound(f"There is no strategy {name!r}. There are: {', '.join(sorted(modules))}.")
@@ -190,10 +182,9 @@ def load(name: str) -> Captioner:
 
 
 def from_module(name: str, module: ModuleType) -> Captioner:
-    """Reads a strategy out of its module. Raises BadCaptioner naming what is missing."""
     missing = [part for part in ("__doc__", "Options", "VERSION", "fields") if not getattr(module, part, None)]
-    if not hasattr(module, "caption") and not hasattr(module, "machine"):
-        missing.append("caption (or machine)")
+    if not hasattr(module, "caption") and not hasattr(module, "load_model"):
+        missing.append("caption (or load_model)")
     if missing:
         raise BadCaptioner(f"Strategy {name!r} ({module.__name__}) lacks {', '.join(missing)}; see curator.captioners.")
     return Captioner(
@@ -203,22 +194,22 @@ def from_module(name: str, module: ModuleType) -> Captioner:
         options=module.Options,
         fields=module.fields,
         caption=getattr(module, "caption", None),
-        machine=getattr(module, "machine", None),
+        load_model=getattr(module, "load_model", None),
         read=getattr(module, "read", None),
         model=getattr(module, "model", lambda options: None),
         warnings=getattr(module, "warnings", lambda options: []),
         imports=getattr(module, "IMPORTS", False),
-        beside=getattr(module, "BESIDE", False),
+        original_paths=getattr(module, "ORIGINAL_PATHS", False),
         locations=getattr(module, "LOCATIONS", frozenset()),
-        pace=getattr(module, "PACE", frozenset()),
+        speed_options=getattr(module, "SPEED_OPTIONS", frozenset()),
         batch_size=getattr(module, "BATCH_SIZE", TABLE_BATCH),
     )
 
 
 def parse_options(captioner: Captioner, given: Mapping[str, str] | Sequence[str]) -> Any:
-    """`key=value` pairs of a command line (list options read `@FILE`), or a mapping, as the strategy's options.
+    """Parse `key=value` pairs (list options read `@FILE`) or a mapping.
 
-    Raises BadOption naming the option at fault and listing the options there are.
+    Raises BadOption naming the wrong option and listing all options.
     """
     values = dict(given) if isinstance(given, Mapping) else _pairs(captioner, given)
     try:
@@ -228,7 +219,6 @@ def parse_options(captioner: Captioner, given: Mapping[str, str] | Sequence[str]
 
 
 def describe_options(captioner: Captioner) -> str:
-    """One sentence: the options of a strategy, required ones first."""
     options = captioner.options.model_fields
     if not options:
         return f"{captioner.name} takes no options."
@@ -240,13 +230,13 @@ def describe_options(captioner: Captioner) -> str:
 def _modules() -> dict[str, str]:
     from importlib.metadata import entry_points
 
-    here = [entry.name for entry in pkgutil.iter_modules(__path__) if entry.name not in SUPPORT]
-    found = {name: f"{__name__}.{name}" for name in here}
+    built_in = [entry.name for entry in pkgutil.iter_modules(__path__) if entry.name not in SUPPORT]
+    modules = {name: f"{__name__}.{name}" for name in built_in}
     for point in entry_points(group=ENTRY_POINTS):
-        if point.name in found:
-            raise BadCaptioner(f"Two strategies are called {point.name!r}: {found[point.name]} and {point.value}.")
-        found[point.name] = point.value
-    return found
+        if point.name in modules:
+            raise BadCaptioner(f"Two strategies are called {point.name!r}: {modules[point.name]} and {point.value}.")
+        modules[point.name] = point.value
+    return modules
 
 
 def _pairs(captioner: Captioner, given: Sequence[str]) -> dict[str, str]:
@@ -272,12 +262,12 @@ def _from_file(key: str, value: str) -> str:
 
 
 def _problem(captioner: Captioner, error: ValidationError) -> str:
-    # A misspelt option is the better news than the one missing for it.
-    first: Any = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
+    # Report a misspelt option before the required one that it was meant to be.
+    first: Any = min(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
     name = ".".join(str(part) for part in first["loc"])
-    said = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return f"{captioner.name} has no option {name!r}."
     if first["type"] == "missing":
         return f"{captioner.name} needs -o {name}=...."
-    return f"-o {name}: {said}." if name else f"-o: {said}."  # without a name: options that don't go together
+    return f"-o {name}: {message}." if name else f"-o: {message}."  # without a name: options that exclude each other

@@ -1,12 +1,12 @@
-"""Captions that stand in a column: of the images' metadata, or of a table file (CSV, TSV, JSON, JSONL, Parquet).
+"""Captions from a column of the metadata or of a table file (CSV, TSV, JSON, JSONL, Parquet).
 
     curator caption zoo --strategy column --set alt -o column=alt_text
     curator caption zoo --strategy column --set human --by ana -o file=human.csv -o join_on=file_name -o column=caption
 
-With `file`, a row belongs to the images that have its value in `join_on`: `file_name` (any of an image's paths,
-relative to the ingested folder) or a metadata field. Rows without an image, a second row for the same image, and rows
-that can't be read are rejected and shown. An image without a row, or with an empty cell, gets no caption; while some
-row can't be read, it may be that image's, and an earlier caption stays.
+With `file`, rows and images are matched by `join_on`: `file_name` (any of an image's paths, relative to the ingested
+folder) or a metadata field. Unreadable rows, rows without an image and further rows of an image are rejected and shown.
+An image without a row, or with an empty cell, gets no caption; but if any row is unreadable, which might be the
+image's, its earlier caption stays.
 """
 
 from __future__ import annotations
@@ -31,29 +31,25 @@ PROBLEM = "problem of the file"
 
 
 class Options(StrategyOptions):
-    """Which column, of what."""
-
     column: str = Field(min_length=1, description="The column with the captions.", examples=["caption"])
-    file: Path | None = Field(default=None, description="A table file. Without it: the images' metadata.")
+    file: Path | None = Field(default=None, description="A table file. Default: the images' metadata.")
     join_on: str = Field(default="file_name", description="With `file`: the column that names the image, in both.")
 
 
 def fields(options: Options, available: list[str]) -> list[str]:
-    """The metadata column; with a file, what it is joined on."""
     if options.file is None:
         return [options.column]
     return ["file_names" if options.join_on == "file_name" else options.join_on]
 
 
 def read(images: pl.DataFrame, options: Options) -> Reading:
-    """The file's caption for each image, as a column. Raises BadOption where the file can't be used."""
+    """Join the file's captions to the images. Raises BadOption if the file can't be used."""
     import polars as pl
 
     if options.file is None:
         return Reading(pl.DataFrame(height=images.height))
     table, rejects = _table(options.file, options)
-    joined = "file_names" if options.join_on == "file_name" else options.join_on
-    keys = images.select("image_sha256", key=pl.col(joined))
+    keys = images.select("image_sha256", key=pl.col(*fields(options, [])))
     if isinstance(keys.schema["key"], pl.List):
         keys = keys.explode("key")
     keys = keys.drop_nulls("key").with_columns(_cleaned(pl.col("key")))
@@ -68,22 +64,21 @@ def read(images: pl.DataFrame, options: Options) -> Reading:
 
 
 def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
-    """The cell's text; a list is joined with commas."""
     import polars as pl
 
     value = pl.col(options.column if options.file is None else READ)
     if isinstance(batch.select(value).schema.dtypes()[0], pl.List):
         value = value.list.join(", ")
     text = value.str.strip_chars()
-    found = batch.select(pl.when(text != "").then(text)).to_series()
+    texts = batch.select(pl.when(text != "").then(text)).to_series()
     if options.file is None:
-        return captions(found, reason=f"nothing in column {options.column}")
-    problem = batch[PROBLEM]  # a row that can't be read may be the image's: its earlier caption stays
-    return captions(found, reason=problem.fill_null(f"no caption in {options.file.name}"), failed=problem.is_not_null())
+        return captions(texts, reason=f"nothing in column {options.column}")
+    problem = batch[PROBLEM]
+    return captions(texts, reason=problem.fill_null(f"no caption in {options.file.name}"), failed=problem.is_not_null())
 
 
 def _table(path: Path, options: Options) -> tuple[pl.DataFrame, list[Rejected]]:
-    """The file's rows as text (`place`, `key`, `value`), read as ingest reads tables, and those that can't be used."""
+    """Read the file as ingest reads tables. Returns text columns `place` (file and line), `key`, `value`; rejects."""
     import polars as pl
 
     from curator.tables import BadTable, read_table
@@ -94,17 +89,16 @@ def _table(path: Path, options: Options) -> tuple[pl.DataFrame, list[Rejected]]:
         problem = str(error).removeprefix(f"{path}: ").replace("--join-on", "-o join_on=COLUMN")
         raise BadOption(f"-o file={path}: {problem}") from None
     if options.column == "file_name":
-        raise BadOption(f"-o column=file_name: in {path} it names the pictures. Give the column that has the captions.")
+        raise BadOption(f"-o column=file_name: in {path} it names the images. Give the column with the captions.")
     if options.column not in table.columns:
-        has = f"It has: {', '.join(table.columns)}" if table.columns else "It has no rows"
-        raise BadOption(f"-o column={options.column}: {path} has no such column. {has}.")
+        listing = f"It has: {', '.join(table.columns)}" if table.columns else "It has no rows"
+        raise BadOption(f"-o column={options.column}: {path} has no such column. {listing}.")
     rows = [(row.place, key, _text(row.metadata, options.column)) for key, row in table.rows.items()]
     frame = pl.DataFrame(rows, schema={"place": pl.String, "key": pl.String, "value": pl.String}, orient="row")
     return frame, [Rejected(where=bad.path, reason=bad.reason.value, detail=bad.detail) for bad in table.rejects]
 
 
 def _text(metadata: str, column: str) -> str | None:
-    """A cell as text; a list's items with commas between them."""
     value = json.loads(metadata).get(column)
     if value is None or isinstance(value, str):
         return value
@@ -114,21 +108,20 @@ def _text(metadata: str, column: str) -> str | None:
 
 
 def _cleaned(key: pl.Expr) -> pl.Expr:
-    """A join value as `clean_key` of the tables writes it."""
+    """Normalise a join value as `clean_key` of curator.tables does."""
     slashes = key.str.strip_chars().str.normalize("NFC").str.replace_all("\\", "/", literal=True)
     return slashes.str.strip_prefix("./")
 
 
 def _rejects(matched: pl.DataFrame, first: pl.DataFrame) -> list[Rejected]:
-    """Rows whose image isn't there, and rows for an image that has one already."""
     import polars as pl
 
     missing = matched.filter(pl.col("image_sha256").is_null())
-    taken = matched.drop_nulls("image_sha256").join(first, on=["place", "image_sha256"], how="anti")
+    repeated = matched.drop_nulls("image_sha256").join(first, on=["place", "image_sha256"], how="anti")
     return [
-        Rejected(where=place, reason="row-without-image", detail=f"there is no image {key!r} in the dataset")
+        Rejected(where=place, reason="row-without-image", detail=f"the dataset has no image {key!r}")
         for place, key in missing.select("place", "key").rows()
     ] + [
         Rejected(where=place, reason="duplicate-row", detail=f"an earlier row has a caption for {key!r}")
-        for place, key in taken.select("place", "key").rows()
+        for place, key in repeated.select("place", "key").rows()
     ]

@@ -1,4 +1,4 @@
-"""The empty caption for every image: the baseline that says what captions are worth at all.
+"""The empty caption for every image: the baseline that shows the worth of captions.
 
 curator caption openmoji --strategy empty --set empty
 """
@@ -16,16 +16,14 @@ VERSION = 1
 
 
 class Options(StrategyOptions):
-    """None."""
+    """No options."""
 
 
 def fields(options: Options, available: list[str]) -> list[str]:
-    """It reads nothing."""
     return []
 
 
 def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
-    """An empty string a row."""
     import polars as pl
 
     return captions(batch.select(pl.repeat("", pl.len()).alias("text")).to_series())

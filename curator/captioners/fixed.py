@@ -1,4 +1,4 @@
-"""One and the same caption for every image, such as a trigger word.
+"""The same caption for every image, such as a trigger word.
 
 curator caption openmoji --strategy fixed --set fixed -o 'text=openmoji drawing'
 """
@@ -18,20 +18,16 @@ VERSION = 1
 
 
 class Options(StrategyOptions):
-    """The text."""
-
     text: str = Field(
         min_length=1, description="The caption. For empty captions use `empty`.", examples=["openmoji drawing"]
     )
 
 
 def fields(options: Options, available: list[str]) -> list[str]:
-    """It reads nothing of the image."""
     return []
 
 
 def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
-    """The text, once a row."""
     import polars as pl
 
     return captions(batch.select(pl.repeat(options.text, pl.len()).alias("text")).to_series())

@@ -1,8 +1,8 @@
-"""Captions that lie beside the images: `fox.txt` (or `fox.png.txt`) beside `fox.png`, as most trainers keep them.
+"""Captions from text files beside the images: `fox.txt` (or `fox.png.txt`) for `fox.png`, as most trainers use.
 
     curator caption openmoji --strategy sidecar --set human --by ana
 
-A file is UTF-8; its lines become one. An empty file is an empty caption; an image without a file gets none.
+Files are UTF-8; their lines are joined. An empty file is an empty caption; an image without a file gets none.
 """
 
 from __future__ import annotations
@@ -19,31 +19,27 @@ if TYPE_CHECKING:
 
 VERSION = 1
 IMPORTS = True
-BESIDE = True
+ORIGINAL_PATHS = True
 
 
 class Options(StrategyOptions):
-    """How the files are called."""
-
-    extension: str = Field(default=".txt", pattern=r"^\.[^/\\]+$", description="Instead of the image's own extension.")
+    extension: str = Field(default=".txt", pattern=r"^\.[^/\\]+$", description="Extension of the text files.")
 
 
 def fields(options: Options, available: list[str]) -> list[str]:
-    """Nothing of the catalog; what the file says comes by `read`."""
     return []
 
 
 def read(images: pl.DataFrame, options: Options) -> Reading:
-    """The files' texts and what kept them from being read, as columns `sidecar` and `sidecar_problem`."""
+    """Read the files into the columns `sidecar` (text) and `sidecar_problem` (error)."""
     import polars as pl
 
-    found = [_read(Path(path), options.extension) for path in images["image_path"]]
+    rows = [_read(Path(path), options.extension) for path in images["image_path"]]
     schema = {"sidecar": pl.String, "sidecar_problem": pl.String}
-    return Reading(pl.DataFrame(found, schema=schema, orient="row"))
+    return Reading(pl.DataFrame(rows, schema=schema, orient="row"))
 
 
 def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
-    """The text of each image's file."""
     import polars as pl
 
     problem = batch["sidecar_problem"]
@@ -52,7 +48,7 @@ def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
 
 
 def _read(image: Path, extension: str) -> tuple[str | None, str | None]:
-    """The text, or what is wrong with the file; neither where there is none."""
+    """Return (text, None), (None, error), or (None, None) if there is no file."""
     for path in (image.with_suffix(extension), image.with_name(image.name + extension)):
         try:
             return path.read_text(encoding="utf-8-sig"), None

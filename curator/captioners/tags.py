@@ -1,14 +1,14 @@
-"""Captions of booru tags: "1girl, hatsune miku, blue hair", ordered, cleaned and cut.
+"""Captions from booru tags: "1girl, hatsune miku, blue hair", ordered, cleaned and cut.
 
     curator caption booru --strategy tags --set tags -o drop=highres,absurdres -o limit=30
     curator caption booru --strategy tags --set tags -o column=tags -o categories=@categories.txt -o shuffle_seed=1
 
-Tags come from the columns `tag_string_<category>`, or from one `column` with `categories` saying what is what (the
-others are `general`). A value is a list, or text with commas or blanks between tags. In this order: `alias` renames,
-`drop` leaves out, repeated tags go, `order` puts the categories in order (those not named are left out), `limit` cuts,
-`shuffle_seed` shuffles all but the first `keep`, underscores become blanks (not in faces such as o_o).
-Lists are given with commas, or from a file with commas or lines: `-o drop=@drop.txt`. Letter case makes no difference
-in them, nor does a blank for an underscore.
+Tags come from the columns `tag_string_<category>`, or from one `column`, with `categories` naming each tag's category
+(default: `general`). A value is a list, or text with tags separated by commas or blanks. Steps, in order: `alias`
+renames tags, `drop` removes some, repeated tags are removed, `order` sorts by category (categories not named are
+dropped), `limit` cuts, `shuffle_seed` shuffles all but the first `keep`, and underscores become blanks (except in faces
+such as o_o). List options have commas, or come from a file with commas or lines: `-o drop=@drop.txt`. They ignore
+letter case, and treat blanks as underscores.
 """
 
 from __future__ import annotations
@@ -29,20 +29,18 @@ GENERAL = "general"
 
 
 class Options(StrategyOptions):
-    """Where tags come from and what becomes of them."""
-
     column: str | None = Field(default=None, description="One column with all tags, instead of tag_string_<category>.")
     categories: Names = Field(default=[], description="With `column`: TAG=CATEGORY, ...")
     order: Names = Field(
         default=["character", "copyright", "artist", GENERAL], description="Categories in the order of the caption."
     )
-    alias: Names = Field(default=[], description="OLD=NEW, ...: tags to rename.")
-    drop: Names = Field(default=[], description="Tags to leave out.")
-    limit: int | None = Field(default=None, ge=1, description="Tags a caption at most.")
+    alias: Names = Field(default=[], description="Tags to rename: OLD=NEW, ...")
+    drop: Names = Field(default=[], description="Tags to remove.")
+    limit: int | None = Field(default=None, ge=1, description="The most tags of a caption.")
     shuffle_seed: int | None = Field(default=None, ge=0, lt=2**32, description="Shuffle, keyed by seed and image.")
-    keep: int = Field(default=0, ge=0, description="How many tags at the front are not shuffled.")
-    keep_underscores: bool = Field(default=False, description="Leave underscores as they are.")
-    separator: str = Field(default=", ", description="Between tags.")
+    keep: int = Field(default=0, ge=0, description="The number of leading tags that are not shuffled.")
+    keep_underscores: bool = Field(default=False, description="Keep underscores.")
+    separator: str = Field(default=", ", description="Text between tags.")
 
     @field_validator("categories", "alias")
     @classmethod
@@ -55,7 +53,6 @@ class Options(StrategyOptions):
 
 
 def fields(options: Options, available: list[str]) -> list[str]:
-    """The columns tags come from. Without any, all that it could read, so that the error names them."""
     if options.column:
         return [options.column]
     columns = [f"{PREFIX}{category}" for category in options.order]
@@ -63,7 +60,6 @@ def fields(options: Options, available: list[str]) -> list[str]:
 
 
 def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
-    """The tags of all rows in one long table, and back."""
     import polars as pl
 
     tags = _clean(_long(batch, options), options)
@@ -79,7 +75,7 @@ def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
 
 
 def _long(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
-    """A row a tag as it was given: `row`, `tag`, `rank` of its category (null: unknown), `place` among its like."""
+    """Return one row a tag: `row` of the batch, `tag`, `rank` of the category (null: unknown), `place` in the row."""
     import polars as pl
 
     ranks = {category: rank for rank, category in enumerate(options.order)}
@@ -100,7 +96,6 @@ def _long(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
 
 
 def _clean(tags: pl.DataFrame, options: Options) -> pl.DataFrame:
-    """Renamed, without those dropped (by either name), without repeats."""
     import polars as pl
 
     dropped = [_plain(tag) for tag in options.drop]
@@ -113,18 +108,18 @@ def _clean(tags: pl.DataFrame, options: Options) -> pl.DataFrame:
 
 
 def _shuffle(tags: pl.DataFrame, batch: pl.DataFrame, seed: int, keep: int) -> pl.DataFrame:
-    """Orders each row's tags by a hash of (seed, image, place), so that neighbours in the batch make no difference."""
+    """Order each row's tags after the first `keep` by a hash of (seed, image, place), whatever the batch."""
     import polars as pl
 
     images = batch["image_sha256"].str.head(16).str.to_integer(base=16, dtype=pl.UInt64).to_numpy()
     mixed = _splitmix64(_splitmix64(images ^ seed)[tags["row"].to_numpy()] + tags["place"].to_numpy().astype("uint64"))
-    shuffled = tags.with_columns(draw=pl.Series(mixed))
-    draw = pl.when(pl.col("place") >= keep).then(pl.col("draw"))
-    return shuffled.sort("row", pl.when(pl.col("place") < keep).then(pl.col("place")), draw, nulls_last=True)
+    shuffled = tags.with_columns(hash=pl.Series(mixed))
+    order = pl.when(pl.col("place") >= keep).then(pl.col("hash"))
+    return shuffled.sort("row", pl.when(pl.col("place") < keep).then(pl.col("place")), order, nulls_last=True)
 
 
 def _splitmix64(state: NDArray[Any]) -> NDArray[Any]:
-    """The SplitMix64 finaliser (Steele, Lea, Flood 2014), elementwise on uint64."""
+    """Apply the SplitMix64 finaliser (Steele, Lea, Flood 2014) to uint64 elements."""
     import numpy as np
 
     mixed = state + np.uint64(0x9E3779B97F4A7C15)
@@ -156,7 +151,7 @@ def _pairs(pairs: list[str]) -> list[tuple[str, str]]:
 
 
 def _spaced(tag: pl.Expr) -> pl.Expr:
-    """Blanks for underscores where the tag has a word of two letters; faces (o_o, ^_^, 6_9) stay as they are."""
+    """Replace underscores by blanks if the tag has two letters in a row; faces (o_o, ^_^, 6_9) stay unchanged."""
     import polars as pl
 
     spaced = tag.str.replace_all("_", " ", literal=True).str.replace_all(r"\s+", " ").str.strip_chars()

@@ -2,26 +2,25 @@
 
     curator caption zoo --strategy template --set template -o 'template=drawing of ${name}, ${group}'
 
-Use single quotes, or the shell takes the placeholders out. `$$` writes a dollar sign.
+Use single quotes, or the shell removes the placeholders. `$$` writes a dollar sign.
 
-A missing or empty field takes its separator with it. The words between two placeholders are the separator of the
-right-hand one: written when that field is there and any field before it is. The words before the first and after the
-last placeholder are always written. With '${a}, ${b} by ${c}': without a it is 'B by C', without b 'A by C', without c
-'A, B'. With every field missing there is no caption. Words that belong to one field go round it with `wrap`.
+A missing or empty field is omitted with its separator, which is the words between it and the previous placeholder. A
+separator is also omitted before the first field that has a value. Words before the first and after the last placeholder
+are always written. '${a}, ${b} by ${c}' gives 'B by C' without a, 'A by C' without b, 'A, B' without c. If all fields
+are missing there is no caption. Attach words to one field with `wrap`.
 
 Filters follow a field, left to right: ${tags|split ','|limit 3|lower|join ' and '}
 
-    lower, upper            letter case
-    split 'TEXT'            text into a list
+    lower, upper            change the letter case
+    split 'TEXT'            split text into a list
     limit N                 the first N items of a list; text (or a list of one) is split at commas first
     words N                 the first N words of each item
-    replace 'OLD' 'NEW'     in each item
-    join 'TEXT'             a list into text (without it: ', ')
-    default 'TEXT'          instead of nothing
-    wrap 'LEFT' 'RIGHT'     round the value where there is one: ${year|wrap ' (' ')'}
+    replace 'OLD' 'NEW'     replace text in each item
+    join 'TEXT'             join a list to text (default: ', ')
+    default 'TEXT'          the value if there is none
+    wrap 'LEFT' 'RIGHT'     text around a value, if there is one: ${year|wrap ' (' ')'}
 
-Fields are those of the metadata; `file_name`, `file_stem`, `folder`, `format`, `width_px` and `height_px` are always
-there.
+Fields are those of the metadata, and `file_name`, `file_stem`, `folder`, `format`, `width_px`, `height_px`.
 """
 
 from __future__ import annotations
@@ -43,8 +42,6 @@ VERSION = 1
 
 
 class Options(StrategyOptions):
-    """The template."""
-
     template: str = Field(
         min_length=1,
         description="Words with ${field} placeholders.",
@@ -60,15 +57,13 @@ class Options(StrategyOptions):
 
 @dataclass(frozen=True)
 class Filter:
-    """A filter of a placeholder with its arguments."""
-
     name: str
     arguments: tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
 class Placeholder:
-    """A field, the filters its value goes through, and the words before it, up to the previous placeholder."""
+    """A field with its filters. `before`: the words between it and the previous placeholder."""
 
     before: str
     field: str
@@ -77,37 +72,31 @@ class Placeholder:
 
 @dataclass(frozen=True)
 class Template:
-    """A parsed template."""
-
     placeholders: tuple[Placeholder, ...]
     after: str
 
 
 def fields(options: Options, available: list[str]) -> list[str]:
-    """The fields its placeholders name, each once."""
     return list(dict.fromkeys(part.field for part in parse(options.template).placeholders))
 
 
 def warnings(options: Options) -> list[str]:
-    """A template without any field is almost always one that a shell has been at."""
     if parse(options.template).placeholders:
         return []
     return [
-        f"The template {options.template!r} has no ${{field}}: did the shell eat it? Use single quotes. "
-        "(For one caption for all images there is the strategy `fixed`.)"
+        f"The template {options.template!r} has no ${{field}}. If the shell removed it, use single quotes. "
+        "(For the same caption for all images, use the strategy `fixed`.)"
     ]
 
 
 def caption(batch: pl.DataFrame, options: Options) -> pl.DataFrame:
-    """All rows at once, as polars expressions."""
     import polars as pl
 
     template = parse(options.template)
     values = batch.lazy().select(_values(template, batch))
     present = values.with_columns(pl.when(pl.col("^[0-9]+$") != "").then(pl.col("^[0-9]+$")))
     text = present.select(_sentence(template)).collect().to_series()
-    named = ", ".join(fields(options, []))
-    return captions(text, reason=f"no value for {named}")
+    return captions(text, reason=f"no value for {', '.join(fields(options, []))}")
 
 
 # ---- the grammar
@@ -119,7 +108,7 @@ _ARGUMENT = re.compile(r"""(\d+)|'([^']*)'|"([^"]*)\"""")
 
 @functools.lru_cache(maxsize=64)
 def parse(template: str) -> Template:
-    """Reads a template. Raises ValueError saying what is wrong with which part."""
+    """Parse a template. Raises ValueError naming the faulty part."""
     placeholders: list[Placeholder] = []
     words, position = "", 0
     while (dollar := template.find("$", position)) >= 0:
@@ -154,15 +143,15 @@ def _placeholder(before: str, inside: str) -> Placeholder:
 def _filter(inside: str, name: str, arguments: str) -> Filter:
     if name not in FILTERS:
         raise ValueError(f"${{{inside}}}: there is no filter {name!r}; {_known_filters()}")
-    given = tuple(
+    values = tuple(
         int(match[1]) if match[1] else (match[2] if match[2] is not None else match[3])
         for match in _ARGUMENT.finditer(arguments)
     )
-    wanted = FILTERS[name][0]
-    if tuple(type(argument) for argument in given) != wanted:
-        kinds = " ".join("N" if kind is int else "'TEXT'" for kind in wanted) or "nothing"
+    types = FILTERS[name][0]
+    if tuple(type(value) for value in values) != types:
+        kinds = " ".join("N" if kind is int else "'TEXT'" for kind in types) or "nothing"
         raise ValueError(f"${{{inside}}}: {name} takes {kinds}")
-    return Filter(name, given)
+    return Filter(name, values)
 
 
 def _known_filters() -> str:
@@ -172,7 +161,7 @@ def _known_filters() -> str:
 # ---- the expressions
 
 Kind = Literal["text", "list", "items"]
-"""What a value is on its way: text, a list as the metadata has it, or items (a list of neat, non-empty texts)."""
+"""Kind of a value: text, a raw list of the metadata, or items (a list of stripped, non-empty texts)."""
 
 Step = Callable[..., "tuple[pl.Expr, Kind]"]
 """(value, its kind, *arguments) -> (value, its kind)."""
@@ -196,7 +185,7 @@ def _words(value: pl.Expr, kind: Kind, count: int) -> tuple[pl.Expr, Kind]:
 
 
 def _split(value: pl.Expr, kind: Kind, separator: str) -> tuple[pl.Expr, Kind]:
-    """Text into items. A list stays, but one of a single item is as text: a column may hold both, as lists."""
+    """Split text into items. A list of one item counts as text, because a column with any list holds text as lists."""
     import polars as pl
 
     if kind == "items":
@@ -241,7 +230,6 @@ FILTERS: dict[str, tuple[tuple[type, ...], Step]] = {
 
 
 def _items(value: pl.Expr) -> pl.Expr:
-    """A list's items without blanks round them, and without empty ones."""
     import polars as pl
 
     item = pl.element().str.strip_chars()
@@ -249,7 +237,6 @@ def _items(value: pl.Expr) -> pl.Expr:
 
 
 def _text(value: pl.Expr, kind: Kind) -> pl.Expr:
-    """A value as text, blanks round it left out."""
     if kind == "text":
         return value.str.strip_chars()
     return (value if kind == "items" else _items(value)).list.join(", ")
@@ -263,7 +250,7 @@ def _text_or_null(value: pl.Expr, kind: Kind) -> pl.Expr:
 
 
 def _value(placeholder: Placeholder, kind: Kind) -> pl.Expr:
-    """A placeholder's text, null or empty where there is nothing."""
+    """Return a placeholder's text, null or empty if there is no value."""
     import polars as pl
 
     value = pl.col(placeholder.field)
@@ -271,11 +258,10 @@ def _value(placeholder: Placeholder, kind: Kind) -> pl.Expr:
     for step in placeholder.filters:
         value, kind = FILTERS[step.name][1](value, kind, *step.arguments)
         wrapped = wrapped or step.name == "wrap"
-    return value if wrapped and kind == "text" else _text(value, kind)  # the blanks that wrap puts there are wanted
+    return value if wrapped and kind == "text" else _text(value, kind)  # keeps the blanks that `wrap` added
 
 
 def _values(template: Template, batch: pl.DataFrame) -> list[pl.Expr]:
-    """The placeholders' texts as columns "0", "1", ..."""
     import polars as pl
 
     return [
@@ -285,7 +271,7 @@ def _values(template: Template, batch: pl.DataFrame) -> list[pl.Expr]:
 
 
 def _sentence(template: Template) -> pl.Expr:
-    """The values (columns "0", "1", ...) with their separators; null where there are fields and all are missing."""
+    """Join the columns "0", "1", ... with their separators; null if there are fields and all are missing."""
     import polars as pl
 
     numbers = [str(number) for number in range(len(template.placeholders))]

@@ -9,6 +9,8 @@ import polars as pl
 
 from curator.catalog.connection import Connection
 
+MOVED_TO = "moved_to"  # In the options of the last ingest of a folder that has moved: where it is now.
+
 
 class Checks(Connection):
     """Queries on whether the catalog and the world agree."""
@@ -26,9 +28,10 @@ class Checks(Connection):
         return self._read("images_on_record")
 
     def ingested_folders(self, dataset: str) -> dict[str, dict[str, Any]]:
-        """The folders of a dataset, each with the options of its last finished ingest."""
+        """Return the folders of a dataset, each with the options of its last finished ingest, without moved ones."""
         rows = self._read("ingested_folders", dataset=dataset).iter_rows()
-        return {root: json.loads(options) for root, options in rows}
+        folders: dict[str, dict[str, Any]] = {root: json.loads(options) for root, options in rows}
+        return {root: options for root, options in folders.items() if MOVED_TO not in options}
 
     def unfinished_files(self, dataset: str) -> int:
         """How many rows came from an ingest that was interrupted and not yet run again."""

@@ -1,1 +1,1 @@
-"""`curator check`: find what is wrong with captions before training on them. See run.py."""
+"""`curator check`: find faults in captions before training. See run.py."""

@@ -1,7 +1,4 @@
-"""Runs every check over the captions of one state of a set: which captions (or values) each kind of finding holds for.
-
-A check gives a `Seen`: what it is of, as keys that can be compared with a baseline's, and what to show of it.
-"""
+"""One function per check, from the captions of a set to a `Detection`."""
 
 from __future__ import annotations
 
@@ -25,8 +22,8 @@ IMAGES_A_PART = 3
 
 
 @dataclass(frozen=True)
-class SeenPart:
-    """A repeated caption, a phrase or a value; how many captions (images) have it, and some of those images."""
+class DetectionPart:
+    """A repeated caption, phrase or value, with the number of its captions (images) and some of the images."""
 
     text: str
     captions: int
@@ -35,9 +32,12 @@ class SeenPart:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a check saw. `keys`: image sha256s, or values of a field; `rows`: the captions to show, most telling first;
-    `detail`: what to say of the caption in a row."""
+class Detection:
+    """The faults that one check detected.
+
+    `keys`: image sha256s or field values, comparable with a baseline's; `rows`: captions to show, best example first;
+    `detail`: the note on the caption of a row.
+    """
 
     code: str
     subject: str | None
@@ -45,14 +45,12 @@ class Seen:
     of: int
     rows: pl.Series
     detail: Callable[[int], str | None] = lambda row: None
-    parts: list[SeenPart] = field(default_factory=list)
+    parts: list[DetectionPart] = field(default_factory=list)
     notice: str | None = None
 
 
 @dataclass(frozen=True)
 class Captions:
-    """The captions of a set (image_sha256, text), and what was found out about them so far."""
-
     reference: Reference
     frame: pl.DataFrame
 
@@ -62,65 +60,65 @@ class Captions:
 
     @cached_property
     def words(self) -> Words:
-        """Computed once: two checks need it."""
+        """Computed once for two checks."""
         return words(self.text)
 
-    def seen(self, code: str, mask: pl.Series, subject: str | None = None) -> Seen:
-        """The captions that `mask` holds for."""
+    def detect(self, code: str, mask: pl.Series, subject: str | None = None) -> Detection:
         rows = mask.arg_true()
-        return Seen(code, subject, self.frame["image_sha256"].gather(rows), self.frame.height, rows)
+        return Detection(code, subject, self.frame["image_sha256"].gather(rows), self.frame.height, rows)
 
 
-def simple(captions: Captions, trigger: str | None) -> list[Seen]:
-    """What each caption shows by itself."""
-    text = captions.text
+def per_caption(captions: Captions, trigger: str | None) -> list[Detection]:
+    text, detect = captions.text, captions.detect
 
-    def shown(row: int) -> str:
+    def escaped(row: int) -> str:
         return tests.shown(str(text[row]))
 
-    seen = [
-        captions.seen("empty", tests.is_empty(text)),
-        captions.seen("one-word", tests.is_one_word(text)),
-        replace(captions.seen("broken-characters", tests.has_replaced(text)), detail=shown),
-        replace(captions.seen("mojibake", tests.is_mojibake(text)), detail=lambda row: tests.repaired(text[row])),
-        replace(captions.seen("control-characters", tests.has_invisible(text)), detail=shown),
-        replace(captions.seen("newline", tests.has_line_break(text)), detail=shown),
+    detections = [
+        detect("empty", tests.is_empty(text)),
+        detect("one-word", tests.is_one_word(text)),
+        replace(detect("broken-characters", tests.has_replaced(text)), detail=escaped),
+        replace(detect("mojibake", tests.is_mojibake(text)), detail=lambda row: tests.repaired(text[row])),
+        replace(detect("control-characters", tests.has_invisible(text)), detail=escaped),
+        replace(detect("newline", tests.has_line_break(text)), detail=escaped),
     ]
     if trigger is not None:
-        seen.append(captions.seen("trigger-missing", tests.lacks(text, trigger), trigger))
-    return seen
+        detections.append(detect("trigger-missing", tests.lacks(text, trigger), trigger))
+    return detections
 
 
-def lost_words(captions: Captions, counter: TokenCounter) -> Seen:
-    """Captions past the tokenizer's limit, the longest first, each with the words it loses."""
+def lost_words(captions: Captions, counter: TokenCounter) -> Detection:
+    """Detect captions past the tokenizer's limit, longest first, each with its lost words."""
     counts = counter.count(captions.text)
     cut = counts > counter.limit if counter.limit else pl.Series([False]).new_from_index(0, len(counts))
-    seen = captions.seen("lost-words", cut, counter.name)
-    order = counts.gather(seen.rows).arg_sort(descending=True)
+    detection = captions.detect("lost-words", cut, counter.name)
+    order = counts.gather(detection.rows).arg_sort(descending=True)
 
     def lost(row: int) -> str:
         return f"{counts[row]} tokens, loses: {counter.words_lost(captions.text[row])}"
 
-    return replace(seen, detail=lost, rows=seen.rows.gather(order))
+    return replace(detection, detail=lost, rows=detection.rows.gather(order))
 
 
-def fused(captions: Captions, above: float, trigger: str | None) -> Seen:
-    """The phrases in more than `above` of the captions; the finding counts the captions that have the most common."""
+def fused(captions: Captions, above: float, trigger: str | None) -> Detection:
+    """Detect phrases in more than `above` of the captions; count the captions with the most common one."""
     ignore = pl.Series([trigger or ""]).str.to_lowercase().str.extract_all(WORD)[0].to_list()
     phrases = fused_phrases(captions.words, above, frozenset(ignore))
     rows = pl.Series(phrases[0].rows if phrases else [], dtype=pl.UInt32)
     images, total = captions.frame["image_sha256"], max(captions.frame.height, 1)
     parts = [
-        SeenPart(
-            found.text, len(found.rows), len(found.rows) / total, images.gather(found.rows[:IMAGES_A_PART]).to_list()
+        DetectionPart(
+            phrase.text,
+            len(phrase.rows),
+            len(phrase.rows) / total,
+            images.gather(phrase.rows[:IMAGES_A_PART]).to_list(),
         )
-        for found in phrases[:PARTS]
+        for phrase in phrases[:PARTS]
     ]
-    return Seen("fused-term", None, images.gather(rows), captions.frame.height, rows.head(0), parts=parts)
+    return Detection("fused-term", None, images.gather(rows), captions.frame.height, rows.head(0), parts=parts)
 
 
-def duplicates(captions: Captions) -> Seen:
-    """Captions that several images have; the empty one is another finding."""
+def duplicates(captions: Captions) -> Detection:
     text = captions.text
     counted = (
         captions.frame.filter(~tests.is_empty(text))
@@ -129,46 +127,44 @@ def duplicates(captions: Captions) -> Seen:
     )
     repeated = counted.filter(pl.col("captions") > 1).sort(["captions", "text"], descending=[True, False])
     total = max(len(text), 1)
-    parts = [SeenPart(**row, share=row["captions"] / total) for row in repeated.head(PARTS).iter_rows(named=True)]
-    seen = captions.seen("duplicate", text.is_in(repeated["text"].implode()))
-    return replace(seen, rows=seen.rows.head(0), parts=parts)
+    parts = [DetectionPart(**row, share=row["captions"] / total) for row in repeated.head(PARTS).iter_rows(named=True)]
+    detection = captions.detect("duplicate", text.is_in(repeated["text"].implode()))
+    return replace(detection, rows=detection.rows.head(0), parts=parts)
 
 
-def near(captions: Captions, threshold: float, fused_above: float) -> Seen:
-    """Captions with nearly the words of another, each with that one."""
+def near(captions: Captions, threshold: float, fused_above: float) -> Detection:
     text = captions.text
-    numbers = text.rank("dense").cast(pl.Int64).to_numpy()
-    found = near_duplicates(captions.words, numbers, threshold, fused_above)
-    seen = captions.seen("near-duplicate", pl.Series(found.partner >= 0))
+    text_ids = text.rank("dense").cast(pl.Int64).to_numpy()
+    pairs = near_duplicates(captions.words, text_ids, threshold, fused_above)
+    detection = captions.detect("near-duplicate", pl.Series(pairs.partner >= 0))
     notice = None
-    if found.crowded:
+    if pairs.crowded:
         notice = (
-            f"near-duplicate: {found.crowded:,} captions are too alike to compare each with all; there the count may "
-            "be too low."
+            f"near-duplicate: {pairs.crowded:,} captions are too alike to compare all pairs; the count is a minimum."
         )
-    # Pairs rather than both halves of a pair: the caption whose partner was shown already isn't shown again.
-    first = pl.Series([row for row in seen.rows.head(1000).to_list() if row < found.partner[row]], dtype=pl.UInt32)
-    rows = pl.concat([first, seen.rows]).unique(maintain_order=True)
-    return replace(seen, detail=lambda row: text[int(found.partner[row])], rows=rows, notice=notice)
+    # Show each pair once: captions whose partner comes later go first.
+    leading = [row for row in detection.rows.head(1000).to_list() if row < pairs.partner[row]]
+    rows = pl.concat([pl.Series(leading, dtype=pl.UInt32), detection.rows]).unique(maintain_order=True)
+    return replace(detection, detail=lambda row: text[int(pairs.partner[row])], rows=rows, notice=notice)
 
 
-def unmentioned(catalog: Catalog, captions: Captions, fields: Sequence[str]) -> list[Seen]:
-    """For each field, its values that occur in no caption of any image that has them."""
-    found = mentions(captions.frame, field_values(catalog, captions.reference.dataset, fields))
-    by_value = found.group_by("field", "value", maintain_order=True).agg(
+def unmentioned(catalog: Catalog, captions: Captions, fields: Sequence[str]) -> list[Detection]:
+    """Detect, for each field, the values that no caption of their images mentions."""
+    mentioned = mentions(captions.frame, field_values(catalog, captions.reference.dataset, fields))
+    by_value = mentioned.group_by("field", "value", maintain_order=True).agg(
         pl.col("mentioned").any(),
         pl.len().alias("captions"),
         pl.col("image_sha256").head(IMAGES_A_PART).alias("images"),
     )
-    seen = []
+    detections = []
     for name in fields:
         values = by_value.filter(pl.col("field") == name)
         never = values.filter(~pl.col("mentioned")).sort(["captions", "value"], descending=[True, False])
-        images = max(found.filter(pl.col("field") == name)["image_sha256"].n_unique(), 1)
+        images = max(mentioned.filter(pl.col("field") == name)["image_sha256"].n_unique(), 1)
         parts = [
-            SeenPart(row["value"], row["captions"], row["captions"] / images, row["images"])
+            DetectionPart(row["value"], row["captions"], row["captions"] / images, row["images"])
             for row in never.head(PARTS).iter_rows(named=True)
         ]
-        none = pl.Series([], dtype=pl.UInt32)
-        seen.append(Seen("unmentioned", name, never["value"], values.height, none, parts=parts))
-    return seen
+        no_rows = pl.Series([], dtype=pl.UInt32)
+        detections.append(Detection("unmentioned", name, never["value"], values.height, no_rows, parts=parts))
+    return detections

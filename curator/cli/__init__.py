@@ -1,4 +1,4 @@
-"""The `curator` command: one command a stage. It parses, calls the stage function, shows its result; no logic here."""
+"""The `curator` command: one command per stage. Each parses, calls the stage function and shows its result."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from curator.cli.annotate import annotate
 from curator.cli.captions import COMMANDS as CAPTION_COMMANDS
+from curator.cli.moved import moved
 from curator.cli.options import on_catalog, person_option
 from curator.cli.quality import COMMANDS as TRUST_COMMANDS
 from curator.cli.service import COMMANDS as SERVICE_COMMANDS
@@ -19,16 +20,16 @@ from schemas.edge import Program, progress_bar, show
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="curator")
 def main() -> None:
-    """Index images, caption them by strategy, commit versions, export snapshots for training."""
+    """Index images, caption them with strategies, commit versions, export snapshots for training."""
 
 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @on_catalog
 def init(file: Path | None, catalog: Path, as_json: bool) -> None:
-    """Make an empty catalog: FILE, else the one that --catalog names.
+    """Create an empty catalog at FILE, or at the path of --catalog.
 
-    A catalog that is there already is left as it is.
+    An existing catalog is not changed.
 
     \b
     Example:
@@ -42,14 +43,14 @@ def init(file: Path | None, catalog: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--dataset", required=True, metavar="NAME", help="What the pictures are called together.")
+@click.option("--dataset", required=True, metavar="NAME", help="A name for these images.")
 @click.option(
-    "--metadata", type=click.Path(path_type=Path), help="A table on the pictures: CSV, TSV, JSON(L), Parquet."
+    "--metadata", type=click.Path(path_type=Path), help="A table about the images: CSV, TSV, JSON(L), Parquet."
 )
-@click.option("--join-on", metavar="COLUMN", help="The table's column that names the pictures.  [default: file_name]")
-@click.option("--max-pixels", type=int, metavar="N", help="Reject larger pictures.  [default: 150000000]")
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="Read so many at once.  [default: one a core]")
-@click.option("--strict", is_flag=True, help="Exit with 1 where there are rejects.")
+@click.option("--join-on", metavar="COLUMN", help="The table's column that names the images.  [default: file_name]")
+@click.option("--max-pixels", type=int, metavar="N", help="Reject larger images.  [default: 150000000]")
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Images to read at once.  [default: one per core]")
+@click.option("--strict", is_flag=True, help="Exit with 1 if there are rejects.")
 @person_option
 @on_catalog
 def ingest(
@@ -64,24 +65,24 @@ def ingest(
     catalog: Path,
     as_json: bool,
 ) -> None:
-    """Index the pictures in FOLDER and below. No file is changed.
+    """Index the images in FOLDER and its subfolders. No file is changed.
 
-    PNG, JPEG, WebP, GIF (first frame), BMP and TIFF, by their bytes, not their suffix. Metadata comes from imagefolder
-    tables (metadata.jsonl, .csv, .parquet), texts beside the pictures (fox.txt for fox.png) and --metadata. What can't
-    be used is a reject with a reason: see `curator rejects`. Again on the same folder, only what changed is read.
-    Near-duplicates are grouped round the first seen: at most 2 of the 64 bits of their perceptual hashes differ. With
-    --server the pictures that the service lacks are sent to it.
+    Reads PNG, JPEG, WebP, GIF (first frame), BMP and TIFF, recognised by content, not by suffix. Metadata comes from
+    imagefolder tables (metadata.jsonl, .csv, .parquet), text files beside the images (fox.txt for fox.png) and
+    --metadata. Unusable files are rejects with a reason: see `curator rejects`. A second run reads only what changed.
+    Near-duplicates are grouped with the first one seen: at most 2 of the 64 bits of their perceptual hashes differ.
+    With --server, images that the service doesn't have are sent to it.
 
     \b
     Example:
       curator ingest photos --dataset zoo
       curator ingest images --dataset openmoji --metadata openmoji.csv --join-on hexcode
 
-    A value of COLUMN names a picture by path in FOLDER, that without suffix, file name, or file name without suffix.
+    A value of COLUMN names an image by its path in FOLDER or by its file name, each with or without suffix.
     """
     from curator import ingest as stage
     from curator.catalog import Catalog
-    from curator.cli.text.ingest import account
+    from curator.cli.text.ingest import text_of_ingest
     from curator.person import user_name
 
     with Catalog(catalog) as opened, progress_bar(as_json) as progress:
@@ -96,20 +97,21 @@ def ingest(
             threads=threads,
             progress=progress,
         )
-    show(result, as_json, account)
+        fields = opened.metadata_fields(dataset)
+    show(result, as_json, lambda found: text_of_ingest(found, fields))
     if strict and result.rejects:
         sys.exit(1)
 
 
 @main.command()
 @click.argument("dataset", required=False)
-@click.option("--reason", metavar="REASON", help="Only these: truncated, row-without-image, ...")
+@click.option("--reason", metavar="REASON", help="Only this reason: truncated, row-without-image, ...")
 @click.option(
-    "--limit", type=click.IntRange(0), default=20, show_default=True, help="Show so many of a reason; 0: all."
+    "--limit", type=click.IntRange(0), default=20, show_default=True, help="Rejects to show per reason; 0: all."
 )
 @on_catalog
 def rejects(dataset: str | None, reason: str | None, limit: int, catalog: Path, as_json: bool) -> None:
-    """List what ingest couldn't use, of DATASET or of all, with the reasons.
+    """List the files that ingest couldn't use, in DATASET or in all datasets, with the reasons.
 
     \b
     Example:
@@ -121,16 +123,19 @@ def rejects(dataset: str | None, reason: str | None, limit: int, catalog: Path, 
 
     with Catalog(catalog) as opened:
         result = stage.rejects(opened, dataset, reason)
-    show(result, as_json, lambda found: stage.account(found, limit))
+    show(result, as_json, lambda rejected: stage.account(rejected, limit))
+
+
+main.add_command(moved)
 
 
 @main.command()
 @on_catalog
 def doctor(catalog: Path, as_json: bool) -> None:
-    """Check the catalog against the disk, and say what mends each finding.
+    """Check the catalog against the disk, and show how to fix each finding.
 
-    Files missing or changed since they were read, interrupted ingests, versions whose digest is no longer right: exit
-    code 1. Rejects, images without a caption, near-duplicates, uncommitted captions: told, exit code 0.
+    Exit code 1 for missing or changed files, interrupted ingests, and versions with a wrong digest. Rejects, images
+    without a caption, near-duplicates and uncommitted captions are only listed: exit code 0.
 
     \b
     Example:
@@ -154,16 +159,16 @@ main.add_command(annotate)
 
 @main.command()
 @click.argument("versions", nargs=-1, required=True, metavar="SET@N...")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to make; never overwritten.")
-@click.option("--where", metavar="EXPRESSION", help="Only the images that this holds for.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write; never overwritten.")
+@click.option("--where", metavar="EXPRESSION", help="Only images that match this expression.")
 @click.option("--holdout", type=int, metavar="N", help="Hold out N images for validation.")
-@click.option("--holdout-fraction", type=float, metavar="F", help="Hold out this share of them.  [default: 0.1]")
-@click.option("--holdout-where", metavar="EXPRESSION", help="Hold out the images that this holds for.")
-@click.option("--holdout-trained", is_flag=True, help="Hold out what earlier snapshots trained on, too.")
-@click.option("--keep-missing", is_flag=True, help="Keep images that a version has no caption of.")
-@click.option("--keep-rejected", is_flag=True, help="Keep images that a person rejected in Label Studio.")
-@click.option("--link", is_flag=True, help="Hard-link images: no space, but an edit in place changes both.")
-@click.option("--dry-run", is_flag=True, help="Show the split and what is left out; write and store nothing.")
+@click.option("--holdout-fraction", type=float, metavar="F", help="Hold out this share of the images.  [default: 0.1]")
+@click.option("--holdout-where", metavar="EXPRESSION", help="Hold out images that match this expression.")
+@click.option("--holdout-trained", is_flag=True, help="Also hold out images that earlier snapshots trained on.")
+@click.option("--keep-missing", is_flag=True, help="Include images without a caption in some version.")
+@click.option("--keep-rejected", is_flag=True, help="Include images that a person rejected in Label Studio.")
+@click.option("--link", is_flag=True, help="Hard-link images: takes no space, but an edit in place changes both files.")
+@click.option("--dry-run", is_flag=True, help="Show the split and what is left out; write nothing.")
 @person_option
 @on_catalog
 def snapshot(
@@ -182,11 +187,11 @@ def snapshot(
     catalog: Path,
     as_json: bool,
 ) -> None:
-    """Export committed versions and their images as a folder to train on.
+    """Export committed versions and their images to a folder for training.
 
-    Each version becomes a caption track over the same images; the first is what trainers call `text`. The split is
-    stored in the catalog: near-duplicates stay together, what was held out once stays so, new images join by lot.
-    Where the folder holds this very snapshot already, nothing happens.
+    Each version becomes a caption track over the same images; the first is named `text`. The split is stored in the
+    catalog: near-duplicates stay together, held-out images stay held out, and its hash decides the split of a new
+    image. If the folder already holds this snapshot, nothing is written.
 
     \b
     Example:
@@ -201,14 +206,14 @@ def snapshot(
     """
     from curator import snapshot as stage
     from curator.catalog import Catalog
-    from curator.cli.text.snapshot import account, preview_account
+    from curator.cli.text.snapshot import text_of_preview, text_of_snapshot
     from curator.person import user_name
 
     rule = stage.Holdout(holdout, holdout_fraction, holdout_where, holdout_trained)
     with Catalog(catalog) as opened, progress_bar(as_json) as progress:
         if dry_run:
-            would = stage.preview(opened, versions, out, where, rule, keep_missing, keep_rejected, progress)
-            show(would, as_json, lambda found: preview_account(found, out))
+            preview = stage.preview(opened, versions, out, where, rule, keep_missing, keep_rejected, progress)
+            show(preview, as_json, lambda result: text_of_preview(result, out))
             return
         result = stage.snapshot(
             opened,
@@ -222,7 +227,7 @@ def snapshot(
             progress,
             keep_rejected=keep_rejected,
         )
-    show(result, as_json, account)
+    show(result, as_json, text_of_snapshot)
 
 
 for command in SERVICE_COMMANDS:

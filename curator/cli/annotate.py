@@ -12,7 +12,7 @@ from schemas.edge import Program
 
 @click.group(cls=Program)
 def annotate() -> None:
-    """Have people refine captions in Label Studio, and bring their work back."""
+    """Let people refine captions in Label Studio, and pull their work back."""
 
 
 for command in (start, push, pull, status, prefer):

@@ -14,14 +14,14 @@ from schemas.edge import progress_bar, show
 @click.command()
 @click.argument("dataset")
 @click.option(
-    "--sets", required=True, metavar="A,B[,...]", help="What to compare: SET@N, or SET for its latest version."
+    "--sets", required=True, metavar="A,B[,...]", help="The versions to compare: SET@N, or SET for its latest version."
 )
 @click.option(
-    "--limit", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="Ask so many images."
+    "--limit", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="Images to ask about."
 )
-@click.option("--where", metavar="EXPRESSION", help="Only the images that this holds for.")
-@click.option("--annotators", type=click.IntRange(1), metavar="N", help="How many people answer each.  [default: 1]")
-@click.option("--url", metavar="URL", help="Label Studio.  [default: $LABEL_STUDIO_URL, else that of `annotate start`]")
+@click.option("--where", metavar="EXPRESSION", help="Only images that match this expression.")
+@click.option("--annotators", type=click.IntRange(1), metavar="N", help="People per image.  [default: 1]")
+@click.option("--url", metavar="URL", help="Label Studio.  [default: $LABEL_STUDIO_URL, else from `annotate start`]")
 @images_url_option
 @days_option
 @person_option
@@ -39,11 +39,11 @@ def prefer(
     catalog: Path,
     as_json: bool,
 ) -> None:
-    """Ask people which of several captions of an image they prefer, blind, and count.
+    """Ask people, blind, which of several captions of an image they prefer, and count the answers.
 
-    The first run makes a project in Label Studio; each later one reads the answers and tells how it stands. Names are
-    hidden, the order is drawn anew for each image, and "no difference" is an answer: half a win for each. The rates
-    are of images, with Wilson's 95 % interval. Images where all versions say the same aren't asked.
+    The first run makes a project in Label Studio; later runs read the answers and show the result. Names are hidden,
+    the order is random for each image, and "no difference" counts as half a win for each. The rates count images, with
+    Wilson's 95 % interval. Images with the same caption in all versions are left out.
 
     \b
     Example:
@@ -53,7 +53,7 @@ def prefer(
     from curator.annotate.label_studio.connect import connect, images_address
     from curator.annotate.prefer.run import prefer as stage
     from curator.catalog import Catalog
-    from curator.cli.text.prefer import account
+    from curator.cli.text.prefer import text_of_prefer
     from curator.person import user_name
 
     names = [name.strip() for name in sets.split(",") if name.strip()]
@@ -73,4 +73,4 @@ def prefer(
                 person=person or user_name(),
                 progress=progress,
             )
-    show(result, as_json, account)
+    show(result, as_json, text_of_prefer)

@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--port", type=click.IntRange(1, 65535), metavar="N", help="Label Studio's port.  [default: 8080, or next]"
+    "--port",
+    type=click.IntRange(1, 65535),
+    metavar="N",
+    help="Label Studio's port.  [default: 8080 or above]",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Listen here; 0.0.0.0: reachable for a team.")
-@click.option("--address", metavar="NAME", help="What annotators type for this computer.  [default: its own address]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for a team.")
+@click.option("--address", metavar="NAME", help="This computer's address for annotators.  [default: its own address]")
 @click.option(
-    "--images-port", type=click.IntRange(1, 65535), metavar="N", help="The pictures'.  [default: the one after]"
+    "--images-port", type=click.IntRange(1, 65535), metavar="N", help="Port of the previews.  [default: the next one]"
 )
 @click.option(
-    "--database", metavar="URL", help="postgresql://user:password@host/name, kept for later starts; or sqlite."
+    "--database", metavar="URL", help="postgresql://user:password@host/name, stored for later starts; or sqlite."
 )
 @on_catalog
 def start(
@@ -37,11 +40,11 @@ def start(
     catalog: Path,
     as_json: bool,
 ) -> None:
-    """Run a Label Studio for this catalog, until Ctrl-C.
+    """Run a Label Studio for this catalog until Ctrl-C.
 
-    The first time it installs Label Studio in an environment of its own (1 GB, a few minutes) and makes you an account.
-    It prints where to log in and the link by which annotators sign up. Data, accounts and secrets stay in
-    CATALOG.label-studio, readable for you alone; nothing is ever sent elsewhere.
+    The first start installs Label Studio in a separate environment (1 GB, a few minutes) and creates your account. It
+    prints the login address and the sign-up link for annotators. Data, accounts and secrets stay in
+    CATALOG.label-studio, readable only by you; nothing is sent elsewhere.
 
     \b
     Example:
@@ -61,4 +64,4 @@ def start(
 
         stage.start(catalog, wish, announce, progress)
     if not as_json:
-        click.echo("Stopped. Everything is kept; the same command starts it again.")
+        click.echo("Stopped. All data is kept; run the same command to start again.")

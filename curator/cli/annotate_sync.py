@@ -1,4 +1,4 @@
-"""The commands `curator annotate push` and `pull`. Parse, call the stage, show."""
+"""The commands `curator annotate push`, `pull` and `status`."""
 
 from __future__ import annotations
 
@@ -14,28 +14,33 @@ from schemas.edge import fail, progress_bar, show
 url_option = click.option(
     "--url",
     metavar="URL",
-    help="Label Studio's address.  [default: $LABEL_STUDIO_URL, else that of `annotate start`]",
+    help="Label Studio's address.  [default: $LABEL_STUDIO_URL, else from `annotate start`]",
 )
 
 images_url_option = click.option(
     "--images-url",
     metavar="URL",
-    help="Where the previews are served.  [default: $CURATOR_IMAGES_URL, else by `annotate start`]",
+    help="The address of the previews.  [default: $CURATOR_IMAGES_URL, else from `annotate start`]",
 )
 days_option = click.option(
-    "--days", type=click.IntRange(1), default=90, show_default=True, metavar="N", help="How long images can be seen."
+    "--days",
+    type=click.IntRange(1),
+    default=90,
+    show_default=True,
+    metavar="N",
+    help="Image addresses expire after N days.",
 )
 
 
 @click.command()
 @click.argument("dataset")
-@click.option("--set", "source", required=True, metavar="SET[@N]", help="The captions to refine; its latest version.")
-@click.option("--to", "target_set", required=True, metavar="SET", help="The set that people's captions go into.")
+@click.option("--set", "source", required=True, metavar="SET[@N]", help="The version to refine; SET: the latest.")
+@click.option("--to", "target_set", required=True, metavar="SET", help="The set for people's captions.")
 @url_option
 @click.option("--project", metavar="TITLE", help="The project's title in Label Studio.  [default: DATASET/SET]")
-@click.option("--where", metavar="EXPRESSION", help="Only the images that this holds for.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N of them.")
-@click.option("--annotators", type=click.IntRange(1), metavar="N", help="How many people caption each.  [default: 1]")
+@click.option("--where", metavar="EXPRESSION", help="Only images that match this expression.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N images.")
+@click.option("--annotators", type=click.IntRange(1), metavar="N", help="People per image.  [default: 1]")
 @images_url_option
 @days_option
 @person_option
@@ -57,10 +62,10 @@ def push(
 ) -> None:
     """Send the images of DATASET to Label Studio, each with a caption to refine.
 
-    Again, it brings the project up to date: new images, a new version's captions, image addresses that end soon, a
-    labeling page that was changed by hand. What people did there is never touched, no image is sent twice, and a push
-    that was interrupted goes on from there. Without --where and --limit the images are those chosen at the last push.
-    The token comes from $LABEL_STUDIO_API_KEY, else from `annotate start`.
+    Later pushes update the project: new images, captions of a new version, image addresses that expire soon, a
+    labeling page changed by hand. People's work is never touched, no image is sent twice, and an interrupted push
+    continues. Without --where and --limit, the images are those of the last push. The token comes from
+    $LABEL_STUDIO_API_KEY, else from `annotate start`.
 
     \b
     Example:
@@ -71,7 +76,7 @@ def push(
     from curator.annotate.label_studio.project import record_of
     from curator.annotate.push.run import push as stage
     from curator.catalog import Catalog
-    from curator.cli.text.annotate import of_push
+    from curator.cli.text.annotate import text_of_push
     from curator.person import user_name
 
     with Catalog(catalog) as opened, progress_bar(as_json) as progress:
@@ -93,26 +98,26 @@ def push(
                 person=person or user_name(),
                 progress=progress,
             )
-    show(result, as_json, of_push)
+    show(result, as_json, text_of_push)
 
 
 @click.command()
 @click.argument("dataset", required=False)
 @url_option
-@click.option("--project", metavar="TITLE", help="Only the project of this title.")
+@click.option("--project", metavar="TITLE", help="Only the project with this title.")
 @click.option(
-    "--pick", metavar="RULE", help="Whose caption holds: latest, or reviewer=NAME.  [default: as last, latest]"
+    "--pick", metavar="RULE", help="Which answer wins: latest, or reviewer=NAME.  [default: as last time, else latest]"
 )
-@click.option("--watch", is_flag=True, help="Go on pulling, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Keep pulling until Ctrl-C.")
 @click.option(
     "--every",
     type=click.FloatRange(0.5),
     metavar="SECONDS",
     default=10.0,
     show_default=True,
-    help="With --watch: how often.",
+    help="With --watch: the interval.",
 )
-@click.option("--nudge", metavar="HOST:PORT", help="With --watch: have Label Studio say at once that there is work.")
+@click.option("--nudge", metavar="HOST:PORT", help="With --watch: let Label Studio notify this address of new work.")
 @person_option
 @on_catalog
 def pull(
@@ -127,22 +132,22 @@ def pull(
     catalog: Path,
     as_json: bool,
 ) -> None:
-    """Bring people's captions back from Label Studio, of every project or of DATASET's.
+    """Pull people's captions from Label Studio, from all projects or from DATASET's.
 
-    Every revision of every annotation seen is kept, with person, time, how long it took, and the caption it was made
-    from; work done while nothing was pulling arrives at the next pull.
+    Every revision of every annotation is stored with its person, time, duration and original caption. Work done while
+    nothing was pulling arrives with the next pull.
 
     \b
-    What becomes of an answer:
-      a caption          goes into the set, if --pick picks it where several people captioned an image
-      image rejected     the same, and the image stays out of snapshots (but with --keep-rejected)
-      emptied caption    never makes a caption empty: as if there were no annotation
-      page was changed   an answer that can't be read is kept as it came and counted; push puts the page back
+    Effect of an answer:
+      a caption          goes into the set; of several people's captions, the one that --pick selects
+      image rejected     the same, and snapshots leave the image out (unless --keep-rejected)
+      emptied caption    ignored: it never makes a caption empty
+      page was changed   an unreadable answer is stored and counted; push restores the page
       skip, draft        no answer (yet); skips are counted
       edit later         a new revision, also after a commit: versions never change
-      deleted            the next annotation speaks for the image, else its caption is taken out; history keeps it
-      task deleted       what was answered stays here; push doesn't ask again
-      user removed       the work stays, under the name last known
+      deleted            the next annotation counts, else the caption is removed; history keeps it
+      task deleted       its answers stay here; push doesn't ask again
+      user removed       the work stays, under the last known name
 
     \b
     Example:
@@ -152,20 +157,20 @@ def pull(
     """
     from curator.annotate.pull.every_project import pull_all
     from curator.annotate.pull.revisions import Rule
-    from curator.cli.text.annotate import of_pull_all
+    from curator.cli.text.annotate import text_of_pull_all
     from curator.person import user_name
 
     rule = Rule.parse(pick) if pick else None
     if nudge and not watch:
-        raise click.UsageError("--nudge goes with --watch.")
+        raise click.UsageError("--nudge needs --watch.")
     if watch:
         from curator.annotate.pull.watch import watch as stage
 
         with suppress(KeyboardInterrupt):
             stage(
                 catalog,
-                lambda found: show(found, as_json, of_pull_all),
-                lambda trouble: click.echo(f"Waiting: {trouble}", err=True),
+                lambda result: show(result, as_json, text_of_pull_all),
+                lambda error: click.echo(f"Waiting: {error}", err=True),
                 url=url,
                 dataset=dataset,
                 title=project,
@@ -177,7 +182,7 @@ def pull(
         return
     with progress_bar(as_json) as progress:
         result = pull_all(catalog, url, dataset, project, rule, person or user_name(), progress)
-    show(result, as_json, of_pull_all)
+    show(result, as_json, text_of_pull_all)
     if result.failures:
         fail(result.failures[0].kind, result.failures[0].message, 1, as_json)
 
@@ -187,10 +192,10 @@ def pull(
 @url_option
 @on_catalog
 def status(dataset: str | None, url: str | None, catalog: Path, as_json: bool) -> None:
-    """How the annotation projects stand, all or DATASET's: what is done, what is to pull, what has to be put right.
+    """Show the state of all annotation projects, or of DATASET's: progress, answers to pull, problems.
 
-    Exit code 1 where something has to be put right: Label Studio or the previews can't be reached, the project is gone
-    or was changed by hand, a push was interrupted, images can't be seen any more.
+    Exit code 1 if there is a problem: Label Studio or the previews can't be reached, the project is gone or was changed
+    by hand, a push was interrupted, image addresses have expired.
 
     \b
     Example:
@@ -198,10 +203,10 @@ def status(dataset: str | None, url: str | None, catalog: Path, as_json: bool) -
     """
     from curator.annotate.status import status as stage
     from curator.catalog import Catalog
-    from curator.cli.text.annotate import of_status
+    from curator.cli.text.annotate import text_of_status
 
     with Catalog(catalog) as opened:
         result = stage(opened, url, dataset)
-    show(result, as_json, of_status)
+    show(result, as_json, text_of_status)
     if not result.healthy:
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""The commands for trust in captions: check, compare. Parse, call the stage, show."""
+"""The commands `curator check` and `compare`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schemas.edge import progress_bar, show
 
 
 class CheckCommand(click.Command):
-    """Its help lists the checks and what is allowed of each."""
+    """Its help lists the checks."""
 
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         from curator.check.findings import KINDS
@@ -22,28 +22,26 @@ class CheckCommand(click.Command):
             f"  {kind.code:<{width}}  {kind.allowed:>4.0%}  {kind.severity:<8}{kind.unit} that {kind.title}"
             for kind in KINDS.values()
         ]
-        formatter.write("\nChecks, and the share that is allowed of each:\n" + "\n".join(lines) + "\n")
+        formatter.write("\nChecks, with the allowed share of each:\n" + "\n".join(lines) + "\n")
 
 
 @click.command(cls=CheckCommand)
 @click.argument("caption_set", metavar="SET")
 @tokenizer_option
-@click.option("--trigger", metavar="WORD", help="A word, or several, that every caption must hold.")
-@click.option(
-    "--field", "fields", multiple=True, metavar="NAME", help="A metadata field whose values captions must say."
-)
-@click.option("--allow", multiple=True, metavar="CHECK=SHARE", help="Fine up to this share: duplicate=0.2, empty=1%.")
+@click.option("--trigger", metavar="WORD", help="A word or phrase that every caption must contain.")
+@click.option("--field", "fields", multiple=True, metavar="NAME", help="A metadata field that captions must mention.")
+@click.option("--allow", multiple=True, metavar="CHECK=SHARE", help="Its allowed share: duplicate=0.2, empty=1%.")
 @click.option(
     "--near",
     type=float,
     default=0.9,
     show_default=True,
     metavar="S",
-    help="Nearly the same from this similarity: words in common / words of either.",
+    help="Similarity of near-duplicate captions: shared words / all words of both.",
 )
-@click.option("--baseline", metavar="SET@N", help="Fail only on what is worse than there.")
-@click.option("--strict", is_flag=True, help="Exit with 1 where there are errors, warnings or checks not made.")
-@click.option("--examples", type=click.IntRange(0), default=3, show_default=True, metavar="N", help="Of each finding.")
+@click.option("--baseline", metavar="SET@N", help="Fail only on checks that are worse than in this version.")
+@click.option("--strict", is_flag=True, help="Exit with 1 for errors, warnings or checks that couldn't run.")
+@click.option("--examples", type=click.IntRange(0), default=3, show_default=True, metavar="N", help="Per finding.")
 @on_catalog
 def check(
     caption_set: str,
@@ -58,9 +56,9 @@ def check(
     catalog: Path,
     as_json: bool,
 ) -> None:
-    """Check the captions of a set (dataset/set, as it is now) or version (dataset/set@n) before training on them.
+    """Check the captions of a set (dataset/set) or version (dataset/set@n) before training on them.
 
-    What is more than its allowed share is an error or a warning, with examples and what to do.
+    A check above its allowed share is an error or a warning, with examples and advice.
 
     \b
     Example:
@@ -72,7 +70,7 @@ def check(
     from curator.check.findings import parse_allow
     from curator.check.run import Settings
     from curator.check.run import check as stage
-    from curator.cli.text.check import account
+    from curator.cli.text.check import text_of_check
     from curator.text import tokens
 
     settings = Settings(
@@ -85,30 +83,30 @@ def check(
     )
     with Catalog(catalog) as opened, progress_bar(as_json) as progress:
         result = stage(opened, caption_set, settings, baseline, progress)
-    show(result, as_json, account)
+    show(result, as_json, text_of_check)
     if strict and not result.passed:
         sys.exit(1)
 
 
 @click.command()
 @click.argument("dataset")
-@click.option("--sets", required=True, metavar="SET@N,...", help="Two sets or versions of it, or more.")
+@click.option("--sets", required=True, metavar="SET@N,...", help="Two or more sets or versions.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write a page, with pictures, that needs nothing else.",
+    help="Write a self-contained page with images.",
 )
 @tokenizer_option
-@click.option("--clip", metavar="NAME|FOLDER", help="Score each caption by this CLIP model.")
+@click.option("--clip", metavar="NAME|FOLDER", help="Score each caption with this CLIP model.")
 @on_catalog
 def compare(
     dataset: str, sets: str, out: Path | None, tokenizer: str | None, clip: str | None, catalog: Path, as_json: bool
 ) -> None:
-    """Set caption strategies of DATASET side by side, before training: what each says, and where they differ.
+    """Compare caption sets of DATASET side by side before training.
 
-    Statistics, agreement of each pair, metadata that the captions say, words that one set alone has, and the images on
-    which they differ most, over the images that all of them caption. A CLIP model's scores are kept in $AMATL_CACHE.
+    Shows statistics, the agreement of each pair, metadata in the captions, words unique to a set, and the images with
+    the largest differences, on the images that all sets caption. CLIP scores are cached in $AMATL_CACHE.
 
     \b
     Example:
@@ -116,7 +114,7 @@ def compare(
       curator compare openmoji --sets template@1,blip@2,human --clip openai/clip-vit-base-patch32
     """
     from curator.catalog import Catalog
-    from curator.cli.text.compare import account
+    from curator.cli.text.compare import text_of_compare
     from curator.compare import compare as stage
     from curator.text import tokens
 
@@ -125,7 +123,7 @@ def compare(
         result = stage(
             opened, dataset, names, tokenizer=tokenizer or tokens.DEFAULT, clip=clip, page=out, progress=progress
         )
-    show(result, as_json, account)
+    show(result, as_json, text_of_compare)
 
 
 COMMANDS = (check, compare)

@@ -1,4 +1,4 @@
-"""The commands `curator serve`, `token` and `prune`: the service, who may use it, and what it keeps."""
+"""The commands `curator serve`, `token` and `prune`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Listen here; 0.0.0.0: other machines reach it.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8400, show_default=True, help="0: any that is free.")
-@click.option("--public-url", metavar="URL", help="What people type for it, behind a proxy that speaks HTTPS.")
-@click.option("--require-token", is_flag=True, help="On this machine, too: behind a proxy everyone comes from here.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Listen here; 0.0.0.0: for other machines.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8400, show_default=True, help="0: any free port.")
+@click.option("--public-url", metavar="URL", help="The public address, behind an HTTPS proxy.")
+@click.option("--require-token", is_flag=True, help="On this machine too; needed with a proxy here.")
 @click.option(
     "--allow",
     "allowed",
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FOLDER",
-    help="Jobs may read and write here; repeatable.  [default: anywhere without tokens, nowhere with]",
+    help="A folder that jobs may use; repeatable.  [default: any without tokens, none with]",
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @on_catalog
@@ -40,10 +40,10 @@ def serve(
     catalog: Path,
     as_json: bool,
 ) -> None:
-    """Hold the catalog for many: pages, an API, jobs; until Ctrl-C.
+    """Serve the catalog to many people until Ctrl-C: pages, an API, jobs.
 
-    While it runs, every other command on this machine goes through it by itself. From another machine everyone needs a
-    token (`curator token`), and a proxy that speaks HTTPS in front. What it keeps lies in CATALOG.service.
+    While it runs, other commands on this machine use it automatically. Other machines need a token (`curator token`)
+    and an HTTPS proxy in front of the service. Its data is in CATALOG.service.
 
     \b
     Example:
@@ -53,17 +53,17 @@ def serve(
     """
     from curator.server import serve as stage
 
-    wish = stage.Wish(host, port, public_url, allowed, require_token, log_format)
+    options = stage.ServeOptions(host, port, public_url, allowed, require_token, log_format)
     program = click.get_current_context().find_root().command
     assert isinstance(program, click.Group)
-    stage.serve(catalog, wish, lambda result: show(result, as_json, stage.account), program)
+    stage.serve(catalog, options, lambda result: show(result, as_json, stage.text_of_serve), program)
     if not as_json:
-        click.echo("Stopped. The catalog is closed; the same command starts it again.")
+        click.echo("Stopped. The catalog is closed; run the same command to start again.")
 
 
 @click.group(cls=Program)
 def token() -> None:
-    """Say who may use the service from another machine, and end that."""
+    """Manage access to the service from other machines."""
 
 
 @token.command()
@@ -73,13 +73,13 @@ def token() -> None:
     type=click.Choice(["read", "annotate", "write"]),
     default="annotate",
     show_default=True,
-    help="read looks; annotate also writes captions; write also ingests, commits and starts jobs.",
+    help="read: view; annotate: also write captions; write: also ingest, commit and start jobs.",
 )
-@click.option("--days", type=click.IntRange(1, 3650), metavar="N", help="It expires after N days.  [default: never]")
-@click.option("--as", "made_by", help="Who makes it. [default: your user name]")
+@click.option("--days", type=click.IntRange(1, 3650), metavar="N", help="Days until it expires.  [default: never]")
+@click.option("--as", "made_by", help="The person who makes it. [default: your user name]")
 @on_catalog
 def add(person: str, scope: Scope, days: int | None, made_by: str | None, catalog: Path, as_json: bool) -> None:
-    """Make a token for PERSON and print it, this once.
+    """Make a token for PERSON and print it. It isn't shown again.
 
     \b
     Example:
@@ -91,19 +91,19 @@ def add(person: str, scope: Scope, days: int | None, made_by: str | None, catalo
 
     with Catalog(catalog) as opened:
         result = stage.add(opened, person, scope, days, made_by or user_name())
-    show(result, as_json, stage.account_new)
+    show(result, as_json, stage.text_of_new_token)
 
 
 @token.command(name="list")
 @on_catalog
 def list_tokens(catalog: Path, as_json: bool) -> None:
-    """List the tokens there are: whose, what for, since when. Never the tokens themselves."""
+    """List all tokens with person, scope and date, but never the tokens themselves."""
     from curator.catalog import Catalog
     from curator.server import access_tokens as stage
 
     with Catalog(catalog) as opened:
         result = stage.tokens(opened)
-    show(result, as_json, stage.account_list)
+    show(result, as_json, stage.text_of_tokens)
 
 
 @token.command()
@@ -111,27 +111,27 @@ def list_tokens(catalog: Path, as_json: bool) -> None:
 @person_option
 @on_catalog
 def revoke(token_id: int, person: str | None, catalog: Path, as_json: bool) -> None:
-    """End token ID, as `curator token list` numbers it, with every login made with it. At once, for good."""
+    """Revoke the token ID of `curator token list` and its logins, at once and for good."""
     from curator.catalog import Catalog
     from curator.person import user_name
     from curator.server import access_tokens as stage
 
     with Catalog(catalog) as opened:
         result = stage.revoke(opened, token_id, person or user_name())
-    show(result, as_json, stage.account_revoked)
+    show(result, as_json, stage.text_of_revoked)
 
 
 @click.command()
 @click.option(
-    "--days", type=click.IntRange(1), default=7, show_default=True, metavar="N", help="What lay untouched for N days."
+    "--days", type=click.IntRange(1), default=7, show_default=True, metavar="N", help="Only files untouched for N days."
 )
-@click.option("--gone", is_flag=True, help="Also sent pictures of images that are gone: perhaps the last copies.")
-@click.option("--dry-run", is_flag=True, help="Show what would go; remove nothing.")
+@click.option("--gone", is_flag=True, help="Also uploaded images in no dataset; these may be the last copies.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed; remove nothing.")
 @on_catalog
 def prune(days: int, gone: bool, dry_run: bool, catalog: Path, as_json: bool) -> None:
-    """Free disk of what nothing refers to: sent pictures that no ingest named, thumbnails of images that are gone.
+    """Delete unused files: uploads that no ingest named, and thumbnails of images in no dataset.
 
-    It works in CATALOG.service, also while a service runs. Captions, versions, runs and pictures of a dataset stay.
+    It works on CATALOG.service, also while a service runs. Captions, versions, runs and a dataset's images stay.
 
     \b
     Example:
@@ -142,7 +142,7 @@ def prune(days: int, gone: bool, dry_run: bool, catalog: Path, as_json: bool) ->
 
     with Catalog(catalog) as opened, progress_bar(as_json) as progress:
         result = stage.prune(opened, days, gone, dry_run, progress)
-    show(result, as_json, stage.account)
+    show(result, as_json, stage.text_of_prune)
 
 
 COMMANDS = (serve, token, prune)

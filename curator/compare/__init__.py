@@ -1,4 +1,4 @@
-"""`curator compare`: the caption strategies of one dataset version side by side, before anyone trains on them."""
+"""`curator compare`: put caption sets of one dataset side by side, before training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from schemas.progress import Progress, silent
 
 DIFFERING = 12
 GENERATOR = '<meta name="generator" content="curator compare">'
-COLUMNS = ("image_sha256", "token_f1", "edit_share")  # beside those of the sets
+COLUMNS = ("image_sha256", "token_f1", "edit_share")  # besides one column a set
 
 
 def compare(
@@ -38,10 +38,10 @@ def compare(
     page: Path | None = None,
     progress: Progress = silent,
 ) -> CompareResult:
-    """Compares versions (set@n), or sets as they are now (set), over the images that all of them caption.
+    """Compare versions (set@n) or current sets (set) over the images that have a caption in all of them.
 
-    `clip` is a CLIP model by hub name or folder; `page` is where to write a self-contained HTML page. Raises BadOption,
-    NotFound, AlreadyExists.
+    `clip`: a CLIP model by hub name or folder; `page`: the path of a self-contained HTML page to write. Raises
+    BadOption, NotFound, AlreadyExists.
     """
     check_dataset(catalog, dataset)
     if page is not None:
@@ -56,9 +56,9 @@ def compare(
     fields = coverage(catalog, dataset, captions, labels, catalog.metadata_fields(dataset))
     vocabulary = vocabularies(captions, labels)
     paths: dict[str, list[str]] = dict(catalog.image_paths(dataset).iter_rows())
-    pictures = Pictures(Originals(catalog), paths)
-    scores, clip_notices = clip_scores(captions, labels, pictures.find, model, progress) if model else ({}, [])
-    differing, missing = _differing(catalog, dataset, captions, by_image, labels, pictures, scores)
+    files = ImageFiles(Originals(catalog), paths)
+    scores, clip_notices = clip_scores(captions, labels, files.candidates, model, progress) if model else ({}, [])
+    differing, missing = _differing(catalog, dataset, captions, by_image, labels, files, scores)
     result = CompareResult(
         dataset=dataset,
         images=captions.height,
@@ -93,55 +93,52 @@ def compare(
     return result
 
 
-class Pictures:
-    """The compared images' files on this machine, looked for or fetched when they are asked for."""
+class ImageFiles:
+    """Local files of the compared images, located or fetched on demand. `recorded`: catalog paths by sha256."""
 
     def __init__(self, originals: Originals, recorded: dict[str, list[str]]) -> None:
         self._originals, self._recorded = originals, recorded
 
-    def find(self, image_sha256: str) -> list[str]:
-        """Where it may be. Called from several threads."""
-        file = self.shown(image_sha256)
-        return self._originals.paths(image_sha256, self._recorded[image_sha256]) if file else []
+    def candidates(self, image_sha256: str) -> list[str]:
+        """Return the paths that may hold the image. Called from several threads."""
+        return self._originals.paths(image_sha256, self._recorded[image_sha256]) if self.path(image_sha256) else []
 
-    def shown(self, image_sha256: str) -> str | None:
-        """Where it is; None where its file isn't there any more."""
+    def path(self, image_sha256: str) -> str | None:
         file = self._originals.file(image_sha256, self._recorded.get(image_sha256, []))
         return str(file) if file else None
 
 
 def label(reference: Reference) -> str:
-    """How a compared set is called where the dataset is clear, and what its column of captions is called."""
+    """Return the short name of a set, without the dataset. It also names the set's column of captions."""
     short = str(reference).removeprefix(f"{reference.dataset}/")
     return short if short not in COLUMNS else str(reference)
 
 
 def _sets(catalog: Catalog, dataset: str, sets: Sequence[str]) -> list[Reference]:
-    """The references of --sets. Raises BadOption for fewer than two, one twice, or one of another dataset."""
-    named = []
+    named: list[Reference] = []
     for text in sets:
-        found = resolve(catalog, text if "/" in text else f"{dataset}/{text}")
-        if found.dataset != dataset:
-            raise BadOption(f"--sets {text}: a set of {found.dataset}, not of {dataset}. Compare sets of one dataset.")
-        if found in named:
+        reference = resolve(catalog, text if "/" in text else f"{dataset}/{text}")
+        if reference.dataset != dataset:
+            raise BadOption(f"--sets {text}: a set of {reference.dataset}. Compare sets of one dataset ({dataset}).")
+        if reference in named:
             raise BadOption(f"--sets {text}: named twice.")
-        named.append(found)
+        named.append(reference)
     if len(named) < 2:
-        own = catalog.caption_sets()
-        there_are = ", ".join(own.filter(own["dataset"] == dataset)["set_name"].to_list())
-        raise BadOption(f"--sets: name two sets or more, with commas between: a@1,b@2. {dataset} has: {there_are}.")
+        rows = catalog.caption_sets()
+        available = ", ".join(rows.filter(rows["dataset"] == dataset)["set_name"].to_list())
+        raise BadOption(f"--sets: name two or more sets, separated by commas: a@1,b@2. {dataset} has: {available}.")
     return named
 
 
 def _common(catalog: Catalog, named: Sequence[Reference], labels: Sequence[str]) -> pl.DataFrame:
-    """image_sha256 and a column of captions for each label, of the images that all have a caption of."""
+    """Join the captions of all sets. Columns: image_sha256, and one a label. Raises BadOption if no image is common."""
     captions: pl.DataFrame | None = None
     counts = []
     for reference, name in zip(named, labels, strict=True):
         texts = catalog.caption_texts(reference.dataset, reference.set_name, reference.last_caption_id)
-        own = texts.select("image_sha256", texts["text"].alias(name))
-        counts.append(f"{name} {own.height:,}")
-        captions = own if captions is None else captions.join(own, on="image_sha256", maintain_order="left")
+        column = texts.select("image_sha256", texts["text"].alias(name))
+        counts.append(f"{name} {column.height:,}")
+        captions = column if captions is None else captions.join(column, on="image_sha256", maintain_order="left")
     assert captions is not None
     if not captions.height:
         raise BadOption(f"--sets: no image has a caption in all of them ({', '.join(counts)}). Leave one out.")
@@ -149,15 +146,13 @@ def _common(catalog: Catalog, named: Sequence[Reference], labels: Sequence[str])
 
 
 def _made_by(catalog: Catalog, reference: Reference) -> list[str]:
-    """Strategies, and people, by how many of the captions they made."""
     rows = catalog.current_captions(reference.dataset, reference.set_name, reference.last_caption_id)
-    who = pl.when("by_person").then(pl.col("person")).otherwise(pl.col("strategy"))
-    made = rows.filter(pl.col("text").is_not_null()).select(who=who)["who"].value_counts()
-    return made.sort(["count", "who"], descending=[True, False])["who"].to_list()
+    author = pl.when("by_person").then(pl.col("person")).otherwise(pl.col("strategy"))
+    counts = rows.filter(pl.col("text").is_not_null()).select(author=author)["author"].value_counts()
+    return counts.sort(["count", "author"], descending=[True, False])["author"].to_list()
 
 
 def _clip(name: str) -> Clip:
-    """The model, loaded before any other work. Raises BadOption, NotFound."""
     try:
         from curator.compare.clip import load
     except ImportError as error:
@@ -171,27 +166,26 @@ def _differing(
     captions: pl.DataFrame,
     by_image: pl.DataFrame,
     labels: Sequence[str],
-    pictures: Pictures,
+    files: ImageFiles,
     scores: dict[str, tuple[ClipScore, pl.Series]],
 ) -> tuple[list[Differing], list[str]]:
-    """The images the sets differ most on, and a notice on those whose file is gone."""
     chosen = most_different(by_image, DIFFERING).join(captions, on="image_sha256", maintain_order="left")
-    places = dict(zip(captions["image_sha256"].to_list(), range(captions.height), strict=True)) if scores else {}
+    row_of = {image: row for row, image in enumerate(captions["image_sha256"])}
     names = dict(catalog.names_of_images(dataset, chosen.select("image_sha256")).iter_rows())
     differing = []
     for row in chosen.iter_rows(named=True):
         image = row["image_sha256"]
-        by_label = {name: found[1][places[image]] for name, found in scores.items()}
+        by_label = {name: by_row[row_of[image]] for name, (_, by_row) in scores.items()}
         differing.append(
             Differing(
                 image_sha256=image,
                 file_name=names.get(image, image[:12]),
-                path=pictures.shown(image),
+                path=files.path(image),
                 token_f1=row["token_f1"],
                 captions={name: row[name] for name in labels},
                 clip={name: score for name, score in by_label.items() if score is not None},
             )
         )
-    gone = [found.file_name for found in differing if found.path is None]
+    gone = [each.file_name for each in differing if each.path is None]
     notice = f"{len(gone)} of the {len(differing)} images shown aren't on this disk any more: {', '.join(gone[:5])}."
     return differing, [notice] if gone else []

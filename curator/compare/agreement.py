@@ -1,4 +1,4 @@
-"""How alike the sets are: each pair's token F1 and edit distance, and the images on which they differ most."""
+"""Similarity of caption sets: token F1 and edit distance per pair, and the images that differ most."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from schemas.progress import Progress
 
 
 def measure(values: pl.Series) -> Measure:
-    """Mean, median and the tenth and ninetieth percentile of at least one value."""
     figures = [values.mean(), values.median(), values.quantile(0.1, "linear"), values.quantile(0.9, "linear")]
     mean, median, low, high = (float(figure) for figure in figures)  # type: ignore[arg-type]
     return Measure(mean=mean, median=median, low=low, high=high)
 
 
 def agreement(captions: pl.DataFrame, labels: Sequence[str], progress: Progress) -> tuple[list[Pair], pl.DataFrame]:
-    """Each pair of sets, and by image how alike all are: token_f1, edit_share, means over the pairs.
+    """Return the figures of each pair, and those of each image: token_f1 and edit_share, means over the pairs.
 
     `captions`: image_sha256, and a column of text for each label; at least one row.
     """
@@ -56,23 +55,22 @@ def agreement(captions: pl.DataFrame, labels: Sequence[str], progress: Progress)
 
 
 def most_different(by_image: pl.DataFrame, count: int) -> pl.DataFrame:
-    """The images with the lowest agreement; of equal ones, those with the most to edit; then by sha256."""
+    """Return the images with the lowest token F1; ties by the largest edit share, then by sha256."""
     order = ["token_f1", "edit_share", "image_sha256"]
     return by_image.sort(order, descending=[False, True, False]).head(count)
 
 
 def headline(pairs: Sequence[Pair], labels: Sequence[str]) -> str:
-    """What the figures say, in a sentence."""
     if len(labels) == 2:
         pair = pairs[0]
         if pair.identical == 1:
-            return f"{pair.first} and {pair.second} say the same of every picture."
+            return f"{pair.first} and {pair.second} have the same caption for every image."
         return f"{pair.first} and {pair.second} share {percent(pair.token_f1.mean)} of their words."
     closest = max(pairs, key=lambda pair: pair.token_f1.mean)
     furthest = min(pairs, key=lambda pair: pair.token_f1.mean)
     if closest.token_f1.mean - furthest.token_f1.mean < 0.005:
         shared = percent(closest.token_f1.mean)
-        return f"All {len(labels)} are as far apart as each other: {shared} of their words are shared."
+        return f"All {len(labels)} sets differ by the same amount: each pair shares {shared} of its words."
     return (
         f"{closest.first} and {closest.second} are closest, {percent(closest.token_f1.mean)} of their words shared; "
         f"{furthest.first} and {furthest.second} furthest apart, {percent(furthest.token_f1.mean)}."

@@ -1,8 +1,8 @@
-"""CLIP scores: how near each caption is to its picture in a CLIP model's eyes (CLIPScore, Hessel et al. 2021).
+"""CLIP scores: the similarity of captions and images in a CLIP model (CLIPScore, Hessel et al. 2021).
 
-Loads torch, so nothing imports it before a model is given. Embeddings are kept by content and by the model's revision:
-again, only new pictures and new captions are computed. Pictures are prepared as CLIP's own processor does: shorter side
-to the model's size, the middle of it, OpenAI's mean and deviation.
+Imports torch, so import it only once a model is named. Embeddings are cached by content and model revision. Images are
+preprocessed as by CLIP's own processor: shorter side resized to the model's size, center crop, OpenAI's mean and
+deviation.
 
 Shapes: N items, D embedding features, T tokens, C, H and W channels and pixels.
 """
@@ -35,7 +35,7 @@ from schemas.progress import Progress
 
 T = TypeVar("T")
 
-FORMAT = 1  # Raise it when the same picture or caption would get other values.
+FORMAT = 1  # Raise it if the same image or caption would get another embedding.
 BATCH = 32
 BATCHES_A_PART = 16
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -44,8 +44,6 @@ DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class Clip:
-    """A loaded model and what names it."""
-
     name: str
     revision: str
     model: Any
@@ -54,24 +52,22 @@ class Clip:
 
     @property
     def limit(self) -> int:
-        """Tokens that it reads of a caption, begin and end counted."""
         return int(self.model.config.text_config.max_position_embeddings)
 
     @property
     def side_px(self) -> int:
-        """Width and height of the pictures it takes."""
         return int(self.model.config.vision_config.image_size)
 
     @torch.inference_mode()
-    def pictures(self, pixels_NCHW: torch.Tensor) -> NDArray[np.float16]:
-        """Unit vectors (N, D) of prepared pictures, uint8."""
+    def embed_images(self, pixels_NCHW: torch.Tensor) -> NDArray[np.float16]:
+        """Return unit vectors (N, D) of preprocessed images, uint8."""
         pixels = pixels_NCHW.to(self.device).float() / 255
         mean, deviation = (torch.tensor(each, device=self.device).view(1, 3, 1, 1) for each in (MEAN, DEVIATION))
         return _unit(self.model.get_image_features(pixel_values=(pixels - mean) / deviation))
 
     @torch.inference_mode()
-    def captions(self, texts: Sequence[str]) -> NDArray[np.float16]:
-        """Unit vectors (N, D) of captions, each cut at the limit."""
+    def embed_captions(self, texts: Sequence[str]) -> NDArray[np.float16]:
+        """Return unit vectors (N, D) of captions, each cut at the limit."""
         encoded = [self._ids(text) for text in texts]
         longest = max(map(len, encoded))
         ids = torch.tensor([each + [each[-1]] * (longest - len(each)) for each in encoded], device=self.device)
@@ -84,7 +80,7 @@ class Clip:
 
 
 def load(name: str) -> Clip:
-    """A CLIP model by folder or hub name. Raises NotFound, BadOption where it is another kind of model."""
+    """Load a CLIP model by folder or hub name. Raises NotFound, or BadOption for another kind of model."""
     from transformers import AutoConfig, CLIPModel
     from transformers.utils import logging
 
@@ -95,16 +91,16 @@ def load(name: str) -> Clip:
     except NotFound as error:
         raise NotFound(f"--clip: {error}") from None
     try:
-        kind = AutoConfig.from_pretrained(source.place, revision=source.commit).model_type
+        kind = AutoConfig.from_pretrained(source.location, revision=source.commit).model_type
         if kind != "clip":
             raise BadOption(f"--clip {name}: a {kind} model. Name a CLIP model, such as openai/clip-vit-base-patch32.")
-        model = CLIPModel.from_pretrained(source.place, revision=source.commit)
+        model = CLIPModel.from_pretrained(source.location, revision=source.commit)
     except (OSError, ValueError) as error:
         if isinstance(error, BadOption):
             raise
         raise NotFound(f"--clip {name}: can't be loaded. {str(error).splitlines()[0]}") from None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Clip(source.name, source.revision, model.eval().to(device), tokens.load(source.place), device)
+    return Clip(source.name, source.revision, model.eval().to(device), tokens.load(source.location), device)
 
 
 def clip_scores(
@@ -114,106 +110,109 @@ def clip_scores(
     clip: Clip,
     progress: Progress,
 ) -> tuple[dict[str, tuple[ClipScore, pl.Series]], list[str]]:
-    """For each label the scores, also image by image (null where the picture can't be read), and notices.
+    """Return for each label its score and the scores by image (null if unreadable), and notices.
 
-    `captions`: image_sha256 and a column of text for each label. `find`: where an image may be, by its sha256.
+    `captions`: image_sha256 and a column of text for each label. `find`: the possible paths of an image, by sha256.
     """
     images = captions["image_sha256"].to_list()
-    pictures = _pictures(clip, images, find, progress)
-    if not pictures:
-        return {}, [f"No CLIP scores: none of the {len(images):,} pictures can be read."]
+    image_vectors = _image_vectors(clip, images, find, progress)
+    if not image_vectors:
+        return {}, [f"No CLIP scores: none of the {len(images):,} images can be read."]
     texts = sorted({text for label in labels for text in captions[label].unique().to_list()})
-    words = _captions(clip, texts, progress)
-    scores = {label: _scores(images, captions[label].to_list(), pictures, words) for label in labels}
+    caption_vectors = _caption_vectors(clip, texts, progress)
+    scores = {label: _scores(images, captions[label].to_list(), image_vectors, caption_vectors) for label in labels}
     best = pl.DataFrame(list(scores.values())).max_horizontal()
-    found = {}
+    results = {}
     for label in labels:
-        own = scores[label].drop_nulls()
-        found[label] = (
+        values = scores[label].drop_nulls()
+        results[label] = (
             ClipScore(
                 model=clip.name,
                 revision=clip.revision,
-                images=len(own),
-                score=measure(own),
-                best_share=float((scores[label] == best).sum()) / len(own),
+                images=len(values),
+                score=measure(values),
+                best_share=float((scores[label] == best).sum()) / len(values),
                 truncated=int((clip.tokenizer.count(captions[label]) > clip.limit).sum()),
             ),
             scores[label],
         )
-    lacking = len(images) - len(pictures)
-    notice = f"CLIP scores leave out {lacking:,} of {len(images):,} images: their pictures can't be read here any more."
-    return found, [notice] if lacking else []
+    unreadable = len(images) - len(image_vectors)
+    notice = f"CLIP scores leave out {unreadable:,} of {len(images):,} images: their files can't be read here any more."
+    return results, [notice] if unreadable else []
 
 
 def _scores(
-    images: list[str], texts: list[str], pictures: dict[str, NDArray[np.float16]], words: dict[str, NDArray[np.float16]]
+    images: list[str],
+    texts: list[str],
+    image_vectors: dict[str, NDArray[np.float16]],
+    caption_vectors: dict[str, NDArray[np.float16]],
 ) -> pl.Series:
     def score(image: str, text: str) -> float | None:
-        picture = pictures.get(image)
-        return None if picture is None else 100 * max(float(np.dot(picture.astype(np.float32), words[_key(text)])), 0.0)
+        vector = image_vectors.get(image)
+        if vector is None:
+            return None
+        return 100 * max(float(np.dot(vector.astype(np.float32), caption_vectors[_key(text)])), 0.0)
 
-    made = [score(image, text) for image, text in zip(images, texts, strict=True)]
-    return pl.Series(made, dtype=pl.Float64)
+    return pl.Series([score(*pair) for pair in zip(images, texts, strict=True)], dtype=pl.Float64)
 
 
-def _pictures(
+def _image_vectors(
     clip: Clip, images: Sequence[str], find: Callable[[str], Sequence[str]], progress: Progress
 ) -> dict[str, NDArray[np.float16]]:
-    """Vectors by sha256, of the pictures that can be read. Reading runs ahead on threads."""
-    kept = _kept(clip, "pictures")
-    known = kept.known(images)
+    cache = _cache(clip, "pictures")
+    known = cache.known(images)
     todo = [image for image in images if image not in known]
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
 
-        def embedded(batch: list[tuple[str, NDArray[np.uint8] | None]]) -> tuple[list[str], NDArray[np.float16]]:
+        def embed(batch: list[tuple[str, NDArray[np.uint8] | None]]) -> tuple[list[str], NDArray[np.float16]]:
             readable = [(image, pixels) for image, pixels in batch if pixels is not None]
             if not readable:
                 return [], np.zeros((0, 1), dtype=np.float16)
             pixels_NCHW = torch.from_numpy(np.stack([pixels for _, pixels in readable]))
-            return [image for image, _ in readable], clip.pictures(pixels_NCHW)
+            return [image for image, _ in readable], clip.embed_images(pixels_NCHW)
 
         def read(image: str) -> tuple[str, NDArray[np.uint8] | None]:
-            return image, _prepared(find(image), clip.side_px)
+            return image, _preprocessed(find(image), clip.side_px)
 
-        ahead = _ahead(threads, read, todo)
-        return known | _embed(kept, ahead, embedded, len(todo), "looking at pictures", progress)
+        items = _read_ahead(threads, read, todo)
+        return known | _embed(cache, items, embed, len(todo), "embedding images", progress)
 
 
-def _captions(clip: Clip, texts: Sequence[str], progress: Progress) -> dict[str, NDArray[np.float16]]:
-    """Vectors by sha256 of the caption; those of like length together, since a batch is as long as its longest."""
-    kept = _kept(clip, "captions")
+def _caption_vectors(clip: Clip, texts: Sequence[str], progress: Progress) -> dict[str, NDArray[np.float16]]:
+    """Return the vectors by sha256 of the caption. Captions of similar length share a batch, to save padding."""
+    cache = _cache(clip, "captions")
     by_key = {_key(text): text for text in texts}
-    known = kept.known(by_key)
+    known = cache.known(by_key)
     todo = sorted((key for key in by_key if key not in known), key=lambda key: (len(by_key[key]), key))
 
-    def embedded(batch: list[str]) -> tuple[list[str], NDArray[np.float16]]:
-        return batch, clip.captions([by_key[key] for key in batch])
+    def embed(batch: list[str]) -> tuple[list[str], NDArray[np.float16]]:
+        return batch, clip.embed_captions([by_key[key] for key in batch])
 
-    return known | _embed(kept, iter(todo), embedded, len(todo), "reading captions", progress)
+    return known | _embed(cache, iter(todo), embed, len(todo), "embedding captions", progress)
 
 
 def _embed(
-    kept: Vectors,
+    cache: Vectors,
     items: Iterator[T],
-    embedded: Callable[[list[T]], tuple[list[str], NDArray[np.float16]]],
+    embed: Callable[[list[T]], tuple[list[str], NDArray[np.float16]]],
     total: int,
     stage: str,
     progress: Progress,
 ) -> dict[str, NDArray[np.float16]]:
-    """Embeds batch by batch and keeps the vectors part by part, the last one also when interrupted."""
-    made: dict[str, NDArray[np.float16]] = {}
+    """Embed batch by batch and save the vectors part by part; an interruption saves the unfinished part too."""
+    vectors: dict[str, NDArray[np.float16]] = {}
     unsaved: list[str] = []
 
     def save() -> None:
         if unsaved:
-            kept.add(unsaved, np.stack([made[key] for key in unsaved]))
+            cache.add(unsaved, np.stack([vectors[key] for key in unsaved]))
             unsaved.clear()
 
     done = 0
     try:
         while batch := [item for _, item in zip(range(BATCH), items, strict=False)]:
-            keys, vectors_ND = embedded(batch)
-            made.update(zip(keys, vectors_ND, strict=True))
+            keys, vectors_ND = embed(batch)
+            vectors.update(zip(keys, vectors_ND, strict=True))
             unsaved += keys
             done += len(batch)
             progress(stage, done, total)
@@ -221,21 +220,21 @@ def _embed(
                 save()
     finally:
         save()
-    return made
+    return vectors
 
 
-def _ahead(threads: ThreadPoolExecutor, work: Callable[[str], T], items: Sequence[str]) -> Iterator[T]:
-    """The results in order, at most two batches ahead of who takes them."""
+def _read_ahead(threads: ThreadPoolExecutor, work: Callable[[str], T], items: Sequence[str]) -> Iterator[T]:
+    """Yield the results in order. At most two batches are computed ahead of the consumer."""
     waiting = [threads.submit(work, item) for item in items[: 2 * BATCH]]
-    for place in range(len(items)):
-        following = place + 2 * BATCH
+    for index in range(len(items)):
+        following = index + 2 * BATCH
         if following < len(items):
             waiting.append(threads.submit(work, items[following]))
         yield waiting.pop(0).result()
 
 
-def _prepared(paths: Sequence[str], side_px: int) -> NDArray[np.uint8] | None:
-    """The middle square of the first picture that can be read: uint8 (3, side, side)."""
+def _preprocessed(paths: Sequence[str], side_px: int) -> NDArray[np.uint8] | None:
+    """Return the center square of the first readable file, uint8 (3, side, side); None if none is readable."""
     for path in paths:
         try:
             pixels_HWC = read_rgb(path, (side_px, side_px))
@@ -250,15 +249,15 @@ def _prepared(paths: Sequence[str], side_px: int) -> NDArray[np.uint8] | None:
 
 
 def _unit(output: Any) -> NDArray[np.float16]:
-    """The projected features, whichever way this transformers returns them, as unit vectors."""
+    """Normalise the projected features. Releases of transformers return them bare or as `pooler_output`."""
     features = output if isinstance(output, torch.Tensor) else output.pooler_output
     vectors_ND: NDArray[np.float16] = torch.nn.functional.normalize(features.float(), dim=-1).half().cpu().numpy()
     return vectors_ND
 
 
-def _kept(clip: Clip, kind: str) -> Vectors:
-    made_by = sha256(f"{FORMAT} {clip.revision} {clip.side_px} {clip.limit}".encode()).hexdigest()
-    return Vectors(cache_folder() / "clip" / made_by[:32] / kind)
+def _cache(clip: Clip, kind: str) -> Vectors:
+    digest = sha256(f"{FORMAT} {clip.revision} {clip.side_px} {clip.limit}".encode()).hexdigest()
+    return Vectors(cache_folder() / "clip" / digest[:32] / kind)
 
 
 def _key(text: str) -> str:

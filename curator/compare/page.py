@@ -1,4 +1,4 @@
-"""Draws a comparison of caption sets as one HTML file that asks nothing of the network: style, pictures and all."""
+"""Render a comparison of caption sets as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from schemas.progress import Progress, silent
 
 HERE = Path(__file__).parent
 THUMBNAIL_PX = 256
-SHOWN = 6  # images shown at once; the rest opens
+SHOWN = 6  # images shown at once; the others unfold
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 SIGNS = (
     '<circle cx="6" cy="6" r="4.6"/>',
@@ -33,44 +33,40 @@ SIGNS = (
 
 @dataclass(frozen=True)
 class Card:
-    """An image and what each set says of it; `words` are pieces of text with whether another set says them too."""
-
     differing: Differing
     picture: str | None
     captions: dict[str, list[tuple[str, bool]]]
 
 
 def write(result: CompareResult, page: Path, progress: Progress = silent) -> None:
-    """Writes the page of a comparison; it appears whole or not at all."""
     write_atomically(page, render(result, progress).encode())
 
 
 def render(result: CompareResult, progress: Progress = silent) -> str:
-    """The page as text. Pictures are read from the paths in `result.differing`."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals |= {"percent": percent, "spread": spread, "sign": _sign, "number": number}
     labels = [each.label for each in result.sets]
     fields = list(dict.fromkeys(field for each in result.sets for field in each.fields))
-    said = [field for field in fields if any(each.fields[field].mentioned for each in result.sets)]
-    said.sort(key=lambda field: -max(each.fields[field].share for each in result.sets))
+    mentioned = [field for field in fields if any(each.fields[field].mentioned for each in result.sets)]
+    mentioned.sort(key=lambda field: -max(each.fields[field].share for each in result.sets))
     clip = [each.clip.score for each in result.sets if each.clip]
     return environment.get_template("template.html").render(
         result=result,
-        key={name: place % len(SIGNS) for place, name in enumerate(labels)},
+        key={name: index % len(SIGNS) for index, name in enumerate(labels)},
         cards=_cards(result.differing, progress),
         shown=SHOWN,
         pairs=sorted(result.pairs, key=lambda pair: -pair.token_f1.mean),
-        said=said,
-        unsaid=[field for field in fields if field not in said],
+        mentioned=mentioned,
+        unmentioned=[field for field in fields if field not in mentioned],
         clip_range=(min(score.low for score in clip), max(score.high for score in clip)) if clip else None,
         style=Markup(stylesheet(COMPARISON, HERE / "style.css")),
     )
 
 
 def spread(measure: Measure, low: float = 0.0, high: float = 1.0) -> Markup:
-    """From the 10th to the 90th percentile as a bar, the mean as a tick on it, on a scale from `low` to `high`."""
+    """Return an SVG of a measure on a scale from `low` to `high`: 10th to 90th percentile as a bar, mean as a tick."""
     scale = 100 / (high - low) if high > low else 0.0
     left, right, mean = ((value - low) * scale for value in (measure.low, measure.high, measure.mean))
     width = max(right - left, 1)
@@ -85,24 +81,23 @@ def spread(measure: Measure, low: float = 0.0, high: float = 1.0) -> Markup:
 def _cards(differing: Sequence[Differing], progress: Progress) -> list[Card]:
     cards = []
     for done, each in enumerate(differing):
-        progress("drawing the page", done, len(differing))
+        progress("rendering the page", done, len(differing))
         picture = thumbnail(each.path, THUMBNAIL_PX) if each.path else None
         cards.append(Card(each, picture, marked(each.captions)))
-    progress("drawing the page", len(differing), len(differing))
+    progress("rendering the page", len(differing), len(differing))
     return cards
 
 
 def marked(captions: dict[str, str]) -> dict[str, list[tuple[str, bool]]]:
-    """Each caption in pieces, with whether a piece is a word that another of them has too."""
+    """Split each caption into pieces, marking words that another caption has too."""
     words = {name: {word.lower() for word in WORD.findall(text)} for name, text in captions.items()}
-    found = {}
+    pieces = {}
     for name, text in captions.items():
-        others = set().union(*(own for other, own in words.items() if other != name))
-        pieces = re.split(f"({WORD.pattern})", text)
-        found[name] = [(piece, piece.lower() in others) for piece in pieces if piece]
-    return found
+        other_words = set().union(*(words[other] for other in words if other != name))
+        split = re.split(f"({WORD.pattern})", text)
+        pieces[name] = [(piece, piece.lower() in other_words) for piece in split if piece]
+    return pieces
 
 
 def _sign(key: int) -> Markup:
-    """A set's sign, for legends and headings."""
     return Markup(f'<svg class="sign k{key}" viewBox="0 0 12 12" aria-hidden="true">{SIGNS[key]}</svg>')

@@ -1,8 +1,8 @@
-"""Embeddings on disk, by content: what was computed once for a picture or a caption isn't computed again.
+"""A cache of embeddings on disk, by content.
 
-A folder a model holds part files, each with the keys (sha256 of what was embedded) and the vectors. A part is written
-under a temporary name and renamed, so that an interrupted run keeps its finished parts and two can write side by side.
-A damaged part is deleted and made again; `rm -r` of the cache is always safe.
+Each model's folder holds part files with keys (sha256 of the embedded content) and vectors. Parts are written
+atomically: an interrupted run keeps its finished ones, and two runs may write at once. Damaged parts are deleted and
+computed again. Deleting the cache is safe.
 """
 
 from __future__ import annotations
@@ -20,18 +20,15 @@ from schemas.document import write_atomically
 
 
 class Vectors:
-    """The kept vectors of one model and kind (pictures, captions)."""
-
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def known(self, keys: Iterable[str]) -> dict[str, NDArray[np.float16]]:
-        """The vectors there are of `keys`."""
         wanted = set(keys)
-        found: dict[str, NDArray[np.float16]] = {}
+        vectors: dict[str, NDArray[np.float16]] = {}
         for part in sorted(self.folder.glob("*.npz")):
-            found |= {key: vector for key, vector in self._read(part) if key in wanted}
-        return found
+            vectors |= {key: vector for key, vector in self._read(part) if key in wanted}
+        return vectors
 
     def add(self, keys: list[str], vectors_ND: NDArray[np.float16]) -> None:
         buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""The words that one set alone uses."""
+"""Words that only one of the compared sets uses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORDS = 20
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A set's different words, how many no other set has, and the most frequent of these, words of grammar aside."""
+    """A set's distinct words, those that no other set has, and the most frequent of these without function words."""
 
     words: int
     only_here: int
@@ -24,30 +24,27 @@ class Vocabulary:
 
 
 def vocabularies(captions: pl.DataFrame, labels: Sequence[str]) -> dict[str, Vocabulary]:
-    """For each label, a column of captions: what words it has, letter case aside."""
-    counted = [_counted(captions[label]).with_columns(label=pl.lit(label)) for label in labels]
-    together = pl.concat(counted)
-    alone = together.filter(pl.len().over("word") == 1)
-    found = {}
+    all_words = pl.concat([_word_counts(captions[label]).with_columns(label=pl.lit(label)) for label in labels])
+    unique = all_words.filter(pl.len().over("word") == 1)
+    by_label = {}
     for label in labels:
-        own = alone.filter(pl.col("label") == label).sort(["captions", "word"], descending=[True, False])
-        telling = own.filter(~pl.col("word").is_in(list(FUNCTION_WORDS)))
+        only_here = unique.filter(pl.col("label") == label).sort(["captions", "word"], descending=[True, False])
+        content_words = only_here.filter(~pl.col("word").is_in(list(FUNCTION_WORDS)))
         examples = [
-            Frequent(text=word, count=count, share=having / captions.height)
-            for word, count, having in telling.head(WORDS).select("word", "count", "captions").iter_rows()
+            Frequent(text=word, count=count, share=with_word / captions.height)
+            for word, count, with_word in content_words.head(WORDS).select("word", "count", "captions").iter_rows()
         ]
-        found[label] = Vocabulary(together.filter(pl.col("label") == label).height, own.height, examples)
-    return found
+        by_label[label] = Vocabulary(all_words.filter(pl.col("label") == label).height, only_here.height, examples)
+    return by_label
 
 
-def _counted(texts: pl.Series) -> pl.DataFrame:
-    """word, count (uses), captions (that have it)."""
-
-    found = words(texts)
-    size = max(len(found.vocabulary), 1)
-    in_captions = np.unique(found.rows * size + found.ids) % size
+def _word_counts(texts: pl.Series) -> pl.DataFrame:
+    """Count words. Columns: word, count (uses), captions (with the word)."""
+    split = words(texts)
+    size = len(split.vocabulary)
+    in_captions = np.unique(split.rows * max(size, 1) + split.ids) % max(size, 1)
     counts = {
-        "count": np.bincount(found.ids, minlength=size)[: len(found.vocabulary)],
-        "captions": np.bincount(in_captions, minlength=size)[: len(found.vocabulary)],
+        "count": np.bincount(split.ids, minlength=size),
+        "captions": np.bincount(in_captions, minlength=size),
     }
-    return pl.DataFrame({"word": found.vocabulary, **counts})
+    return pl.DataFrame({"word": split.vocabulary, **counts})

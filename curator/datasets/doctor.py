@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import click
@@ -16,7 +17,7 @@ from pydantic import BaseModel, Field
 from curator.caption_sets.versions import captions_digest, versions
 from curator.catalog import Catalog
 from curator.datasets.file_state import files_state
-from curator.images.locations import split
+from curator.images.locations import names, split
 from curator.ingest import DEFAULT_MAX_PIXELS
 from schemas.edge.words import plural
 from schemas.progress import Progress, silent
@@ -136,11 +137,11 @@ def _notes(catalog: Catalog, dataset: str, counts: dict[str, int]) -> Iterator[F
     for name, images, lacking in catalog.caption_coverage(dataset).iter_rows():
         if lacking:
             message = f"/{name}: {lacking:,} of {plural(images, 'image')} without a caption."
-            yield note("without-caption", lacking, message, f"curator caption {dataset} --set {name} --strategy ...")
+            yield note("without-caption", lacking, message, "run its strategy again: it captions what is missing")
     for found in versions(catalog).sets:
         if found.dataset == dataset and found.uncommitted:
             message = f"/{found.set_name}: {plural(found.uncommitted, 'caption')} not committed."
-            mend = f'curator commit {dataset}/{found.set_name} -m "..."'
+            mend = f'curator commit {dataset}/{found.set_name} -m "draft"'
             yield note("uncommitted", found.uncommitted, message, mend)
     if counts["near_duplicate_groups"]:
         groups = plural(counts["near_duplicate_groups"], "group")
@@ -150,11 +151,16 @@ def _notes(catalog: Catalog, dataset: str, counts: dict[str, int]) -> Iterator[F
 
 
 def _ingest_commands(catalog: Catalog, dataset: str) -> str:
-    """The ingests that bring a dataset up to date, as they were called."""
-    folders = catalog.ingested_folders(dataset)
-    return " && ".join(_ingest_command(root, dataset, options) for root, options in folders.items()) or (
-        f"curator ingest FOLDER --dataset {dataset}"
-    )
+    """Return the ingests that bring a dataset up to date, as they were called; `curator moved` if a folder is gone."""
+    here, commands, gone = names(catalog), [], False
+    for root, options in catalog.ingested_folders(dataset).items():
+        if here.is_here(root) and not Path(here.here(root)).is_dir():
+            commands.append(shlex.join(["curator", "moved", here.here(root), "NEW"]))
+            gone = True
+        else:
+            commands.append(_ingest_command(root, dataset, options))
+    told = " && ".join(commands) or f"curator ingest FOLDER --dataset {dataset}"
+    return f"{told}  (NEW is where the folder is now)" if gone else told
 
 
 def _ingest_command(root: str, dataset: str, options: dict[str, Any]) -> str:

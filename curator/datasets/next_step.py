@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel
 
 from curator.caption_sets.versions import SetVersions
 from curator.datasets import DatasetHealth
+from curator.datasets.first_captions import first_captions
 from schemas.edge.words import plural
 
 Kind = Literal["caption", "fill", "commit", "snapshot", "train", "rejects"]
@@ -22,17 +24,19 @@ class NextStep(BaseModel):
     command: str | None = None
 
 
-def next_steps(health: DatasetHealth, sets: list[SetVersions], snapshots: int, runs: int) -> list[NextStep]:
+def next_steps(
+    health: DatasetHealth, sets: list[SetVersions], snapshots: int, runs: int, fields: Sequence[str] = ()
+) -> list[NextStep]:
     """The steps: the most pressing one of each kind on the way to a model, then the others in the same order.
 
-    `sets`, `snapshots` and `runs` are this dataset's. Of sets that lack captions the one that lacks fewest comes first,
-    of those to commit the one with most that is new.
+    `sets`, `snapshots`, `runs` and the metadata's `fields` are this dataset's. Of sets that lack captions the one that
+    lacks fewest comes first, of those to commit the one with most that is new.
     """
     name = health.dataset
     steps = []
     if not health.sets:
-        told = f"curator caption {name} --strategy template"
-        steps.append(NextStep(kind="caption", text="No captions yet. Make a first set by a strategy.", command=told))
+        command = first_captions(name, fields)
+        steps.append(NextStep(kind="caption", text="No captions yet. Make a first set by a strategy.", command=command))
     for found in sorted(health.sets, key=lambda found: found.missing):
         if found.missing and found.captions:
             text = f"{plural(found.missing, 'image')} without a caption in {found.set_name}."
@@ -46,8 +50,7 @@ def next_steps(health: DatasetHealth, sets: list[SetVersions], snapshots: int, r
         told = f"curator snapshot {' '.join(committed[:2])} --out snapshots/{name}"
         steps.append(NextStep(kind="snapshot", text="Export a snapshot that a trainer can use.", command=told))
     if snapshots and not runs:
-        text = "Train on its snapshot, then post the run here."
-        steps.append(NextStep(kind="train", text=text, command="trainer post RUN --to ADDRESS"))
+        steps.append(NextStep(kind="train", text="Train on its snapshot, then post the run here."))
     if health.rejects:
         text = f"{plural(health.rejects, 'file')} couldn't be used."
         steps.append(NextStep(kind="rejects", text=text, command=f"curator rejects {name}"))

@@ -1,9 +1,9 @@
-"""Stage: a page of a dataset's images with their captions, filtered, in the order they were first seen.
+"""Stage: a page of images with their captions, filtered, in the order they were first seen.
 
-The filters run over a working copy of the dataset in memory (catalog/working_copy.py), which each call brings up to
-date by what the catalog has grown since. Measured at 680,000 images with 3 sets on two cores: DuckDB took 0.6 to 0.9 s
-for a page of the views, and 130 to 220 ms to look through the text of all revisions, most of it to decompress them; the
-working copy takes 60 ms for a text that no caption has, and milliseconds for the rest (tests/bench/LOG.md).
+The filters run over a working copy in memory (catalog/working_copy.py), updated by each call. With 680,000 images and
+3 sets on two cores, DuckDB needed 0.6 to 0.9 s per page and 130 to 220 ms to search all revisions, mostly to
+decompress them. The working copy needs 60 ms for a text without matches, and milliseconds otherwise
+(tests/bench/LOG.md).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from curator.caption_sets.reference import check_dataset
 from curator.catalog import Catalog
 from curator.catalog.working_copy import CAPTION, CAPTION_ID, working_copy
 from curator.gallery.filters import GalleryFilters
-from curator.gallery.search import found
+from curator.gallery.search import matching_rows
 from schemas.errors import BadOption
 
 __all__ = ["GalleryFilters", "GalleryImage", "GalleryResult", "gallery", "gallery_frame"]
@@ -25,16 +25,14 @@ LARGEST_LIMIT = 500
 
 
 class GalleryCaption(BaseModel):
-    """An image's caption in a set."""
-
     caption_id: int
     text: str
 
 
 class GalleryImage(BaseModel):
-    """An image as the gallery shows it. Width and height are upright."""
+    """Width and height are upright."""
 
-    number: int = Field(description="Its place in the dataset: what `after` and `before` take.")
+    number: int = Field(description="Its number in the dataset, for `after` and `before`.")
     sha256: str
     file_name: str
     width_px: int
@@ -45,17 +43,19 @@ class GalleryImage(BaseModel):
     license: str | None
     source_url: str | None
     split: str | None
-    near_duplicate_of: str = Field(description="The representative of its near-duplicate group; itself where alone.")
-    captions: dict[str, GalleryCaption] = Field(description="By set; sets without a caption of it are left out.")
+    near_duplicate_of: str = Field(
+        description="Representative of its near-duplicate group; its own sha256 if it has no near-duplicates."
+    )
+    captions: dict[str, GalleryCaption] = Field(description="By set name; sets without a caption for it are left out.")
 
 
 class GalleryResult(BaseModel):
-    """A page. `after` and `before` are what the next and the previous page are asked with, null where there is none."""
+    """`after` and `before` request the next and the previous page; null if there is none."""
 
     dataset: str
     sets: list[str] = Field(description="Every caption set of the dataset.")
-    total: int = Field(description="Images that the filters hold for.")
-    position: int = Field(description="How many of those stand before this page.")
+    total: int = Field(description="Number of matching images.")
+    position: int = Field(description="Number of matching images before this page.")
     images: list[GalleryImage]
     after: int | None
     before: int | None
@@ -69,18 +69,17 @@ def gallery(
     before: int | None = None,
     limit: int = LIMIT,
 ) -> GalleryResult:
-    """The images after (or the last before) a number, as far as `filters` hold; keyset pagination.
+    """Return matching images after (or the last before) a number: keyset pagination.
 
-    Rows added meanwhile move nothing: no image comes twice, none that was there is passed over.
-    Raises NotFound, BadOption, BadExpression.
+    New images shift nothing: none appears twice or is skipped. Raises NotFound, BadOption, BadExpression.
     """
     if not 1 <= limit <= LARGEST_LIMIT:
-        raise BadOption(f"limit {limit}: from 1 to {LARGEST_LIMIT}.")
+        raise BadOption(f"limit {limit}: give a number from 1 to {LARGEST_LIMIT}.")
     if after is not None and before is not None:
-        raise BadOption("after, before: give one of them.")
+        raise BadOption("after, before: give one of the two.")
     check_dataset(catalog, dataset)
     table = working_copy(catalog, dataset)
-    rows = found(catalog, table, filters or GalleryFilters())
+    rows = matching_rows(catalog, table, filters or GalleryFilters())
     numbers = rows["number"]
     if before is not None:
         end = int(numbers.search_sorted(before, side="left"))
@@ -102,23 +101,23 @@ def gallery(
 
 
 def gallery_frame(catalog: Catalog, dataset: str, filters: GalleryFilters | None = None) -> pl.DataFrame:
-    """All that the filters hold for, as a table: the columns of an image, and `caption.SET` for each set."""
+    """Return all matches: an image's columns, and `caption.SET` per set."""
     check_dataset(catalog, dataset)
     table = working_copy(catalog, dataset)
-    rows = found(catalog, table, filters or GalleryFilters())
+    rows = matching_rows(catalog, table, filters or GalleryFilters())
     captions = [pl.col(f"{CAPTION}{name}") for name in table.sets]
-    return table.frame.select(*_own_columns(), *captions)[rows["row"]]
+    return table.frame.select(*_image_columns(), *captions)[rows["row"]]
 
 
-def _own_columns() -> list[str]:
+def _image_columns() -> list[str]:
     return [name for name in GalleryImage.model_fields if name != "captions"]
 
 
 def _images(page: pl.DataFrame, sets: list[str]) -> list[GalleryImage]:
-    own = _own_columns()
+    columns = _image_columns()
     return [
         GalleryImage(
-            **{name: row[name] for name in own},
+            **{name: row[name] for name in columns},
             captions={
                 name: GalleryCaption(caption_id=row[f"{CAPTION_ID}{name}"], text=row[f"{CAPTION}{name}"])
                 for name in sets

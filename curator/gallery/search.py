@@ -1,4 +1,4 @@
-"""Filters over a working copy: which rows they hold for."""
+"""Apply gallery filters to a working copy."""
 
 from __future__ import annotations
 
@@ -16,38 +16,37 @@ from curator.where.evaluate import typed
 from schemas.errors import BadOption, NotFound
 
 METADATA = "metadata."
-COLUMNS = (  # that an expression may name, beside captions and metadata fields
+COLUMNS = (  # available to expressions, beside captions and metadata fields
     "sha256", "file_name", "width_px", "height_px", "size_bytes", "format", "has_alpha", "license", "source_url",
     "near_duplicate_of", "split",
 )  # fmt: skip
 
 
-def found(catalog: Catalog, table: Table, filters: GalleryFilters) -> pl.DataFrame:
-    """The rows that `filters` hold for, in order: row (place in the frame), number. Asked again, it is remembered.
+def matching_rows(catalog: Catalog, table: Table, filters: GalleryFilters) -> pl.DataFrame:
+    """Return columns row (index in the frame) and number, in order. Results are cached.
 
-    Raises NotFound for a set there isn't, BadOption, BadExpression.
+    Raises NotFound for an unknown set, BadOption, BadExpression.
     """
-    asked = filters if filters.status not in ("failed", "rejected") else None  # those the marks don't tell of
-    if asked is not None and (known := table.searches.get(asked)) is not None:
-        return known
-    rows = _search(catalog, table, filters)
-    if asked is not None:
-        table.searches[asked] = rows
-        while len(table.searches) > SEARCHES_KEPT:
-            table.searches.popitem(last=False)
+    if filters.status in ("failed", "rejected"):  # the table's marks don't cover these
+        return _search(catalog, table, filters)
+    if (cached := table.searches.get(filters)) is not None:
+        return cached
+    rows = table.searches[filters] = _search(catalog, table, filters)
+    while len(table.searches) > SEARCHES_KEPT:
+        table.searches.popitem(last=False)
     return rows
 
 
 def _search(catalog: Catalog, table: Table, filters: GalleryFilters) -> pl.DataFrame:
     if filters.caption_set is not None and filters.caption_set not in table.sets:
-        there_are = f"There are: {', '.join(table.sets)}." if table.sets else "There are none yet: curator caption."
-        raise NotFound(f"{table.dataset} has no caption set {filters.caption_set!r}. {there_are}")
-    conditions = _of_images(filters)
+        hint = f"It has: {', '.join(table.sets)}." if table.sets else "It has none yet; curator caption makes one."
+        raise NotFound(f"{table.dataset} has no caption set {filters.caption_set!r}. {hint}")
+    conditions = _image_conditions(filters)
     sets = table.sets if filters.caption_set is None else [filters.caption_set]
     if filters.status == "missing":
         conditions += [pl.col(f"{CAPTION}{name}").is_null() for name in sets]
-    elif filters.asks_of_captions and not filters.asks_for_text_alone:
-        conditions.append(pl.any_horizontal([pl.lit(False), *_of_captions(catalog, table, filters, sets)]))
+    elif filters.about_captions and not filters.only_text:
+        conditions.append(pl.any_horizontal([pl.lit(False), *_caption_conditions(catalog, table, filters, sets)]))
     listed = _listed(catalog, table, filters)
     if listed is not None:
         conditions.append(pl.col("sha256").is_in(listed.implode()))
@@ -55,17 +54,17 @@ def _search(catalog: Catalog, table: Table, filters: GalleryFilters) -> pl.DataF
     if filters.where is not None:
         masks.append(_where(catalog, table, filters.where))
     frame = table.frame.with_row_index("row").with_columns(
-        mask.alias(f"mask {place}") for place, mask in enumerate(masks)
+        mask.alias(f"mask {index}") for index, mask in enumerate(masks)
     )
-    conditions += [pl.col(f"mask {place}") for place in range(len(masks))]
-    if filters.text:  # first in all captions at once: what is left is looked at set by set
-        needle = pl.col(FOLDED).str.contains(_folded(filters.text), literal=True)
-        read = {"row", "number"}.union(*(condition.meta.root_names() for condition in conditions))
-        frame = frame.lazy().filter(needle).select(read).collect()
+    conditions += [pl.col(f"mask {index}") for index in range(len(masks))]
+    if filters.text:  # search all captions at once first; the conditions then look at single sets
+        contains = pl.col(FOLDED).str.contains(_folded(filters.text), literal=True)
+        columns = {"row", "number"}.union(*(condition.meta.root_names() for condition in conditions))
+        frame = frame.lazy().filter(contains).select(columns).collect()
     return frame.lazy().filter(*conditions).select("row", "number").collect()
 
 
-def _of_images(filters: GalleryFilters) -> list[pl.Expr]:
+def _image_conditions(filters: GalleryFilters) -> list[pl.Expr]:
     conditions = []
     for side in ("width", "height"):
         least, most = getattr(filters, f"min_{side}"), getattr(filters, f"max_{side}")
@@ -81,10 +80,10 @@ def _of_images(filters: GalleryFilters) -> list[pl.Expr]:
     return conditions
 
 
-def _of_captions(catalog: Catalog, table: Table, filters: GalleryFilters, sets: list[str]) -> list[pl.Expr]:
-    """For each set, what must hold of its caption."""
+def _caption_conditions(catalog: Catalog, table: Table, filters: GalleryFilters, sets: list[str]) -> list[pl.Expr]:
+    """Return a condition per set."""
     runs = _runs(catalog, table.dataset, filters)
-    each = []
+    conditions_by_set = []
     for name in sets:
         text = pl.col(f"{CAPTION}{name}")
         conditions = [text.is_not_null()]
@@ -98,17 +97,17 @@ def _of_captions(catalog: Catalog, table: Table, filters: GalleryFilters, sets: 
             conditions.append(text.str.len_chars() <= filters.max_length)
         if filters.text:
             conditions.append(text.str.to_lowercase().str.contains(_folded(filters.text), literal=True))
-        each.append(pl.all_horizontal(conditions).fill_null(False))
-    return each
+        conditions_by_set.append(pl.all_horizontal(conditions).fill_null(False))
+    return conditions_by_set
 
 
 def _folded(text: str) -> str:
-    """A text to look for as captions are kept to be looked through: small letters, one line."""
+    """Fold as in the working copy: lower case, one line."""
     return LINE_ENDS.sub(" ", text).lower()
 
 
 def _runs(catalog: Catalog, dataset: str, filters: GalleryFilters) -> pl.Series | None:
-    """The caption runs by the strategy and the person asked for; None where neither is."""
+    """Return the matching caption runs; None without a filter on them."""
     if filters.strategy is None and filters.person is None and filters.status not in ("person", "machine"):
         return None
     runs = catalog.caption_runs_of_dataset(dataset)
@@ -122,7 +121,7 @@ def _runs(catalog: Catalog, dataset: str, filters: GalleryFilters) -> pl.Series 
 
 
 def _listed(catalog: Catalog, table: Table, filters: GalleryFilters) -> pl.Series | None:
-    """The images that the catalog keeps a list of: failed, rejected."""
+    """Return failed or rejected images; None without that filter."""
     if filters.status == "failed":
         return catalog.standing_failures(table.dataset, filters.caption_set)["image_sha256"]
     if filters.status == "rejected":
@@ -131,14 +130,14 @@ def _listed(catalog: Catalog, table: Table, filters: GalleryFilters) -> pl.Serie
 
 
 def _metadata(catalog: Catalog, table: Table, text: str) -> pl.Series:
-    """One bool a row: has the field this value?"""
+    """Return a bool per row."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise BadOption(f"metadata {text!r}: write field=value.")
     column = _field(catalog, table, name)
     if column is None:
-        known = ", ".join(catalog.metadata_fields(table.dataset)) or "none"
-        raise BadOption(f"metadata {text!r}: no image has a field {name!r}. There are: {known}.")
+        fields = ", ".join(catalog.metadata_fields(table.dataset)) or "none"
+        raise BadOption(f"metadata {text!r}: no image has a field {name!r}. Fields: {fields}.")
     return _equal(column, value)
 
 
@@ -157,10 +156,9 @@ def _equal(column: pl.Series, value: str) -> pl.Series:
 
 
 def _where(catalog: Catalog, table: Table, text: str) -> pl.Series:
-    """One bool a row: does the expression hold? Only the metadata fields that it names are read."""
+    """Return a bool per row. Reads only the metadata fields named."""
     expression = where.parse(text, "where")
-    own = [*COLUMNS, *(f"{CAPTION}{name}" for name in table.sets)]
-    columns = {name: table.frame[name] for name in own}
+    columns = {name: table.frame[name] for name in (*COLUMNS, *(f"{CAPTION}{name}" for name in table.sets))}
     unknown = [column.name for column in expression.columns if column.name not in columns]
     for name in unknown:
         field = _field(catalog, table, name)
@@ -168,7 +166,7 @@ def _where(catalog: Catalog, table: Table, text: str) -> pl.Series:
             field = _field(catalog, table, name.removeprefix(METADATA))
         if field is not None:
             columns[name] = field.alias(name)
-    if any(name not in columns for name in unknown):  # the error lists every column there is
+    if any(name not in columns for name in unknown):  # for the error, which lists every column
         for name in catalog.metadata_fields(table.dataset):
             listed = f"{METADATA}{name}" if name in columns else name
             field = _field(catalog, table, name)
@@ -178,7 +176,10 @@ def _where(catalog: Catalog, table: Table, text: str) -> pl.Series:
 
 
 def _field(catalog: Catalog, table: Table, name: str) -> pl.Series | None:
-    """A metadata field, row by row: numbers, yes/no or lists where all are that, else text. None: no image has it."""
+    """Return a metadata field per row; None if no image has it.
+
+    The type is number, boolean or list if all values agree, else text.
+    """
     if name not in table.fields:
         values = catalog.gallery_metadata(table.dataset, pointer(name), table.frame.select("file_id"))
         if not values.height:
@@ -188,8 +189,8 @@ def _field(catalog: Catalog, table: Table, name: str) -> pl.Series | None:
 
 
 def _column(frame: pl.DataFrame, values: pl.DataFrame) -> pl.Series:
-    """JSON texts to values, each different text read once."""
+    """Parse JSON texts, each distinct text once."""
     texts = values["value"].unique()
-    read = pl.DataFrame({"value": texts, "read": typed([json.loads(text) for text in texts])})
+    parsed = pl.DataFrame({"value": texts, "parsed": typed([json.loads(text) for text in texts])})
     rows = frame.select("file_id").join(values, on="file_id", how="left", maintain_order="left")
-    return rows.join(read, on="value", how="left", maintain_order="left")["read"]
+    return rows.join(parsed, on="value", how="left", maintain_order="left")["parsed"]

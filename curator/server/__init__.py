@@ -1,7 +1,6 @@
-"""The service: one process that owns a catalog. An API for programs, pages for people, jobs for long work.
+"""The service: one process that owns a catalog, with an API, pages and jobs. Run it with `curator serve`.
 
-An edge, as the command line is: it checks who asks and for what, calls the same stage functions and catalog methods,
-and shows what they return. `curator serve` runs it; torch never loads in it, since jobs are processes of their own.
+It checks access, calls stage functions and shows results. Jobs are separate processes, so it never loads torch.
 """
 
 from curator.server.app import create_app

@@ -1,6 +1,6 @@
-"""The stage `token`: who may use the service from another machine. A token is shown once and kept as a hash.
+"""The stage `token`: access from other machines. Only a token's hash is stored.
 
-Scopes: `read` looks; `annotate` also writes captions and answers; `write` also ingests, commits, and starts jobs.
+Scopes: `read` views; `annotate` also writes captions; `write` also ingests, commits and starts jobs.
 """
 
 from __future__ import annotations
@@ -16,23 +16,21 @@ from schemas.errors import BadOption, NotFound
 
 Scope = Literal["read", "annotate", "write"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-# Found by programs that look for secrets where none should be.
+# Lets secret scanners recognise a token.
 PREFIX = "amatl_"
 TOKEN_BYTES = 32
 
 
 class NewToken(BaseModel):
-    """A token, this once."""
+    """A token, shown only once."""
 
     token: str
     person: str
     scope: Scope
-    days: int | None = Field(description="Until it expires; null: never.")
+    days: int | None = Field(description="Days until it expires; null: never.")
 
 
 class KnownToken(BaseModel):
-    """What is kept of a token."""
-
     id: int
     person: str
     scope: Scope
@@ -40,30 +38,30 @@ class KnownToken(BaseModel):
     created_at: str
     expires_at: str | None
     revoked_at: str | None
-    holds: bool = Field(description="Neither revoked nor expired.")
+    holds: bool = Field(description="Whether it is neither revoked nor expired.")
 
 
 class TokenList(BaseModel):
-    """Every token there ever was."""
+    """All tokens, revoked and expired ones too."""
 
     tokens: list[KnownToken]
 
 
 class Revoked(BaseModel):
-    """The token that no longer holds, with every login made with it."""
+    """Its logins end too."""
 
     token: KnownToken
 
 
 def token_sha256(token: str) -> str:
-    """What is kept of a token. It is 256 random bits: no slow hash is needed against guessing."""
+    """A token has 256 random bits, so no slow hash is needed."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def add(catalog: Catalog, person: str, scope: Scope, days: int | None, made_by: str) -> NewToken:
-    """Makes a token. Raises BadOption for a name that isn't one line."""
+    """Raise BadOption if the name is not one printable line."""
     if not person.strip() or not person.isprintable() or len(person) > 100:
-        raise BadOption(f"{person!r}: give the person's name, in one line of at most 100 characters.")
+        raise BadOption(f"{person!r}: give the person's name on one line of at most 100 characters.")
     token = PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
     catalog.add_access_token(person.strip(), scope, token_sha256(token), made_by, days)
     return NewToken(token=token, person=person.strip(), scope=scope, days=days)
@@ -80,41 +78,40 @@ def tokens(catalog: Catalog) -> TokenList:
 
 
 def revoke(catalog: Catalog, token_id: int, person: str) -> Revoked:
-    """Ends a token for good. Raises NotFound."""
+    """Raise NotFound."""
     if token_id not in {token.id for token in tokens(catalog).tokens}:
-        raise NotFound(f"Token {token_id}: there is none. See: curator token list")
+        raise NotFound(f"There is no token {token_id}. See: curator token list")
     catalog.revoke_access_token(token_id, person)
     return Revoked(token=next(token for token in tokens(catalog).tokens if token.id == token_id))
 
 
-def account_new(result: NewToken) -> str:
-    """The token for a person, alone in its line."""
+def text_of_new_token(result: NewToken) -> str:
     until = f", for {result.days} days" if result.days is not None else ""
     return (
         f"{result.token}\n"
-        f"It is {result.person}'s, with the scope {result.scope}{until}, and isn't shown again.\n"
-        "In a browser, log in with it. For commands on another machine: CURATOR_URL is the service's address,\n"
-        "CURATOR_TOKEN_FILE a file of mode 0600 that holds the token."
+        f"This token is for {result.person}, with the scope {result.scope}{until}. It isn't shown again.\n"
+        "In a browser, log in with it. For commands on another machine, set CURATOR_URL to the service's address and\n"
+        "CURATOR_TOKEN_FILE to a file of mode 0600 that holds the token."
     )
 
 
-def account_list(result: TokenList) -> str:
+def text_of_tokens(result: TokenList) -> str:
     if not result.tokens:
         return "Nobody has a token. Make one with: curator token add PERSON"
     rows = [("id", "person", "scope", "made", "")]
-    rows += [(str(one.id), one.person, one.scope, one.created_at[:10], _standing(one)) for one in result.tokens]
+    rows += [(str(one.id), one.person, one.scope, one.created_at[:10], _state(one)) for one in result.tokens]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
 
 
-def account_revoked(result: Revoked) -> str:
-    """The revocation for a person."""
-    return f"{result.token.person}'s token {result.token.id} ({result.token.scope}) no longer holds, nor do its logins."
+def text_of_revoked(result: Revoked) -> str:
+    token = result.token
+    return f"Token {token.id} of {token.person} ({token.scope}) is revoked, and its logins have ended."
 
 
-def _standing(token: KnownToken) -> str:
+def _state(token: KnownToken) -> str:
     if token.revoked_at:
         return f"revoked {token.revoked_at[:10]}"
     if not token.holds:

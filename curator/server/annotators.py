@@ -1,6 +1,6 @@
-"""What `annotate start` serves to annotators, at /annotators of a service too: for a Label Studio that runs elsewhere.
+"""Serve the previews at /annotators, for a Label Studio on another machine.
 
-Addresses are signed when tasks are pushed (curator.annotate.previews.make); whoever has one needs no login.
+Addresses are signed when tasks are pushed (curator.annotate.previews.make) and need no login.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from curator.annotate.previews.make import preview_folder
 from curator.annotate.previews.serve import app
 
 
-class AnnotationPictures:
-    """An ASGI app: a catalog's previews and their `/healthz`. Their folder and key are made at the first request."""
+class AnnotationImages:
+    """An ASGI app. Creates the previews' folder and key at the first request."""
 
     def __init__(self, catalog_path: Path) -> None:
         self.catalog_path = catalog_path

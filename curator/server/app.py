@@ -1,4 +1,4 @@
-"""The app: guards, errors as problems, and the routers of what it offers."""
+"""Build the FastAPI app."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fastapi import FastAPI
 from curator.catalog import Catalog
 from curator.secret_files import load_key
 from curator.server import problems
-from curator.server.annotators import AnnotationPictures
+from curator.server.annotators import AnnotationImages
 from curator.server.guards import Guards
 from curator.server.jobs import Jobs
-from curator.server.logs import Requests
+from curator.server.logs import RequestLog
 from curator.server.settings import Settings
 from schemas import __version__
 
@@ -23,7 +23,7 @@ ROUTERS = (
     "curator.server.catalog_rpc",
     "curator.server.uploads",
     "curator.server.disk_rpc",
-    "curator.server.pictures",
+    "curator.server.image_files",
     "curator.server.health",
     "curator.server.api",
     "curator.server.web",
@@ -31,10 +31,7 @@ ROUTERS = (
 
 
 def create_app(catalog: Catalog, settings: Settings, program: click.Group) -> FastAPI:
-    """The service over an open catalog, with the command line whose commands may be jobs.
-
-    The caller closes the catalog when the app is done.
-    """
+    """`program` is the command line whose commands may run as jobs. The caller closes the catalog."""
     settings = dataclasses.replace(settings, data_folder=settings.data)
     app = FastAPI(
         title="Amatl",
@@ -47,10 +44,10 @@ def create_app(catalog: Catalog, settings: Settings, program: click.Group) -> Fa
     app.state.key = load_key(settings.data)
     app.state.jobs = Jobs(settings.data / "jobs", settings.catalog_path, settings.allowed_folders, program)
     app.add_middleware(Guards, settings=settings)
-    app.add_middleware(Requests)
+    app.add_middleware(RequestLog)
     problems.install(app)
     for name in ROUTERS:
         app.include_router(import_module(name).router)
-    app.mount("/annotators", AnnotationPictures(settings.catalog_path))
+    app.mount("/annotators", AnnotationImages(settings.catalog_path))
     app.state.error_page = import_module("curator.server.web").error_page
     return app

@@ -1,6 +1,6 @@
-"""The catalog over the wire, for the `Catalog` class of another process: see `curator.catalog.wire`.
+"""Catalog queries over HTTP for another process (`curator.catalog.wire`); not part of the public API.
 
-A query is called by its name, with values for its parameters and tables: never SQL. Not part of the API for programs.
+A query is called by name, never as SQL.
 """
 
 from __future__ import annotations
@@ -19,56 +19,55 @@ from curator.catalog.queries import Query, load_queries
 from curator.catalog.wire import ARROW, PARAMETERS, PEOPLE, decode_frame, decode_parameters, dialect, encode_rows
 from curator.images.locations import uploads_folder
 from curator.server import foreign_paths
-from curator.server.access import Caller, Opened, needs
+from curator.server.access import Caller, OpenCatalog, needs
 from curator.server.problems import Refused, TooLarge, full_disk
 from schemas import __version__
 from schemas.errors import BadDocument, NotFound
 
 FROM_ELSEWHERE = frozenset({"token", "cookie"})
-MOST_PARTS = 8
-# Of a question, whose tables name things: a million SHA-256 of images.
-MOST_BYTES_OF_A_READ = 96 * 2**20
+MAX_PARTS = 8
+# Of a read request; enough for a table with a million SHA-256 of images.
+MAX_READ_BYTES = 96 * 2**20
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/catalog")
 def greet(caller: Annotated[Caller, Depends(needs("read"))]) -> dict[str, str]:
-    """Which program this is, which queries it knows, and who the caller is to it."""
+    """Return the version, the queries' dialect, and the caller's name."""
     return {"version": __version__, "dialect": dialect(), "person": caller.person}
 
 
 @router.post("/catalog/{name}")
-async def call(name: str, request: Request, catalog: Opened) -> Response:
-    """Runs one query, one transaction."""
+async def call(name: str, request: Request, catalog: OpenCatalog) -> Response:
+    """Run one query in one transaction."""
     query = load_queries().get(name)
     if query is None:
-        raise NotFound(f"{name}: no such query. Update the older of the two programs.")
+        raise NotFound(f"{name}: unknown query. Update the older of the two programs.")
     caller = await needs(query.scope)(request)
     if query.noun == "access" and caller.how not in {"socket", "local"}:
-        raise Refused("Tokens are made and revoked on the service's own machine.")
+        raise Refused("Tokens can only be made and revoked on the service's own machine.")
     if query.scope == "read" and caller.how in FROM_ELSEWHERE:
         _check_length(request)
-    # Large tables lie on the disk meanwhile.
-    with full_disk():
-        async with request.form(max_files=MOST_PARTS, max_fields=0) as form:
-            return await _answered(catalog, query, form, caller)
+    with full_disk():  # the form parser writes large tables to the disk
+        async with request.form(max_files=MAX_PARTS, max_fields=0) as form:
+            return await _run_query(catalog, query, form, caller)
 
 
-async def _answered(catalog: Catalog, query: Query, form: FormData, caller: Caller) -> Response:
+async def _run_query(catalog: Catalog, query: Query, form: FormData, caller: Caller) -> Response:
     parts = {key: part for key, part in form.multi_items() if isinstance(part, UploadFile)}
     if PARAMETERS not in parts:
-        raise BadDocument(f"{PARAMETERS}: missing from the form.")
+        raise BadDocument(f"{PARAMETERS}: missing in the form.")
     return await run_in_threadpool(_perform, catalog, query, parts, caller)
 
 
 def _check_length(request: Request) -> None:
     length = request.headers.get("content-length", "")
-    if not (length.isascii() and length.isdigit()) or int(length) > MOST_BYTES_OF_A_READ:
+    if not (length.isascii() and length.isdigit()) or int(length) > MAX_READ_BYTES:
         raise TooLarge
 
 
 def _perform(catalog: Catalog, query: Query, parts: Mapping[str, UploadFile], caller: Caller) -> Response:
-    parameters = _signed_by(caller, decode_parameters(parts[PARAMETERS].file.read()))
+    parameters = _with_person(caller, decode_parameters(parts[PARAMETERS].file.read()))
     frames = {name: decode_frame(name, part.file) for name, part in parts.items() if name != PARAMETERS}
     if caller.how in FROM_ELSEWHERE:
         foreign_paths.check(query.name, parameters, frames, uploads_folder(catalog.path))
@@ -78,9 +77,9 @@ def _perform(catalog: Catalog, query: Query, parts: Mapping[str, UploadFile], ca
     return StreamingResponse(encode_rows(rows, compressed=caller.how != "socket"), media_type=ARROW)
 
 
-def _signed_by(caller: Caller, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Who did it is who has the token, whatever the other machine says; nobody restored what wasn't restored."""
+def _with_person(caller: Caller, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Record a remote change under the token's owner, whatever the client says."""
     if caller.how not in FROM_ELSEWHERE:
         return parameters
-    nobody = {"restored_by"} if parameters.get("restored_from") is None else set()
-    return {name: caller.person if name in PEOPLE - nobody else value for name, value in parameters.items()}
+    people = PEOPLE if parameters.get("restored_from") is not None else PEOPLE - {"restored_by"}
+    return {name: caller.person if name in people else value for name, value in parameters.items()}

@@ -1,4 +1,4 @@
-"""What every request passes before a route sees it: host, origin, size, number; and the headers of every answer."""
+"""Middleware: checks host, origin, body and load of requests; adds security headers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from curator.server.access import LOOPBACK, check_host, check_origin
-from curator.server.problems import Busy, Refused, TooLarge, TooSlow, answer, problem, status_of
+from curator.server.access import LOOPBACK, host_refusal, origin_refusal
+from curator.server.problems import Busy, Refused, TooLarge, TooSlow, problem, problem_response, status_of
 from curator.server.settings import Settings
 
-# No script or style within a page, nothing from elsewhere; pictures drawn by a page (canvas, data) are its own.
+# No inline scripts or styles, nothing from other sites; data: and blob: images are made by the page itself.
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
     "connect-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -29,16 +29,16 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
-# Rows of a whole set, and pictures: what a remote catalog, a remote ingest and a trainer's report send.
-FREE_SECONDS = 60.0
+FREE_SECONDS = 60.0  # before the minimum rate of a body applies
+# Paths with large bodies: rows of a whole set, images, run reports.
 LARGE = ("/catalog/", "/uploads/", "/api/v1/runs")
 
 
 class Guards:
-    """ASGI middleware. Refuses what no route should see, as problems; counts what is in hand."""
+    """Refuses bad requests with a problem document."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app, self.settings, self.in_hand = app, settings, 0
+        self.app, self.settings, self.in_progress = app, settings, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,25 +47,25 @@ class Guards:
         send = _with_headers(send)
         if refused := self._refusal(scope):
             document = problem(status_of(refused), str(refused), type(refused).__name__)
-            await answer(Request(scope, receive), document, {"Connection": "close"})(scope, receive, send)
+            await problem_response(Request(scope, receive), document, {"Connection": "close"})(scope, receive, send)
             return
-        self.in_hand += 1
+        self.in_progress += 1
         try:
             await self.app(scope, self._limited(scope, receive), send)
         finally:
-            self.in_hand -= 1
+            self.in_progress -= 1
 
     def _refusal(self, scope: Scope) -> Refused | None:
         headers, settings = Headers(scope=scope), self.settings
         by_socket = bool(scope.get("server")) and scope["server"][1] is None
         if not by_socket:
-            why = None
+            problem = None
             if settings.host in LOOPBACK:
-                why = check_host(headers.get("host", ""), settings.host, settings.public_url)
-            why = why or check_origin(scope["method"], dict(headers), settings.public_url)
-            if why:
-                return Refused(why)
-        if self.in_hand >= settings.max_requests:
+                problem = host_refusal(headers.get("host", ""), settings.host, settings.public_url)
+            problem = problem or origin_refusal(scope["method"], dict(headers), settings.public_url)
+            if problem:
+                return Refused(problem)
+        if self.in_progress >= settings.max_requests:
             return Busy()
         length = headers.get("content-length", "0")
         return TooLarge() if length.isdigit() and int(length) > self._limit(scope) else None
@@ -75,24 +75,24 @@ class Guards:
         return self.settings.max_upload_bytes if large else self.settings.max_body_bytes
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """The same body, cut off with an error where it is larger or slower than it may be."""
-        seen, limit, complete, begun = 0, self._limit(scope), False, time.monotonic()
+        """Wrap `receive`: raise TooLarge or TooSlow for the body."""
+        received_bytes, limit, complete, started = 0, self._limit(scope), False, time.monotonic()
         pause, least = self.settings.body_pause_seconds, self.settings.body_least_bytes_per_second
 
         async def counted() -> Message:
-            nonlocal seen, complete
-            if complete:  # what may come yet is the end of the connection
+            nonlocal received_bytes, complete
+            if complete:  # only a disconnect can follow
                 return await receive()
             try:
                 message = await asyncio.wait_for(receive(), pause)
             except TimeoutError:
                 raise TooSlow from None
-            seen += len(message.get("body", b"")) if message["type"] == "http.request" else 0
+            received_bytes += len(message.get("body", b"")) if message["type"] == "http.request" else 0
             complete = not message.get("more_body", False)
-            if seen > limit:
+            if received_bytes > limit:
                 raise TooLarge
-            took = time.monotonic() - begun
-            if not complete and took > FREE_SECONDS and seen < took * least:
+            seconds = time.monotonic() - started
+            if not complete and seconds > FREE_SECONDS and received_bytes < seconds * least:
                 raise TooSlow
             return message
 

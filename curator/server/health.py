@@ -1,18 +1,18 @@
-"""Whether the service is up (`/healthz`), and whether it can answer (`/readyz`): for containers, without a token."""
+"""Health checks without a token, for containers."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from curator.server.access import Opened
+from curator.server.access import OpenCatalog
 from schemas import __version__
 
 router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
-    """It is well; what isn't is a problem with status 5xx, or no answer."""
+    """Healthy; otherwise the status is 5xx."""
 
     status: str = "ok"
     version: str = __version__
@@ -25,7 +25,7 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz", operation_id="isReady")
-def readyz(catalog: Opened) -> Health:
+def readyz(catalog: OpenCatalog) -> Health:
     """The catalog answers."""
     catalog.schema_number()
     return Health()

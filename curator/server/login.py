@@ -1,4 +1,4 @@
-"""Logging in by token: `POST /login` gives the cookie, `POST /logout` takes it back."""
+"""Log in with a token, log out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import RedirectResponse
 
-from curator.server.access import COOKIE, SESSION_SECONDS, Caller, Opened, needs, new_session
+from curator.server.access import COOKIE, SESSION_SECONDS, Caller, OpenCatalog, needs, new_session
 from curator.server.access_tokens import token_sha256
 from curator.server.problems import Unauthorised
 
@@ -16,12 +16,12 @@ router = APIRouter(include_in_schema=False)
 
 @router.post("/login")
 def log_in(
-    request: Request, catalog: Opened, token: Annotated[str, Form()], next: Annotated[str, Form()] = "/"
+    request: Request, catalog: OpenCatalog, token: Annotated[str, Form()], next: Annotated[str, Form()] = "/"
 ) -> RedirectResponse:
-    """A cookie for a token that holds, then on to where the person wanted to go."""
+    """Set a cookie, and redirect to the wanted page."""
     digest = token_sha256(token.strip())
     if not catalog.access_of(digest):
-        raise Unauthorised("This token isn't known, was revoked or has expired. Ask for another: curator token add")
+        raise Unauthorised("This token is unknown, revoked or expired. Ask for a new one: curator token add PERSON")
     response = RedirectResponse(_within(next), 303)
     response.set_cookie(
         COOKIE,
@@ -42,7 +42,7 @@ def log_out(_: Annotated[Caller, Depends(needs("read"))]) -> RedirectResponse:
 
 
 def _within(wanted: str) -> str:
-    """A path of this service, never an address elsewhere."""
+    """Return `wanted` if it is our path, else "/"."""
     inside = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
     return wanted if inside else "/"
 

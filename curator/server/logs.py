@@ -1,7 +1,7 @@
-"""What the service logs, on stderr: a line a request, and a traceback where a request met a bug.
+"""Log on stderr: one line per request, and tracebacks.
 
-Each request has an id, the client's `X-Request-ID` where that is plain, told back in the answer. A line names method,
-path, person, status and time, never a query, a header or a body: signatures, tokens and captions stay out.
+A request's id is `X-Request-ID` if plain. Query strings, headers and bodies are never logged: they may hold
+signatures, tokens and captions.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ LOG = logging.getLogger("curator.server")
 QUIET = ("/static/", "/thumbnails/", "/images/", "/annotators/", "/catalog", "/healthz", "/readyz")
 
 
-class Requests:
-    """ASGI middleware, the outermost: gives requests their ids and logs them."""
+class RequestLog:
+    """The outermost ASGI middleware."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -37,7 +37,7 @@ class Requests:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if PLAIN.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
-        begun, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), 500
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -54,25 +54,25 @@ class Requests:
             raise
         if caller := scope["state"].get("caller"):
             facts["person"] = caller.person
-        took = {"status": status, "ms": round((time.perf_counter() - begun) * 1000, 1)}
-        LOG.log(_level(scope["path"], status), "request", extra={"facts": facts | took})
+        facts |= {"status": status, "ms": round((time.perf_counter() - started) * 1000, 1)}
+        LOG.log(_level(scope["path"], status), "request", extra={"facts": facts})
 
 
 def configure(log_format: LogFormat) -> None:
-    """Logs go to stderr, one line each: for people, or as JSON."""
+    """Log to stderr, as text or JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if log_format == "json" else Lines())
     for name in ("curator.server", "uvicorn"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
     LOG.setLevel(logging.INFO)
-    # Of uvicorn only what goes wrong: requests are logged here, and a traceback once.
+    # Only uvicorn's warnings: requests are logged here, and tracebacks once.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
 
 class JsonLines(logging.Formatter):
-    """A JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
         document: dict[str, Any] = {"time": _time(record), "level": record.levelname.lower()}
@@ -83,12 +83,12 @@ class JsonLines(logging.Formatter):
 
 
 class Lines(logging.Formatter):
-    """For people: time, what, and how it went."""
+    """Text for people."""
 
     def format(self, record: logging.LogRecord) -> str:
         facts = getattr(record, "facts", {})
-        said = " ".join(json.dumps(value).strip('"') for name, value in facts.items() if name != "request_id")
-        line = f"{_time(record)} {said or record.getMessage()}"
+        text = " ".join(json.dumps(value).strip('"') for name, value in facts.items() if name != "request_id")
+        line = f"{_time(record)} {text or record.getMessage()}"
         line += f"  [{facts['request_id']}]" if facts else ""
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 

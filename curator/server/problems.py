@@ -1,8 +1,8 @@
-"""Errors as answers: RFC 9457 problem details with the text that the command line prints; a page for a browser.
+"""Errors as HTTP responses: RFC 9457 problem documents with the command line's text, or a page for a browser.
 
     {"type": "urn:amatl:error:NotFound", "title": "Not found", "status": 404, "detail": "zoo: no such dataset. ..."}
 
-`type` ends with the class of `schemas.errors` (or its family), so that a client raises the same one again.
+`type` ends with the error's class (or its family in `schemas.errors`), so that a client can raise the same error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from schemas.errors import AlreadyExists, AmatlError, BadDocument, BadOption, Ch
 
 MEDIA_TYPE = "application/problem+json"
 TYPE = "urn:amatl:error:"
-# The first that an error is of.
+# The first class that matches decides.
 STATUSES: tuple[tuple[type[AmatlError], int], ...] = (
     (Overtaken, 412),
     (NotFound, 404),
@@ -40,7 +40,7 @@ ErrorPage = Callable[["Request", dict[str, Any]], "Response"]
 
 
 class Refused(AmatlError):
-    """The service refuses this."""
+    """The service refuses this request."""
 
     status = 403
 
@@ -52,38 +52,38 @@ class Unauthorised(Refused):
 
 
 class TooLarge(Refused):
-    """The request's body is larger than the service takes."""
+    """The request body is larger than this service accepts."""
 
     status = 413
 
 
 class TooSlow(Refused):
-    """The request's body came too slowly, or stopped coming."""
+    """The request body arrived too slowly, or stopped."""
 
     status = 408
 
 
 class StorageFull(Refused):
-    """The service's disk is full: nothing was kept of this. Make room there, then the same command goes on."""
+    """The service's disk is full. Free some space there, then run the same command again."""
 
     status = 507
 
 
 class PreconditionRequired(Refused):
-    """Say what you change: If-Match with the ETag that you saw, or If-None-Match: * where there is nothing yet."""
+    """Send If-Match with the ETag of the caption you saw, or If-None-Match: * if there was none."""
 
     status = 428
 
 
 class Busy(Refused):
-    """The service has as many requests in hand as it takes. Try again in a moment."""
+    """The service is handling too many requests. Try again in a moment."""
 
     status = 503
 
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """Turns what a full disk refuses into StorageFull."""
+    """Raise StorageFull if the disk is full."""
     try:
         yield
     except OSError as error:
@@ -93,20 +93,20 @@ def full_disk() -> Iterator[None]:
 
 
 def status_of(error: AmatlError) -> int:
-    """The HTTP status of an error; 409 where the class says nothing: the state of things is in the way."""
+    """Return the HTTP status; 409 if the class has none."""
     if isinstance(error, Refused):
         return error.status
     return next((status for kind, status in STATUSES if isinstance(error, kind)), 409)
 
 
 def problem(status: int, detail: str, kind: str | None = None, **more: Any) -> dict[str, Any]:
-    """A problem document; `kind` is the error's class, None where HTTP's own status says it all."""
+    """`kind`: the error's class name; None if the status says enough."""
     title = HTTPStatus(status).phrase.capitalize()
     return {"type": TYPE + kind if kind else "about:blank", "title": title, "status": status, "detail": detail} | more
 
 
-def answer(request: Request, document: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    """The problem as a page for whoever looks at pages, else as JSON."""
+def problem_response(request: Request, document: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    """Return a page for browsers, else JSON."""
     status = document["status"]
     headers = (headers or {}) | HEADERS.get(status, {})
     if not wants_page(request):
@@ -118,44 +118,44 @@ def answer(request: Request, document: dict[str, Any], headers: dict[str, str] |
 
 
 def wants_page(request: Request) -> bool:
-    """Whether a person in a browser asked, for a page."""
+    """Return whether a browser requested a page."""
     return not request.url.path.startswith(PROGRAMS) and "text/html" in request.headers.get("accept", "")
 
 
 def install(app: FastAPI) -> None:
-    """Every error becomes a problem: ours with their text, the framework's with theirs, bugs with neither."""
+    """Turn every error into a problem; unexpected ones without their text."""
 
-    def ours(request: Request, error: Exception) -> Response:
+    def amatl_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, AmatlError)
         if isinstance(error, Unauthorised) and wants_page(request) and request.method == "GET":
             from urllib.parse import quote
 
             wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"/login?next={quote(wanted, safe='')}", 303)
-        return answer(request, problem(status_of(error), str(error), type(error).__name__))
+        return problem_response(request, problem(status_of(error), str(error), type(error).__name__))
 
-    def of_http(request: Request, error: Exception) -> Response:
+    def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return answer(request, problem(error.status_code, str(error.detail)), dict(error.headers or {}))
+        return problem_response(request, problem(error.status_code, str(error.detail)), dict(error.headers or {}))
 
-    def of_validation(request: Request, error: Exception) -> Response:
+    def validation_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        found = [{"field": ".".join(str(part) for part in one["loc"]), "message": one["msg"]} for one in error.errors()]
-        said = "; ".join(f"{one['field']}: {one['message']}" for one in found)
-        return answer(request, problem(422, said, "BadOption", errors=found))
+        errors = [{"field": ".".join(map(str, one["loc"])), "message": one["msg"]} for one in error.errors()]
+        detail = "; ".join(f"{one['field']}: {one['message']}" for one in errors)
+        return problem_response(request, problem(422, detail, "BadOption", errors=errors))
 
-    def cut_off(request: Request, _: Exception) -> Response:
-        return answer(request, problem(400, "The connection ended before the request did."))
+    def disconnect(request: Request, _: Exception) -> Response:
+        return problem_response(request, problem(400, "The connection ended before the request was complete."))
 
-    def of_us(request: Request, _: Exception) -> Response:
-        said = "The service failed at this; its log says why, under the request's id."
-        return answer(request, problem(500, said))
+    def unexpected_error(request: Request, _: Exception) -> Response:
+        detail = "The service failed unexpectedly. Its log has the cause, under the request's id."
+        return problem_response(request, problem(500, detail))
 
-    app.add_exception_handler(AmatlError, ours)
-    app.add_exception_handler(HTTPException, of_http)
-    app.add_exception_handler(RequestValidationError, of_validation)
-    app.add_exception_handler(ClientDisconnect, cut_off)
-    app.add_exception_handler(Exception, of_us)
+    app.add_exception_handler(AmatlError, amatl_error)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, validation_error)
+    app.add_exception_handler(ClientDisconnect, disconnect)
+    app.add_exception_handler(Exception, unexpected_error)
 
 
 def _plain(document: dict[str, Any]) -> str:

@@ -1,13 +1,10 @@
-"""Stage: frees disk in the service's data folder of what nothing refers to any more.
+"""Stage: delete unused files in the service's data folder, if untouched for days.
 
-Of two kinds there, nothing says by itself that they are done with:
-- *uploads*: pictures sent by an ingest on another machine that was never finished, so that no path names them. What a
-  path named once is kept, also where every path of it is gone (it may be the last copy), unless that is asked for.
-- *thumbnails*: of images that no dataset has any more. One that is missed is made again.
+- *uploads* that no ingest named. Those named once are kept even if all paths are gone, unless `gone` is given: they
+  may be the last copies.
+- *thumbnails* of images in no dataset. They are made again when needed.
 
-All else there is named by something that lasts: pictures of runs by their reports, tokens and keys; jobs go by
-themselves after a while. Only what lies untouched for days goes, and an ingest that is told that a picture is there
-touches it: so that one under way loses nothing.
+A running ingest touches the files it relies on, so it loses nothing.
 """
 
 from __future__ import annotations
@@ -31,96 +28,91 @@ from schemas.progress import Progress, silent
 DAYS = 7
 UPLOAD = re.compile(r"([0-9a-f]{64})")
 THUMBNAIL = re.compile(r"([0-9a-f]{64})\.jpg")
-# What is being written; a killed process leaves it.
+# A file being written; a killed process leaves it behind.
 UNFINISHED = re.compile(r"\.[0-9a-f]{64}\.[0-9a-f.]+")
 REPORT_EVERY = 1_000
 
 
 class Pruned(BaseModel):
-    """Files of a kind that went, or would go."""
+    """Deleted files of one kind."""
 
     files: int = 0
     size_bytes: int = 0
 
 
 class PruneResult(BaseModel):
-    """What was freed, or would be."""
+    """In a dry run: files that would be deleted."""
 
     folder: str
     dry_run: bool
-    days: int = Field(description="Only what lay untouched for so long.")
-    gone: bool = Field(description="`uploads_gone` went, too; else they are only counted.")
-    uploads: Pruned = Field(description="Pictures that were sent, and that no ingest named.")
-    uploads_gone: Pruned = Field(description="Pictures that were sent, of images that no dataset has any more.")
-    thumbnails: Pruned = Field(description="Of images that no dataset has any more.")
-    unfinished: Pruned = Field(description="Half-written files that a killed process left.")
+    days: int = Field(description="Only files untouched for this many days.")
+    gone: bool = Field(description="Whether `uploads_gone` were deleted too; else they are only counted.")
+    uploads: Pruned = Field(description="Uploaded images that no ingest named.")
+    uploads_gone: Pruned = Field(description="Uploaded images that are in no dataset any more.")
+    thumbnails: Pruned = Field(description="Thumbnails of images that are in no dataset any more.")
+    unfinished: Pruned = Field(description="Partial files of killed processes.")
 
 
 def prune(
     catalog: Catalog, days: int = DAYS, gone: bool = False, dry_run: bool = False, progress: Progress = silent
 ) -> PruneResult:
-    """Removes what nothing refers to and lay untouched for `days`; with `gone` also uploads of images that are gone.
-
-    Raises BadOption, OnAnotherMachine by URL.
-    """
+    """Raise BadOption, OnAnotherMachine for a remote catalog."""
     if days < 1:
-        raise BadOption(f"--days {days}: at least 1, so that an ingest under way loses nothing.")
+        raise BadOption(f"--days {days}: give at least 1, so that a running ingest loses nothing.")
     if catalog.distant:
-        raise OnAnotherMachine(f"{catalog.name}: what is pruned lies on the service's own machine. Run it there.")
+        raise OnAnotherMachine(f"{catalog.name}: the service's files are on its own machine. Run curator prune there.")
     uploads, thumbnails = uploads_folder(catalog.path), service_folder(catalog.path) / "thumbnails"
-    # Looked at before the catalog is asked: what comes meanwhile isn't among them.
-    sent, drawn = list(_files(uploads)), list(_files(thumbnails))
+    # List the files before asking the catalog, so that files which arrive meanwhile are not among them.
+    upload_files, thumbnail_files = list(_files(uploads)), list(_files(thumbnails))
     rows = catalog.images_on_record()
-    known, here = set(rows["image_sha256"]), set(rows.filter("here")["image_sha256"])
-    unnamed = _but(sent, UPLOAD, known)
-    lost = [file for file in _but(sent, UPLOAD, here) if file not in set(unnamed)]
-    unwanted = _but(drawn, THUMBNAIL, here)
-    unfinished = [file for file in (*sent, *drawn) if UNFINISHED.fullmatch(file.name)]
-    total = sum(map(len, (unnamed, lost, unwanted, unfinished)))
+    recorded, present = set(rows["image_sha256"]), set(rows.filter("here")["image_sha256"])
+    unnamed = _without(upload_files, UPLOAD, recorded)
+    lost = [file for file in _without(upload_files, UPLOAD, present) if file not in set(unnamed)]
+    unused = _without(thumbnail_files, THUMBNAIL, present)
+    unfinished = [file for file in (*upload_files, *thumbnail_files) if UNFINISHED.fullmatch(file.name)]
+    total = sum(map(len, (unnamed, lost, unused, unfinished)))
     sweep = _Sweep(time.time() - days * 86_400, dry_run, total, progress)
     return PruneResult(
         folder=str(service_folder(catalog.path)),
         dry_run=dry_run,
         days=days,
         gone=gone,
-        uploads=sweep.of(unnamed),
-        uploads_gone=sweep.of(lost, keep=not gone),
-        thumbnails=sweep.of(unwanted),
-        unfinished=sweep.of(unfinished),
+        uploads=sweep.delete(unnamed),
+        uploads_gone=sweep.delete(lost, keep=not gone),
+        thumbnails=sweep.delete(unused),
+        unfinished=sweep.delete(unfinished),
     )
 
 
-def account(result: PruneResult) -> str:
+def text_of_prune(result: PruneResult) -> str:
     kinds = {
-        "sent pictures that no ingest named": result.uploads,
-        "sent pictures of images that no dataset has any more": result.uploads_gone if result.gone else Pruned(),
-        "thumbnails of images that no dataset has any more": result.thumbnails,
-        "half-written files": result.unfinished,
+        "uploaded images that no ingest named": result.uploads,
+        "uploaded images that are in no dataset any more": result.uploads_gone if result.gone else Pruned(),
+        "thumbnails of images that are in no dataset any more": result.thumbnails,
+        "partial files": result.unfinished,
     }
-    lines = [f"{found.files:>9,}  {name}, {size(found.size_bytes)}" for name, found in kinds.items() if found.files]
-    freed = size(sum(found.size_bytes for found in kinds.values()))
+    lines = [f"{pruned.files:>9,}  {name}, {size(pruned.size_bytes)}" for name, pruned in kinds.items() if pruned.files]
+    freed = size(sum(pruned.size_bytes for pruned in kinds.values()))
     if not lines:
-        lines = [f"Nothing to remove in {result.folder} that lay untouched for {plural(result.days, 'day')}."]
+        lines = [f"Nothing to remove in {result.folder}: no unused file is older than {plural(result.days, 'day')}."]
     elif result.dry_run:
-        lines.append(f"{freed} would be free again. Nothing was removed: without --dry-run it is.")
+        lines.append(f"{freed} would be freed. Nothing was removed; run it without --dry-run to remove these files.")
     else:
-        lines.append(f"Removed: {freed} are free again.")
+        lines.append(f"Freed {freed}.")
     if (lost := result.uploads_gone).files and not result.gone:
-        kept = f"{plural(lost.files, 'sent picture')} of images that no dataset has any more, {size(lost.size_bytes)}"
-        lines.append(f"Kept: {kept}. They may be the last copies; --gone removes them, too.")
+        images = f"{plural(lost.files, 'uploaded image')} in no dataset any more, {size(lost.size_bytes)}"
+        lines.append(f"Kept: {images}. They may be the last copies; remove them with --gone.")
     return "\n".join(lines)
 
 
 class _Sweep:
-    """Removes files that are older than a time."""
-
     def __init__(self, before: float, dry_run: bool, total: int, progress: Progress) -> None:
         self._before, self._dry_run, self._progress = before, dry_run, progress
         self._done, self._total = 0, total
 
-    def of(self, files: Sequence[Path], keep: bool = False) -> Pruned:
-        """Those of these that are old enough, removed unless they are to be kept."""
-        found = Pruned()
+    def delete(self, files: Sequence[Path], keep: bool = False) -> Pruned:
+        """Delete old files, unless `keep`; return their number and size."""
+        pruned = Pruned()
         for file in files:
             self._done += 1
             if self._done % REPORT_EVERY == 0 or self._done == self._total:
@@ -131,23 +123,23 @@ class _Sweep:
                     continue
                 if not (keep or self._dry_run):
                     file.unlink()
-            except FileNotFoundError:  # somebody else was quicker
+            except FileNotFoundError:  # another process deleted it
                 continue
-            found.files, found.size_bytes = found.files + 1, found.size_bytes + status.st_size
-        return found
+            pruned.files, pruned.size_bytes = pruned.files + 1, pruned.size_bytes + status.st_size
+        return pruned
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The files of a folder that is by content: folder/ab/name. Links aren't followed."""
+    """Yield the files of folder/ab/name. Links are not followed."""
     if not folder.is_dir():
         return
-    for shelf in sorted(folder.iterdir()):
-        if shelf.is_dir() and not shelf.is_symlink():
-            with os.scandir(shelf) as entries:
+    for subfolder in sorted(folder.iterdir()):
+        if subfolder.is_dir() and not subfolder.is_symlink():
+            with os.scandir(subfolder) as entries:
                 yield from (Path(entry.path) for entry in entries if entry.is_file(follow_symlinks=False))
 
 
-def _but(files: Sequence[Path], name: re.Pattern[str], images: set[str]) -> list[Path]:
-    """Those that are named as `name` is, but for those of some images. What has another name isn't ours to remove."""
+def _without(files: Sequence[Path], name: re.Pattern[str], images: set[str]) -> list[Path]:
+    """Return the files matching `name` whose image is not in `images`."""
     matches = ((file, name.fullmatch(file.name)) for file in files)
     return [file for file, match in matches if match and match[1] not in images]

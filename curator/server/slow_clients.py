@@ -1,7 +1,6 @@
-"""Connections on which no request comes are let go: whoever opens many and sends a byte now and then holds nothing up.
+"""Close connections that send no complete request head in time.
 
-uvicorn ends a connection that is idle after a request, but waits for ever for the first one, and for the rest of one
-whose head came in part. A body's pace is `guards`' to watch.
+uvicorn only closes connections that are idle after a request. `guards` checks the rate of bodies.
 """
 
 from __future__ import annotations
@@ -15,42 +14,42 @@ HEAD_SECONDS = 20.0
 Protocol: Any = AutoHTTPProtocol
 
 
-class Patient(Protocol):  # type: ignore[misc]
-    """uvicorn's protocol, with an end to waiting for a request's head."""
+class HeadTimeout(Protocol):  # type: ignore[misc]
+    """A timeout for the request head."""
 
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """From here on a request is waited for."""
+        """Start the timeout."""
         super().connection_made(transport)
-        self._wait()
+        self._start_timer()
 
     def data_received(self, data: bytes) -> None:
-        """A request began, or there is a part of its head."""
+        """Stop the timeout if the head is complete."""
         super().data_received(data)
         if self._is_waiting():
-            self._wait()
+            self._start_timer()
         else:
-            self._stop()
+            self._stop_timer()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Nothing is waited for any more."""
-        self._stop()
+        """Stop the timeout."""
+        self._stop_timer()
         super().connection_lost(error)
 
     def _is_waiting(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _wait(self) -> None:
+    def _start_timer(self) -> None:
         if self._timer is None:
-            self._timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._close)
 
-    def _stop(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _give_up(self) -> None:
+    def _close(self) -> None:
         self._timer = None
         if self._is_waiting() and not self.transport.is_closing():
             self.transport.close()

@@ -1,8 +1,7 @@
-"""Stage 5: committed versions of one dataset -> an immutable folder that trainers read. Format: schemas/spec/.
+"""Stage 5: export committed versions of a dataset to an immutable folder for training. Format: schemas/spec/.
 
-Everything is decided first (which images, which split, hence the identity), then the files are written under a hidden
-name, the manifest last, then the split is stored, then the folder gets its name, then the catalog notes it. Interrupted
-before it has its name, nothing is left but a hidden folder that the next snapshot removes.
+Decide everything, write the files under a hidden name (manifest last), store the split, rename the folder, record it
+in the catalog. An interruption before the rename leaves only a hidden folder, which the next snapshot removes.
 """
 
 from __future__ import annotations
@@ -42,14 +41,14 @@ def snapshot(
     progress: Progress = silent,
     keep_rejected: bool = False,
 ) -> SnapshotResult:
-    """Exports `references` (`set@n`, one caption track each; the first becomes `text`) to the folder `out`.
+    """Export `references` (`set@n`, one track each; the first becomes `text`) to `out`.
 
-    Where `out` is a snapshot of this very content already, nothing is written. Raises AlreadyExists for anything else
-    there; BadOption, BadExpression, CannotHoldOut, NothingToExport; ChecksumMismatch for an image file that changed.
+    Does nothing if `out` already holds this content. Raises AlreadyExists if it holds anything else, BadOption,
+    BadExpression, CannotHoldOut, NothingToExport; ChecksumMismatch if an image file changed.
     """
     holdout = holdout or Holdout()
     if link and catalog.distant:
-        raise BadOption("--link: the pictures come from another machine, so there is nothing to link. Leave it out.")
+        raise BadOption("--link: the images come from another machine, so they can't be linked. Leave it out.")
     progress("choosing images", 0, None)
     dataset, sources = tracks_of(catalog, references)
     samples = select(catalog, dataset, sources, where, holdout, keep_missing, keep_rejected)
@@ -78,7 +77,7 @@ def _write_tables(folder: Path, contents: Contents, progress: Progress) -> None:
 
 
 def _store_split(catalog: Catalog, contents: Contents) -> None:
-    """Keeps what was placed for the first time. Only now: a snapshot that failed decides nothing."""
+    """Called late, so that a failed snapshot stores nothing."""
     new = contents.samples.assignment.new
     if new:
         rows = pl.DataFrame({"representative_sha256": list(new), "split": list(new.values())})
@@ -86,7 +85,6 @@ def _store_split(catalog: Catalog, contents: Contents) -> None:
 
 
 def _note(catalog: Catalog, contents: Contents, out: Path, person: str) -> None:
-    """Lets the catalog know of the folder, for those who ask it for snapshots. Last: the folder is whole by now."""
     manifest = SnapshotManifest.read(out / "manifest.json").model_dump_json()
     size_bytes = int(contents.samples.table["size_bytes"].sum())
     folder = names(catalog).stored(str(out.resolve()))

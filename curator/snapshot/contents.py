@@ -1,4 +1,4 @@
-"""What a snapshot will hold, known before a file is written: its identity, its tracks, its manifest."""
+"""The identity, tracks and manifest of a snapshot, computed before writing."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ UNKNOWN_LICENSE = "unknown"
 
 @dataclass(frozen=True)
 class Contents:
-    """The samples of a snapshot with what follows from them."""
-
     dataset: str
     sources: list[TrackSource]
     samples: Samples
@@ -41,7 +39,7 @@ class Contents:
 
 
 def contents_of(dataset: str, sources: list[TrackSource], samples: Samples) -> Contents:
-    """Names the samples by their content. Raises AmatlError where two images would have the same file name."""
+    """Raise AmatlError if two images would have the same file name."""
     table = samples.table
     if table["file_name"].n_unique() != len(table):
         raise AmatlError("Two images share the first 16 digits of their SHA-256. Leave one out with --where.")
@@ -65,7 +63,6 @@ def _identified(samples: Samples, tracks: list[str]) -> Iterator[tuple[str, dict
 def manifest_of(
     contents: Contents, folder: Path, where: str | None, holdout: str | None, person: str
 ) -> SnapshotManifest:
-    """The manifest of the files now in `folder`."""
     return SnapshotManifest(
         identity=contents.identity,
         images_identity=contents.images_identity,
@@ -86,30 +83,30 @@ def manifest_of(
 
 
 def is_already_at(contents: Contents, out: Path) -> bool:
-    """Whether `out` holds these contents already, under the same versions and columns; False where there is nothing.
+    """Return whether `out` holds these contents with the same versions and columns.
 
-    Raises AlreadyExists where there is anything else, AmatlError where `out` lies within another snapshot.
+    Raises AlreadyExists if it holds anything else, AmatlError if it lies inside another snapshot.
     """
-    if around := next((folder for folder in out.absolute().parents if _is_snapshot(folder)), None):
-        raise AmatlError(f"{out}: lies within the snapshot {around}, which never changes. Choose another place.")
+    if parent := next((folder for folder in out.absolute().parents if _is_snapshot(folder)), None):
+        raise AmatlError(f"{out}: lies inside the snapshot {parent}, which must not change. Choose another folder.")
     if not os.path.lexists(out):
         return False
     try:
-        there = SnapshotManifest.read(out / "manifest.json")
+        existing = SnapshotManifest.read(out / "manifest.json")
     except BadDocument as error:
         raise AlreadyExists(
-            f"{out}: exists already and is no snapshot; it isn't overwritten. Choose another name."
+            f"{out}: already exists and is not a snapshot; it isn't overwritten. Choose another name."
         ) from error
-    if there.identity == contents.identity and _names(there.tracks) == _names(contents.tracks):
+    if existing.identity == contents.identity and _names(existing.tracks) == _names(contents.tracks):
         return True
-    if there.identity == contents.identity:
-        what = f"the same captions as other tracks ({', '.join(track.version for track in there.tracks)})"
-    elif there.images_identity == contents.images_identity:
-        what = "other captions of the same images"
+    if existing.identity == contents.identity:
+        content = f"the same captions under other tracks ({', '.join(track.version for track in existing.tracks)})"
+    elif existing.images_identity == contents.images_identity:
+        content = "other captions of the same images"
     else:
-        what = "another snapshot"
+        content = "another snapshot"
     raise AlreadyExists(
-        f"{out}: holds {what}, identity {there.identity[:16]}, not {contents.identity[:16]}; a snapshot is never "
+        f"{out}: holds {content}, identity {existing.identity[:16]}, not {contents.identity[:16]}; a snapshot is never "
         "overwritten. Choose another name, or remove the folder."
     )
 

@@ -1,4 +1,4 @@
-"""The files of a snapshot: images and metadata.jsonl of each split, samples.parquet. Format: schemas/spec/."""
+"""Write the files of a snapshot: images and metadata.jsonl of each split, samples.parquet. Format: schemas/spec/."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from schemas.digest import sha256_file
 from schemas.document import FileRef
 from schemas.progress import Progress
 
-IMAGES_A_TASK = 32
+IMAGES_PER_TASK = 32
 WORKERS = 4
-ROWS_A_GROUP = 65_536
-"""Rows of a row group of samples.parquet. Part of what makes its bytes the same everywhere: don't change it."""
+ROWS_PER_GROUP = 65_536
+"""Rows per row group of samples.parquet. Don't change it: equal content must give equal bytes."""
 
 ESCAPED_LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
-"""Left as they are in JSON, these would be ends of lines to some readers."""
+"""Escapes for characters that some readers take for line ends."""
 
 PROVENANCE = (
     "strategy", "strategy_version", "options", "model", "model_revision", "by_person", "person", "restored_from",
@@ -39,7 +39,6 @@ FACTS = (
 
 
 def file_ref(folder: Path, path: str) -> FileRef:
-    """A finished file of the snapshot as the manifest refers to it."""
     file = folder / path
     return FileRef(path=path, sha256=sha256_file(file), size_bytes=file.stat().st_size)
 
@@ -52,34 +51,34 @@ def write_images(
     link: bool,
     progress: Progress,
 ) -> Counter[str]:
-    """Puts every image in its split's folder, several at a time; counts how (copied, reflinked, linked).
+    """Write every image, in parallel; count them by method (copied, reflinked, linked).
 
-    `recorded`: the paths of each image. Raises as `place` and `Originals.fetch` do, for the first image that fails.
+    `recorded`: each image's paths. Raises like `place` and `Originals.fetch`.
     """
 
-    def some(rows: pl.DataFrame) -> list[str]:
-        return [one(sha, folder / split / name) for sha, split, name in rows.iter_rows()]
-
-    def one(sha256: str, target: Path) -> Method:
-        originals.fetch(sha256)
-        return place(sha256, originals.paths(sha256, recorded[sha256]), target, link)
+    def place_batch(rows: pl.DataFrame) -> list[Method]:
+        methods = []
+        for sha256, split, name in rows.iter_rows():
+            originals.fetch(sha256)
+            methods.append(place(sha256, originals.paths(sha256, recorded[sha256]), folder / split / name, link))
+        return methods
 
     for split in table["split"].unique():
         (folder / split).mkdir()
-    how: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     progress("writing images", 0, len(table))
     pool = ThreadPoolExecutor(WORKERS)
     try:
-        for methods in pool.map(some, table.select("sha256", "split", "file_name").iter_slices(IMAGES_A_TASK)):
-            how.update(methods)
-            progress("writing images", how.total(), len(table))
+        for methods in pool.map(place_batch, table.select("sha256", "split", "file_name").iter_slices(IMAGES_PER_TASK)):
+            counts.update(methods)
+            progress("writing images", counts.total(), len(table))
     finally:
         pool.shutdown(cancel_futures=True)
-    return how
+    return counts
 
 
 def write_metadata(folder: Path, table: pl.DataFrame, columns: Mapping[str, str]) -> None:
-    """Writes one split's metadata.jsonl: a line an image, sorted by sha256. `columns`: the column of each track."""
+    """Write a split's metadata.jsonl, one line per image, sorted by sha256. `columns`: the column of each track."""
     captions = {column: f"caption.{track}" for track, column in columns.items()}
     names = ["file_name", *captions, "sha256", "size_bytes", "width_px", "height_px"]
     rows = table.select(captions.get(name, name) for name in names).iter_rows()
@@ -90,13 +89,13 @@ def write_metadata(folder: Path, table: pl.DataFrame, columns: Mapping[str, str]
 
 
 def write_samples(file: Path, table: pl.DataFrame, tracks: Sequence[TrackSource]) -> None:
-    """Writes samples.parquet: a row a sample with the provenance of each caption. Equal content gives equal bytes."""
+    """Write samples.parquet. Equal content gives equal bytes."""
     path = (table["split"] + "/" + table["file_name"]).alias("path")
     facts = table.select("sha256", "split", path, *FACTS).to_arrow()
     pq.write_table(
         facts.append_column("captions", _captions(table, tracks)).combine_chunks(),
         file,
-        row_group_size=ROWS_A_GROUP,
+        row_group_size=ROWS_PER_GROUP,
         compression="zstd",
         compression_level=3,
         version="2.6",
@@ -108,8 +107,7 @@ def write_samples(file: Path, table: pl.DataFrame, tracks: Sequence[TrackSource]
 
 
 def _captions(table: pl.DataFrame, tracks: Sequence[TrackSource]) -> pa.LargeListArray:
-    """For each sample the list of its captions, a struct a track (Polars takes ten times as long for this)."""
-
+    """Return each sample's captions, a struct per track. Polars needs ten times as long."""
     parts = []
     for track in tracks:
         provenance = track.captions.select("image_sha256", *PROVENANCE).rename({"image_sha256": "sha256"})

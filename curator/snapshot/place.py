@@ -1,4 +1,4 @@
-"""One image's bytes into the snapshot: reflinked, copied or hard-linked, and only if they are still the ones hashed."""
+"""Place one image by reflink, copy or hard link, and verify its SHA-256."""
 
 from __future__ import annotations
 
@@ -14,30 +14,29 @@ from schemas.digest import CHUNK_BYTES, sha256_file
 from schemas.errors import AmatlError, ChecksumMismatch
 
 Method = Literal["reflinked", "copied", "linked"]
-FICLONE = 0x40049409  # ioctl of linux/fs.h: share the blocks of another file until one of the two is written to
+FICLONE = 0x40049409  # ioctl in linux/fs.h: share the blocks of another file until one of them is written
 
 
 class CannotLink(AmatlError):
-    """The image can't be hard-linked into the snapshot. Leave out --link to copy."""
+    """The image can't be hard-linked into the snapshot. Leave out --link to copy it."""
 
 
 def place(sha256: str, paths: Sequence[str], target: Path, link: bool) -> Method:
-    """Puts the image `sha256` at `target` from the first of `paths` that still holds it.
+    """Place the image `sha256` at `target`, from the first path that still holds it.
 
-    Raises ChecksumMismatch naming every path where none does, CannotLink where the file system refuses; then there is
-    nothing at `target`.
+    Raises ChecksumMismatch with every path, or CannotLink; then nothing is left at `target`.
     """
     problems = []
     for path in map(Path, paths):
         try:
-            method, found = _link(path, target) if link else _reflink_or_copy(path, target)
+            method, digest = _link(path, target) if link else _reflink_or_copy(path, target)
         except FileNotFoundError:
             problems.append(f"{path} is gone")
             continue
         except PermissionError:
-            problems.append(f"{path} can't be read")
+            problems.append(f"{path} can't be read (permission denied)")
             continue
-        if found == sha256:
+        if digest == sha256:
             return method
         target.unlink()
         problems.append(f"{path} has changed since it was ingested")
@@ -52,7 +51,7 @@ def _link(path: Path, target: Path) -> tuple[Method, str]:
         target.hardlink_to(source)
     except OSError as error:
         raise CannotLink(
-            f"{path}: can't be hard-linked into the snapshot ({error.strerror}). Leave out --link to copy."
+            f"{path}: can't be hard-linked into the snapshot ({error.strerror}). Leave out --link to copy it."
         ) from error
     return "linked", sha256_file(target)
 
@@ -64,14 +63,14 @@ def _reflink_or_copy(path: Path, target: Path) -> tuple[Method, str]:
         digest = hashlib.sha256()
         while chunk := source.read(CHUNK_BYTES):
             digest.update(chunk)
-            rest = memoryview(chunk)
-            while rest:  # a write may take less than it is given
-                rest = rest[copy.write(rest) :]
+            unwritten = memoryview(chunk)
+            while unwritten:  # an unbuffered write may be partial
+                unwritten = unwritten[copy.write(unwritten) :]
         return "copied", digest.hexdigest()
 
 
 def _reflink(source: FileIO, copy: FileIO) -> bool:
-    """Whether the file system let the two files share their blocks (btrfs, XFS, bcachefs; the same device)."""
+    """Return whether the blocks are shared (btrfs, XFS, bcachefs; same device)."""
     if not sys.platform.startswith("linux"):
         return False
     import fcntl

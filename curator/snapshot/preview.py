@@ -1,4 +1,4 @@
-"""A snapshot as it would be: its split, its groups, what it leaves out, before anything is written or stored."""
+"""Preview a snapshot without writing or storing anything."""
 
 from __future__ import annotations
 
@@ -27,10 +27,7 @@ def preview(
     keep_rejected: bool = False,
     progress: Progress = silent,
 ) -> SnapshotPreview:
-    """What `snapshot` with these arguments would make. `out` None: wherever.
-
-    Raises what `snapshot` would before it writes, AlreadyExists for another thing at `out` among it.
-    """
+    """Return what `snapshot` would make, in any folder if `out` is None. Raises like `snapshot`."""
     progress("choosing images", 0, None)
     dataset, sources = tracks_of(catalog, references)
     samples = select(catalog, dataset, sources, where, holdout or Holdout(), keep_missing, keep_rejected)
@@ -51,13 +48,13 @@ def preview(
 
 
 def _groups(table: pl.DataFrame) -> pl.DataFrame:
-    """Near-duplicate groups of several images: images, split."""
+    """Return the groups of several images: columns images, split."""
     counted = table.group_by("near_duplicate_of").agg(pl.len().alias("images"), pl.col("split").first())
     return counted.filter(pl.col("images") > 1)
 
 
 def _placed(table: pl.DataFrame, split: str, new: Mapping[str, str]) -> int:
-    """How many images of a split are of groups that weren't in it before."""
+    """Count the images of a split whose group is new in it."""
     return table.filter(table["split"] == split, table["near_duplicate_of"].is_in(list(new))).height
 
 

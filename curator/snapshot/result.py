@@ -1,4 +1,4 @@
-"""What a snapshot holds and what it left out, as told once it is made, or before."""
+"""Result models of export and preview."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schemas.snapshot import Track
 
 
 class SnapshotFacts(BaseModel):
-    """What is known of a snapshot before a file of it is written."""
+    """The facts known before writing."""
 
     identity: str
     images_identity: str
@@ -21,43 +21,39 @@ class SnapshotFacts(BaseModel):
     held_out: int
     tracks: list[Track]
     left_out: dict[str, int] = Field(description="Images by reason: file-gone, rejected, where, missing-caption.")
-    without_caption: dict[str, int] = Field(description="Images that --where holds for and a track has no caption of.")
+    without_caption: dict[str, int] = Field(description="By track: selected images that have no caption in it.")
     licenses: dict[str, int]
-    size_bytes: int = Field(description="Of the images.")
+    size_bytes: int = Field(description="Total size of the images.")
     notes: list[str]
 
 
 class SnapshotResult(SnapshotFacts):
-    """A snapshot that is there."""
-
     folder: Path
-    unchanged: bool = Field(description="It was there already, with this very content; nothing was written.")
-    placed: dict[str, int] = Field(description="Image files by how they came: copied, reflinked, linked.")
+    unchanged: bool = Field(description="It existed already with this content, so nothing was written.")
+    placed: dict[str, int] = Field(description="Image files by method: copied, reflinked, linked.")
 
 
 class PreviewImage(BaseModel):
-    """An image that would be held out."""
+    """A held-out image."""
 
     image_sha256: str
     file_name: str
-    near_duplicate_of: str = Field(description="Its group's representative: groups go to one split whole.")
+    near_duplicate_of: str = Field(description="Representative of its near-duplicate group.")
     new: bool = Field(description="Held out for the first time.")
 
 
 class SnapshotPreview(SnapshotFacts):
-    """A snapshot as it would be. Nothing was written, no split stored."""
-
-    unchanged: bool = Field(description="It is at --out already, with this very content.")
-    held_out_new: int = Field(description="Of those held out: for the first time.")
-    train_new: int = Field(description="Of those to train on: given to train for the first time.")
-    groups: int = Field(description="Near-duplicate groups of several of these images, each whole in one split.")
+    unchanged: bool = Field(description="The folder already holds a snapshot with this content.")
+    held_out_new: int = Field(description="Images held out for the first time.")
+    train_new: int = Field(description="Images assigned to train for the first time.")
+    groups: int = Field(description="Near-duplicate groups with several of these images. A group is in one split.")
     group_images: int = Field(description="Images in those groups.")
-    groups_held_out: int = Field(description="Of those groups: held out.")
-    images: list[PreviewImage] = Field(description="The first that would be held out, groups together.")
+    groups_held_out: int = Field(description="Held-out groups among them.")
+    images: list[PreviewImage] = Field(description="The first images that would be held out, ordered by group.")
 
 
 def facts_of(contents: Contents) -> dict[str, Any]:
-    """The fields of SnapshotFacts."""
+    """Return the fields of SnapshotFacts."""
     samples = contents.samples
     return {
         "identity": contents.identity,

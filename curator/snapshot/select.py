@@ -1,7 +1,8 @@
-"""Which images go into a snapshot, and to which split: a table of samples, and an account of what was left out."""
+"""Choose images and splits, and count what is left out."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from curator.snapshot.split import Assignment, Group, Rule, assign
 from curator.snapshot.tracks import TrackSource
 from schemas.errors import AmatlError
 
-EXTENSIONS = {"jpeg": "jpg"}  # of a format; else its own name
+EXTENSIONS = {"jpeg": "jpg"}  # format -> extension, if they differ
 
 LEFT_OUT = {
     "file-gone": "without a file",
@@ -29,7 +30,7 @@ class NothingToExport(AmatlError):
 
 @dataclass(frozen=True)
 class Holdout:
-    """The holdout options as given; at most one of the first three."""
+    """The options as given; at most one of the first three."""
 
     count: int | None = None
     fraction: float | None = None
@@ -38,7 +39,7 @@ class Holdout:
 
     @property
     def text(self) -> str | None:
-        """The rule as the manifest tells it."""
+        """The rule for the manifest."""
         given = [self.count, self.fraction, self.expression]
         text = next((str(option) for option in given if option is not None), None)
         return f"{text}, trained images too" if text and self.also_trained else text
@@ -46,12 +47,10 @@ class Holdout:
 
 @dataclass(frozen=True)
 class Samples:
-    """What a snapshot holds.
-
-    `table`: a row an image, sorted by sha256, with split, file_name (in the snapshot), source_file_name, size_bytes,
-    width_px and height_px as seen, format, has_alpha, exif_orientation, license, source_url, metadata,
-    near_duplicate_of, and a column `caption.<track>` for each track. `left_out`: images by reason; `without`: images
-    without a caption, by track.
+    """`table`: a row per image, sorted by sha256, with split, file_name (in the snapshot), source_file_name,
+    size_bytes, width_px and height_px (upright), format, has_alpha, exif_orientation, license, source_url, metadata,
+    near_duplicate_of, and `caption.<track>` per track. `left_out`: images by reason. `without`: images without a
+    caption, by track.
     """
 
     table: pl.DataFrame
@@ -69,37 +68,33 @@ def select(
     keep_missing: bool,
     keep_rejected: bool = False,
 ) -> Samples:
-    """Picks the images, then places their near-duplicate groups. Nothing is stored yet.
+    """Choose the images and split their near-duplicate groups; store nothing.
 
-    Images that a person rejected (in Label Studio) are left out, unless `keep_rejected`.
-
-    Raises BadExpression, CannotHoldOut, NothingToExport.
+    Leaves out rejected images unless `keep_rejected`. Raises BadExpression, CannotHoldOut, NothingToExport.
     """
     chosen = where.parse(condition) if condition is not None else None
     held_out = where.parse(holdout.expression, "--holdout-where") if holdout.expression is not None else None
-    Rule(holdout.count, holdout.fraction)  # refuses wrong numbers before the work
+    Rule(holdout.count, holdout.fraction)  # raises for invalid numbers before the slow part
     images = catalog.images_of_dataset(dataset)
     stored = catalog.stored_splits(dataset)
     table = where.listed_columns(images, stored, {track.name: track.captions for track in tracks})
     table = table.with_columns(images["exif_orientation"])
-    left_out: dict[str, int] = {}
-
-    known = set(images["image_sha256"])
-    gone = {sha256 for track in tracks for sha256 in track.captions["image_sha256"]} - known
-    _count(left_out, "file-gone", len(gone))
+    captioned = {sha256 for track in tracks for sha256 in track.captions["image_sha256"]}
+    left_out = Counter({"file-gone": len(captioned - set(images["image_sha256"]))})
     if not keep_rejected:
-        kept = table.filter(~pl.col("sha256").is_in(catalog.rejected_images(dataset)))
-        _count(left_out, "rejected", len(table) - len(kept))
-        table = kept
+        left_out["rejected"] = len(table)
+        table = table.filter(~pl.col("sha256").is_in(catalog.rejected_images(dataset)))
+        left_out["rejected"] -= len(table)
     if chosen:
-        kept = table.filter(where.matches(chosen, table))
-        _count(left_out, "where", len(table) - len(kept))
-        table = kept
+        left_out["where"] = len(table)
+        table = table.filter(where.matches(chosen, table))
+        left_out["where"] -= len(table)
     without = {track.name: table[f"caption.{track.name}"].null_count() for track in tracks}
     if not keep_missing:
-        complete = table.drop_nulls([f"caption.{track.name}" for track in tracks])
-        _count(left_out, "missing-caption", len(table) - len(complete))
-        table = complete
+        left_out["missing-caption"] = len(table)
+        table = table.drop_nulls([f"caption.{track.name}" for track in tracks])
+        left_out["missing-caption"] -= len(table)
+    left_out = +left_out  # without zero counts
     if table.is_empty():
         raise NothingToExport(_nothing(dataset, left_out, without, keep_missing))
 
@@ -116,12 +111,7 @@ def select(
         pl.col("file_name").alias("source_file_name"),
         pl.format("{}.{}", pl.col("sha256").str.head(16), pl.col("format").replace(EXTENSIONS)).alias("file_name"),
     )
-    return Samples(table.sort("sha256"), assignment, left_out, without)
-
-
-def _count(left_out: dict[str, int], reason: str, images: int) -> None:
-    if images:
-        left_out[reason] = images
+    return Samples(table.sort("sha256"), assignment, dict(left_out), without)
 
 
 def _groups(table: pl.DataFrame) -> list[Group]:
@@ -133,6 +123,6 @@ def _nothing(dataset: str, left_out: dict[str, int], without: dict[str, int], ke
     reasons = ", ".join(f"{images} {LEFT_OUT[reason]}" for reason, images in left_out.items()) or "it has no images"
     bare = [name for name, images in without.items() if images]
     advice = f" Without a caption: {', '.join(f'{without[name]} in {name}' for name in bare)}." if bare else ""
-    hint = " To have rejected images in it, add --keep-rejected." if "rejected" in left_out else ""
+    hint = " To include rejected images, add --keep-rejected." if "rejected" in left_out else ""
     hint += " Caption them, or add --keep-missing." if "missing-caption" in left_out and not keep_missing else ""
     return f"{dataset}: no image is left for the snapshot ({reasons}).{advice}{hint}"

@@ -1,18 +1,18 @@
-"""Which images are held out: drawn by near-duplicate group, then stored and never taken back.
+"""Choose the held-out images: hash the near-duplicate groups, store the result, and never undo it.
 
-A group (a picture and its near-duplicates, named by its representative) goes to one split whole, so duplicates never
-straddle. A group that has a stored split keeps it, whatever is asked: growing the data set moves nothing, and a
-held-out image never returns to train. The rule asked for only places the groups that have no split yet:
+A group (an image and its near-duplicates, named by its representative) is in one split, so duplicates never straddle.
+A group with a stored split keeps it: adding images moves nothing, and a held-out image never returns to train. The
+rule only places groups that have no split yet:
 
-- `--holdout N`: groups in the order of their hash, each that still fits, until N images are held out, those held out
-  earlier counted. N is met exactly wherever the sizes of the groups allow (a group is passed over when the rest could
-  no longer add up); else the nearest number below, or above where none is.
-- `--holdout-fraction F`: a group is held out when its hash, read as a number in [0, 1), is below F. The share is
-  therefore F on average, and each group's fate is its own. `0.1` where no rule is given.
-- `--holdout-where EXPRESSION`: a group is held out when the expression holds for one of its images.
+- `--holdout N`: take groups in hash order, if they fit, until N images are held out, including those held out earlier.
+  N is met exactly if the group sizes allow it (a group is skipped if the later ones could not add up to the remainder);
+  else the nearest possible number is used, the higher of two equally near.
+- `--holdout-fraction F`: hold out a group if its hash, read as a number in [0, 1), is below F. The share is F on
+  average, and each group is decided independently. Without a rule, F is 0.1.
+- `--holdout-where EXPRESSION`: hold out a group if the expression holds for one of its images.
 
 The hash is SHA-256 of the text `amatl/split/v1/` and the representative's hex SHA-256; its first 8 bytes, big-endian,
-are the number. It knows neither catalog nor data set, so the same picture has the same leaning everywhere.
+are the number. It depends on neither catalog nor dataset, so an image is treated alike in all of them.
 """
 
 from __future__ import annotations
@@ -29,15 +29,12 @@ SALT = "amatl/split/v1/"
 
 
 class CannotHoldOut(AmatlError):
-    """The images asked for can't be held out."""
+    """The requested images can't be held out."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What to hold out: one of the three, or none of them for the default fraction.
-
-    `matches`: the representatives of the groups that `--holdout-where` holds for.
-    """
+    """One of the first three fields, or the default fraction. `matches`: representatives of the matching groups."""
 
     count: int | None = None
     fraction: float | None = None
@@ -45,18 +42,17 @@ class Rule:
     also_trained: bool = False
 
     def __post_init__(self) -> None:
-        given = [option for option in (self.count, self.fraction, self.matches) if option is not None]
-        if len(given) > 1:
+        if sum(option is not None for option in (self.count, self.fraction, self.matches)) > 1:
             raise BadOption("Give one of --holdout, --holdout-fraction and --holdout-where, not several.")
         if self.count is not None and self.count < 0:
-            raise BadOption(f"--holdout {self.count}: a number of images, 0 or more.")
+            raise BadOption(f"--holdout {self.count}: give a number of images, 0 or more.")
         if self.fraction is not None and not 0 <= self.fraction < 1:
-            raise BadOption(f"--holdout-fraction {self.fraction}: from 0 to below 1, for example 0.1.")
+            raise BadOption(f"--holdout-fraction {self.fraction}: give a share from 0 to below 1, for example 0.1.")
 
 
 @dataclass(frozen=True)
 class Group:
-    """A near-duplicate group: how many of its images are wanted now, and the split it was given earlier, if any."""
+    """A near-duplicate group: its selected images, and its stored split."""
 
     representative_sha256: str
     images: int
@@ -65,38 +61,40 @@ class Group:
 
 @dataclass(frozen=True)
 class Assignment:
-    """The split of each group. `new`: those to store, because they had none or left train; `notes`: for a person."""
+    """The split of each group. `new`: the splits to store; `notes`: for a person."""
 
     splits: dict[str, Split]
     new: dict[str, Split]
     notes: list[str] = field(default_factory=list)
 
 
-def draw(representative_sha256: str) -> int:
-    """The group's place in the draw, 0 to 2**64 - 1."""
+def hash_position(representative_sha256: str) -> int:
+    """Return 0 to 2**64 - 1."""
     return int.from_bytes(hashlib.sha256(f"{SALT}{representative_sha256}".encode()).digest()[:8], "big")
 
 
 def assign(groups: Iterable[Group], rule: Rule) -> Assignment:
-    """Places every group. Raises CannotHoldOut where the rule can't be met or would leave nothing to train on."""
-    drawn = sorted(groups, key=lambda group: (draw(group.representative_sha256), group.representative_sha256))
+    """Raise CannotHoldOut if the rule can't be met or leaves nothing to train on."""
+    ordered = sorted(
+        groups, key=lambda group: (hash_position(group.representative_sha256), group.representative_sha256)
+    )
     notes: list[str] = []
     if rule.count is not None:
-        held_out = _by_count(drawn, rule.count, rule.also_trained, notes)
+        held_out = _by_count(ordered, rule.count, rule.also_trained, notes)
     elif rule.matches is not None:
-        held_out = _by_match(drawn, rule.matches, rule.also_trained, notes)
+        held_out = _by_match(ordered, rule.matches, rule.also_trained, notes)
     else:
         fraction = DEFAULT_FRACTION if rule.fraction is None else rule.fraction
-        held_out = _by_lot(drawn, fraction, notes)
+        held_out = _by_fraction(ordered, fraction, notes)
     splits: dict[str, Split] = {
         group.representative_sha256: "validation"
         if group.stored == "validation" or group.representative_sha256 in held_out
         else "train"
-        for group in drawn
+        for group in ordered
     }
-    if drawn and "train" not in splits.values():
-        raise CannotHoldOut(f"Every one of the {_images(drawn)} images would be held out: nothing is left to train on.")
-    stored = {group.representative_sha256: group.stored for group in drawn}
+    if ordered and "train" not in splits.values():
+        raise CannotHoldOut(f"All {_images(ordered)} images would be held out: nothing is left to train on.")
+    stored = {group.representative_sha256: group.stored for group in ordered}
     new = {representative: split for representative, split in splits.items() if stored[representative] != split}
     return Assignment(splits, new, notes)
 
@@ -105,107 +103,106 @@ def _images(groups: Iterable[Group]) -> int:
     return sum(group.images for group in groups)
 
 
-def _by_lot(drawn: Sequence[Group], fraction: float, notes: list[str]) -> set[str]:
-    lots = {
+def _by_fraction(ordered: Sequence[Group], fraction: float, notes: list[str]) -> set[str]:
+    held_out = {
         group.representative_sha256
-        for group in drawn
-        if group.stored is None and draw(group.representative_sha256) < fraction * 2**64
+        for group in ordered
+        if group.stored is None and hash_position(group.representative_sha256) < fraction * 2**64
     }
-    if fraction and not lots and all(group.stored != "validation" for group in drawn):
-        more = "For a number of them: --holdout N --holdout-trained."  # this snapshot gives them to train
-        notes.append(f"No image is held out: a share of {fraction:g} drew none. {more}")
-    return lots
+    if fraction and not held_out and all(group.stored != "validation" for group in ordered):
+        # --holdout-trained, because this snapshot puts them all in train
+        hint = "To hold out a fixed number, use --holdout N with --holdout-trained."
+        notes.append(f"No image is held out: the share of {fraction:g} selected none. {hint}")
+    return held_out
 
 
-def _by_count(drawn: Sequence[Group], wanted: int, also_trained: bool, notes: list[str]) -> set[str]:
-    already = _images(group for group in drawn if group.stored == "validation")
+def _by_count(ordered: Sequence[Group], wanted: int, also_trained: bool, notes: list[str]) -> set[str]:
+    already = _images(group for group in ordered if group.stored == "validation")
     if already > wanted:
-        notes.append(f"{already} held out, not {wanted}: what was held out earlier stays so.")
+        notes.append(f"{already} held out, not {wanted}: images held out earlier stay held out.")
     missing = max(0, wanted - already)
-    free = [group for group in drawn if group.stored is None]
+    free = [group for group in ordered if group.stored is None]
     if also_trained:
-        free += [group for group in drawn if group.stored == "train"]
-    if missing > _images(free) and already != _nearest(drawn, wanted):
-        raise CannotHoldOut(_too_few(drawn, wanted, already))
-    chosen = fill([group.images for group in free], missing)
-    held_out = [free[position] for position in chosen]
+        free += [group for group in ordered if group.stored == "train"]
+    if missing > _images(free) and already != _nearest(ordered, wanted):
+        raise CannotHoldOut(_too_few(ordered, wanted, already))
+    held_out = [free[index] for index in fill([group.images for group in free], missing)]
     if missing and _images(held_out) != missing:
         notes.append(
-            f"{already + _images(held_out)} held out, not {wanted}: near-duplicates stay together, and their groups "
-            "don't add up to it."
+            f"{already + _images(held_out)} held out, not {wanted}: near-duplicates stay together, and the sizes of "
+            "their groups don't add up to that number."
         )
-    _say_moved(held_out, notes)
+    _note_moved(held_out, notes)
     return {group.representative_sha256 for group in held_out}
 
 
-def _nearest(drawn: Sequence[Group], wanted: int) -> int:
-    """How many a first snapshot of these groups holds out for that number: asked again, it stays so."""
-    sizes = [group.images for group in drawn]
-    return sum(sizes[position] for position in fill(sizes, wanted))
+def _nearest(ordered: Sequence[Group], wanted: int) -> int:
+    """Return the number that a first snapshot would hold out, so that repeating it changes nothing."""
+    sizes = [group.images for group in ordered]
+    return sum(sizes[index] for index in fill(sizes, wanted))
 
 
-def _too_few(drawn: Sequence[Group], wanted: int, already: int) -> str:
-    trained = _images(group for group in drawn if group.stored == "train")
+def _too_few(ordered: Sequence[Group], wanted: int, already: int) -> str:
+    trained = _images(group for group in ordered if group.stored == "train")
     if not trained:
-        return f"--holdout {wanted}: there are only {_images(drawn)} images."
-    can = _images(drawn) - trained
+        return f"--holdout {wanted}: there are only {_images(ordered)} images."
+    available = _images(ordered) - trained
     return (
-        f"--holdout {wanted}: {can} of the {_images(drawn)} images can be held out ({already} are already); an earlier "
-        f"snapshot gave the other {trained} to train, and models may have seen them. Ask for {can} or fewer, or add "
-        "--holdout-trained to hold them out all the same."
+        f"--holdout {wanted}: {available} of the {_images(ordered)} images can be held out ({already} are already); "
+        f"an earlier snapshot put the other {trained} in train, so models may have seen them. Use {available} or "
+        "fewer, or add --holdout-trained to hold them out anyway."
     )
 
 
-def _by_match(drawn: Sequence[Group], matches: frozenset[str], also_trained: bool, notes: list[str]) -> set[str]:
-    matching = [group for group in drawn if group.representative_sha256 in matches]
+def _by_match(ordered: Sequence[Group], matches: frozenset[str], also_trained: bool, notes: list[str]) -> set[str]:
+    matching = [group for group in ordered if group.representative_sha256 in matches]
     trained = [group for group in matching if group.stored == "train"]
     if trained and not also_trained:
         raise CannotHoldOut(
-            f"--holdout-where: {_images(trained)} of the {_images(matching)} images it holds for were given to train "
-            "by an earlier snapshot, and models may have seen them. Add --holdout-trained to hold them out all the "
-            "same, or leave them out with --where."
+            f"--holdout-where: {_images(trained)} of the {_images(matching)} matching images were put in train by an "
+            "earlier snapshot, so models may have seen them. Add --holdout-trained to hold them out anyway, or leave "
+            "them out with --where."
         )
     if not matching:
-        notes.append("--holdout-where holds for no image: nothing new is held out.")
+        notes.append("--holdout-where matches no image: nothing new is held out.")
     others = _images(
-        group for group in drawn if group.stored == "validation" and group.representative_sha256 not in matches
+        group for group in ordered if group.stored == "validation" and group.representative_sha256 not in matches
     )
     if others:
-        notes.append(f"{others} more held out: what was held out earlier stays so.")
-    _say_moved(matching, notes)
+        notes.append(f"{others} more held out: images held out earlier stay held out.")
+    _note_moved(matching, notes)
     return {group.representative_sha256 for group in matching}
 
 
-def _say_moved(held_out: Iterable[Group], notes: list[str]) -> None:
+def _note_moved(held_out: Iterable[Group], notes: list[str]) -> None:
     moved = _images(group for group in held_out if group.stored == "train")
     if moved:
         notes.append(
-            f"{moved} of those held out were trained on by earlier snapshots: don't judge older models by them."
+            f"{moved} of the held-out images were in train in earlier snapshots: don't evaluate older models on them."
         )
 
 
 def fill(sizes: Sequence[int], target: int) -> list[int]:
-    """Positions of `sizes` that add up to `target`, the earliest in order; where nothing does, to the nearest number.
+    """Return the earliest indices of `sizes` that add up to `target`, or to the nearest sum, the higher of two.
 
-    "Earliest": a position is taken whenever what follows can still make up the rest. Of two numbers as near, the
-    higher. Exact subset sums over the positions after each one; where those can make every sum up to their total, only
-    the total is kept, so that a million single pictures cost nothing.
+    An index is taken if the later sizes can make up the remainder, by exact subset sums. If they include every number
+    up to their total, only the total is stored, so a million single images cost nothing.
     """
     limit = target + max(sizes, default=0)
     sums = _sums_from(sizes, limit)
     near = sorted(range(limit + 1), key=lambda number: (abs(number - target), -number))
-    rest = next(number for number in near if sums[0].make(number))
+    remainder = next(number for number in near if sums[0].make(number))
     chosen: list[int] = []
-    for position, size in enumerate(sizes):
-        if size <= rest and sums[position + 1].make(rest - size):
-            chosen.append(position)
-            rest -= size
+    for index, size in enumerate(sizes):
+        if size <= remainder and sums[index + 1].make(remainder - size):
+            chosen.append(index)
+            remainder -= size
     return chosen
 
 
 @dataclass(frozen=True)
 class _Sums:
-    """The sums that a run of sizes can make: every one up to `total`, or those whose bit is set."""
+    """Every number up to `total`, or the set bits of `bits`."""
 
     total: int
     bits: int | None = None
@@ -215,7 +212,7 @@ class _Sums:
 
 
 def _sums_from(sizes: Sequence[int], limit: int) -> list[_Sums]:
-    """For each position, and the end, the sums up to `limit` that the sizes from there on can make."""
+    """Return for each index, and the end, the sums up to `limit` of the sizes from there on."""
     sums = [_Sums(0)]
     for size in reversed(sizes):
         sums.append(_with(sums[-1], size, limit))

@@ -1,4 +1,4 @@
-"""The versions a snapshot carries, one caption track each."""
+"""Resolve the versions of a snapshot to caption tracks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schemas.snapshot import Track
 
 @dataclass(frozen=True)
 class TrackSource:
-    """One version to export: its names, its digest, its captions as `Catalog.track` gives them."""
+    """A version with its captions, as returned by `Catalog.track`."""
 
     name: str
     version: str
@@ -24,7 +24,7 @@ class TrackSource:
     captions: pl.DataFrame
 
     def described(self, samples: pl.DataFrame, column: str) -> Track:
-        """What the manifest says of this track, over the samples of the snapshot."""
+        """Return its entry in the manifest."""
         texts = samples[f"caption.{self.name}"].drop_nulls()
         used = self.captions.filter(pl.col("image_sha256").is_in(samples["sha256"].implode()))
         return Track(
@@ -39,39 +39,37 @@ class TrackSource:
 
 
 def columns(tracks: Sequence[TrackSource]) -> dict[str, str]:
-    """The column of metadata.jsonl of each track: `text` for the first, `text_<set>` for the others."""
+    """Return each track's metadata.jsonl column: `text`, then `text_<set>`."""
     return {track.name: f"text_{track.name}" if position else "text" for position, track in enumerate(tracks)}
 
 
 def tracks_of(catalog: Catalog, references: Sequence[str]) -> tuple[str, list[TrackSource]]:
-    """The dataset and the tracks that `references` name, in their order.
+    """Return the dataset and the tracks of `references`.
 
-    Raises NotFound for a version there isn't; BadOption for a set without a version number, several datasets, or one
-    set twice.
+    Raises NotFound; BadOption for a set without a version, several datasets, or a repeated set.
     """
-    found = [_committed(catalog, reference) for reference in references]
-    datasets = sorted({reference.dataset for reference in found})
+    resolved = [_committed(catalog, reference) for reference in references]
+    datasets = sorted({reference.dataset for reference in resolved})
     if len(datasets) != 1:
-        raise BadOption(f"A snapshot is of one dataset, and these versions are of {', '.join(datasets)}.")
-    for name, times in Counter(reference.set_name for reference in found).items():
+        raise BadOption(f"A snapshot is of one dataset, but these versions are of {', '.join(datasets)}.")
+    for name, times in Counter(reference.set_name for reference in resolved).items():
         if times > 1:
             raise BadOption(
-                f"{name}: named {times} times, and a snapshot holds one version of a set. Make one snapshot for each: "
-                "they share images and split, so runs on them can still be compared."
+                f"{name}: given {times} times, but a snapshot holds one version of a set. Export one snapshot for "
+                "each: they share images and split, so runs on them can still be compared."
             )
-    return datasets[0], [_source(catalog, reference) for reference in found]
+    return datasets[0], [_source(catalog, reference) for reference in resolved]
 
 
 def _committed(catalog: Catalog, text: str) -> Reference:
-    """The version that `text` names; a set's captions as they are now can't be exported."""
+    """Raise BadOption for uncommitted captions."""
     reference = resolve(catalog, text)
     if reference.number is not None:
         return reference
     versions = set_versions(catalog, reference.dataset, reference.set_name)
     if versions:
-        raise BadOption(f"{text}: name a committed version. The latest is {reference}@{versions[-1]['number']}.")
-    commit = f'curator commit {reference} -m "..."'
-    raise BadOption(f"{text}: only a committed version can be exported. Make one with: {commit}")
+        raise BadOption(f"{text}: give a committed version. The latest is {reference}@{versions[-1]['number']}.")
+    raise BadOption(f'{text}: only a committed version can be exported. Run: curator commit {reference} -m "draft"')
 
 
 def _source(catalog: Catalog, version: Reference) -> TrackSource:

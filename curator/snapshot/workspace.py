@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all: built under a hidden name beside its place, renamed at the end."""
+"""Build a folder under a hidden name and rename it when complete."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SUFFIX = ".partial"
 
 @contextmanager
 def workspace(out: Path) -> Iterator[Path]:
-    """A hidden sibling of `out` to build in; whatever of it is still there at the end is removed.
+    """Yield a hidden sibling of `out`, removed at the end unless published.
 
-    Siblings that killed processes left behind are removed first. A living process holds a lock on its own.
+    First removes siblings of killed processes; a living one locks its folder.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     for stale in out.parent.glob(f".{glob.escape(out.name)}.*{SUFFIX}"):
@@ -38,9 +38,9 @@ def workspace(out: Path) -> Iterator[Path]:
 
 
 def publish(folder: Path, out: Path) -> None:
-    """Gives the finished folder its name, in one step. Raises AlreadyExists where something has taken it meanwhile."""
+    """Rename the folder to `out`. Raise AlreadyExists if `out` appeared meanwhile."""
     if os.path.lexists(out):
-        raise AlreadyExists(f"{out}: appeared while the snapshot was made and isn't overwritten. Choose another name.")
+        raise AlreadyExists(f"{out}: appeared meanwhile and isn't overwritten. Choose another name.")
     folder.rename(out)
 
 
@@ -52,8 +52,8 @@ def _remove_if_abandoned(folder: Path) -> None:
 
 
 def _lock(folder: Path) -> int | None:
-    """A descriptor that holds the folder's lock until closed (or the process ends); None where another has it."""
-    # Locks the folder itself: a lock file beside it would stay, and one inside would be part of what is published.
+    """Return a descriptor that holds the lock, or None if another process holds it."""
+    # Lock the folder itself: a lock file beside it would remain, one inside would be published.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         if lock_descriptor(descriptor, blocking=False):

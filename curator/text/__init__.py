@@ -1,1 +1,1 @@
-"""Work on caption text: words, tokens, similarity, one-line form, what a terminal can print."""
+"""Caption text: words, tokens, similarity, one-line form, printable form."""

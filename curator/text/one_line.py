@@ -10,10 +10,9 @@ LINE_ENDS = re.compile(r"\s*[\r\n\x85\u2028\u2029]+\s*")
 
 
 def on_one_line(text: str) -> str:
-    """Return a caption as it is stored."""
     return LINE_ENDS.sub(" ", text.strip())
 
 
 def text_on_one_line() -> pl.Expr:
-    """Return the expression that does the same to the column `text`."""
+    """Return the same as an expression over the column `text`."""
     return pl.col("text").str.strip_chars().str.replace_all(r"\s*[\r\n\x{85}\x{2028}\x{2029}]+\s*", " ")

@@ -1,4 +1,4 @@
-"""What can be told of one caption by itself: empty, one word, broken or invisible characters, no trigger word."""
+"""Tests of one caption: empty, one word, broken or invisible characters, mojibake, trigger word."""
 
 from __future__ import annotations
 
@@ -25,66 +25,59 @@ def is_empty(text: pl.Series) -> pl.Series:
 
 
 def is_one_word(text: pl.Series) -> pl.Series:
-    """One word between blanks; but not where a script that has no blanks says more than a word's worth."""
+    """Return which captions are one word. Long text in a script without blanks (Chinese, Thai) doesn't count as one."""
     return (text.str.count_matches(r"\S+") == 1) & ~text.str.contains(SENTENCE_WITHOUT_BLANKS)
 
 
 def has_replaced(text: pl.Series) -> pl.Series:
-    """U+FFFD, which a reader puts where bytes weren't UTF-8, or a code point that is no character."""
+    """Return which captions have U+FFFD, the mark of bytes that weren't UTF-8, or a noncharacter."""
     return text.str.contains(REPLACED)
 
 
 def has_invisible(text: pl.Series) -> pl.Series:
-    """Control characters (the tab too), zero-width blanks, marks of direction, byte-order marks."""
+    """Return which captions have control characters (tabs too), zero-width blanks, direction or byte-order marks."""
     return text.str.contains(INVISIBLE)
 
 
 def has_line_break(text: pl.Series) -> pl.Series:
-    """Any of Unicode's."""
     return text.str.contains(LINE_BREAK)
 
 
 def is_mojibake(text: pl.Series) -> pl.Series:
-    """UTF-8 that was read as Windows-1252: looked for by pattern, then proved by reading it back."""
+    """Return which captions are UTF-8 decoded as Windows-1252. A pattern selects candidates; decoding confirms them."""
     import polars as pl
 
     suspect = text.str.contains(SUSPECT)
-    proved = [repaired(caption) is not None for caption in text.filter(suspect).to_list()]
-    rows = suspect.arg_true().gather(pl.Series(proved, dtype=pl.Boolean).arg_true())
+    confirmed = [repaired(caption) is not None for caption in text.filter(suspect).to_list()]
+    rows = suspect.arg_true().gather(pl.Series(confirmed, dtype=pl.Boolean).arg_true())
     return pl.Series(range(len(text)), dtype=pl.UInt32).is_in(rows.implode())
 
 
 def repaired(caption: str) -> str | None:
-    """What a wrongly decoded caption should read; None where it was read well. Each run of it by itself."""
-    mended = re.sub(f"(?:{SUSPECT}+)+", lambda found: _read_back(found[0]), caption)
-    return mended if mended != caption else None
+    """Return a caption with its mojibake decoded correctly, run by run; None if it has none."""
+    text = re.sub(f"(?:{SUSPECT}+)+", lambda run: _decode_again(run[0]), caption)
+    return text if text != caption else None
 
 
 def lacks(text: pl.Series, phrase: str) -> pl.Series:
-    """Captions without the phrase as whole words, letter case aside."""
     edge = r"[^\p{L}\p{N}]"
     return ~text.str.contains(f"(?i)(?:^|{edge}){re.escape(phrase)}(?:{edge}|$)")
 
 
 def shown(caption: str) -> str:
-    """A caption with what can't be seen written out: \\n, \\u200b; so it can't play tricks on a terminal either."""
+    """Escape unprintable characters (\\n, \\u200b), so that a caption can't control the terminal."""
     return "".join(
         letter if letter.isprintable() or letter in JOINERS else letter.encode("unicode_escape").decode()
         for letter in caption
     )
 
 
-def _read_back(piece: str) -> str:
-    """Windows-1252, and Latin-1 for the five bytes it leaves open."""
+def _decode_again(piece: str) -> str:
+    """Encode as Windows-1252 (Latin-1 for the five bytes it lacks) and decode as UTF-8; unchanged if that fails."""
     data = bytearray()
-    for letter in piece:
-        try:
-            data += letter.encode("cp1252")
-        except UnicodeEncodeError:
-            if ord(letter) > 255:
-                return piece
-            data.append(ord(letter))
     try:
+        for letter in piece:
+            data += letter.encode("latin-1" if "\x80" <= letter <= "\x9f" else "cp1252")
         return data.decode("utf-8")
-    except UnicodeDecodeError:
+    except UnicodeError:
         return piece

@@ -1,8 +1,7 @@
-"""How alike two captions are: token F1 and edit distance, the one definition of each, over many pairs at once.
+"""Similarity of captions, over many pairs at once: token F1 and edit distance.
 
-Token F1 is the harmonic mean of precision and recall over the two captions' words, each as often as it occurs (the
-measure of SQuAD, Rajpurkar et al. 2016, without its dropping of articles): 2 x words in common / words of both. Edit
-distance is Levenshtein's, in characters.
+Token F1 is 2 x common words / words of both captions, counting repeats (SQuAD, Rajpurkar et al. 2016, but articles
+count too). Edit distance is Levenshtein's, in characters.
 """
 
 from __future__ import annotations
@@ -22,25 +21,24 @@ Texts = Sequence[str] | Any  # or a polars Series of strings
 
 
 def token_f1(first: Texts, second: Texts) -> pl.Series:
-    """F1 of each pair, 0 to 1, letter case and punctuation aside; two captions without a word are alike: 1. float64."""
+    """Return the F1 of each pair, 0 to 1, float64. Case and punctuation don't count; two captions without words: 1."""
     left, right = _texts(first, second)
     pieces = [
-        _f1_of_piece(left.slice(at, PAIRS_A_PIECE), right.slice(at, PAIRS_A_PIECE))
-        for at in range(0, len(left), PAIRS_A_PIECE)
+        _f1_of_piece(left.slice(start, PAIRS_A_PIECE), right.slice(start, PAIRS_A_PIECE))
+        for start in range(0, len(left), PAIRS_A_PIECE)
     ]
     return pl.concat(pieces) if pieces else pl.Series("token_f1", [], dtype=pl.Float64)
 
 
 def edit_distance(first: Texts, second: Texts) -> pl.Series:
-    """Characters to insert, delete or replace to make one caption the other, pair by pair. int64."""
-
+    """Return the characters to insert, delete or replace in each pair, int64."""
     left, right = _texts(first, second)
-    found = cpdist(left.to_list(), right.to_list(), scorer=Levenshtein.distance, dtype=np.int64, workers=-1)
-    return pl.Series("edit_distance", found, dtype=pl.Int64)
+    distances = cpdist(left.to_list(), right.to_list(), scorer=Levenshtein.distance, dtype=np.int64, workers=-1)
+    return pl.Series("edit_distance", distances, dtype=pl.Int64)
 
 
 def edit_share(first: Texts, second: Texts) -> pl.Series:
-    """Edit distance in parts of the longer caption, 0 (equal) to 1 (nothing kept); two empty ones: 0. float64."""
+    """Return edit distance / length of the longer caption, 0 (equal) to 1, float64. Two empty captions: 0."""
     left, right = _texts(first, second)
     distance = edit_distance(left, right)
     longer = pl.max_horizontal(pl.col("left").str.len_chars(), pl.col("right").str.len_chars(), 1)
@@ -49,7 +47,6 @@ def edit_share(first: Texts, second: Texts) -> pl.Series:
 
 
 def _texts(first: Texts, second: Texts) -> tuple[pl.Series, pl.Series]:
-    """Both as columns of text. Raises ValueError unless they are as long as each other."""
     left, right = pl.Series("left", first, dtype=pl.String), pl.Series("right", second, dtype=pl.String)
     if len(left) != len(right):
         raise ValueError(f"{len(left)} captions against {len(right)}: pairs need as many of both")
@@ -57,15 +54,14 @@ def _texts(first: Texts, second: Texts) -> tuple[pl.Series, pl.Series]:
 
 
 def _f1_of_piece(left: pl.Series, right: pl.Series) -> pl.Series:
-    """Words are sorted by (pair, word) on both sides; what both sides have of a word is the lesser of its counts."""
-
+    """Intersect the (pair, word) keys of both sides; a common word counts as often as in the side with fewer."""
     both = words(pl.concat([left, right.alias(left.name)]))
     pairs, middle, size = len(left), both.starts[len(left)], max(len(both.vocabulary), 1)
     keys = both.rows % pairs * size + both.ids
-    one, ones = np.unique(keys[:middle], return_counts=True)
-    other, others = np.unique(keys[middle:], return_counts=True)
-    shared, here, there = np.intersect1d(one, other, assume_unique=True, return_indices=True)
-    common = np.bincount(shared // size, np.minimum(ones[here], others[there]), minlength=pairs)
+    left_keys, left_counts = np.unique(keys[:middle], return_counts=True)
+    right_keys, right_counts = np.unique(keys[middle:], return_counts=True)
+    shared, in_left, in_right = np.intersect1d(left_keys, right_keys, assume_unique=True, return_indices=True)
+    common = np.bincount(shared // size, np.minimum(left_counts[in_left], right_counts[in_right]), minlength=pairs)
     lengths = np.diff(both.starts)
     total = lengths[:pairs] + lengths[pairs:]
     f1 = np.where(total > 0, 2 * common / np.maximum(total, 1), 1.0)

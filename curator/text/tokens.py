@@ -1,8 +1,8 @@
-"""Exact token counts for a text encoder's tokenizer, by counting each distinct word once.
+"""Exact token counts for a text encoder's tokenizer.
 
-CLIP's tokenizer splits at blanks before anything else and never joins what a blank parts, so a caption has as many
-tokens as its words have. Captions share few words: 200,000 captions a second instead of some thousands. Where a
-tokenizer isn't known to work so (SentencePiece, say), each distinct caption is counted whole.
+CLIP's tokenizer splits at blanks first, so a caption has the sum of its words' tokens. Each distinct word is tokenized
+once: 200,000 captions a second instead of some thousands. Other tokenizers (SentencePiece) count each distinct caption
+whole.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GIVE_A_FOLDER = (
     "Give a local folder instead: --tokenizer FOLDER, a model's `tokenizer` folder or the model's own "
     "(examples/mini/sd is one)."
 )
-# Splits that part the text at blanks: CLIP's as published, and as transformers writes it.
+# Splits at blanks: CLIP's as published, and as transformers writes it.
 CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 CLIP_SPLITS = (CLIP_WORDS, r"<\|startoftext\|>|<\|endoftext\|>|" + CLIP_WORDS)
 PARTS_AT_BLANKS = ("BertPreTokenizer", "Whitespace", "WhitespaceSplit")
@@ -38,12 +38,12 @@ NORMALIZERS_OF_WORDS = ("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents
 
 
 class TokenizerUnavailable(AmatlError):
-    """The tokenizer can't be had: the hub can't be reached."""
+    """The tokenizer can't be downloaded: the hub can't be reached."""
 
 
 @dataclass(frozen=True)
 class TokenCounter:
-    """A tokenizer, its limit (tokens, begin and end counted; None: unknown), and whether words can be counted apart."""
+    """A tokenizer. `limit`: tokens including begin and end, None if unknown. `by_word`: words may be counted apart."""
 
     name: str
     tokenizer: Tokenizer
@@ -52,18 +52,17 @@ class TokenCounter:
 
     @property
     def added(self) -> int:
-        """Tokens that every caption gets: begin and end."""
         return int(self.tokenizer.num_special_tokens_to_add(False))
 
     def count(self, captions: pl.Series) -> pl.Series:
-        """Tokens of each caption, begin and end counted, nothing cut off. int64, as long as `captions`."""
-        pieces = [captions.slice(at, CAPTIONS_A_PIECE) for at in range(0, len(captions), CAPTIONS_A_PIECE)]
-        known: dict[str, int] = {}
-        counted = [self._by_word(piece, known) if self.by_word else self._whole(piece) for piece in pieces]
-        return pl.concat(counted) if counted else pl.Series(dtype=pl.Int64)
+        """Return the tokens of each caption, int64, with begin and end and without truncation."""
+        pieces = [captions.slice(start, CAPTIONS_A_PIECE) for start in range(0, len(captions), CAPTIONS_A_PIECE)]
+        word_lengths: dict[str, int] = {}
+        counts = [self._by_word(piece, word_lengths) if self.by_word else self._whole(piece) for piece in pieces]
+        return pl.concat(counts) if counts else pl.Series(dtype=pl.Int64)
 
     def words_lost(self, caption: str) -> str:
-        """The end of a caption that the limit cuts off, from the start of the word that is cut; empty where it fits."""
+        """Return the text past the limit, from the start of the first word cut; empty if the caption fits."""
         encoding = self.tokenizer.encode(caption, add_special_tokens=False)
         if self.limit is None or len(encoding.ids) <= self.limit - self.added:
             return ""
@@ -74,15 +73,14 @@ class TokenCounter:
             first -= 1
         return caption[encoding.offsets[first][0] :]
 
-    def _by_word(self, captions: pl.Series, known: dict[str, int]) -> pl.Series:
-        """Sums over words. Only the ASCII blank parts words here: other blanks stay inside a "word" and do no harm."""
-
+    def _by_word(self, captions: pl.Series, word_lengths: dict[str, int]) -> pl.Series:
+        """Sum the tokens of words, split at ASCII blanks only; other blanks stay inside a "word" and do no harm."""
         words = captions.str.split(" ")
         flat = words.explode()
         distinct = flat.unique().drop_nulls()
-        new = [word for word in distinct.to_list() if word not in known]
-        known.update(zip(new, self._lengths(new), strict=True))
-        lengths = flat.replace_strict(distinct, [known[word] for word in distinct.to_list()], return_dtype=pl.Int64)
+        new = [word for word in distinct.to_list() if word not in word_lengths]
+        word_lengths.update(zip(new, self._lengths(new), strict=True))
+        lengths = flat.replace_strict(distinct, [word_lengths[word] for word in distinct], return_dtype=pl.Int64)
         ends = words.list.len().cum_sum().to_numpy()
         sums = np.concatenate([[0], lengths.to_numpy().cumsum()])[ends]
         return pl.Series(np.diff(sums, prepend=0), dtype=pl.Int64) + self.added
@@ -97,20 +95,20 @@ class TokenCounter:
 
 
 def load(name: str) -> TokenCounter:
-    """A tokenizer by local folder (a tokenizer's, or a pipeline's with a `tokenizer` folder) or by hub name.
+    """Load a tokenizer from a folder (its own, or a pipeline's with a `tokenizer` folder) or by hub name.
 
-    Raises NotFound for a folder without a tokenizer, TokenizerUnavailable where the hub can't be reached.
+    Raises NotFound for a folder without a tokenizer, TokenizerUnavailable if the hub can't be reached.
     """
     path = Path(name)
     if path.exists():
         return _from_folder(name, path)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise NotFound(f"{name}: there is no such folder. {GIVE_A_FOLDER}")
+        raise NotFound(f"{name}: no such folder. {GIVE_A_FOLDER}")
     return _from_hub(name)
 
 
 def parts_at_blanks(description: dict[str, Any]) -> bool:
-    """Whether a tokenizer (its tokenizer.json) surely gives a text as many tokens as its words have together."""
+    """Return whether a tokenizer.json provably gives a text the sum of its words' tokens."""
     model = description["model"]
     return (
         model.get("type") in ("BPE", "WordPiece", "WordLevel")
@@ -129,14 +127,14 @@ def _of_words(normalizer: dict[str, Any]) -> bool:
 def _splits(steps: list[dict[str, Any]]) -> bool:
     if not steps:
         return False
-    first, *rest = steps
+    first, *later = steps
     clip = (
         first["type"] == "Split"
         and first["pattern"].get("Regex") in CLIP_SPLITS
         and first["behavior"] == "Removed"
         and first["invert"]
     )
-    within = all(step["type"] in WITHIN_A_PIECE and not step.get("add_prefix_space") for step in rest)
+    within = all(step["type"] in WITHIN_A_PIECE and not step.get("add_prefix_space") for step in later)
     return (clip or first["type"] in PARTS_AT_BLANKS) and within
 
 
@@ -158,7 +156,7 @@ def _from_folder(name: str, path: Path) -> TokenCounter:
 
 
 def _clip(folder: Path) -> Tokenizer:
-    """CLIP's tokenizer from the two files it was published as (Radford et al. 2021)."""
+    """Build CLIP's tokenizer from the two files it was published as (Radford et al. 2021)."""
     vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
     begin, end = "<|startoftext|>", "<|endoftext|>"
     if begin not in vocabulary or end not in vocabulary:
@@ -201,7 +199,7 @@ def _counter(name: str, tokenizer: Tokenizer, configuration: Path | None) -> Tok
 
 
 def _from_hub(name: str) -> TokenCounter:
-    """From the local hub cache, else from the hub, which is asked once for seconds: a person waits."""
+    """Load from the local hub cache, else from the hub. Probe the hub first, briefly, since a person waits."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import HfHubHTTPError
@@ -224,14 +222,13 @@ def _from_hub(name: str) -> TokenCounter:
 
 
 def _probe() -> None:
-    """Raises OSError where the hub can't be reached: its own client would try for half a minute."""
-
+    """Raise OSError within seconds if the hub can't be reached; its own client would try for half a minute."""
     from huggingface_hub.constants import ENDPOINT
 
     try:
         urlopen(Request(ENDPOINT, method="HEAD"), timeout=PROBE_SECONDS).close()
     except HTTPError as answer:
-        answer.close()  # it answers, and that is all we ask
+        answer.close()  # any answer proves that it can be reached
 
 
 def _line(error: Exception) -> str:

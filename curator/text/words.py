@@ -1,4 +1,4 @@
-"""The words of captions: what counts as one, and many captions' words as numbers, to count and compare in bulk."""
+"""Words of captions as integer ids, to count and compare them in bulk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 WORD = r"[\p{L}\p{N}]+(?:['’\-][\p{L}\p{N}]+)*"
-# Words of grammar: most captions of any kind have them, and they tell nothing apart.
+# Words too common to distinguish captions.
 FUNCTION_WORDS = {
     "a", "an", "and", "are", "as", "at", "by", "for", "from", "has", "have", "in", "into", "is", "it", "its",
     "of", "on", "or", "over", "that", "the", "their", "there", "this", "to", "under", "with", "un", "une", "le",
@@ -20,7 +20,7 @@ FUNCTION_WORDS = {
 
 @dataclass(frozen=True)
 class Words:
-    """The words of many captions as numbers: caption i has `ids[starts[i]:starts[i + 1]]`, in reading order."""
+    """Word ids of many captions: caption i has `ids[starts[i]:starts[i + 1]]`, in reading order."""
 
     ids: NDArray[np.int64]
     starts: NDArray[np.int64]
@@ -28,13 +28,11 @@ class Words:
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """The caption that each word is in."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
 
 def words(texts: pl.Series) -> Words:
-    """Numbers each distinct word, in lower case. `vocabulary[id]` is the word."""
-
+    """Split captions into lower-case words. `vocabulary[id]` is the word."""
     lists = texts.str.to_lowercase().str.extract_all(WORD)
     starts = np.concatenate([[0], lists.list.len().to_numpy().astype(np.int64).cumsum()])
     flat = lists.explode().drop_nulls()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 EVENTS = "AMATL_EVENTS"
+COMMANDS = "schemas.edge.commands"  # In click's context: adds to a text's commands the options that they need here.
 WIDE = 90  # Columns of a terminal from which there is room for a bar.
 
 
@@ -100,6 +101,7 @@ def _warned(as_json: bool) -> Iterator[None]:
 
 def fail(kind: str, message: str, exit_code: int, as_json: bool) -> NoReturn:
     """Prints one error on stderr and leaves."""
+    message = _from_here(message)
     document = {"error": {"type": kind, "message": message}}
     click.echo(_line(document) if as_json else f"Error: {message}", err=True)
     sys.exit(exit_code)
@@ -107,7 +109,14 @@ def fail(kind: str, message: str, exit_code: int, as_json: bool) -> NoReturn:
 
 def show(result: BaseModel, as_json: bool, render: Callable[[Any], str]) -> None:
     """Prints a stage's result: JSON as it is, or what `render` makes of it for a person."""
-    click.echo(result.model_dump_json(indent=2) if as_json else render(result))
+    click.echo(result.model_dump_json(indent=2) if as_json else _from_here(render(result)))
+
+
+def _from_here(text: str) -> str:
+    """Return a text whose commands run as they stand; see `COMMANDS`."""
+    context = click.get_current_context(silent=True)
+    complete: Callable[[str], str] | None = context.meta.get(COMMANDS) if context else None
+    return complete(text) if complete else text
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import torch
 
 from curator.captioners.blip.network import Network, from_transformers
 from curator.captioners.model import Item
-from curator.captioners.model.batch_runner import Conveyor
+from curator.captioners.model.batch_runner import BatchRunner
 
 MINI, PICTURES = Path("examples/mini/blip"), Path("examples/openmoji/images")
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
@@ -144,19 +144,19 @@ def cut(row: torch.Tensor, network: Network) -> list[int]:
     return tokens[: tokens.index(network.end_token) + 1] if network.end_token in tokens else tokens
 
 
-def write_parts(conveyor: Conveyor, items: Sequence[Item], folder: Path) -> int:
+def write_parts(runner: BatchRunner, items: Sequence[Item], folder: Path) -> int:
     """A Parquet part a batch; returns the rows with a caption."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     folder.mkdir()
     rows = 0
-    for number, batch in enumerate(conveyor.run(items)):
+    for number, batch in enumerate(runner.run(items)):
         columns = {
             "image_sha256": [item.image_sha256 for item in batch.items],
-            "text": [written.text for written in batch.written],
-            "reason": [written.reason for written in batch.written],
-            "output_tokens": [written.output_tokens for written in batch.written],
+            "text": [written.text for written in batch.outputs],
+            "reason": [written.reason for written in batch.outputs],
+            "output_tokens": [written.output_tokens for written in batch.outputs],
         }
         pq.write_table(pa.table(columns), folder / f"part-{number:05}.parquet")
         rows += sum(text is not None for text in columns["text"])

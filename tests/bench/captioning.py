@@ -26,12 +26,12 @@ import torch
 
 from curator import captioners
 from curator.captioners.blip.cuda_graphs import record
-from curator.captioners.blip.decoding import Rules
+from curator.captioners.blip.decoding import Decoding
 from curator.captioners.blip.engine import Engine
 from curator.captioners.blip.network import Network, from_transformers
-from curator.captioners.blip.stream import Lane
-from curator.captioners.model import Item, Written
-from curator.captioners.model.batch_runner import Conveyor
+from curator.captioners.blip.stream import Stream
+from curator.captioners.model import Item, Output
+from curator.captioners.model.batch_runner import BatchRunner
 from tests.bench.blip_models import (
     BEGIN,
     MEAN,
@@ -88,11 +88,11 @@ def bench_cpu(count: int = 64, rounds: int = 3) -> list[Row]:
     theirs_given = given(model, pixels, 32)
     rows = []
     for words, options in (("greedy", {}), ("3 beams", {"num_beams": 3})):
-        rules = Rules((network.begin_token,), decode="beam" if options else "greedy", max_new_tokens=TOKENS)
+        rules = Decoding((network.begin_token,), decode="beam" if options else "greedy", max_new_tokens=TOKENS)
         engine = Engine(network, rules)
         ours, theirs, apart = [], [], 0
         for turn in range(rounds + 1):
-            ours_s, captions = timed(lambda engine=engine: engine.write(pixels))
+            ours_s, captions = timed(lambda engine=engine: engine.generate(pixels))
             theirs_s, expected = timed(lambda options=options: generated(model, theirs_given, **options))
             apart = sum(one.tolist() != cut(other, network) for one, other in zip(captions, expected, strict=True))
             if turn:
@@ -141,7 +141,7 @@ class Measured:
                 lambda: self.tower(model, network),
                 lambda: self.decoder(network),
                 lambda: self.agreement(folder / "base", pictures),
-                lambda: self.engine("ours, one lane", network, pictures, lanes=1),
+                lambda: self.engine("ours, one stream", network, pictures, streams=1),
                 lambda: self.engine("ours, no graphs", network, pictures[: len(pictures) // 4], graphs=False),
                 lambda: self.beams(model, network, pictures),
                 lambda: self.large(pictures),
@@ -171,8 +171,8 @@ class Measured:
         self.found.append(row)
         self.say(f"{row.name}: {row.detail} ({row.ratio:.2f} times {row.baseline})")
 
-    def rules(self, **options: Any) -> Rules:
-        return Rules(**{"prompt": (BEGIN,), "min_new_tokens": TOKENS, "max_new_tokens": TOKENS, **options})
+    def rules(self, **options: Any) -> Decoding:
+        return Decoding(**{"prompt": (BEGIN,), "min_new_tokens": TOKENS, "max_new_tokens": TOKENS, **options})
 
     def rate(self, work: Callable[[], Any], images: int) -> float:
         """The median of a few rounds, after one that warms up, in images/s."""
@@ -233,24 +233,24 @@ class Measured:
         engine = Engine(network, self.rules(), **options)
         with self.watch():
             start = time.perf_counter()
-            engine.write(pictures[: engine.size * engine.lane_count])
+            engine.generate(pictures[: engine.size * engine.stream_count])
             self.synchronise()
             ready = time.perf_counter() - start
-            rate = self.rate(lambda: engine.write(pictures), len(pictures))
-        detail = f"{engine.size} a lane, {engine.lane_count} lanes, {self.memory()}, ready after {ready:.1f} s"
+            rate = self.rate(lambda: engine.generate(pictures), len(pictures))
+        detail = f"{engine.size} a stream, {engine.stream_count} streams, {self.memory()}, ready after {ready:.1f} s"
         self.add(name, rate, f"{detail}, {self.share(rate, flops_of(network))}")
         engine.close()
 
     def files_to_rows(self, folder: Path, files: list[Item]) -> None:
         machine = self.machine(folder / "base")
-        conveyor = Conveyor(machine)
+        runner = BatchRunner(machine)
         items = list(islice(cycle(files), self.scale.items))
         warm = list(islice(cycle(files), machine.batch_size or 64))
-        write_parts(conveyor, warm, folder / "warm")
+        write_parts(runner, warm, folder / "warm")
         with self.watch():
-            taken, rows = timed(lambda: write_parts(conveyor, items, folder / "rows"))
+            taken, rows = timed(lambda: write_parts(runner, items, folder / "rows"))
         assert rows == len(items)
-        batch, threads = conveyor.batch_size.size, conveyor.threads
+        batch, threads = runner.batch_size.size, runner.threads
         detail = f"{len(items):,} files of {size_kb(files)} kB, {threads} threads, batches of {batch}, {self.memory()}"
         self.add("JPEG files to caption rows", len(items) / taken, detail)
         machine.close()
@@ -259,8 +259,8 @@ class Measured:
         blip = captioners.load("blip")
         options = [f"model={folder}", f"device={self.device.type}", "dtype=bfloat16"]
         options += [f"min_new_tokens={TOKENS}", f"max_new_tokens={TOKENS}"]
-        assert blip.machine is not None
-        return blip.machine(captioners.parse_options(blip, options))
+        assert blip.load_model is not None
+        return blip.load_model(captioners.parse_options(blip, options))
 
     def decoding_pictures(self, folder: Path, files: list[Item]) -> None:
         """The first stage alone: what the cores could feed."""
@@ -269,18 +269,18 @@ class Measured:
         class Nothing:
             batch_size: int | None = 256
 
-            def prepare(self, item: Item) -> Any:
+            def preprocess(self, item: Item) -> Any:
                 return pixels_of(Path(item.path).read_bytes(), side)
 
-            def write(self, items: Sequence[Item], prepared: Sequence[Any]) -> list[Written]:
-                return [Written("") for _ in items]
+            def generate(self, items: Sequence[Item], prepared: Sequence[Any]) -> list[Output]:
+                return [Output("") for _ in items]
 
             def close(self) -> None: ...
 
         items = list(islice(cycle(files), max(len(files), self.scale.items // 4)))
-        conveyor = Conveyor(Nothing())
-        taken, _ = timed(lambda: write_parts(conveyor, items, folder / "nothing"))
-        self.add("reading, decoding and resizing alone", len(items) / taken, f"{conveyor.threads} threads")
+        runner = BatchRunner(Nothing())
+        taken, _ = timed(lambda: write_parts(runner, items, folder / "nothing"))
+        self.add("reading, decoding and resizing alone", len(items) / taken, f"{runner.threads} threads")
 
     def tower(self, model: Any, network: Network) -> None:
         size = self.scale.batches[-1]
@@ -299,7 +299,7 @@ class Measured:
             self.add(f"tower alone, {part} at once", rate, self.share(rate, flops), "transformers' tower", theirs)
 
     def graphed(self, work: Callable[[], Any]) -> Callable[[], Any]:
-        """As a lane does it."""
+        """As a stream does it."""
         if self.device.type != "cuda":
             return work
         stream = torch.cuda.Stream()
@@ -315,11 +315,11 @@ class Measured:
         size = self.scale.batches[-1]
         for beams in (1, 3):
             rules = self.rules(decode="beam" if beams > 1 else "greedy")
-            lane = Lane(network, rules, size, seen_at_once=min(64, size), steps_at_once=5)
+            stream = Stream(network, rules, size, images_at_once=min(64, size), steps_at_once=5)
 
-            def steps(lane: Lane = lane) -> None:
-                with lane._stream():
-                    for work in lane.step_works:
+            def steps(stream: Stream = stream) -> None:
+                with stream.current():
+                    for work in stream.step_works:
                         work()
 
             with torch.inference_mode():
@@ -336,7 +336,7 @@ class Measured:
             model = BlipForConditionalGeneration.from_pretrained(folder, dtype=dtype).to(self.device).eval()
             network = from_transformers(model, MEAN, STD, 1 / 255)
             engine = Engine(network, self.rules())
-            said["ours", dtype] = [tokens.tolist() for tokens in engine.write(list(some))]
+            said["ours", dtype] = [tokens.tolist() for tokens in engine.generate(list(some))]
             engine.close()
             said["generate", dtype] = [
                 cut(row, network) for row in generated(model, given(model, some, 32), min_new_tokens=TOKENS)
@@ -369,8 +369,8 @@ class Measured:
         theirs = self.rate(lambda: generated(model, some, num_beams=3, min_new_tokens=TOKENS), sum(map(len, some)))
         engine = Engine(network, self.rules(decode="beam", num_beams=3))
         with self.watch():
-            rate = self.rate(lambda: engine.write(pictures), len(pictures))
-        self.add("3 beams", rate, f"{engine.size} a lane, {self.memory()}", "generate, 3 beams, batch 64", theirs)
+            rate = self.rate(lambda: engine.generate(pictures), len(pictures))
+        self.add("3 beams", rate, f"{engine.size} a stream, {self.memory()}", "generate, 3 beams, batch 64", theirs)
         engine.close()
 
     def large(self, pictures: list[np.ndarray]) -> None:
@@ -381,7 +381,7 @@ class Measured:
         theirs = self.rate(lambda: generated(model, some, min_new_tokens=TOKENS), sum(map(len, some)))
         engine = Engine(network, self.rules())
         with self.watch():
-            rate = self.rate(lambda: engine.write(pictures), len(pictures))
-        detail = f"{engine.size} a lane, {self.memory()}, {self.share(rate, flops_of(network))}"
+            rate = self.rate(lambda: engine.generate(pictures), len(pictures))
+        detail = f"{engine.size} a stream, {self.memory()}, {self.share(rate, flops_of(network))}"
         self.add("large", rate, detail, f"generate, large, batch {batch}", theirs)
         engine.close()

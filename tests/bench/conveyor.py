@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from curator.captioners.model import Item, Written
-from curator.captioners.model.batch_runner import Conveyor
+from curator.captioners.model import Item, Output
+from curator.captioners.model.batch_runner import BatchRunner
 from tests.bench.table import Row
 
 IMAGES = 100_000
 WAITING = 400
 STAGE_S = 0.002  # an image in each stage: what a fast machine and its decoder take
-WRITTEN = Written("a fox")
+WRITTEN = Output("a fox")
 
 
 @dataclass
@@ -23,12 +23,12 @@ class Idle:
     stage_s: float = 0.0
     batch_size: int | None = 64
 
-    def prepare(self, item: Item) -> str:
+    def preprocess(self, item: Item) -> str:
         if self.stage_s:
             time.sleep(self.stage_s * 2)
         return item.path
 
-    def write(self, items: Sequence[Item], prepared: Sequence[str]) -> list[Written]:
+    def generate(self, items: Sequence[Item], prepared: Sequence[str]) -> list[Output]:
         if self.stage_s:
             time.sleep(self.stage_s * len(items))
         return [WRITTEN] * len(items)
@@ -41,12 +41,12 @@ def looped(machine: Idle, items: list[Item], size: int = 64) -> int:
     done = 0
     for start in range(0, len(items), size):
         batch = items[start : start + size]
-        done += len(machine.write(batch, [machine.prepare(item) for item in batch]))
+        done += len(machine.generate(batch, [machine.preprocess(item) for item in batch]))
     return done
 
 
 def conveyed(machine: Idle, items: list[Item]) -> int:
-    return sum(len(batch.written) for batch in Conveyor(machine, threads=2).run(items))
+    return sum(len(batch.outputs) for batch in BatchRunner(machine, threads=2).run(items))
 
 
 def bench() -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -42,9 +42,19 @@ def empty_catalog() -> bytes:
         return path.read_bytes()
 
 
-def new_catalog(path: Path) -> Catalog:
-    """What `Catalog.create` gives, without its migrations each time."""
-    path.write_bytes(empty_catalog())
+@cache
+def filled_catalog(fill: Callable[[Catalog], object]) -> bytes:
+    """The file of a catalog that `fill` filled."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "lab.duckdb"
+        with new_catalog(path) as catalog:
+            fill(catalog)
+        return path.read_bytes()
+
+
+def new_catalog(path: Path, fill: Callable[[Catalog], object] | None = None) -> Catalog:
+    """What `Catalog.create` gives and `fill` fills, without doing either each time."""
+    path.write_bytes(filled_catalog(fill) if fill else empty_catalog())
     return Catalog(path)
 
 

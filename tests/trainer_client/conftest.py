@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ SENTENCES = [
     for colour, animal in (("red", "fox"), ("grey", "wolf"), ("brown", "bear"), ("green", "frog"), ("yellow", "lion"))
     for place in ("in the snow", "by the river")
 ]
+LOADED: dict[Any, Any] = {}
 COLOURS = ["red", "green", "blue", "orange", "purple", "teal", "gold", "navy"]
 
 
@@ -28,8 +30,30 @@ def one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def hardly_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run times each kind of work once: the figures mean nothing here, and took a third of all time."""
+    """No run times the device first: the figures mean nothing here. tests/trainer_client/check does, and some runs."""
+    from trainer_client.check.benchmark import Pace
+
     monkeypatch.setattr("trainer_client.check.benchmark.MOST_CALLS", 1)
+    monkeypatch.setattr("trainer_client.check.measure_pace", lambda *_, **__: Pace(0.01, 0.01, 0.01, 0.01))
+
+
+@pytest.fixture(autouse=True)
+def bases_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives copies of the bases below, from memory. Modules that prove loading have a fixture of this name instead."""
+    from trainer_client.models.folder import ModelFolder
+
+    load = ModelFolder.load
+
+    def copy_of(self: ModelFolder, model: Any, component: str, device: Any, **dtype: Any) -> Any:
+        if not self.path.name.startswith("base-"):
+            return load(self, model, component, device, **dtype)
+        files = tuple((path, path.stat().st_mtime_ns) for path in sorted((self.path / component).iterdir()))
+        key = (model, device, *dtype.items(), files)
+        if key not in LOADED:
+            LOADED[key] = load(self, model, component, device, **dtype)
+        return copy.deepcopy(LOADED[key])
+
+    monkeypatch.setattr(ModelFolder, "load", copy_of)
 
 
 @pytest.fixture(scope="session")

@@ -171,7 +171,7 @@ class LabelStudioProcess:
         except urllib.error.HTTPError as error:
             raise AmatlError(
                 f"The Label Studio in this database doesn't know our token (HTTP {error.code}): another one made it. "
-                "Give a database of its own, or use that server with: curator annotate push --url ... --token ..."
+                "Give a database of its own, or push to that server: --url, and its token in LABEL_STUDIO_API_KEY."
             ) from error
         if found != self.account_email:
             raise AmatlError(f"{self.local_url}: another Label Studio answers here, of {found}. Choose another --port.")

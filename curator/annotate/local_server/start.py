@@ -131,7 +131,8 @@ def account(result: StartResult) -> str:
     if not result.reachable:
         lines.append("Only this computer reaches it. For a team: --host 0.0.0.0")
     lines += result.notes
-    lines.append("Next: curator annotate push DATASET --set SET --to human     Ctrl-C stops; everything is kept.")
+    lines += ["Ctrl-C stops; everything is kept. In another terminal:"]
+    lines += ["Next: curator annotate push DATASET --set SET --to human"]
     return "\n".join(lines)
 
 
@@ -175,6 +176,7 @@ def _serving(catalog_path: Path, listening: socket.socket) -> Iterator[threading
         app(preview_folder(catalog_path)), log_level="warning", access_log=False, lifespan="off", server_header=False
     )
     server = uvicorn.Server(config)
+    listening.listen()  # From now on: whoever connects before the thread is ready waits and isn't refused.
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="images")
     thread.start()
     try:

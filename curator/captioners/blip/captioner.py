@@ -1,4 +1,4 @@
-"""BLIP from picture files to captions: what the runner drives (curator.captioners.model.Machine)."""
+"""BLIP as a `CaptionModel`: from image files to captions."""
 
 from __future__ import annotations
 
@@ -9,80 +9,76 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curator.captioners.blip.decoding import Rules
+from curator.captioners.blip.decoding import Decoding
 from curator.captioners.blip.engine import Engine
 from curator.captioners.blip.load import Loaded, load
 from curator.captioners.blip.locate import find_blip
 from curator.captioners.blip.options import Options
-from curator.captioners.model import DoesNotFit, Item, Written
-from curator.captioners.model.device import device_of, dtype_of
+from curator.captioners.model import DoesNotFit, Item, Output
+from curator.captioners.model.device import choose_device, choose_dtype
 from curator.captioners.model.sampling import uniform
 from curator.images.read import read_rgb, resized
 from schemas.errors import BadOption
 
-ROUNDS = 4  # batches a lane of a GPU gets in one `write`: between two calls it stands still for a moment
+ROUNDS = 4  # batches of each GPU stream in one `generate`, since the GPU idles between two calls
 
 
-class BlipMachine:
-    """A loaded BLIP."""
-
+class BlipModel:
     def __init__(self, loaded: Loaded, options: Options) -> None:
         self.tokenizer, self.options = loaded.tokenizer, options
         self.network = loaded.network
-        self.rules = rules_of(loaded, options)
-        # As many as were asked for are two batches for each of two lanes: the second is copied while the first is seen.
+        self.decoding = decoding_of(loaded, options)
+        # A requested batch gives each of two streams two batches: one is copied while the other is encoded.
         size = -(-options.batch_size // 4) if options.batch_size else None
-        self.engine = Engine(loaded.network, self.rules, size=size)
+        self.engine = Engine(loaded.network, self.decoding, size=size)
         rounds = ROUNDS if loaded.network.device.type == "cuda" else 1
-        self.batch_size: int | None = options.batch_size or self.engine.size * self.engine.lane_count * rounds
+        self.batch_size: int | None = options.batch_size or self.engine.size * self.engine.stream_count * rounds
 
-    def prepare(self, item: Item) -> NDArray[np.uint8]:
-        """The picture as the network takes it: uint8 (3, side, side)."""
+    def preprocess(self, item: Item) -> NDArray[np.uint8]:
         side = self.network.side_px
         return resized(read_rgb(item.path, at_least_px=(side, side)), side, side)
 
-    def write(self, items: Sequence[Item], prepared: Sequence[Any]) -> list[Written]:
+    def generate(self, items: Sequence[Item], prepared: Sequence[Any]) -> list[Output]:
         try:
-            return self.engine.write_as(self._written, prepared, self._numbers(items))
+            return self.engine.generate_as(self._outputs, prepared, self._uniforms(items))
         except torch.OutOfMemoryError as error:
             raise DoesNotFit from error
 
     def close(self) -> None:
         self.engine.close()
 
-    def _written(self, captions: Sequence[NDArray[np.int64]]) -> list[Written]:
-        prompt = len(self.rules.prompt)
+    def _outputs(self, captions: Sequence[NDArray[np.int64]]) -> list[Output]:
+        prompt = len(self.decoding.prompt)
         return [
-            Written(text, input_tokens=prompt, output_tokens=len(tokens) - prompt)
+            Output(text, input_tokens=prompt, output_tokens=len(tokens) - prompt)
             for text, tokens in zip(self._texts(captions), captions, strict=True)
         ]
 
     def _texts(self, captions: Sequence[NDArray[np.int64]]) -> list[str]:
-        """Words of tokens, the prompt's taken off where they aren't wanted."""
         texts = self.tokenizer.batch_decode(captions, skip_special_tokens=True)
         if self.options.keep_prompt:
             return [text.strip() for text in texts]
-        prompt = self.tokenizer.decode(self.rules.prompt, skip_special_tokens=True)
+        prompt = self.tokenizer.decode(self.decoding.prompt, skip_special_tokens=True)
         return [text.removeprefix(prompt).strip() for text in texts]
 
-    def _numbers(self, items: Sequence[Item]) -> NDArray[np.float32] | None:
-        """The draws for sampling, (pictures, steps), each of its picture and step alone."""
-        if self.rules.decode != "nucleus":
+    def _uniforms(self, items: Sequence[Item]) -> NDArray[np.float32] | None:
+        """Return random numbers in [0, 1) for sampling, (images, steps), keyed by image and step."""
+        if self.decoding.decode != "nucleus":
             return None
-        steps, seed = range(self.rules.max_new_tokens), self.options.seed
+        steps, seed = range(self.decoding.max_new_tokens), self.options.seed
         return np.array([[uniform(seed, item.image_sha256, step) for step in steps] for item in items], np.float32)
 
 
-def open_machine(options: Options) -> BlipMachine:
-    """Loads the model. Raises NotFound, BadOption, MachineFailed, DoesNotFit, each naming the option at fault."""
-    device = device_of(options.device, mps=False)
-    return BlipMachine(load(find_blip(options), device, dtype_of(options.dtype, device)), options)
+def load_model(options: Options) -> BlipModel:
+    """Load the model. Raises NotFound, BadOption, MachineFailed, DoesNotFit, each naming the option at fault."""
+    device = choose_device(options.device, mps=False)
+    return BlipModel(load(find_blip(options), device, choose_dtype(options.dtype, device)), options)
 
 
-def rules_of(loaded: Loaded, options: Options) -> Rules:
-    """The options as rules over tokens. Raises BadOption where the caption wouldn't fit the decoder's places."""
+def decoding_of(loaded: Loaded, options: Options) -> Decoding:
+    """Convert the options. Raises BadOption if prompt and caption exceed the decoder's length."""
     words = loaded.tokenizer(options.prompt, add_special_tokens=False)["input_ids"] if options.prompt else []
-    rules = Rules(
+    decoding = Decoding(
         prompt=(loaded.network.begin_token, *words),
         decode=options.decode,
         num_beams=options.num_beams,
@@ -93,15 +89,15 @@ def rules_of(loaded: Loaded, options: Options) -> Rules:
         max_new_tokens=options.max_new_tokens,
         repetition_penalty=options.repetition_penalty,
     )
-    room = loaded.network.longest - len(rules.prompt)
-    if room < 1:
+    limit = loaded.network.max_text_tokens
+    most = limit - len(decoding.prompt)
+    if most < 1:
         raise BadOption(
-            f"-o prompt: {len(words)} tokens, and the model has places for {loaded.network.longest}, the caption's "
-            "among them. Shorten it."
+            f"-o prompt: {len(words)} tokens, but the model takes {limit} for prompt and caption. Shorten the prompt."
         )
-    if rules.max_new_tokens > room:
+    if decoding.max_new_tokens > most:
         raise BadOption(
-            f"-o max_new_tokens={options.max_new_tokens}: the model has places for {loaded.network.longest} tokens, "
-            f"{len(rules.prompt)} of them taken by the prompt. Use at most {room}."
+            f"-o max_new_tokens={options.max_new_tokens}: the model takes {limit} tokens, and the prompt has "
+            f"{len(decoding.prompt)}. Use at most {most}."
         )
-    return rules
+    return decoding

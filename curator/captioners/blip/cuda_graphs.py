@@ -1,4 +1,4 @@
-"""Work recorded once as a CUDA graph and replayed: one launch for hundreds of small kernels.
+"""Record work as a CUDA graph and replay it: one launch for hundreds of small kernels.
 
 https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
@@ -11,15 +11,14 @@ from collections.abc import Callable, Sequence
 import torch
 
 Work = Callable[[], None]
-WARM_UPS = 2  # Libraries choose their algorithms and take their workspaces outside the recording.
+WARM_UPS = 2  # so that libraries choose algorithms and allocate workspaces before the recording
 
 
 def record(works: Sequence[Work], stream: torch.cuda.Stream) -> list[Work]:
-    """Replays of the works, to be called in their order and on `stream`, where they are recorded too.
+    """Record the works on `stream` and return their replays, to be called in order on that stream.
 
-    They share a memory pool, so no two of them may run at the same time, and a tensor that one makes and another uses
-    must have been made outside. Where recording fails the works come back as they are, with a warning: the captions
-    are the same, only slower. Raises torch.OutOfMemoryError.
+    They share a memory pool: no two may run at once, and tensors that they exchange must be allocated outside. If
+    recording fails, warn and return the works themselves, which are only slower. Raises torch.OutOfMemoryError.
     """
     pool = None
     replays: list[Work] = []
@@ -31,7 +30,7 @@ def record(works: Sequence[Work], stream: torch.cuda.Stream) -> list[Work]:
         stream.synchronize()
         for work in works:
             graph = torch.cuda.CUDAGraph()
-            # thread_local: the threads that prepare pictures may do what they like meanwhile.
+            # thread_local: the threads that preprocess images may call CUDA meanwhile.
             with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
                 work()
             pool = graph.pool()
@@ -40,7 +39,7 @@ def record(works: Sequence[Work], stream: torch.cuda.Stream) -> list[Work]:
         raise
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0]
-        warnings.warn(f"BLIP runs without CUDA graphs, and so slower: {reason}", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"BLIP runs slower, without CUDA graphs: {reason}", RuntimeWarning, stacklevel=2)
         stream.synchronize()
         return list(works)
     stream.synchronize()

@@ -1,10 +1,9 @@
-"""Pictures through BLIP: cut into batches of fixed size, through lanes that work side by side.
+"""Run images through BLIP, in batches of fixed size on parallel streams.
 
-Two lanes on a GPU: while one decodes, which waits for memory, the other's tower has the arithmetic units; and while
-both work, the next pictures are copied. On the CPU one lane, and captions don't depend on the batch, to the last bit: a
-picture goes through the tower alone, and through the decoder among a fixed number of rows. That a row's arithmetic is
-the same in every place of such a batch is not taken on trust: it is tried when the engine is made, and where it isn't
-so, rows are decoded one by one.
+A GPU has two streams: one decodes, which is bound by memory, while the other's vision tower computes and the next
+images are copied. The CPU has one stream, and its captions don't depend on the batch to the last bit: each image goes
+through the tower alone, and through the decoder in a fixed number of rows. The engine tests at its start that all rows
+of such a batch compute the same; if they don't, it decodes row by row.
 """
 
 from __future__ import annotations
@@ -21,214 +20,212 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curator.captioners.blip.decoding import Rules, read_step
+from curator.captioners.blip.decoding import Decoding, read_step
 from curator.captioners.blip.network import Network
-from curator.captioners.blip.stream import Lane
+from curator.captioners.blip.stream import Stream
 
-Made = TypeVar("Made")
-CPU_PICTURES = 32
-CPU_BYTES = 400_000_000  # for what a lane keeps; no more pictures than fit in it, but one
-GPU_PICTURES = 256  # So many share a reading of the decoder's weights; what the image's keys cost grows with them.
-GPU_SEEN_AT_ONCE = 64
-GPU_STEPS_AT_ONCE = 5  # Captions that end early save the steps that are left; fewer at once cost more launches.
-GPU_LANES = 2
-GPU_SHARE = 0.6  # of the free memory, for what the lanes keep; the tower's passing needs and others' have the rest
-LOOK_AGAIN_S = 0.0002
+Result = TypeVar("Result")
+CPU_IMAGES = 32
+CPU_BYTES = 400_000_000  # for a stream's caches; limits its images, but to no fewer than one
+GPU_IMAGES = 256  # they share each read of the decoder's weights; the cost of image keys grows with their number
+GPU_IMAGES_AT_ONCE = 64
+GPU_STEPS_AT_ONCE = 5  # fewer stop sooner once all captions ended, but cost more launches
+GPU_STREAMS = 2
+GPU_SHARE = 0.6  # of the free memory, for the streams' caches; the tower's activations and other programs need some too
+POLL_S = 0.0002
 
 
 class Engine:
-    """A network and rules, ready for any number of pictures. Raises torch.OutOfMemoryError where one doesn't fit."""
+    """Captions any number of images. Raises torch.OutOfMemoryError if a single one doesn't fit."""
 
     def __init__(
         self,
         network: Network,
-        rules: Rules,
+        decoding: Decoding,
         *,
         size: int | None = None,
-        lanes: int | None = None,
+        streams: int | None = None,
         graphs: bool = True,
     ) -> None:
-        """On a GPU `size` pictures a lane, at most; None: as it likes. Memory is taken with the first pictures.
+        """`size`: the most images a stream on a GPU; None: chosen. Memory is allocated with the first images.
 
-        On the CPU `size` changes nothing: of another number of rows the sums may round in another way.
+        On the CPU `size` has no effect: with another number of rows the sums may round differently.
         """
-        self.network, self.rules = network, rules
+        self.network, self.decoding = network, decoding
         on_cuda = network.device.type == "cuda"
-        self.size = min((size or GPU_PICTURES) if on_cuda else CPU_PICTURES, pictures_that_fit(network, rules))
-        if not on_cuda and not rows_are_alike(network, rules, self.size):
+        self.size = min((size or GPU_IMAGES) if on_cuda else CPU_IMAGES, images_that_fit(network, decoding))
+        if not on_cuda and not rows_are_identical(network, decoding, self.size):
             self.size = 1
-        self.lane_count = (lanes or GPU_LANES) if on_cuda else 1
-        self.seen_at_once = GPU_SEEN_AT_ONCE if on_cuda else 1
+        self.stream_count = (streams or GPU_STREAMS) if on_cuda else 1
+        self.images_at_once = GPU_IMAGES_AT_ONCE if on_cuda else 1
         self.steps_at_once = GPU_STEPS_AT_ONCE if on_cuda else 1
         self.graphs = graphs
-        self.lanes: list[Lane] = []
-        self._copying = ThreadPoolExecutor(1, thread_name_prefix="copy") if on_cuda else None
+        self.streams: list[Stream] = []
+        self._copy_thread = ThreadPoolExecutor(1, thread_name_prefix="copy") if on_cuda else None
 
-    def write(
-        self, pictures: Sequence[NDArray[np.uint8]], numbers: NDArray[np.float32] | None = None
+    def generate(
+        self, images: Sequence[NDArray[np.uint8]], uniforms: NDArray[np.float32] | None = None
     ) -> list[NDArray[np.int64]]:
-        """The tokens of each picture's caption, the prompt's and the end token included.
+        """Return the tokens of each caption, with prompt and end token.
 
-        `pictures` are uint8 (3, side, side); `numbers` the draws for sampling, (pictures, steps).
+        `images`: uint8 (3, side, side); `uniforms`: random numbers for sampling, (images, steps).
         """
-        return self.write_as(lambda captions: captions, pictures, numbers)
+        return self.generate_as(lambda captions: captions, images, uniforms)
 
-    def write_as(
+    def generate_as(
         self,
-        made_of: Callable[[list[NDArray[np.int64]]], Sequence[Made]],
-        pictures: Sequence[NDArray[np.uint8]],
-        numbers: NDArray[np.float32] | None = None,
-    ) -> list[Made]:
-        """As `write`, with what `made_of` makes of the tokens, some pictures at a time, while the device goes on."""
+        convert: Callable[[list[NDArray[np.int64]]], Sequence[Result]],
+        images: Sequence[NDArray[np.uint8]],
+        uniforms: NDArray[np.float32] | None = None,
+    ) -> list[Result]:
+        """As `generate`, but convert the tokens of each batch while the device computes the next."""
         while True:
             try:
                 with torch.inference_mode(), self._device():
-                    return self._write(made_of, pictures, numbers)
+                    return self._generate(convert, images, uniforms)
             except torch.OutOfMemoryError:
                 if self.size == 1:
                     raise
-            # Not within `except`: the error's traceback holds the memory that is to be freed.
+            # Outside `except`, because the error's traceback holds the memory to free.
             self.free()
             self.size //= 2
 
     def free(self) -> None:
-        """Gives the lanes' memory back; the next pictures take new."""
-        self.lanes.clear()
+        self.streams.clear()
         if self.network.device.type == "cuda":
-            gc.collect()  # a lane and its work know each other
+            gc.collect()  # a stream and its work refer to each other
             torch.cuda.synchronize(self.network.device)
             torch.cuda.empty_cache()
 
     def close(self) -> None:
         self.free()
-        if self._copying:
-            self._copying.shutdown(cancel_futures=True)
+        if self._copy_thread:
+            self._copy_thread.shutdown(cancel_futures=True)
 
-    def _write(
+    def _generate(
         self,
-        made_of: Callable[[list[NDArray[np.int64]]], Sequence[Made]],
-        pictures: Sequence[NDArray[np.uint8]],
-        numbers: NDArray[np.float32] | None,
-    ) -> list[Made]:
-        batches = [slice(first, first + self.size) for first in range(0, len(pictures), self.size)]
-        captions: list[Made] = [None] * len(pictures)  # type: ignore[list-item]
+        convert: Callable[[list[NDArray[np.int64]]], Sequence[Result]],
+        images: Sequence[NDArray[np.uint8]],
+        uniforms: NDArray[np.float32] | None,
+    ) -> list[Result]:
+        batches = [slice(first, first + self.size) for first in range(0, len(images), self.size)]
+        results: list[Result] = [None] * len(images)  # type: ignore[list-item]
 
-        def keep(batch: slice, tokens_BL: NDArray[np.int64]) -> None:
-            captions[batch] = made_of([self._cut(tokens_L) for tokens_L in tokens_BL])
+        def store(batch: slice, tokens_BL: NDArray[np.int64]) -> None:
+            results[batch] = convert([self._cut(tokens_L) for tokens_L in tokens_BL])
 
-        while len(self.lanes) < min(len(batches), self.lane_count):
-            seen, steps = min(self.size, self.seen_at_once), self.steps_at_once
-            lane = Lane(self.network, self.rules, self.size, seen_at_once=seen, steps_at_once=steps, graphs=self.graphs)
-            self.lanes.append(lane)
+        while len(self.streams) < min(len(batches), self.stream_count):
+            stream = Stream(
+                self.network,
+                self.decoding,
+                self.size,
+                images_at_once=min(self.size, self.images_at_once),
+                steps_at_once=self.steps_at_once,
+                graphs=self.graphs,
+            )
+            self.streams.append(stream)
         runs = [
-            self._run(lane, batches[place :: self.lane_count], pictures, numbers, keep)
-            for place, lane in enumerate(self.lanes[: len(batches)])
+            self._run(stream, batches[index :: self.stream_count], images, uniforms, store)
+            for index, stream in enumerate(self.streams[: len(batches)])
         ]
         while runs := [run for run in runs if next(run, False)]:
             if self.network.device.type == "cuda":
-                time.sleep(LOOK_AGAIN_S)
-        return captions
+                time.sleep(POLL_S)
+        return results
 
     def _run(
         self,
-        lane: Lane,
+        stream: Stream,
         batches: Sequence[slice],
-        pictures: Sequence[NDArray[np.uint8]],
-        numbers: NDArray[np.float32] | None,
-        keep: Callable[[slice, NDArray[np.int64]], None],
+        images: Sequence[NDArray[np.uint8]],
+        uniforms: NDArray[np.float32] | None,
+        store: Callable[[slice, NDArray[np.int64]], None],
     ) -> Iterator[bool]:
-        """A lane's batches, one after another; yields True where it would have to wait.
+        """Run a stream's batches in turn; yield True instead of waiting.
 
-        A batch's tokens are kept when the next one is on its way: the device has work meanwhile.
+        A batch is stored only once the next one has started, so that the device doesn't idle meanwhile.
         """
 
         def put(batch: slice) -> None:
-            lane.put(pictures[batch], None if numbers is None else numbers[batch])
+            stream.put(images[batch], None if uniforms is None else uniforms[batch])
 
-        copy, taken = _Copy(self._copying, put, batches[0]), None
-        for place in range(len(batches)):
-            while not copy.over():
+        copy, tokens_BL = _Copy(self._copy_thread, put, batches[0]), None
+        for index in range(len(batches)):
+            while not copy.is_done():
                 yield True
             copy.check()
-            lane.send()
-            if taken is not None:
-                keep(batches[place - 1], taken)
-            while not lane.sent():
+            stream.send()
+            if tokens_BL is not None:
+                store(batches[index - 1], tokens_BL)
+            while not stream.sent():
                 yield True
-            if place + 1 < len(batches):
-                copy = _Copy(self._copying, put, batches[place + 1])
-            working = True
-            while working:
-                while not lane.ready():
+            if index + 1 < len(batches):
+                copy = _Copy(self._copy_thread, put, batches[index + 1])
+            running = True
+            while running:
+                while not stream.ready():
                     yield True
-                working = lane.advance()
-            taken = lane.take()
-        if taken is not None:
-            keep(batches[-1], taken)
+                running = stream.advance()
+            tokens_BL = stream.take()
+        if tokens_BL is not None:
+            store(batches[-1], tokens_BL)
 
     def _cut(self, tokens_L: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Up to the end token, which the prompt can't hold."""
-        ends = (tokens_L[len(self.rules.prompt) :] == self.network.end_token).nonzero()[0]
-        return tokens_L[: len(self.rules.prompt) + ends[0] + 1] if len(ends) else tokens_L
+        ends = (tokens_L[len(self.decoding.prompt) :] == self.network.end_token).nonzero()[0]
+        return tokens_L[: len(self.decoding.prompt) + ends[0] + 1] if len(ends) else tokens_L
 
     def _device(self) -> Any:
-        """As a context: graphs record on the current device, whatever their tensors' is."""
+        """Return a context that makes this the current device, on which CUDA graphs record."""
         device = self.network.device
         return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 class _Copy:
-    """Pictures on their way into a lane: on the copying thread where there is one, else at once."""
-
     def __init__(self, thread: ThreadPoolExecutor | None, put: Callable[[slice], None], batch: slice) -> None:
-        self._over = Event()
-        self._future = thread.submit(self._do, put, batch) if thread else None
+        self._done = Event()
+        self._future = thread.submit(self._copy, put, batch) if thread else None
         if self._future is None:
-            self._do(put, batch)
+            self._copy(put, batch)
 
-    def over(self) -> bool:
-        """Asked again and again. `Future.done` takes a lock, which a Ctrl-C in its midst leaves taken for ever."""
-        return self._over.is_set()
+    def is_done(self) -> bool:
+        """Poll. Unlike `Future.done` it takes no lock, which a Ctrl-C inside would leave locked."""
+        return self._done.is_set()
 
     def check(self) -> None:
-        """Raises what went wrong."""
         if self._future:
             self._future.result()
 
-    def _do(self, put: Callable[[slice], None], batch: slice) -> None:
+    def _copy(self, put: Callable[[slice], None], batch: slice) -> None:
         try:
             put(batch)
         finally:
-            self._over.set()
+            self._done.set()
 
 
-def pictures_that_fit(network: Network, rules: Rules) -> int:
-    """How many pictures a lane may hold: of the GPU's free memory its share; a power of two."""
-    decoder, item = network.decoder, network.decoder.words_VD.element_size()
-    width, places = decoder.words_VD.shape[1], network.image_tokens + rules.beams * rules.length
-    kept = 2 * len(decoder.layers) * places * width * item
-    passing = rules.beams * decoder.words_VD.shape[0] * 4 * 6  # scores, sorted, summed
-    room = CPU_BYTES
+def images_that_fit(network: Network, decoding: Decoding) -> int:
+    decoder, item_bytes = network.decoder, network.decoder.words_VD.element_size()
+    width, tokens = decoder.words_VD.shape[1], network.image_tokens + decoding.beams * decoding.length
+    cache_bytes = 2 * len(decoder.layers) * tokens * width * item_bytes
+    score_bytes = decoding.beams * decoder.words_VD.shape[0] * 4 * 6  # scores, sorted, summed
+    free_bytes = CPU_BYTES
     if network.device.type == "cuda":
-        room = int(GPU_SHARE * torch.cuda.mem_get_info(network.device)[0] / GPU_LANES)
-    return 1 << max(0, (room // (kept + passing)).bit_length() - 1)
+        free_bytes = int(GPU_SHARE * torch.cuda.mem_get_info(network.device)[0] / GPU_STREAMS)
+    return 1 << max(0, (free_bytes // (cache_bytes + score_bytes)).bit_length() - 1)
 
 
-def rows_are_alike(network: Network, rules: Rules, size: int) -> bool:
-    """Whether the decoder computes the same picture to the same bits in every row of a batch of `size`.
-
-    A caption of full length is read, of made-up words and for a made-up image.
-    """
+def rows_are_identical(network: Network, decoding: Decoding, size: int) -> bool:
+    """Test whether all rows of a batch of `size` compute the same bits, by a full-length random caption and image."""
     with torch.inference_mode():
         generator = torch.Generator().manual_seed(0)
-        image_memory = network.decoder.memory(size, network.image_tokens)
-        image_memory[:, :, :1].normal_(generator=generator)
-        image_memory[:, :, 1:] = image_memory[:, :, :1]
+        image_cache = network.decoder.new_cache(size, network.image_tokens)
+        image_cache[:, :, :1].normal_(generator=generator)
+        image_cache[:, :, 1:] = image_cache[:, :, :1]
         vocabulary = len(network.decoder.words_VD)
-        tokens_RL = torch.randint(vocabulary, (1, rules.length), generator=generator).expand(size * rules.beams, -1)
-        memory = network.decoder.memory(len(tokens_RL), rules.length)
-        for step in range(rules.max_new_tokens):
-            hidden = read_step(network, rules, tokens_RL, step, memory, image_memory)
+        tokens_1L = torch.randint(vocabulary, (1, decoding.length), generator=generator)
+        tokens_RL = tokens_1L.expand(size * decoding.beams, -1)
+        cache = network.decoder.new_cache(len(tokens_RL), decoding.length)
+        for step in range(decoding.max_new_tokens):
+            hidden = read_step(network, decoding, tokens_RL, step, cache, image_cache)
             if not (hidden == hidden[:1]).all():
                 return False
         scores_RV = network.decoder.scores(hidden[:, -1])

@@ -1,4 +1,4 @@
-"""Where a BLIP's files are, and its revision; found without torch. What isn't there is said by the option's name."""
+"""Find a BLIP's files and revision without torch. Errors name the option."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from schemas.errors import NotFound
 
 
 def find_blip(options: Options) -> Source:
-    """Raises NotFound (neither a folder nor on the hub, or not a model's folder), BadOption."""
+    """Resolve the options. Raises BadOption; NotFound if there is neither a model's folder nor a model on the hub."""
     try:
         return find_source(options.model, options.revision)
     except NotFound as error:
-        drawn = Path(options.model).expanduser() / "model_index.json"
-        if drawn.is_file():
-            kind = json.loads(drawn.read_text(encoding="utf-8")).get("_class_name", "a diffusers pipeline")
-            raise NotFound(f"-o model={options.model}: {kind}, which draws pictures; give one that captions.") from None
-        raise NotFound(
-            f"-o model={options.model}: {error} Give a BLIP's folder, or its name on the hub once that can be reached."
-        ) from None
+        pipeline = Path(options.model).expanduser() / "model_index.json"
+        if pipeline.is_file():
+            kind = json.loads(pipeline.read_text(encoding="utf-8")).get("_class_name", "a diffusers pipeline")
+            raise NotFound(
+                f"-o model={options.model}: a {kind}, which generates images. Give a captioning model."
+            ) from None
+        raise NotFound(f"-o model={options.model}: {error} Give a BLIP's folder, or its name on the hub.") from None

@@ -1,12 +1,11 @@
 """BLIP's vision tower and text decoder (Li et al. 2022) over transformers' weights, with fused attention.
 
-The function is that of `BlipForConditionalGeneration`; only the way there differs. Attention is torch's own fused
-kernel, a decoder layer's query, key and value are one product, the image's keys and values are computed once for all
-steps, and all memory that lasts from step to step is given by the caller, so that every step has a fixed shape and a
-fixed place: what CUDA graphs need.
+It computes the same function as `BlipForConditionalGeneration`, faster. Attention is torch's fused kernel, a decoder
+layer's query, key and value are one product, the image's keys and values are computed once for all steps, and the
+caller allocates the caches, so that every step has the fixed shapes and addresses that CUDA graphs need.
 
-Shapes: B pictures, G beams a picture, R = B * G rows, T image tokens (the class token first), L places for text tokens,
-N of them read at once, D width, H heads, K width of a head, V tokens there are.
+Shapes: B images, G beams, R = B * G rows, T image tokens (class token first), L text length in tokens, N text tokens
+read at once, D width, H heads, K width of a head, V vocabulary.
 """
 
 from __future__ import annotations
@@ -34,8 +33,6 @@ class Affine(NamedTuple):
 
 
 class Norm(NamedTuple):
-    """Layer normalisation over the last dimension."""
-
     weight: Tensor
     bias: Tensor
     eps: float
@@ -45,7 +42,7 @@ class Norm(NamedTuple):
 
 
 class VisionLayer(NamedTuple):
-    """A layer of the tower: normalised first, then attended or transformed, then added."""
+    """A pre-norm transformer layer."""
 
     norm1: Norm
     qkv: Affine
@@ -56,7 +53,7 @@ class VisionLayer(NamedTuple):
 
 
 class TextLayer(NamedTuple):
-    """A layer of the decoder: attends to the text, then to the image, then transforms; each added, then normalised."""
+    """A post-norm transformer layer: self-attention, cross-attention to the image, feed-forward."""
 
     qkv: Affine
     attended: Affine
@@ -72,8 +69,6 @@ class TextLayer(NamedTuple):
 
 @dataclass(frozen=True)
 class Tower:
-    """Pixels to image tokens."""
-
     scale_C11: Tensor
     shift_C11: Tensor
     patch: Affine
@@ -86,7 +81,7 @@ class Tower:
     activation: Activation
 
     def __call__(self, pixels_BCHW: Tensor) -> Tensor:
-        """uint8 pixels (B, 3, side, side) to image tokens (B, T, D)."""
+        """Encode uint8 pixels (B, 3, side, side) as image tokens (B, T, D)."""
         hidden_BTD = self._tokens(pixels_BCHW)
         for layer in self.layers:
             mixed_3BHTK = split_heads(layer.qkv(layer.norm1(hidden_BTD)), 3, self.heads)
@@ -95,7 +90,7 @@ class Tower:
         return self.last_norm(hidden_BTD)
 
     def _tokens(self, pixels_BCHW: Tensor) -> Tensor:
-        """Normalised here and not before: a byte a pixel travels to the device. A patch's convolution is a product."""
+        """Embed patches. Pixels are normalised here, so that only a byte a value is copied to the device."""
         batch, channels, side, _ = pixels_BCHW.shape
         patches = side // self.patch_px
         normal_BCHW = (pixels_BCHW.float() * self.scale_C11 - self.shift_C11).to(self.patch.weight.dtype)
@@ -107,10 +102,10 @@ class Tower:
 
 @dataclass(frozen=True)
 class Decoder:
-    """Text tokens, and the keys and values of image tokens, to what comes next.
+    """The text decoder, from text tokens and the image's keys and values to scores of the next token.
 
-    Not `fused`: attention as two batched products. Rows come out of those alike to the bit; out of torch's fused kernel
-    for the CPU they don't, since it gives rows to threads whose arithmetic differs.
+    If not `fused`, attention is two batched products, whose rows are equal to the bit. Torch's fused CPU kernel gives
+    rows to threads whose arithmetic differs.
     """
 
     words_VD: Tensor
@@ -124,36 +119,37 @@ class Decoder:
     head_outer: Affine
     fused: bool
 
-    def memory(self, rows: int, length: int) -> Tensor:
-        """Room for the keys and values of `length` tokens of text, or of an image: (layers, 2, R, H, L, K), zeros."""
+    def new_cache(self, rows: int, length: int) -> Tensor:
+        """Allocate keys and values of `length` text or image tokens: zeros (layers, 2, R, H, L, K)."""
         size = (len(self.layers), 2, rows, self.heads, length, self.words_VD.shape[1] // self.heads)
         return self.words_VD.new_zeros(size)
 
-    def look(self, image_BTD: Tensor, image_memory: Tensor) -> None:
-        """Puts the image tokens' keys and values of every layer into `image_memory` (layers, 2, B, H, T, K)."""
-        for layer, kept_2BHTK in zip(self.layers, image_memory, strict=True):
-            kept_2BHTK.copy_(split_heads(layer.key_value(image_BTD), 2, self.heads))
+    def encode_images(self, image_BTD: Tensor, image_cache: Tensor) -> None:
+        """Write each layer's keys and values of the image tokens into `image_cache` (layers, 2, B, H, T, K)."""
+        for layer, cache_2BHTK in zip(self.layers, image_cache, strict=True):
+            cache_2BHTK.copy_(split_heads(layer.key_value(image_BTD), 2, self.heads))
 
-    def read(self, tokens_RN: Tensor, start: int, memory: Tensor, image_memory: Tensor) -> Tensor:
-        """Reads N tokens at places `start`, `start` + 1, ...: hidden states (R, N, D), keys and values into `memory`.
+    def forward(self, tokens_RN: Tensor, start: int, cache: Tensor, image_cache: Tensor) -> Tensor:
+        """Read N tokens from position `start` (N > 1 only at 0), and write their keys and values into `cache`.
 
-        Several at once only at the beginning (`start` 0). `image_memory` may have fewer pictures than there are rows:
-        then the rows are beams, those of a picture side by side, and attend to its image together.
+        Returns hidden states (R, N, D). If `image_cache` has fewer images than rows, rows are beams, adjacent for each
+        image.
         """
         end = start + tokens_RN.shape[1]
         hidden = self.first_norm(functional.embedding(tokens_RN, self.words_VD) + self.positions_LD[start:end])
-        for layer, kept_2RHLK, image_2BHTK in zip(self.layers, memory, image_memory, strict=True):
+        for layer, cache_2RHLK, image_2BHTK in zip(self.layers, cache, image_cache, strict=True):
             query, key, value = split_heads(layer.qkv(hidden), 3, self.heads)
-            kept_2RHLK[0, :, :, start:end] = key
-            kept_2RHLK[1, :, :, start:end] = value
-            seen = self._attend(query, kept_2RHLK[0, :, :, :end], kept_2RHLK[1, :, :, :end], causal=end - start > 1)
-            hidden = layer.attended_norm(layer.attended(seen) + hidden)
+            cache_2RHLK[0, :, :, start:end] = key
+            cache_2RHLK[1, :, :, start:end] = value
+            keys, values = cache_2RHLK[:, :, :, :end]
+            context = self._attend(query, keys, values, causal=end - start > 1)
+            hidden = layer.attended_norm(layer.attended(context) + hidden)
             hidden = layer.crossed_norm(layer.crossed(self._cross(layer.query(hidden), image_2BHTK)) + hidden)
             hidden = layer.outer_norm(layer.outer(self.activation(layer.inner(hidden))) + hidden)
         return hidden
 
     def _cross(self, query_RND: Tensor, image_2BHTK: Tensor) -> Tensor:
-        """Beams are more queries to the same image: its keys and values are read once for all of them."""
+        """Attend to the image. Beams are further queries of their image, whose keys are read once for all."""
         rows, count, width = query_RND.shape
         batch = image_2BHTK.shape[1]
         query_BHNK = query_RND.view(batch, rows // batch * count, self.heads, -1).transpose(1, 2)
@@ -164,14 +160,12 @@ class Decoder:
         return attention(query_BHNK, key_BHTK, value_BHTK, causal)
 
     def scores(self, hidden: Tensor) -> Tensor:
-        """What may come next: hidden states (..., D) to logits (..., V), float32 whatever the weights are."""
+        """Convert hidden states (..., D) to logits (..., V), always float32."""
         return self.head_outer(self.head_norm(self.activation(self.head_inner(hidden)))).float()
 
 
 @dataclass(frozen=True)
 class Network:
-    """A loaded BLIP on its device, and what has to be known to use it."""
-
     tower: Tower
     decoder: Decoder
     side_px: int
@@ -188,15 +182,14 @@ class Network:
         return len(self.tower.positions_TD)
 
     @property
-    def longest(self) -> int:
-        """Text tokens it has places for."""
+    def max_text_tokens(self) -> int:
         return len(self.decoder.positions_LD)
 
 
 def attend(query_BHNK: Tensor, key_BHTK: Tensor, value_BHTK: Tensor, causal: bool = False) -> Tensor:
-    """Scaled dot-product attention with the heads joined again: (B, N, D)."""
-    seen_BHNK = functional.scaled_dot_product_attention(query_BHNK, key_BHTK, value_BHTK, is_causal=causal)
-    return seen_BHNK.transpose(1, 2).flatten(2)
+    """Compute scaled dot-product attention and join the heads: (B, N, D)."""
+    context_BHNK = functional.scaled_dot_product_attention(query_BHNK, key_BHTK, value_BHTK, is_causal=causal)
+    return context_BHNK.transpose(1, 2).flatten(2)
 
 
 def attend_by_products(query_BHNK: Tensor, key_BHTK: Tensor, value_BHTK: Tensor, causal: bool = False) -> Tensor:
@@ -208,13 +201,13 @@ def attend_by_products(query_BHNK: Tensor, key_BHTK: Tensor, value_BHTK: Tensor,
 
 
 def split_heads(mixed_BTX: Tensor, parts: int, heads: int) -> Tensor:
-    """(B, T, parts * D) to (parts, B, H, T, K), no copy."""
+    """View (B, T, parts * D) as (parts, B, H, T, K)."""
     batch, count, _ = mixed_BTX.shape
     return mixed_BTX.view(batch, count, parts, heads, -1).permute(2, 0, 3, 1, 4)
 
 
 def from_transformers(model: Any, mean: Sequence[float], std: Sequence[float], rescale: float) -> Network:
-    """The weights of a `BlipForConditionalGeneration`, shared where they can be; `mean` and `std` of the pixels."""
+    """Wrap a `BlipForConditionalGeneration`, sharing weights where possible. `mean`, `std`: of the pixels."""
     text = model.config.text_config
     return Network(
         tower=_tower(model.vision_model, mean, std, rescale),
@@ -273,11 +266,11 @@ def _decoder(text: Any) -> Decoder:
 
 
 def _text_layer(layer: Any) -> TextLayer:
-    own, cross = layer.attention, layer.crossattention
+    attention, cross = layer.attention, layer.crossattention
     return TextLayer(
-        qkv=_affine(own.self.query, own.self.key, own.self.value),
-        attended=_affine(own.output.dense),
-        attended_norm=_norm(own.output.LayerNorm),
+        qkv=_affine(attention.self.query, attention.self.key, attention.self.value),
+        attended=_affine(attention.output.dense),
+        attended_norm=_norm(attention.output.LayerNorm),
         query=_affine(cross.self.query),
         key_value=_affine(cross.self.key, cross.self.value),
         crossed=_affine(cross.output.dense),
@@ -289,7 +282,6 @@ def _text_layer(layer: Any) -> TextLayer:
 
 
 def _affine(*modules: nn.Linear) -> Affine:
-    """One product for several of the same input."""
     if len(modules) == 1:
         bias = modules[0].bias
         return Affine(modules[0].weight.detach(), None if bias is None else bias.detach())
@@ -302,7 +294,7 @@ def _norm(module: nn.LayerNorm) -> Norm:
 
 
 def _activation(name: str) -> Activation:
-    """By transformers' name: its `gelu` is torch's exact one."""
+    """Return the activation of transformers' name; its `gelu` is torch's exact one."""
     if name == "gelu":
         return functional.gelu
     from transformers.activations import ACT2FN

@@ -6,36 +6,34 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from curator.captioners import StrategyOptions, refuse_idle
+from curator.captioners import StrategyOptions, reject_unused_options
 
 
 class Options(StrategyOptions):
-    """Which BLIP, and how it writes."""
-
     model: str = Field(
         default="Salesforce/blip-image-captioning-base",
         min_length=1,
         description="A name on the Hugging Face hub, or a folder.",
         examples=["examples/mini/blip"],
     )
-    revision: str | None = Field(default=None, description="A branch, tag or commit of the hub's; none: its main one.")
-    prompt: str = Field(default="", description="Words that every caption begins with.", examples=["a picture of"])
-    keep_prompt: bool = Field(default=True, description="Whether the prompt's words stay in the caption.")
-    decode: Literal["greedy", "beam", "nucleus"] = Field(default="greedy", description="How words are chosen.")
-    num_beams: int = Field(default=3, ge=2, le=16, description="beam: captions written side by side.")
+    revision: str | None = Field(default=None, description="A branch, tag or commit of the hub; none: the main branch.")
+    prompt: str = Field(default="", description="The first words of every caption.", examples=["a picture of"])
+    keep_prompt: bool = Field(default=True, description="Keep the prompt's words in the caption.")
+    decode: Literal["greedy", "beam", "nucleus"] = Field(default="greedy", description="The decoding method.")
+    num_beams: int = Field(default=3, ge=2, le=16, description="beam: the number of parallel captions.")
     length_penalty: float = Field(default=1.0, description="beam: above 0 favours longer captions, below shorter ones.")
-    top_p: float = Field(default=0.9, gt=0, le=1, description="nucleus: probability that the words drawn from reach.")
-    temperature: float = Field(default=1.0, gt=0, description="nucleus: below 1 keeps to the likelier words.")
-    seed: int = Field(default=0, description="nucleus: another seed draws other captions.")
-    min_new_tokens: int = Field(default=0, ge=0, description="Tokens (words and parts of words) at least.")
-    max_new_tokens: int = Field(default=20, ge=1, le=512, description="Tokens at most, the prompt's not counted.")
-    repetition_penalty: float = Field(default=1.0, gt=0, description="Above 1: words used already become less likely.")
+    top_p: float = Field(default=0.9, gt=0, le=1, description="nucleus: total probability of the words to sample from.")
+    temperature: float = Field(default=1.0, gt=0, description="nucleus: below 1 favours the more likely words.")
+    seed: int = Field(default=0, description="nucleus: another seed samples other captions.")
+    min_new_tokens: int = Field(default=0, ge=0, description="The fewest tokens (words and parts of words).")
+    max_new_tokens: int = Field(default=20, ge=1, le=512, description="The most tokens, without the prompt's.")
+    repetition_penalty: float = Field(default=1.0, gt=0, description="Above 1: words already used become less likely.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="Precision; auto: bfloat16 on a GPU that has it, float32 on the CPU."
     )
-    batch_size: int | None = Field(default=None, ge=1, description="Pictures at once; none: as the device likes it.")
+    batch_size: int | None = Field(default=None, ge=1, description="Images at once; none: chosen for the device.")
     device: str = Field(
-        default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto (a GPU where there is one), cpu, cuda:N."
+        default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto (a GPU if there is one), cpu, cuda:N."
     )
 
     @model_validator(mode="after")
@@ -45,7 +43,7 @@ class Options(StrategyOptions):
         return self
 
     @model_validator(mode="after")
-    def _of_one_decoder(self) -> Self:
-        of_nucleus = dict.fromkeys(("top_p", "temperature", "seed"), "nucleus")
-        refuse_idle(self, "decode", {"num_beams": "beam", "length_penalty": "beam", **of_nucleus})
+    def _options_are_used(self) -> Self:
+        nucleus = dict.fromkeys(("top_p", "temperature", "seed"), "nucleus")
+        reject_unused_options(self, "decode", {"num_beams": "beam", "length_penalty": "beam", **nucleus})
         return self

@@ -1,8 +1,7 @@
-"""A batch's memory on the device, and the work on it: pixels up, vision tower, steps of decoding, captions down.
+"""A batch on the device: its memory, and its work from pixels over vision tower and decoding steps to tokens.
 
-On CUDA a lane has a stream of its own, pinned memory beside the device's, and the work recorded as CUDA graphs: one for
-the tower, one for every few steps. Between graphs the lane tells whether all captions have ended; nobody waits for the
-device within. On the CPU the same work runs as it is.
+On CUDA a stream has a CUDA stream, pinned host memory, and CUDA graphs of its work: one for the tower, one for every
+few steps. Between graphs the host checks whether all captions have ended. On the CPU the same work runs directly.
 """
 
 from __future__ import annotations
@@ -16,138 +15,132 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curator.captioners.blip.beam_search import Beams
+from curator.captioners.blip.beam_search import BeamSearch
 from curator.captioners.blip.cuda_graphs import Work, record
-from curator.captioners.blip.decoding import OneByOne, Rules, Writer
+from curator.captioners.blip.decoding import Decoding, GreedyOrNucleus, Search
 from curator.captioners.blip.network import Network
 
 
-class Lane:
-    """`size` pictures at once; rows without one are computed too and cost the same.
+class Stream:
+    """Captions `size` images at once; rows without an image cost the same.
 
-    Call in this order, then again: `put`, `send`, until not `advance`: when `ready`; `take`. `put` may already be
-    called for the next batch once `sent`.
+    For each batch call `put`, then `send`, then `advance` whenever `ready` until it returns False, then `take`. Once
+    `sent`, `put` may be called for the next batch.
     """
 
     def __init__(
         self,
         network: Network,
-        rules: Rules,
+        decoding: Decoding,
         size: int,
         *,
-        seen_at_once: int,
+        images_at_once: int,
         steps_at_once: int,
         graphs: bool = True,
     ) -> None:
-        """`seen_at_once` pictures go through the tower together, `steps_at_once` tokens are written between looks at
-        whether all captions ended.
-        """
-        self.network, self.size, self.seen_at_once = network, size, seen_at_once
+        """`images_at_once`: images of a pass through the tower; `steps_at_once`: tokens between checks for the end."""
+        self.network, self.size, self.images_at_once = network, size, images_at_once
         on_cuda = network.device.type == "cuda"
-        self.stream = torch.cuda.Stream(network.device) if on_cuda else None  # type: ignore[no-untyped-call]
-        self._make_room(rules, on_cuda)
-        firsts = range(0, rules.max_new_tokens, steps_at_once)
-        pieces = [range(first, min(first + steps_at_once, rules.max_new_tokens)) for first in firsts]
-        works: list[Work] = [self._see, *(partial(self._steps, piece) for piece in pieces)]
-        self.tower_work, *self.step_works = self._on_stream(works, graphs)
+        self.cuda_stream = torch.cuda.Stream(network.device) if on_cuda else None  # type: ignore[no-untyped-call]
+        self._allocate(decoding, on_cuda)
+        firsts = range(0, decoding.max_new_tokens, steps_at_once)
+        pieces = [range(first, min(first + steps_at_once, decoding.max_new_tokens)) for first in firsts]
+        works: list[Work] = [self._encode, *(partial(self._steps, piece) for piece in pieces)]
+        self.tower_work, *self.step_works = self._recorded(works, graphs)
         self.steps_done = 0
         self.count = self.count_put = 0
 
-    def _make_room(self, rules: Rules, pinned: bool) -> None:
-        """Everything that lasts from one call to the next, and its twin in memory the device can fetch from."""
+    def _allocate(self, decoding: Decoding, pinned: bool) -> None:
+        """Allocate the tensors that outlast a call, on the device and (names with `put_`) in pinned host memory."""
         network, size, device = self.network, self.size, self.network.device
         side = network.side_px
         new: Any = partial(torch.zeros, pin_memory=pinned)
         self.put_pixels = new(size, 3, side, side, dtype=torch.uint8)
-        self.put_numbers = new(size, rules.max_new_tokens)
+        self.put_uniforms = new(size, decoding.max_new_tokens)
         self.put_absent = new(size, dtype=torch.bool)
         self.finished = new((), dtype=torch.bool)
-        self.taken = new(size, rules.length, dtype=torch.int64)
+        self.tokens = new(size, decoding.length, dtype=torch.int64)
         self.pixels = torch.zeros_like(self.put_pixels, device=device)
-        self.numbers = torch.zeros_like(self.put_numbers, device=device)
+        self.uniforms = torch.zeros_like(self.put_uniforms, device=device)
         self.absent = torch.zeros_like(self.put_absent, device=device)
-        self.image_memory = network.decoder.memory(size, network.image_tokens)
-        self.writer: Writer
-        if rules.decode == "beam":
-            self.writer = Beams(network, rules, self.image_memory)
+        self.image_cache = network.decoder.new_cache(size, network.image_tokens)
+        self.search: Search
+        if decoding.decode == "beam":
+            self.search = BeamSearch(network, decoding, self.image_cache)
         else:
-            self.writer = OneByOne(network, rules, self.image_memory, self.numbers)
-        self.sending = torch.cuda.Event() if pinned else None  # type: ignore[no-untyped-call]
-        self.working = torch.cuda.Event() if pinned else None  # type: ignore[no-untyped-call]
+            self.search = GreedyOrNucleus(network, decoding, self.image_cache, self.uniforms)
+        self.sent_event = torch.cuda.Event() if pinned else None  # type: ignore[no-untyped-call]
+        self.ready_event = torch.cuda.Event() if pinned else None  # type: ignore[no-untyped-call]
 
-    def _on_stream(self, works: list[Work], graphs: bool) -> list[Work]:
-        if self.stream is None:
+    def _recorded(self, works: list[Work], graphs: bool) -> list[Work]:
+        if self.cuda_stream is None:
             return works
-        torch.cuda.synchronize()  # the weights, made on another stream
-        return record(works, self.stream) if graphs else works
+        torch.cuda.synchronize()  # the weights were made on another stream
+        return record(works, self.cuda_stream) if graphs else works
 
-    def _see(self) -> None:
-        """All pictures through the tower, a part at a time: its own memory is the largest there is."""
-        for first in range(0, self.size if self.stream else self.count, self.seen_at_once):
-            part = slice(first, first + self.seen_at_once)
-            self.network.decoder.look(self.network.tower(self.pixels[part]), self.image_memory[:, :, part])
+    def _encode(self) -> None:
+        """Run the tower in parts, since its activations need the most memory."""
+        for first in range(0, self.size if self.cuda_stream else self.count, self.images_at_once):
+            part = slice(first, first + self.images_at_once)
+            self.network.decoder.encode_images(self.network.tower(self.pixels[part]), self.image_cache[:, :, part])
 
     def _steps(self, steps: range) -> None:
         if steps.start == 0:
-            self.writer.start(self.absent)
+            self.search.start(self.absent)
         for step in steps:
-            self.writer.step(step)
+            self.search.step(step)
 
-    def put(self, pictures: Sequence[NDArray[np.uint8]], numbers: NDArray[np.float32] | None) -> None:
-        """Copies up to `size` pictures (3, side, side), and the draws (B, steps) for sampling, to where `send` goes.
+    def put(self, images: Sequence[NDArray[np.uint8]], uniforms: NDArray[np.float32] | None) -> None:
+        """Copy up to `size` images (3, side, side) and random numbers (B, steps) to the memory that `send` reads.
 
-        May be called on another thread. The pixels go in one call, which leaves the interpreter to others meanwhile.
+        May be called on another thread. The pixels go in one call, which releases the interpreter meanwhile.
         """
-        self.count_put = count = len(pictures)
+        self.count_put = count = len(images)
         with torch.inference_mode():
             torch.stack(
-                [torch.from_numpy(np.ascontiguousarray(picture)) for picture in pictures], out=self.put_pixels[:count]
+                [torch.from_numpy(np.ascontiguousarray(image)) for image in images], out=self.put_pixels[:count]
             )
             self.put_absent[:count], self.put_absent[count:] = False, True
-            if numbers is not None:
-                self.put_numbers[:count] = torch.from_numpy(np.ascontiguousarray(numbers))
+            if uniforms is not None:
+                self.put_uniforms[:count] = torch.from_numpy(np.ascontiguousarray(uniforms))
 
     def send(self) -> None:
-        """Starts the batch that was put: the tower and the first steps."""
         self.count = self.count_put
-        with self._stream():
+        with self.current():
             self.pixels.copy_(self.put_pixels, non_blocking=True)
-            self.numbers.copy_(self.put_numbers, non_blocking=True)
+            self.uniforms.copy_(self.put_uniforms, non_blocking=True)
             self.absent.copy_(self.put_absent, non_blocking=True)
-            if self.sending:
-                self.sending.record()
+            if self.sent_event:
+                self.sent_event.record()
             self.tower_work()
         self.steps_done = 0
         self._start_steps()
 
     def sent(self) -> bool:
-        """Whether the pictures have left the memory that `put` fills."""
-        return self.sending is None or bool(self.sending.query())  # type: ignore[no-untyped-call]
+        return self.sent_event is None or bool(self.sent_event.query())  # type: ignore[no-untyped-call]
 
     def ready(self) -> bool:
-        """Whether the device has done what it was last given."""
-        return self.working is None or bool(self.working.query())  # type: ignore[no-untyped-call]
+        return self.ready_event is None or bool(self.ready_event.query())  # type: ignore[no-untyped-call]
 
     def advance(self) -> bool:
-        """Starts the next steps; False where there is nothing left to do."""
         if self.steps_done == len(self.step_works) or bool(self.finished):
             return False
         self._start_steps()
         return True
 
     def take(self) -> NDArray[np.int64]:
-        """The captions' tokens (B, L), the prompt's first; after the end token anything may stand."""
-        tokens: NDArray[np.int64] = self.taken[: self.count].numpy().copy()
-        return tokens
+        """Return the tokens (B, L), prompt first. Tokens after the end token are undefined."""
+        tokens_BL: NDArray[np.int64] = self.tokens[: self.count].numpy().copy()
+        return tokens_BL
 
     def _start_steps(self) -> None:
-        with self._stream():
+        with self.current():
             self.step_works[self.steps_done]()
-            self.finished.copy_(self.writer.finished, non_blocking=True)
-            self.taken.copy_(self.writer.captions(), non_blocking=True)
-            if self.working:
-                self.working.record()
+            self.finished.copy_(self.search.finished, non_blocking=True)
+            self.tokens.copy_(self.search.captions(), non_blocking=True)
+            if self.ready_event:
+                self.ready_event.record()
         self.steps_done += 1
 
-    def _stream(self) -> Any:
-        return torch.cuda.stream(self.stream) if self.stream else nullcontext()
+    def current(self) -> Any:
+        return torch.cuda.stream(self.cuda_stream) if self.cuda_stream else nullcontext()

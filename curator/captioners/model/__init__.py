@@ -1,8 +1,7 @@
-"""Captioning machines: a model, or a service, that looks at a picture and writes words.
+"""Caption models: a local model or a service that describes an image.
 
-A strategy that has one (see curator.captioners) gives the runner a `Machine`. The runner drives it in two overlapping
-stages: `prepare` on several threads (read, decode, resize), `write` on one thread that owns the device. Neither knows
-the catalog.
+A model strategy (see curator.captioners) returns a `CaptionModel`. The batch runner drives it in two overlapping
+stages: `preprocess` on several threads (read, decode, resize), `generate` on the one thread that owns the device.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from schemas.errors import AmatlError
 
 
 class CannotCaption(CannotRead):
-    """This image can't be captioned this time; the next run tries it again."""
+    """This image can't be captioned now; the next run tries it again."""
 
 
 class MachineFailed(AmatlError):
-    """The model can't write captions. Nothing of this batch is kept; mend it and run the same command again."""
+    """The model can't caption. This batch is lost; fix the problem and run the same command again."""
 
 
 class DoesNotFit(AmatlError):
@@ -30,18 +29,18 @@ class DoesNotFit(AmatlError):
 
 @dataclass(frozen=True)
 class Item:
-    """An image as a machine sees it; `fields` has the metadata columns that the strategy's `fields` named."""
+    """An image to caption. `fields`: the columns that the strategy's `fields` named."""
 
     image_sha256: str
     path: str
     fields: Mapping[str, str | list[str] | None] = field(default_factory=dict)
     size_bytes: int | None = None
-    """Of its file when it was ingested: another size now is another picture. None: not to be looked at."""
+    """File size at ingest, to detect that the file has changed. None: not checked."""
 
 
 @dataclass(frozen=True)
-class Written:
-    """A caption, or (text None) why there is none this time; with what it took, where the machine knows."""
+class Output:
+    """A caption, or (text None) the reason why there is none; with tokens and cost if the model counts them."""
 
     text: str | None
     reason: str | None = None
@@ -50,35 +49,34 @@ class Written:
     cost_usd: float = 0.0
 
 
-def open_machine(what: str, module: str, options: Any) -> Machine:
-    """What `open_machine` of a module opens. Raises MachineFailed naming the package that is lacking."""
+def load_from_module(strategy: str, module: str, options: Any) -> CaptionModel:
+    """Import a module and call its `load_model`. Raises MachineFailed naming a missing package."""
     try:
-        found = import_module(module)
+        loader = import_module(module)
     except ImportError as error:
         package = error.name or "torch"
-        raise MachineFailed(f"{what} needs the package {package}: pip install 'amatl[captioning]'.") from error
-    machine: Machine = found.open_machine(options)
-    return machine
+        raise MachineFailed(f"{strategy} needs the package {package}: pip install 'amatl[captioning]'.") from error
+    model: CaptionModel = loader.load_model(options)
+    return model
 
 
-class Machine(Protocol):
-    """A loaded model, on its device.
+class CaptionModel(Protocol):
+    """A loaded model on its device.
 
-    What it writes for an item depends on that item alone: not on its neighbours, their number or their order.
+    The output of an item depends on that item alone, not on the others in its batch, their number or order.
     """
 
     batch_size: int | None
-    """Items a call of `write`: as asked for by option, or as the machine knows best; None: the runner finds it."""
+    """Items of a call of `generate`: the option's value or the model's choice; None: the runner finds the best."""
 
-    def prepare(self, item: Item) -> Any:
-        """What `write` wants of an item. Called from several threads at once. Raises CannotCaption with the reason."""
+    def preprocess(self, item: Item) -> Any:
+        """Return the input of `generate` for an item. Called from several threads. Raises CannotCaption."""
 
-    def write(self, items: Sequence[Item], prepared: Sequence[Any]) -> list[Written]:
-        """One `Written` for each item, same order. Called from one thread.
+    def generate(self, items: Sequence[Item], prepared: Sequence[Any]) -> list[Output]:
+        """Return one `Output` an item, in order; an image that failed gets one without text. Called from one thread.
 
-        Raises DoesNotFit (the runner halves the batch and calls again), MachineFailed (the run stops). An image that
-        fails by itself is a `Written` without text.
+        Raises DoesNotFit (the runner halves the batch and calls again), MachineFailed (the run stops).
         """
 
     def close(self) -> None:
-        """Gives memory and connections back. The machine isn't used any more."""
+        """Free memory and connections."""

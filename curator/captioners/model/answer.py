@@ -1,4 +1,4 @@
-"""From what a model answered to a caption: its thoughts taken out, and what to do with an answer that was cut off."""
+"""Convert a model's answer to a caption: remove its reasoning, handle truncation."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Literal
 
 Unfinished = Literal["sentence", "keep", "fail"]
 UNFINISHED_HELP = (
-    "An answer cut off by its token limit: keep its whole sentences (sentence), all of it (keep), or none and try "
-    "again in the next run (fail)."
+    "If the token limit cuts an answer off: keep its whole sentences (sentence), keep all (keep), or keep none and "
+    "retry in the next run (fail)."
 )
 NOTHING = "the model wrote nothing"
-ONLY_THOUGHT = "the model thought until its tokens ran out; raise the limit"
+ONLY_THOUGHT = "the model's reasoning used up the token limit; raise it"
 
 _SENTENCE_END = re.compile(r"""[.!?…。！？]+["'”’»)\]]*(?=\s|$)|[。！？]""")
 
 
-def caption_of(answer: str, cut: bool, unfinished: Unfinished, limit: str) -> tuple[str | None, str | None]:
-    """(text, None), or (None, why there is none). `cut`: its tokens ran out; `limit` names them: "max_tokens=300"."""
-    _, thought, answer = answer.rpartition("</think>")
+def parse_answer(answer: str, cut: bool, unfinished: Unfinished, limit: str) -> tuple[str | None, str | None]:
+    """Return (text, None) or (None, reason). `cut`: the answer hit its limit; `limit`: such as "max_tokens=300"."""
+    _, reasoning_end, answer = answer.rpartition("</think>")
     answer = answer.strip()
-    if answer.startswith("<think>") or (thought and cut and not answer):
+    if answer.startswith("<think>") or (reasoning_end and cut and not answer):
         return None, ONLY_THOUGHT
     if not answer:
         return None, NOTHING
@@ -28,5 +28,5 @@ def caption_of(answer: str, cut: bool, unfinished: Unfinished, limit: str) -> tu
         return answer, None
     if unfinished == "fail":
         return None, f"cut off at {limit}"
-    ends = [found.end() for found in _SENTENCE_END.finditer(answer)]
+    ends = [match.end() for match in _SENTENCE_END.finditer(answer)]
     return (answer[: ends[-1]], None) if ends else (None, f"cut off at {limit} before a sentence ended")

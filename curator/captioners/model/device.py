@@ -1,4 +1,4 @@
-"""The device a model runs on and the precision of its weights there, by the options `device` and `dtype`."""
+"""Choose the device and the dtype of the weights by the options `device` and `dtype`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from schemas.errors import BadOption
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def device_of(wanted: str, mps: bool = True) -> torch.device:
-    """`auto`: a GPU where there is one (Apple's if `mps`), else the CPU. Raises BadOption for one that isn't there."""
+def choose_device(wanted: str, mps: bool = True) -> torch.device:
+    """Return the device. `auto`: CUDA, else MPS if `mps`, else the CPU. Raises BadOption if it is unavailable."""
     if wanted == "auto":
         other = "mps" if mps and torch.backends.mps.is_available() else "cpu"
         wanted = "cuda" if torch.cuda.is_available() else other
@@ -20,8 +20,8 @@ def device_of(wanted: str, mps: bool = True) -> torch.device:
         raise BadOption(f"-o device={wanted}: not on this machine ({str(error).partition(chr(10))[0]}).") from None
 
 
-def dtype_of(wanted: str, device: torch.device) -> torch.dtype:
-    """`auto`: bfloat16 on a GPU that computes in it, float16 on an older one, float32 elsewhere."""
+def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """Return the dtype. `auto`: bfloat16 on a CUDA GPU that supports it, float16 on older ones, float32 elsewhere."""
     if wanted != "auto":
         return DTYPES[wanted]
     if device.type != "cuda":

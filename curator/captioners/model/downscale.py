@@ -1,4 +1,4 @@
-"""A picture within a size, as Pillow's: what processors of transformers take, and what is sent over a network."""
+"""Decode an image no larger than a limit, for the processors of transformers and for the network."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def small_picture(path: str, *, max_pixels: int | None = None, max_side_px: int | None = None) -> Image:
-    """The picture in RGB, upright, on white; made smaller where it is larger than the limit, never larger.
-
-    Raises CannotRead, OSError.
-    """
+def downscaled(path: str, *, max_pixels: int | None = None, max_side_px: int | None = None) -> Image:
+    """Return the image in RGB, upright, on white, downscaled to the limits. Raises CannotRead, OSError."""
     import imagesize
     from PIL import Image
 
     size = within(imagesize.get(path), max_pixels, max_side_px)
-    # The header's width and height may be those of a picture lying on its side: ask for the longer one on both.
+    # EXIF may swap the header's width and height, so request the longer one for both.
     least_px = max(size)
     pixels_HWC = read_rgb(path, (least_px, least_px) if least_px > 0 else None)
     image = Image.fromarray(pixels_HWC)
@@ -28,7 +25,7 @@ def small_picture(path: str, *, max_pixels: int | None = None, max_side_px: int 
 
 
 def within(size: tuple[int, int], max_pixels: int | None, max_side_px: int | None) -> tuple[int, int]:
-    """Width and height in pixels, in the same proportion, within the limits; no side below 1 px."""
+    """Return width and height in px, scaled to the limits, with the same aspect ratio and at least 1 px a side."""
     width, height = size
     scale = 1.0
     if max_pixels is not None and width * height > max_pixels:

@@ -1,4 +1,4 @@
-"""What a model is asked about an image: words with `${field}` placeholders, as the strategy `template` writes them."""
+"""Prompts with `${field}` placeholders, by the rules of the strategy `template`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Value = str | list[str] | None
 
 
 def field_names(*prompts: str) -> list[str]:
-    """The fields that the prompts name, each once. Raises ValueError where a prompt isn't well formed."""
+    """Return the fields that the prompts name, each once. Raises ValueError for a malformed prompt."""
     return list(dict.fromkeys(part.field for prompt in prompts for part in template.parse(prompt).placeholders))
 
 
-def render(prompt: str, fields: Mapping[str, Value]) -> str:
-    """The prompt for one image. Raises CannotCaption where it has placeholders and the image none of their fields."""
+def fill_prompt(prompt: str, fields: Mapping[str, Value]) -> str:
+    """Fill the placeholders for one image. Raises CannotCaption if the image has none of the fields."""
     names = field_names(prompt)
     if not names:
         return template.parse(prompt).after.strip()

@@ -1,6 +1,6 @@
-"""Where a model's weights come from, down to the revision: a folder's digest, or a commit of the Hugging Face hub.
+"""Resolve a model to an exact revision: the digest of a folder, or a commit of the Hugging Face hub.
 
-Found out without torch or transformers, and before anything is downloaded.
+Needs neither torch nor transformers, and downloads no weights.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from schemas.digest import sha256_file
 from schemas.errors import BadOption, NotFound
 
 HUB_TIMEOUT_S = 10.0
-SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system
+SETTLED_NS = 2_000_000_000  # the coarsest timestamp of a file system
 
 
 @dataclass(frozen=True)
 class Source:
-    """`place` is what from_pretrained takes; `commit` its revision there (None for a folder)."""
+    """A resolved model. `location`: the argument of from_pretrained; `commit`: hub revision, None for a folder."""
 
     name: str
-    place: str
+    location: str
     revision: str
     commit: str | None
 
 
 def find_source(model: str, revision: str | None = None) -> Source:
-    """A folder (its revision: sha256 of its files) or a model of the hub (its commit, even where cached).
+    """Resolve a folder (revision: sha256 of its files) or a hub model (revision: the current commit, even if cached).
 
-    Raises NotFound where it is neither, BadOption for a revision of a folder.
+    Raises NotFound if it is neither, BadOption for a revision of a folder.
     """
     folder = Path(model).expanduser()
     if not folder.is_dir():
@@ -43,21 +43,20 @@ def find_source(model: str, revision: str | None = None) -> Source:
     if not (folder / "config.json").is_file():
         raise NotFound(f"{model} has no config.json: it isn't a model's folder.")
     stats = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in _files(folder))
-    # A file that is written twice within a tick of the clock has one time: what is as new as that is read again.
+    # A file written twice within one timestamp looks unchanged, so files that new are always read.
     is_settled = time.time_ns() - max(changed_ns for _, _, changed_ns in stats) > SETTLED_NS
     digest = (_folder_digest if is_settled else _folder_digest.__wrapped__)(folder, stats)
     return Source(folder.name, str(folder), f"sha256:{digest}", None)
 
 
 def _files(folder: Path) -> list[Path]:
-    """Its files, hidden ones left out, by name."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 @functools.lru_cache(maxsize=8)
 def _folder_digest(folder: Path, stats: tuple[tuple[str, int, int], ...]) -> str:
-    """Over the names and digests of the files; `stats` only tells whether they are still those of the last time."""
+    """Digest the names and contents of the files. `stats` is the key of the cache."""
     files = [Path(path) for path, _, _ in stats]
     with ThreadPoolExecutor(4) as pool:
         digests = list(pool.map(sha256_file, files))
@@ -72,7 +71,7 @@ def _of_hub(model: str, revision: str | None) -> Source:
 
 
 def _commit(model: str, revision: str | None) -> str:
-    """The commit that the hub has now; where it can't be asked, the one in the cache."""
+    """Return the hub's current commit, or the cached one if the hub can't be reached."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -82,8 +81,7 @@ def _commit(model: str, revision: str | None) -> str:
     )
 
     try:
-        found = HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT_S)
-        return str(found.sha)
+        return str(HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT_S).sha)
     except HFValidationError:
         raise NotFound(f"There is no folder {model}, and it can't be the name of a model on the hub.") from None
     except RevisionNotFoundError:

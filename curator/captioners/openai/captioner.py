@@ -1,4 +1,4 @@
-"""The machine of the strategy `openai`: pictures are made small on threads, a batch's questions are asked at once."""
+"""The caption model of the strategy `openai`: encodes images on threads, sends a batch's requests concurrently."""
 
 from __future__ import annotations
 
@@ -12,91 +12,89 @@ from typing import Any
 from openai import AsyncOpenAI
 from PIL.Image import Image
 
-from curator.captioners.model import Item, MachineFailed, Written
-from curator.captioners.model.downscale import small_picture
-from curator.captioners.model.prompt import render
+from curator.captioners.model import Item, MachineFailed, Output
+from curator.captioners.model.downscale import downscaled
+from curator.captioners.model.prompt import fill_prompt
 from curator.captioners.openai.endpoint import Endpoint, check_key, find_endpoint
 from curator.captioners.openai.errors import Fault
 from curator.captioners.openai.options import Options
-from curator.captioners.openai.requests import Asking, Question
+from curator.captioners.openai.requests import CaptionRequest, RequestSender
 
 CONNECT_S = 20.0
-SUSPICIOUS = 3  # so many images refused alike, and never one answer: it isn't the images
+MIN_REFUSALS = 3  # so many equal refusals before the first answer are not the images' fault
 
 
-class OpenAIMachine:
-    """An endpoint. See curator.captioners.model.Machine."""
-
+class OpenAIModel:
     def __init__(self, options: Options, endpoint: Endpoint) -> None:
         self.options, self.endpoint = options, endpoint
         self.batch_size: int | None = options.batch_size or 4 * options.concurrency
         self._loop = asyncio.Runner()
-        self._asking = Asking(_client(endpoint), endpoint, options)
+        self._sender = RequestSender(_client(endpoint), endpoint, options)
         self._failure: MachineFailed | None = None
 
-    def prepare(self, item: Item) -> Question:
-        """The picture as a small JPEG without metadata, and what is asked about it."""
+    def preprocess(self, item: Item) -> CaptionRequest:
         options = self.options
-        url = _data_url(small_picture(item.path, max_side_px=options.max_side_px), options.jpeg_quality)
-        return Question(render(options.system, item.fields), render(options.prompt, item.fields), url)
+        url = _data_url(downscaled(item.path, max_side_px=options.max_side_px), options.jpeg_quality)
+        return CaptionRequest(fill_prompt(options.system, item.fields), fill_prompt(options.prompt, item.fields), url)
 
-    def write(self, items: Sequence[Item], prepared: Sequence[Question]) -> list[Written]:
-        """Asks all at once, at most `concurrency` at a time.
+    def generate(self, items: Sequence[Item], prepared: Sequence[CaptionRequest]) -> list[Output]:
+        """Send all requests, at most `concurrency` at a time.
 
-        Where the endpoint fails with some answers in, these are kept: they are paid for. The next call raises.
+        If the endpoint fails after some answers, return these, since they are paid for; the next call raises.
         """
         if self._failure:
             raise self._failure
-        outcomes = self._loop.run(self._asked(prepared))
-        failure = next((outcome for outcome in outcomes if isinstance(outcome, MachineFailed)), None)
-        found = [outcome for outcome in outcomes if isinstance(outcome, tuple)]
-        failure = failure or self._pattern([fault for _, fault in found])
-        if failure and not any(written.text is not None for written, _ in found):
+        results = self._loop.run(self._send(prepared))
+        failure = next((result for result in results if isinstance(result, MachineFailed)), None)
+        answered = [result for result in results if isinstance(result, tuple)]
+        failure = failure or self._common_failure([fault for _, fault in answered])
+        if failure and not any(output.text is not None for output, _ in answered):
             raise failure
         self._failure = failure
-        not_asked = Written(None, f"not asked: {failure}")
-        return [outcome[0] if isinstance(outcome, tuple) else not_asked for outcome in outcomes]
+        not_sent = Output(None, f"not sent: {failure}")
+        return [result[0] if isinstance(result, tuple) else not_sent for result in results]
 
     def close(self) -> None:
-        self._loop.run(self._asking.client.close())
+        self._loop.run(self._sender.client.close())
         self._loop.close()
 
-    async def _asked(self, questions: Sequence[Question]) -> list[Any]:
-        """An outcome for each: (Written, Fault or None), MachineFailed, or None where it was called off."""
-        tasks = [asyncio.create_task(self._asking.ask(question)) for question in questions]
+    async def _send(self, requests: Sequence[CaptionRequest]) -> list[Any]:
+        """Return for each request (Output, Fault or None), MachineFailed, or None if it was cancelled."""
+        tasks = [asyncio.create_task(self._sender.send(request)) for request in requests]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        finally:  # also at Ctrl-C: nothing is waited for any more
+        finally:  # on Ctrl-C too, so that nothing is waited for
             for task in tasks:
                 task.cancel()
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
-        for outcome in ended:
-            if isinstance(outcome, Exception) and not isinstance(outcome, MachineFailed):
-                raise outcome
-        return [None if isinstance(outcome, asyncio.CancelledError) else outcome for outcome in ended]
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception) and not isinstance(result, MachineFailed):
+                raise result
+        return [None if isinstance(result, asyncio.CancelledError) else result for result in results]
 
-    def _pattern(self, faults: Sequence[Fault | None]) -> MachineFailed | None:
-        """Where a whole batch failed for the same sort of reason, it isn't the images."""
+    def _common_failure(self, faults: Sequence[Fault | None]) -> MachineFailed | None:
+        """Return an error if a whole batch failed for a reason that isn't the images."""
         reasons = Counter(fault.reason for fault in faults if fault)
         if not faults or sum(reasons.values()) < len(faults):
             return None
         reason, count = reasons.most_common(1)[0]
-        blamed = all(fault.verdict == "again" for fault in faults if fault)
-        refused = count >= SUSPICIOUS and not self._asking.has_answered and any(f and f.blames_request for f in faults)
-        if not blamed and not refused:
+        endpoint_failed = all(fault.verdict == "retry" for fault in faults if fault)
+        blames_request = any(fault and fault.blames_request for fault in faults)
+        refused = count >= MIN_REFUSALS and not self._sender.has_answered and blames_request
+        if not endpoint_failed and not refused:
             return None
-        return MachineFailed(f"{self.endpoint.host} answered none of {len(faults)} questions: {reason}.")
+        return MachineFailed(f"{self.endpoint.host} answered none of {len(faults)} requests: {reason}.")
 
 
-def open_machine(options: Options) -> OpenAIMachine:
-    """Raises BadOption where the endpoint isn't known, or its key."""
+def load_model(options: Options) -> OpenAIModel:
+    """Resolve the endpoint. Raises BadOption if its address or its key is missing."""
     endpoint = find_endpoint(options.base_url, options.key_env)
     check_key(endpoint)
-    return OpenAIMachine(options, endpoint)
+    return OpenAIModel(options, endpoint)
 
 
 def _client(endpoint: Endpoint) -> AsyncOpenAI:
-    """One that retries nothing by itself, and sends a key to no one it isn't for."""
+    """Create a client without retries of its own, which sends OpenAI's keys and headers to no other host."""
     from openai import AsyncOpenAI, Timeout, omit
 
     headers: dict[str, Any] = {}
@@ -108,12 +106,12 @@ def _client(endpoint: Endpoint) -> AsyncOpenAI:
         base_url=endpoint.base_url,
         default_headers=headers,
         max_retries=0,
-        timeout=Timeout(None, connect=CONNECT_S),  # of a whole request there is `timeout_s`
+        timeout=Timeout(None, connect=CONNECT_S),  # `timeout_s` limits the whole request
     )
 
 
 def _data_url(image: Image, quality: int) -> str:
-    """The picture as JPEG in a data URL (RFC 2397)."""
+    """Encode an image as JPEG in a data URL (RFC 2397)."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,4 +1,4 @@
-"""What a failed request means: ask again, give this image up for now, or stop, since no image would fare better."""
+"""Classify a failed request: retry it, fail this image, or stop the run."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ import openai
 
 from curator.captioners.openai.endpoint import Endpoint
 
-LONGEST_WAIT_S = 300.0  # a server that wants more is as good as closed: better to say so than to sit there
-# What servers say of each, in small letters.
-OF_FILTERS = ("content_filter", "content_policy", "content policy", "moderation", "flagged", "safety system")
-OF_QUOTAS = ("insufficient_quota", "exceeded your current quota", "billing", "credit")
-OF_OPTIONS = "unsupported_parameter", "unsupported_value", "unsupported parameter", "unsupported value", "unrecognized"
+MAX_WAIT_S = 300.0  # a longer wait stops the run
+# Parts of servers' messages, in lower case.
+FILTER_WORDS = ("content_filter", "content_policy", "content policy", "moderation", "flagged", "safety system")
+QUOTA_WORDS = ("insufficient_quota", "exceeded your current quota", "billing", "credit")
+OPTION_WORDS = (
+    "unsupported_parameter", "unsupported_value", "unsupported parameter", "unsupported value", "unrecognized"
+)  # fmt: skip
 FILTERED = "refused by the endpoint's content filter"
 
-Verdict = Literal["again", "image", "endpoint"]
+Verdict = Literal["retry", "image", "endpoint"]
 
 
 class NotACompletion(Exception):
-    """The server answered, but not with a chat completion."""
+    """The server's answer is not a chat completion."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """`wait_s`: how long the server asks to be left alone. `blames_request`: it didn't like what was sent."""
+    """A classified error. `wait_s`: the pause that the server asks for; `blames_request`: the server refused the input;
+    `unreachable`: nothing answers at the address.
+    """
 
     verdict: Verdict
     reason: str
@@ -39,74 +43,73 @@ class Fault:
 
 
 def fault_of(error: Exception, endpoint: Endpoint, model: str) -> Fault:
-    """Of anything a request raised. Reasons are short: they are counted."""
+    """Classify what a request raised. Reasons are short, because equal ones are counted together."""
     if isinstance(error, openai.APIStatusError):
-        return _of_status(error, endpoint, model)
+        return _status_fault(error, endpoint, model)
     if isinstance(error, openai.APIConnectionError):
-        return _of_connection(error, endpoint)
+        return _connection_fault(error, endpoint)
     if isinstance(error, TimeoutError):
-        return Fault("again", "no answer in time")
+        return Fault("retry", "no answer in time")
     if isinstance(error, NotACompletion | openai.APIResponseValidationError | json.JSONDecodeError):
-        return Fault("again", "the endpoint's answer isn't a chat completion")
+        return Fault("retry", "the endpoint's answer isn't a chat completion")
     return Fault("endpoint", endpoint.without_key(f"{type(error).__name__}: {error}"))
 
 
-def _of_connection(error: openai.APIConnectionError, endpoint: Endpoint) -> Fault:
+def _connection_fault(error: openai.APIConnectionError, endpoint: Endpoint) -> Fault:
     cause = error.__cause__
-    kind = type(cause).__name__  # of the HTTP library that this version of openai is built on
+    kind = type(cause).__name__  # an exception of the HTTP library that openai uses
     if kind not in {"ConnectError", "ConnectTimeout"}:
         timed_out = isinstance(error, openai.APITimeoutError)
-        return Fault("again", "no answer in time" if timed_out else "the connection broke off")
-    said = endpoint.without_key(str(cause)) or kind
-    reason = f"nothing answers at {endpoint.base_url} ({said}): is the server running? -o base_url=... names another"
-    return Fault("again", reason, unreachable=True)
+        return Fault("retry", "no answer in time" if timed_out else "the connection was lost")
+    detail = endpoint.without_key(str(cause)) or kind
+    reason = f"nothing answers at {endpoint.base_url} ({detail}): is the server running? -o base_url=... names another"
+    return Fault("retry", reason, unreachable=True)
 
 
-def _of_status(error: openai.APIStatusError, endpoint: Endpoint, model: str) -> Fault:
-    status, said = error.status_code, endpoint.without_key(_message(error))
-    about = f"{error.code or ''} {error.type or ''} {said}".lower()
-    if status in {400, 403, 422} and any(word in about for word in OF_FILTERS):
+def _status_fault(error: openai.APIStatusError, endpoint: Endpoint, model: str) -> Fault:
+    status, message = error.status_code, endpoint.without_key(_message(error))
+    details = f"{error.code or ''} {error.type or ''} {message}".lower()
+    if status in {400, 403, 422} and any(word in details for word in FILTER_WORDS):
         return Fault("image", FILTERED)
     if status == 401:
-        refused = f"{endpoint.host} doesn't take the key in {endpoint.key_env}: check it"
-        return Fault("endpoint", endpoint.wants_a_key if endpoint.key is None else refused)
-    if status == 402 or (status == 429 and any(word in about for word in OF_QUOTAS)):
-        return Fault("endpoint", f"{endpoint.host}: the account's quota is used up ({said}). Top it up and go on")
+        refused = f"{endpoint.host} rejects the key in {endpoint.key_env}: check it"
+        return Fault("endpoint", endpoint.missing_key if endpoint.key is None else refused)
+    if status == 402 or (status == 429 and any(word in details for word in QUOTA_WORDS)):
+        return Fault("endpoint", f"{endpoint.host}: the account's quota is used up ({message}). Top it up and go on")
     if status == 403:
-        return Fault("endpoint", f"{endpoint.host} doesn't allow this with the key in {endpoint.key_env}: {said}")
+        return Fault("endpoint", f"{endpoint.host} doesn't allow this with the key in {endpoint.key_env}: {message}")
     if status == 404:
-        address = f"is {endpoint.base_url} the API's address (it mostly ends in /v1)?"
-        return Fault("endpoint", f"{endpoint.host} knows no model {model!r} there, or {address} It says: {said}")
+        address = f"is {endpoint.base_url} the API's address (it usually ends in /v1)?"
+        return Fault("endpoint", f"{endpoint.host} has no model {model!r}, or {address} It says: {message}")
     if status == 429:
         return _rate_limited(error.response.headers, endpoint)
     if status in {408, 409} or status >= 500:
-        return Fault("again", f"the endpoint failed ({status})", _retry_after(error.response.headers))
+        return Fault("retry", f"the endpoint failed ({status})", _retry_after(error.response.headers))
     if status == 413:
         return Fault("image", "too large for the endpoint: lower max_side_px", blames_request=True)
-    if any(word in about for word in OF_OPTIONS):
-        return Fault("endpoint", f"{endpoint.host} doesn't take one of the options: {said}")
-    return Fault("image", f"the endpoint refused it ({status}: {said})", blames_request=True)
+    if any(word in details for word in OPTION_WORDS):
+        return Fault("endpoint", f"{endpoint.host} rejects an option: {message}")
+    return Fault("image", f"the endpoint refused it ({status}: {message})", blames_request=True)
 
 
 def _message(error: openai.APIStatusError) -> str:
-    """What the server said, out of the forms it may have."""
     body = error.body
     if isinstance(body, Mapping):
         inner = body.get("error", body)
-        said = inner.get("message") if isinstance(inner, Mapping) else inner
-        return str(said or body.get("detail") or "")
+        message = inner.get("message") if isinstance(inner, Mapping) else inner
+        return str(message or body.get("detail") or "")
     return str(body or "")
 
 
 def _rate_limited(headers: Mapping[str, str], endpoint: Endpoint) -> Fault:
     wait_s = _retry_after(headers)
-    if wait_s is not None and wait_s > LONGEST_WAIT_S:
-        return Fault("endpoint", f"{endpoint.host} takes nothing more for {wait_s:,.0f} s: run the same command then")
-    return Fault("again", "the endpoint's rate limit", wait_s)
+    if wait_s is not None and wait_s > MAX_WAIT_S:
+        return Fault("endpoint", f"{endpoint.host} takes no requests for {wait_s:,.0f} s: run the same command then")
+    return Fault("retry", "the endpoint's rate limit", wait_s)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, by `retry-after-ms`, or `Retry-After` as seconds or a date (RFC 9110, 10.2.3)."""
+    """Return the seconds of `retry-after-ms`, or of `Retry-After` in seconds or as a date (RFC 9110, 10.2.3)."""
     for name, unit_s in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "")) * unit_s

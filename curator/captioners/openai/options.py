@@ -13,8 +13,6 @@ PROMPT = "Describe this image in one sentence for a caption. Answer with the cap
 
 
 class Options(StrategyOptions):
-    """The endpoint, what it is asked, and how fast."""
-
     model: str = Field(min_length=1, description="The model's name, as the endpoint knows it.", examples=["gpt-5-mini"])
     base_url: str | None = Field(
         default=None,
@@ -22,32 +20,30 @@ class Options(StrategyOptions):
     )
     key_env: str = Field(default="OPENAI_API_KEY", description="The environment variable that holds the key.")
     revision: str = Field(
-        default="", description="What you know of the model's version; recorded, and part of the digest."
+        default="", description="The model's version, if you know it; recorded, and part of the digest."
     )
-    prompt: str = Field(default=PROMPT, min_length=1, description="What it is asked; may have ${field} placeholders.")
+    prompt: str = Field(default=PROMPT, min_length=1, description="The prompt; may have ${field} placeholders.")
     system: str = Field(default="", description="A system message; may have ${field} placeholders.")
     max_tokens: int = Field(default=300, ge=1, le=65536, description="The longest answer, in tokens.")
     unfinished: Unfinished = Field(default="sentence", description=UNFINISHED_HELP)
-    temperature: float | None = Field(default=None, ge=0, le=2, description="The endpoint's own without it.")
+    temperature: float | None = Field(default=None, ge=0, le=2, description="Default: the endpoint's own.")
     seed: int | None = Field(default=None, description="For endpoints that sample reproducibly.")
     detail: Literal["low", "high", "auto"] | None = Field(
-        default=None, description="How closely it looks, where it can choose."
+        default=None, description="Detail of the image, for endpoints that offer a choice."
     )
-    max_side_px: int = Field(default=1024, ge=16, le=8192, description="The longer side of the picture that is sent.")
-    jpeg_quality: int = Field(default=90, ge=1, le=100, description="Of the picture that is sent.")
+    max_side_px: int = Field(default=1024, ge=16, le=8192, description="Longer side of the image that is sent.")
+    jpeg_quality: int = Field(default=90, ge=1, le=100, description="Quality of the image that is sent.")
     concurrency: int = Field(default=8, ge=1, le=512, description="Requests at a time.")
-    batch_size: int | None = Field(default=None, ge=1, description="Images saved at once. [default: 4 x concurrency]")
-    requests_per_minute: float | None = Field(default=None, gt=0, description="No limit without it.")
-    tokens_per_minute: float | None = Field(
-        default=None, gt=0, description="Of questions and answers; no limit without it."
-    )
+    batch_size: int | None = Field(default=None, ge=1, description="Images stored at once. [default: 4 x concurrency]")
+    requests_per_minute: float | None = Field(default=None, gt=0, description="Default: no limit.")
+    tokens_per_minute: float | None = Field(default=None, gt=0, description="Input and output. Default: no limit.")
     timeout_s: float = Field(default=120, gt=0, description="For one request, in seconds.")
-    retries: int = Field(default=6, ge=0, le=100, description="How often a request is sent again.")
+    retries: int = Field(default=6, ge=0, le=100, description="Retries of a request.")
     back_off_s: float = Field(
-        default=1, gt=0, le=60, description="The wait before the first time; it doubles each time."
+        default=1, gt=0, le=60, description="Seconds before the first retry; doubled before each next one."
     )
-    price_per_million_input: float = Field(default=0, ge=0, description="US dollars for a million tokens of questions.")
-    price_per_million_output: float = Field(default=0, ge=0, description="US dollars for a million tokens of answers.")
+    price_per_million_input: float = Field(default=0, ge=0, description="US dollars for a million input tokens.")
+    price_per_million_output: float = Field(default=0, ge=0, description="US dollars for a million output tokens.")
 
     @field_validator("base_url")
     @classmethod
@@ -59,7 +55,7 @@ class Options(StrategyOptions):
     @field_validator("key_env")
     @classmethod
     def _names_a_variable(cls, value: str) -> str:
-        """What is refused isn't repeated: it may be the key itself."""
+        """Do not quote the rejected value: it may be the API key."""
         if not (value.isascii() and value.isidentifier() and value == value.upper()):
             raise ValueError("the name of an environment variable, such as MY_KEY; never the key itself")
         return value

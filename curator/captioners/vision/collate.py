@@ -1,7 +1,7 @@
-"""From the inputs of single pictures to batches: what can be stacked together, and how.
+"""Stack the inputs of single images into batches.
 
-A processor is called a picture at a time, on the threads that prepare. Texts are padded, on the side the model bears;
-pictures never: those of other shapes go into another batch. So a neighbour changes nothing but the last bits of a sum.
+Text is padded on the side that the model supports. Images are never padded; other shapes go into other batches. So a
+neighbour changes only the last bits of a sum.
 """
 
 from __future__ import annotations
@@ -13,29 +13,28 @@ import torch
 from torch import Tensor
 
 Inputs = Mapping[str, Any]
-"""What a processor makes of one picture and its prompt: tensors by the names of the model's arguments."""
+"""A processor's output for one image and prompt: tensors by the names of the model's arguments."""
 
 Padding = Literal["left", "right", "none"]
 
 TOKENS = "input_ids"
 TEXTS = (TOKENS, "attention_mask", "token_type_ids", "mm_token_type_ids")
-"""Inputs as long as the text: (1, length) each."""
+"""Inputs of shape (1, text length)."""
 
 
 def groups(prepared: Sequence[Inputs], padding: Padding) -> list[list[int]]:
-    """The places of those that can be stacked, group by group, in order of appearance."""
-    found: dict[Any, list[int]] = {}
-    for place, inputs in enumerate(prepared):
-        found.setdefault(_shape_of(inputs, padding, place), []).append(place)
-    return list(found.values())
+    by_shape: dict[Any, list[int]] = {}
+    for index, inputs in enumerate(prepared):
+        by_shape.setdefault(_shape_key(inputs, padding, index), []).append(index)
+    return list(by_shape.values())
 
 
-def _shape_of(inputs: Inputs, padding: Padding, place: int) -> Any:
-    """Equal where two can be stacked. Where it isn't text, the first dimension counts pictures or patches: any goes."""
+def _shape_key(inputs: Inputs, padding: Padding, index: int) -> Any:
+    """Return equal keys for stackable inputs. Other than text, inputs may differ in the first dimension (patches)."""
     shape: list[Any] = []
     for name, value in sorted(inputs.items()):
         if not isinstance(value, Tensor):
-            shape.append((name, place))
+            shape.append((name, index))
         elif name in TEXTS:
             shape.append((name, None if padding != "none" else tuple(value.shape)))
         else:
@@ -44,7 +43,6 @@ def _shape_of(inputs: Inputs, padding: Padding, place: int) -> Any:
 
 
 def stack(prepared: Sequence[Inputs], padding: Padding, pad_token: int) -> dict[str, Any]:
-    """The inputs of several as one batch."""
     if len(prepared) == 1:
         return dict(prepared[0])
     stacked: dict[str, Any] = {}

@@ -1,6 +1,6 @@
-"""Loads a vision-language model and its processor by transformers' Auto classes; what is missing is named in one line.
+"""Load a vision-language model and its processor by transformers' Auto classes, with errors on one line.
 
-Code that a repository brings along (`trust_remote_code`) is never run.
+Code that ships with a model (`trust_remote_code`) is never run.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import torch
 
 from curator.captioners.model import DoesNotFit, MachineFailed
 from curator.captioners.model.source import Source
-from curator.captioners.vision.processor import PictureAndTokenizer
+from curator.captioners.vision.processor import ImageAndTokenizer
 from schemas.errors import BadOption
 
 
 def load(source: Source, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any, Any]:
-    """(config, processor, model on its device, ready to generate). Raises MachineFailed, DoesNotFit."""
+    """Return (config, processor, model on its device). Raises MachineFailed, DoesNotFit."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    with _in_one_line(source.name):
+    with _errors_on_one_line(source.name):
         config = _config(source)
         return config, _processor(source, config), _model(source, config, dtype).to(device).eval()
 
@@ -37,7 +37,7 @@ def _options(source: Source) -> dict[str, Any]:
 def _config(source: Source) -> Any:
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(source.place, **_options(source))
+    return AutoConfig.from_pretrained(source.location, **_options(source))
 
 
 def _model(source: Source, config: Any, dtype: torch.dtype) -> Any:
@@ -46,50 +46,47 @@ def _model(source: Source, config: Any, dtype: torch.dtype) -> Any:
 
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise MachineFailed(
-            f"{source.name} is a {config.model_type!r} model, which transformers doesn't know to write of pictures."
+            f"{source.name} is a {config.model_type!r} model, which isn't a captioning model of transformers."
         )
-    model, found = AutoModelForImageTextToText.from_pretrained(
-        source.place, dtype=dtype, output_loading_info=True, **_options(source)
+    model, info = AutoModelForImageTextToText.from_pretrained(
+        source.location, dtype=dtype, output_loading_info=True, **_options(source)
     )
-    if missing := sorted(found["missing_keys"]):
+    if missing := sorted(info["missing_keys"]):
         raise MachineFailed(f"{source.name} lacks {len(missing)} of its weights, such as {missing[0]}.")
     return model
 
 
 def _processor(source: Source, config: Any) -> Any:
-    """Something to call with `images` and `text`, which has a `tokenizer`."""
     from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
 
     if config.model_type == "vision-encoder-decoder":
         options = _options(source)
-        images = AutoImageProcessor.from_pretrained(source.place, **options)
-        return PictureAndTokenizer(images, AutoTokenizer.from_pretrained(source.place, **options))
+        images = AutoImageProcessor.from_pretrained(source.location, **options)
+        return ImageAndTokenizer(images, AutoTokenizer.from_pretrained(source.location, **options))
     try:
-        processor = AutoProcessor.from_pretrained(source.place, **_options(source))
+        processor = AutoProcessor.from_pretrained(source.location, **_options(source))
     except ImportError as error:
-        processor = _for_pictures_only(source, config, error)
+        processor = _processor_without_video(source, config, error)
     if not hasattr(processor, "tokenizer"):
-        raise MachineFailed(f"{source.name} has no processor for pictures and text, only {type(processor).__name__}.")
+        raise MachineFailed(f"{source.name} has no processor for images and text, only {type(processor).__name__}.")
     return processor
 
 
-def _for_pictures_only(source: Source, config: Any, problem: ImportError) -> Any:
-    """The model's processor without its part for videos, which alone may want torchvision (Qwen-VL and others).
+def _processor_without_video(source: Source, config: Any, problem: ImportError) -> Any:
+    """Load the processor without its video part, which may need torchvision (Qwen-VL and others).
 
-    Raises the problem where that isn't what is missing.
+    Raises `problem` if the processor has no video part.
     """
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
-    usual = PROCESSOR_MAPPING.get(type(config), None)
-    if usual is None or "video_processor" not in usual.get_attributes():
+    processor = PROCESSOR_MAPPING.get(type(config), None)
+    if processor is None or "video_processor" not in processor.get_attributes():
         raise problem
-    stills: Any = type(usual.__name__, (_WithoutVideos, usual), {})
-    return stills.from_pretrained(source.place, **_options(source))
+    without_video: Any = type(processor.__name__, (_WithoutVideo, processor), {})
+    return without_video.from_pretrained(source.location, **_options(source))
 
 
-class _WithoutVideos:
-    """Goes before a processor class: nothing is loaded for its `video_processor`."""
-
+class _WithoutVideo:
     @classmethod
     def get_attributes(cls) -> list[str]:
         attributes: list[str] = super().get_attributes()  # type: ignore[misc]
@@ -97,39 +94,38 @@ class _WithoutVideos:
 
 
 @contextmanager
-def _in_one_line(name: str) -> Iterator[None]:
-    """What transformers, the hub and torch raise while loading, in one line that says what to do."""
+def _errors_on_one_line(name: str) -> Iterator[None]:
     try:
         yield
     except (MachineFailed, BadOption):
         raise
     except torch.OutOfMemoryError:
-        raise DoesNotFit(f"{name} doesn't fit the device's memory: try -o dtype=bfloat16, or a smaller one.") from None
+        raise DoesNotFit(f"{name} doesn't fit the device's memory: try -o dtype=bfloat16 or a smaller model.") from None
     except ImportError as error:
         raise MachineFailed(_missing_package(name, error)) from None
     except Exception as error:
-        raise MachineFailed(_said(name, error)) from None
+        raise MachineFailed(_message(name, error)) from None
 
 
 def _missing_package(name: str, error: ImportError) -> str:
     text = str(error)
-    found = re.search(r"requires the ([\w.-]+) library", text) or re.search(r"pip install ([\w.-]+)", text)
-    package = error.name or (found[1].lower() if found else None)
+    match = re.search(r"requires the ([\w.-]+) library", text) or re.search(r"pip install ([\w.-]+)", text)
+    package = error.name or (match[1].lower() if match else None)
     return f"{name} needs the package {package}: pip install {package}" if package else f"{name}: {_first_line(error)}"
 
 
-def _said(name: str, error: Exception) -> str:
+def _message(name: str, error: Exception) -> str:
     text = str(error)
     if "trust_remote_code" in text:
         return (
-            f"{name} brings its own code, and Amatl runs none that comes with a model. "
-            "Take a version made for transformers itself (their names often end in -hf)."
+            f"{name} brings its own code, and Amatl runs no code that ships with a model. "
+            "Use a version made for transformers itself (its name often ends in -hf)."
         )
     if missing := re.search(r"Missing optional dependencies: ([\w, ]+)\.", text):
         return f"{name} needs the package {missing[1].lower()}: pip install {missing[1].lower()}"
     if "does not recognize this architecture" in text:
         kind = re.search(r"model type `([^`]+)`", text)
-        return f"transformers doesn't know {name}'s model type {kind[1] if kind else ''}: a newer version may."
+        return f"transformers doesn't know {name}'s model type {kind[1] if kind else ''}: try a newer version."
     return f"{name} can't be loaded: {_first_line(error)}"
 
 

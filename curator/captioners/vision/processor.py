@@ -1,8 +1,8 @@
-"""What stands between a picture with a question and a model's tokens: its processor, asked the way this model wants it.
+"""Build a model's inputs from an image and a prompt, by the model's processor.
 
-Three ways there are: a chat template, where the model has one; the prompt as it is (task tokens of Florence-2, the
-beginning of a caption); and models without a processor of their own, which take the picture alone. Which it is, is
-tried out on a blank picture when the model is loaded, so that what can't work fails before the first image.
+A prompt has three forms: through the chat template if the model has one; as it is (a task token of Florence-2, the
+start of a caption); none, for models that take the image alone. When the model is loaded, the forms are tested on a
+blank image, so that a mismatch fails before the first image.
 """
 
 from __future__ import annotations
@@ -18,72 +18,67 @@ from schemas.errors import BadOption
 
 BLANK_PX = 64
 NEEDS_A_PROMPT = {"florence2": "<DETAILED_CAPTION>"}
-"""Families without a chat template that can't go without one, with an example."""
+"""Families without a chat template that need a prompt, with an example."""
 TAKES_ITS_OWN_END_OFF = {"blip"}
 NOT_FOR_THE_MODEL = {"labels"}
 
 
-class Reader:
-    """A processor and how to ask it. `inputs` may be called from several threads."""
+class PromptedProcessor:
+    """A processor and its form of prompt. `inputs` may be called from several threads."""
 
     def __init__(self, name: str, processor: Any, config: Any, system: str, prompt: str) -> None:
-        """`prompt` is one as it may come, to find out what works. Raises BadOption where the model needs a prompt,
-        MachineFailed where its processor can't be used."""
+        """`prompt`: an example, to find the form that works. Raises BadOption if the model needs another prompt,
+        MachineFailed if no form works."""
         self.name, self.processor, self.config, self.system = name, processor, config, system
         self.tokenizer = processor.tokenizer
         self.image_token: str | None = _as_text(getattr(processor, "image_token", None))
         self.chats = bool(getattr(processor, "chat_template", None) or getattr(self.tokenizer, "chat_template", None))
         self._check_prompt(prompt)
-        self._form = 0
-        self._form = self._found_out(prompt)
+        self._form = self._working_form(prompt)
 
     def inputs(self, image: Image, prompt: str) -> Inputs:
-        """The model's arguments for one picture (RGB) and one prompt, as a batch of one."""
-        return self._processed(image, self._texts(prompt)[self._form])
+        return self._process(image, self._texts(prompt)[self._form])
 
-    def words(self, tokens: Sequence[int]) -> str:
-        """The text of what was generated, without special tokens."""
+    def decode(self, tokens: Sequence[int]) -> str:
         text: str = self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
     def _check_prompt(self, prompt: str) -> None:
         tasks = getattr(self.processor, "tasks_answer_post_processing_type", {})  # Florence-2
         if tasks.get(prompt, "pure_text") != "pure_text":
-            raise BadOption(f"-o prompt={prompt}: the answer to this task is boxes, not words.")
+            raise BadOption(f"-o prompt={prompt}: this task answers with boxes, not words. Use another task.")
         if self.system and not self.chats:
-            raise BadOption(f"-o system: {self.name} has no chat template to put it into.")
+            raise BadOption(f"-o system: {self.name} has no chat template for it. Leave it out.")
         if prompt:
             return
         if self.chats:
-            raise BadOption(f"{self.name} answers questions: -o prompt='Describe this picture in one sentence.'")
+            raise BadOption(f"{self.name} needs a prompt: -o prompt='Describe this picture in one sentence.'")
         if example := NEEDS_A_PROMPT.get(self.config.model_type):
-            raise BadOption(f"{self.name} wants to be told its task: -o prompt='{example}'")
+            raise BadOption(f"{self.name} needs a task as its prompt: -o prompt='{example}'")
 
-    def _found_out(self, prompt: str) -> int:
-        """The first form that the processor takes. Raises MachineFailed with what it says of the first."""
+    def _working_form(self, prompt: str) -> int:
+        """Return the first form that the processor accepts. Raises MachineFailed with the first error."""
         from PIL import Image
 
         blank = Image.new("RGB", (BLANK_PX, BLANK_PX), "white")
         problem: Exception | None = None
         for form, text in enumerate(self._texts(prompt)):
             try:
-                if self._has_the_picture(self._processed(blank, text)):
+                if self._has_image_token(self._process(blank, text)):
                     return form
             except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
                 problem = problem or error
-        said = f": {problem}" if problem else "."
-        raise MachineFailed(f"The processor of {self.name} can't take a picture with this prompt{said}")
+        reason = f": {problem}" if problem else "."
+        raise MachineFailed(f"The processor of {self.name} can't take an image with this prompt{reason}")
 
-    def _has_the_picture(self, inputs: Inputs) -> bool:
-        """Whether the text has room for the picture, where the family puts pictures into the text; and isn't empty."""
+    def _has_image_token(self, inputs: Inputs) -> bool:
         if TOKENS not in inputs:
             return True
         tokens = inputs[TOKENS][0].tolist()
-        place = getattr(self.config, "image_token_id", None)
-        return bool(tokens) and (place is None or self.image_token is None or place in tokens)
+        image_token = getattr(self.config, "image_token_id", None)
+        return bool(tokens) and (image_token is None or self.image_token is None or image_token in tokens)
 
     def _texts(self, prompt: str) -> list[str | None]:
-        """What to hand to the processor, likeliest first."""
         if self.chats:
             return [self._chat(prompt)]
         forms: list[str | None] = [prompt] if prompt else ["", None]
@@ -92,23 +87,22 @@ class Reader:
         return forms
 
     def _chat(self, prompt: str) -> str:
-        """The conversation as text, up to where the model answers."""
-        has_template = self.processor if getattr(self.processor, "chat_template", None) else self.tokenizer
+        template = self.processor if getattr(self.processor, "chat_template", None) else self.tokenizer
         problem: Exception | None = None
         for messages in self._conversations(prompt):
             try:
-                text = has_template.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            except Exception as error:  # templates raise what they like: jinja2's, TypeError, ValueError ...
+                text = template.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            except Exception as error:  # templates raise anything: jinja2's errors, TypeError, ValueError
                 problem = error
                 continue
-            places = 1 if self.image_token is None else text.count(self.image_token)
-            if prompt in text and "{'type'" not in text and places == 1:
+            image_tokens = 1 if self.image_token is None else text.count(self.image_token)
+            if prompt in text and "{'type'" not in text and image_tokens == 1:
                 return str(text)
-        said = f": {problem}" if problem else "; is the image's token in the prompt?"
-        raise MachineFailed(f"The chat template of {self.name} can't take a picture and a prompt{said}")
+        reason = f": {problem}" if problem else "; does the prompt contain the image token?"
+        raise MachineFailed(f"The chat template of {self.name} can't take an image and a prompt{reason}")
 
     def _conversations(self, prompt: str) -> Iterator[list[dict[str, Any]]]:
-        """Templates differ in what a message is: parts, a string, or a string that has the picture in it."""
+        """Yield the message formats of chat templates: parts, a string, a string with the image token."""
         parts = [{"type": "image"}, {"type": "text", "text": prompt}]
         system = [{"role": "system", "content": [{"type": "text", "text": self.system}]}] if self.system else []
         yield [*system, {"role": "user", "content": parts}]
@@ -116,19 +110,19 @@ class Reader:
         yield [*system, {"role": "user", "content": prompt}]
         yield [*system, {"role": "user", "content": f"{self.image_token}\n{prompt}"}]
 
-    def _processed(self, image: Image, text: str | None) -> Inputs:
-        more: dict[str, Any] = {}
+    def _process(self, image: Image, text: str | None) -> Inputs:
+        arguments: dict[str, Any] = {}
         if text is not None:
-            more["text"] = [text]
+            arguments["text"] = [text]
             bos = self.tokenizer.bos_token
             if self.chats and bos and text.startswith(bos):
-                more["add_special_tokens"] = False
-        made = self.processor(images=[image], return_tensors="pt", **more)
-        inputs = {name: value for name, value in made.items() if name not in NOT_FOR_THE_MODEL}
-        return inputs if self.chats else self._open_ended(inputs)
+                arguments["add_special_tokens"] = False
+        processed = self.processor(images=[image], return_tensors="pt", **arguments)
+        inputs = {name: value for name, value in processed.items() if name not in NOT_FOR_THE_MODEL}
+        return inputs if self.chats else self._without_end_token(inputs)
 
-    def _open_ended(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """A prompt to go on from must not end with the token that ends a text."""
+    def _without_end_token(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Remove the end token of a prompt, so that the model continues it."""
         family = self.config.model_type
         if TOKENS not in inputs or self.config.is_encoder_decoder or family in TAKES_ITS_OWN_END_OFF:
             return inputs
@@ -141,11 +135,8 @@ class Reader:
         return {**inputs, **texts}
 
 
-class PictureAndTokenizer:
-    """Stands in for the processor of a model that has none: an image processor and a tokenizer beside it.
-
-    The prompt becomes the beginning of what the decoder writes.
-    """
+class ImageAndTokenizer:
+    """Image processor and tokenizer for a model without a processor. The prompt becomes the start of the caption."""
 
     def __init__(self, image_processor: Any, tokenizer: Any) -> None:
         self.image_processor, self.tokenizer = image_processor, tokenizer
@@ -153,11 +144,10 @@ class PictureAndTokenizer:
     def __call__(self, images: list[Image], text: list[str] | None = None, **more: Any) -> dict[str, Any]:
         inputs = dict(self.image_processor(images=images, return_tensors="pt"))
         if text and text[0]:
-            begun = self.tokenizer(text, return_tensors="pt", add_special_tokens=False)
-            inputs["decoder_input_ids"] = begun[TOKENS]
+            start = self.tokenizer(text, return_tensors="pt", add_special_tokens=False)
+            inputs["decoder_input_ids"] = start[TOKENS]
         return inputs
 
 
 def _as_text(token: Any) -> str | None:
-    """A token as the processor keeps it: text, or an AddedToken."""
     return None if token is None else str(getattr(token, "content", token))

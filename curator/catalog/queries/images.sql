@@ -28,7 +28,8 @@ LIMIT 1;
 -- The current row of each path of a dataset below a folder (`prefix` ends with a slash).
 SELECT path, file_name, image_sha256, size_bytes, mtime_ns, metadata, source_url, license, ingest_id
 FROM current_files
-WHERE dataset = $dataset AND starts_with(path, $prefix);
+WHERE dataset = $dataset AND starts_with(path, $prefix)
+ORDER BY first_file_id;
 
 -- name: known_rejects
 -- The rejects that stand: of a folder, and of anything below it.

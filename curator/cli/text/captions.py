@@ -1,4 +1,4 @@
-"""What the commands on captions say to a person: plain text that reads well with and without colours."""
+"""Text of the commands on captions."""
 
 from __future__ import annotations
 
@@ -29,17 +29,15 @@ WORDS_SHOWN = 12
 
 
 def strategies_help() -> str:
-    """A line a strategy."""
     from curator import captioners
 
-    found = [captioners.load(name) for name in captioners.names()]
-    width = max(len(captioner.name) for captioner in found)
-    lines = [f"  {captioner.name:<{width}}  {captioner.summary}" for captioner in found]
+    strategies = [captioners.load(name) for name in captioners.names()]
+    width = max(len(strategy.name) for strategy in strategies)
+    lines = [f"  {strategy.name:<{width}}  {strategy.summary}" for strategy in strategies]
     return "\n".join(["Strategies:", *lines, "", "Help for one: curator caption --strategy NAME --help"])
 
 
 def strategy_help(name: str) -> str:
-    """A strategy's own help and its options."""
     from curator import captioners
 
     captioner = captioners.load(name)
@@ -54,8 +52,7 @@ def strategy_help(name: str) -> str:
     return "\n".join(lines)
 
 
-def of_caption(result: CaptionResult) -> str:
-    """Figures, reasons, examples, and what to do next."""
+def text_of_caption(result: CaptionResult) -> str:
     images = plural(result.images, "image")
     lines = [f"{_bold(f'{result.dataset}/{result.set_name}')}: {images} by {result.strategy}", ""]
     lines += figures(
@@ -64,21 +61,21 @@ def of_caption(result: CaptionResult) -> str:
             "changed": result.changed,
             "unchanged": result.unchanged,
             "kept, a person's": result.kept_by_person,
-            "left as they are, though made from other inputs": result.outdated,
-            "left undone by --limit": result.not_reached,
+            "not redone, though their inputs changed": result.outdated,
+            "not reached because of --limit": result.not_reached,
             "left out by --where": result.not_chosen,
         }
     )
     lines += [figure(count, f"without a caption: {reason}") for reason, count in result.without_caption.items()]
-    failed = list(result.failed.items())  # the most frequent first; a service may give each image its own reason
+    failed = list(result.failed.items())  # by frequency; a service may give every image its own reason
     lines += [figure(count, f"failed: {reason}", "red") for reason, count in failed[:REASONS_SHOWN]]
     if others := failed[REASONS_SHOWN:]:
         number = sum(count for _, count in others)
         lines.append(figure(number, f"failed for {plural(len(others), 'other reason')}", "red"))
     if result.taken_out:
-        lines.append(f"{'':11}({plural(result.taken_out, 'earlier caption')} taken out; history keeps them)")
+        lines.append(f"{'':11}({plural(result.taken_out, 'earlier caption')} removed; history keeps them)")
     if result.failed:
-        lines.append(f"{'':11}(the next run tries them again: curator failures {result.dataset}/{result.set_name})")
+        lines.append(f"{'':11}(the next run retries them; list: curator failures {result.dataset}/{result.set_name})")
     if result.rejects:
         lines.append(figure(len(result.rejects), "rejected", "yellow"))
         shown = result.rejects[:REJECTS_SHOWN]
@@ -93,21 +90,19 @@ def of_caption(result: CaptionResult) -> str:
             lines.append(f"  {_dim(f'{example.file_name:<{width}}')}  {_shortened(example.text) or _dim('(empty)')}")
     lines += [click.style(f"\nWarning: {warning}", fg="yellow") for warning in result.warnings]
     if result.new or result.changed or result.taken_out:
-        lines += ["", f'Next: curator commit {result.dataset}/{result.set_name} -m "..."']
+        lines += ["", f'Next: curator commit {result.dataset}/{result.set_name} -m "draft"']
     return "\n".join(lines)
 
 
-def of_dry_run(result: DryRunResult) -> str:
-    """The captions, what all would take, and where the page is."""
+def text_of_dry_run(result: DryRunResult) -> str:
     from curator.caption.contact_sheet import estimate, why_nothing
 
-    named = f"{result.dataset}/{result.set_name}"
-    lines = [f"{_bold(named)}: dry run of {result.strategy}, nothing is kept", ""]
-    width = max((len(picture.file_name) for picture in result.pictures), default=0)
-    for picture in result.pictures:
-        failed = click.style(f"no caption: {picture.reason}", fg="red")
-        text = failed if picture.text is None else _shortened(picture.text) or _dim("(empty)")
-        lines.append(f"  {_dim(f'{picture.file_name:<{width}}')}  {text}")
+    lines = [f"{_bold(f'{result.dataset}/{result.set_name}')}: dry run of {result.strategy}, nothing is stored", ""]
+    width = max((len(image.file_name) for image in result.pictures), default=0)
+    for image in result.pictures:
+        failed = click.style(f"no caption: {image.reason}", fg="red")
+        text = failed if image.text is None else _shortened(image.text) or _dim("(empty)")
+        lines.append(f"  {_dim(f'{image.file_name:<{width}}')}  {text}")
     lines += [*([""] if result.pictures else []), *([_effort(result.effort)] if result.effort.pictures else [])]
     if result.to_caption:
         lines.append(f"All {plural(result.to_caption, 'image')}: {estimate(result)}.")
@@ -119,46 +114,44 @@ def of_dry_run(result: DryRunResult) -> str:
 
 
 def _effort(effort: Effort) -> str:
-    """A line: pictures, time, pace, tokens, cost."""
     parts = [
-        f"{plural(effort.pictures, 'picture')} in {duration(effort.seconds)}, {effort.images_per_second:,.1f} a second",
-        f"{effort.batch_size} at a time",
+        f"{plural(effort.pictures, 'image')} in {duration(effort.seconds)}, {effort.images_per_second:,.1f} per second",
+        f"batch size {effort.batch_size}",
     ]
     if effort.input_tokens or effort.output_tokens:
         parts.append(f"{effort.input_tokens:,} tokens in, {effort.output_tokens:,} out")
     if effort.cost_usd:
         parts.append(money(effort.cost_usd, "$"))
-    return ", ".join(parts) + f"; the model was there after {duration(effort.loading_seconds)}"
+    return ", ".join(parts) + f"; the model loaded in {duration(effort.loading_seconds)}"
 
 
-def of_commit(result: CommitResult) -> str:
+def text_of_commit(result: CommitResult) -> str:
     captions = plural(result.captions, "caption")
     if result.without_image:
-        captions += f", {result.without_image:,} of images that are gone"
+        captions += f", {result.without_image:,} for images that are gone"
     if result.unchanged:
         return f"Nothing new to commit: {_bold(result.version)} has these {captions}.\ndigest {result.digest}"
     changes = _changes(result.added, result.changed, result.removed)
     return f"{_bold(result.version)}  {captions}  ({changes})\ndigest {result.digest}"
 
 
-def of_versions(result: VersionsResult) -> str:
-    """A block a set."""
+def text_of_versions(result: VersionsResult) -> str:
     blocks = []
-    for found in result.sets:
-        uncommitted = click.style(f", {found.uncommitted:,} uncommitted", fg="yellow") if found.uncommitted else ""
-        lines = [f"{_bold(f'{found.dataset}/{found.set_name}')}  {plural(found.captions, 'caption')}{uncommitted}"]
-        people = max([len(version.person) for version in found.versions], default=0)
-        for v in found.versions:
+    for line in result.sets:
+        uncommitted = click.style(f", {line.uncommitted:,} uncommitted", fg="yellow") if line.uncommitted else ""
+        lines = [f"{_bold(f'{line.dataset}/{line.set_name}')}  {plural(line.captions, 'caption')}{uncommitted}"]
+        people = max([len(version.person) for version in line.versions], default=0)
+        for v in line.versions:
             when = minute(v.committed_at)
             lines.append(
                 f"  @{v.number:<3} {when}  {v.person:<{people}}  {v.captions:>9,}  {_dim(v.digest[:12])}  {v.message}"
             )
-        blocks.append("\n".join(lines if found.versions else [*lines, "  no version yet: curator commit"]))
-    return "\n\n".join(blocks) or "There are no caption sets yet: curator caption makes one."
+        blocks.append("\n".join(lines if line.versions else [*lines, "  no version yet: curator commit"]))
+    return "\n\n".join(blocks) or "There are no caption sets yet. See: curator caption --help"
 
 
-def of_diff(result: DiffResult, coloured: bool) -> str:
-    """Counts, then the changes; deleted and inserted words in colour, or in [-brackets-] and {+braces+} without."""
+def text_of_diff(result: DiffResult, coloured: bool) -> str:
+    """Deleted and inserted words in colour, or as [-deleted-] and {+inserted+}."""
     counts = _changes(result.added, result.changed, result.removed) + f", {result.unchanged:,} unchanged"
     lines = [f"{_bold(result.before)} -> {_bold(result.after)}", counts]
     lines += [part for change in result.changes for part in ("", *_change(change, coloured))]
@@ -167,30 +160,30 @@ def of_diff(result: DiffResult, coloured: bool) -> str:
     return "\n".join(lines)
 
 
-def of_replace(result: ReplaceResult, coloured: bool) -> str:
-    """What was, or would be, replaced, caption by caption, and how to undo it."""
-    what = f"{result.find!r} -> {result.replacement!r}"
-    done = "would change" if result.dry_run else "changed"
-    lines = [f"{_bold(result.reference)}: {what}", f"{plural(result.changed, 'caption')} of {result.captions:,} {done}"]
+def text_of_replace(result: ReplaceResult, coloured: bool) -> str:
+    verb = "would change" if result.dry_run else "changed"
+    lines = [
+        f"{_bold(result.reference)}: {result.find!r} -> {result.replacement!r}",
+        f"{plural(result.changed, 'caption')} of {result.captions:,} {verb}",
+    ]
     lines += [part for change in result.changes for part in ("", *_change(change, coloured))]
     if result.left_off:
         lines += ["", f"... and {result.left_off:,} more (--limit)"]
     if result.overtaken:
         lines += [
             "",
-            click.style(f"{plural(result.overtaken, 'caption')} changed meanwhile stay as they are.", fg="yellow"),
+            click.style(f"{plural(result.overtaken, 'caption')} that changed meanwhile kept.", fg="yellow"),
         ]
     if result.run_id is not None:
         lines += ["", f"Undo: curator replace {result.reference} --undo {result.run_id}"]
     return "\n".join(lines)
 
 
-def of_accept(result: AcceptResult) -> str:
-    """What became whose, and how to undo it."""
-    would = "would become" if result.dry_run else "became"
-    lines = [f"{_bold(result.reference)}: {plural(result.accepted, 'caption')} {would} yours"]
+def text_of_accept(result: AcceptResult) -> str:
+    verb = "would become" if result.dry_run else "became"
+    lines = [f"{_bold(result.reference)}: {plural(result.accepted, 'caption')} {verb} yours"]
     if result.already:
-        lines.append(f"{plural(result.already, 'caption')} yours before.")
+        lines.append(f"{plural(result.already, 'caption')} already yours.")
     if result.missing:
         lines.append(f"{plural(result.missing, 'image')} without a caption.")
     if result.run_id is not None:
@@ -198,22 +191,21 @@ def of_accept(result: AcceptResult) -> str:
     return "\n".join(lines)
 
 
-def of_undo(result: UndoResult) -> str:
-    left = f"; {plural(result.left, 'caption')} changed since stay" if result.left else ""
-    return f"{_bold(result.reference)}: {plural(result.restored, 'caption')} put back{left}."
+def text_of_undo(result: UndoResult) -> str:
+    left = f"; {plural(result.left, 'caption')} changed since then kept" if result.left else ""
+    return f"{_bold(result.reference)}: {plural(result.restored, 'caption')} restored{left}."
 
 
-def of_restore(result: RestoreResult) -> str:
+def text_of_restore(result: RestoreResult) -> str:
     if not result.added + result.changed + result.removed:
-        return f"{_bold(result.version)} is what the set has now; nothing to do."
+        return f"The set already equals {_bold(result.version)}; nothing to do."
     lines = [f"Restored {_bold(result.version)}: {_changes(result.added, result.changed, result.removed)}"]
     if result.uncommitted:
-        lines.append(f"{plural(result.uncommitted, 'caption')} in no version replaced; curator history still has them.")
+        lines.append(f"{plural(result.uncommitted, 'uncommitted caption')} replaced; curator history still has them.")
     return "\n".join(lines)
 
 
-def of_stats(result: StatsResult) -> str:
-    """A small table of lengths, then what a person should look at."""
+def text_of_stats(result: StatsResult) -> str:
     state = "" if result.committed else ", uncommitted"
     lines = [f"{_bold(result.reference)}  {plural(result.captions, 'caption')}, {result.empty:,} empty{state}", ""]
     lines.append(_dim(f"{'':12}{'min':>7}{'median':>9}{'mean':>9}{'max':>7}"))
@@ -222,13 +214,13 @@ def of_stats(result: StatsResult) -> str:
     lines += _spread("words", result.words) + _spread("characters", result.characters)
     lines += _spread("tokens", counted.length if counted else None, f"{counted.tokenizer}{limit}" if counted else "")
     if counted and counted.limit:
-        cut = f"{plural(counted.truncated, 'caption')} past the limit of {counted.limit} tokens"
+        cut = f"{plural(counted.truncated, 'caption')} over the limit of {counted.limit} tokens"
         lines += ["", click.style(cut, fg="yellow" if counted.truncated else None)]
         for example in counted.truncated_examples:
             lines.append(f"  {_dim(example.file_name or example.image_sha256[:12])}  {example.tokens} tokens, loses:")
             lines.append(f"      {_shortened(example.words_lost)}")
     shared = f"{plural(result.duplicates, 'image')} share {plural(result.duplicate_captions, 'caption')}"
-    lines += ["", f"{plural(result.vocabulary, 'different word')}; {shared if result.duplicates else 'no two alike'}"]
+    lines += ["", f"{plural(result.vocabulary, 'different word')}; {shared if result.duplicates else 'no duplicates'}"]
     lines += [f"  {repeated.images:>7,} x  {_shortened(repeated.text)}" for repeated in result.duplicate_examples]
     lines += _frequent("Frequent words", result.frequent_words) + _frequent("Frequent terms", result.frequent_terms)
     lines += _acceptance(result.acceptance)
@@ -236,16 +228,15 @@ def of_stats(result: StatsResult) -> str:
     return "\n".join(lines)
 
 
-def _acceptance(found: Sequence[Acceptance]) -> list[str]:
-    """A line a strategy: what people did with its captions."""
-    if not found:
+def _acceptance(acceptances: Sequence[Acceptance]) -> list[str]:
+    if not acceptances:
         return []
-    width = max(8, *(len(each.strategy) for each in found))
+    width = max(8, *(len(each.strategy) for each in acceptances))
     head = (
         f"{'':{width}}{'answers':>9}{'unchanged':>11}{'edit distance':>15}{'seconds':>9}{'rejected':>10}{'skipped':>9}"
     )
-    lines = ["", "By people, in Label Studio (medians):", _dim(f"  {head}")]
-    for each in found:
+    lines = ["", "People's answers in Label Studio (medians):", _dim(f"  {head}")]
+    for each in acceptances:
         distance, seconds = (
             "-" if value is None else f"{value:,.1f}" for value in (each.median_edit_distance, each.median_seconds)
         )
@@ -283,11 +274,11 @@ def _spread(name: str, spread: Spread | None, detail: str = "") -> list[str]:
     return [f"{figures}   {_dim(detail)}" if detail else figures]
 
 
-def _frequent(title: str, found: Sequence[Frequent]) -> list[str]:
-    if not found:
+def _frequent(title: str, items: Sequence[Frequent]) -> list[str]:
+    if not items:
         return []
     shown = ", ".join(
-        f"{_shortened(item.text, 40)} {_dim(f'{item.count:,} ({percent(item.share)})')}" for item in found[:WORDS_SHOWN]
+        f"{_shortened(item.text, 40)} {_dim(f'{item.count:,} ({percent(item.share)})')}" for item in items[:WORDS_SHOWN]
     )
     return ["", f"{title}: {shown}"]
 
@@ -299,7 +290,7 @@ def _default(value: Any) -> str:
 
 
 def _shortened(text: str, length: int = 100) -> str:
-    """In one line, what can't be seen written out: what a model wrote plays no tricks on a terminal."""
+    """Escape invisible characters, so that a model's text can't alter the terminal."""
     text = shown(text)
     return text if len(text) <= length else text[: length - 3] + "..."
 

@@ -1,4 +1,4 @@
-"""What `curator check` says to a person: a table of all checks, then each finding with examples and what to do."""
+"""Text of `curator check`."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from schemas.edge.words import percent, plural
 SIGNS = {"error": "✗", "warning": "!", "unchecked": "?", "allowed": "·", "clean": "✓"}
 STYLES = {"error": "bold red", "warning": "yellow", "unchecked": "magenta", "allowed": "dim", "clean": "green"}
 PARTS_SHOWN = 5
-LONG = 240  # characters of a caption, on the terminal
+MAX_CHARACTERS = 240  # of a caption
 
 
-def account(result: CheckResult, width: int | None = None) -> str:
-    """The whole as text, as wide as the terminal, coloured where stdout is one."""
+def text_of_check(result: CheckResult, width: int | None = None) -> str:
+    """`width`: by default the terminal's."""
     return printed(_blocks(result), width)
 
 
 def _blocks(result: CheckResult) -> Iterator[RenderableType]:
     yield _headline(result)
     yield Text()
-    shown = [found for found in result.findings if found.state != "clean"]
-    if shown:
-        yield _table(shown, result.baseline is not None)
+    findings = [finding for finding in result.findings if finding.state != "clean"]
+    if findings:
+        yield _table(findings, result.baseline is not None)
     yield from _clean(result)
     for finding in result.findings:
         if finding.state in ("error", "warning", "unchecked"):
@@ -64,68 +64,64 @@ def _table(findings: list[Finding], with_baseline: bool) -> Table:
         table.add_column("before", justify="right", no_wrap=True)
     table.add_column("allowed", justify="right", no_wrap=True)
     table.add_column("what", overflow="fold")
-    for found in findings:
-        style = STYLES[found.state]
-        unchecked = found.state == "unchecked"
+    for finding in findings:
+        style = STYLES[finding.state]
+        unchecked = finding.state == "unchecked"
         cells: list[RenderableType] = [
-            Text(SIGNS[found.state], style=style),
-            Text(found.code, style=style if found.state in ("error", "warning") else ""),
-            "–" if unchecked else f"{found.count:,}",
-            "–" if unchecked else percent(found.share),
-            percent(found.allowed),
-            Text(_what(found), style="dim" if found.state in ("clean", "allowed") else ""),
+            Text(SIGNS[finding.state], style=style),
+            Text(finding.code, style=style if finding.state in ("error", "warning") else ""),
+            "–" if unchecked else f"{finding.count:,}",
+            "–" if unchecked else percent(finding.share),
+            percent(finding.allowed),
+            Text(_what(finding), style="dim" if finding.state in ("clean", "allowed") else ""),
         ]
         if with_baseline:
-            cells.insert(4, "–" if found.baseline_share is None else _against(found))
+            cells.insert(4, "–" if finding.baseline_share is None else _against(finding))
         table.add_row(*cells)
     return table
 
 
 def _clean(result: CheckResult) -> Iterator[Text]:
-    """The checks that found nothing, in one line."""
     names = [
-        f"{found.code} ({found.subject})" if found.code == "unmentioned" else found.code
-        for found in result.findings
-        if found.state == "clean"
+        f"{finding.code} ({finding.subject})" if finding.code == "unmentioned" else finding.code
+        for finding in result.findings
+        if finding.state == "clean"
     ]
     if names:
         yield Text.assemble((SIGNS["clean"], STYLES["clean"]), "  ", ("nothing found: " + ", ".join(names), "dim"))
 
 
-def _what(found: Finding) -> str:
-    """The check in a few words; a field's findings name the field."""
-    if found.state == "unchecked":
+def _what(finding: Finding) -> str:
+    """A field's findings name the field."""
+    if finding.state == "unchecked":
         return "couldn't be checked"
-    if found.code == "trigger-missing":
-        return f"no {found.subject!r}"
-    if found.code == "unmentioned":
-        return f"{found.subject}: {found.of:,} values"
-    return KINDS[found.code].short
+    if finding.code == "trigger-missing":
+        return f"no {finding.subject!r}"
+    if finding.code == "unmentioned":
+        return f"{finding.subject}: {finding.of:,} values"
+    return KINDS[finding.code].short
 
 
-def _against(found: Finding) -> Text:
-    arrow = "↑" if found.worse else "↓" if found.share < (found.baseline_share or 0) else "="
-    return Text(f"{percent(found.baseline_share or 0)} {arrow}", style="red" if found.worse else "")
+def _against(finding: Finding) -> Text:
+    arrow = "↑" if finding.worse else "↓" if finding.share < (finding.baseline_share or 0) else "="
+    return Text(f"{percent(finding.baseline_share or 0)} {arrow}", style="red" if finding.worse else "")
 
 
-def _details(found: Finding) -> RenderableType:
-    count = (
-        f"{found.count:,} of {found.of:,} {found.unit if found.code != 'unmentioned' else f'values of {found.subject}'}"
-    )
-    title = (
-        f"{found.code}: {count} {found.title}" if found.state != "unchecked" else f"{found.code}: couldn't be checked"
-    )
-    if found.code == "trigger-missing":
-        title += f" {found.subject!r}"
-    parts = found.parts[:PARTS_SHOWN]
+def _details(finding: Finding) -> RenderableType:
+    unit = finding.unit if finding.code != "unmentioned" else f"values of {finding.subject}"
+    count = f"{finding.count:,} of {finding.of:,} {unit} {finding.title}"
+    title = f"{finding.code}: {count if finding.state != 'unchecked' else _what(finding)}"
+    if finding.code == "trigger-missing":
+        title += f" {finding.subject!r}"
+    parts = finding.parts[:PARTS_SHOWN]
     body: list[RenderableType] = []
     if parts:
-        body.append(_parts(parts, "images" if found.code == "unmentioned" else "captions"))
-    if found.count and len(found.parts) > len(parts):
+        body.append(_parts(parts, "images" if finding.code == "unmentioned" else "captions"))
+    if finding.count and len(finding.parts) > len(parts):
         body.append(Text("... more with --json", style="dim"))
-    body += [_example(example, found.code) for example in found.examples]
-    body.append(Text(f"→ {found.advice}", style="italic"))
-    return Group(Text(title, style=STYLES[found.state]), Padding(Group(*body), (0, 0, 0, 2)))
+    body += [_example(example, finding.code) for example in finding.examples]
+    body.append(Text(f"→ {finding.advice}", style="italic"))
+    return Group(Text(title, style=STYLES[finding.state]), Padding(Group(*body), (0, 0, 0, 2)))
 
 
 def _parts(parts: list[Part], unit: str) -> Table:
@@ -147,24 +143,24 @@ def _example(example: Example, code: str) -> Text:
     text.append(_quoted(example.text) if example.text.strip() else "(empty)")
     words = {"near-duplicate": "like", "mojibake": "read as UTF-8"}.get(code)
     if example.detail:
-        said = f"{words}: {_quoted(example.detail)}" if words else example.detail
-        text.append(f"\n    {_shortened(said)}", style="dim")
+        detail = f"{words}: {_quoted(example.detail)}" if words else example.detail
+        text.append(f"\n    {_shortened(detail)}", style="dim")
     return text
 
 
 def _verdict(result: CheckResult) -> Text:
-    states: list[str] = [found.state for found in result.findings]
+    states: list[str] = [finding.state for finding in result.findings]
     nouns = {"error": ("error",), "warning": ("warning",), "unchecked": ("not checked", "not checked")}
-    found = ", ".join(plural(states.count(state), *noun) for state, noun in nouns.items() if state in states)
+    problems = ", ".join(plural(states.count(state), *noun) for state, noun in nouns.items() if state in states)
     if result.passed:
         better = " Nothing got worse." if result.baseline else ""
         return Text(f"Passed: {len(states)} checks.{better}", style="bold green")
     worse = " that got worse" if result.baseline else ""
-    return Text(f"{found}{worse} in {len(states)} checks.", style="bold")
+    return Text(f"{problems}{worse} in {len(states)} checks.", style="bold")
 
 
 def printed(blocks: Iterable[RenderableType], width: int | None = None) -> str:
-    """Rich's blocks as text: as wide as the terminal unless told, coloured where stdout is one, no blanks at ends."""
+    """Render Rich blocks, coloured if stdout is a terminal."""
     console = Console(file=io.StringIO(), force_terminal=sys.stdout.isatty(), width=width, highlight=False, emoji=False)
     for block in blocks:
         console.print(block)
@@ -177,4 +173,4 @@ def _quoted(text: str) -> str:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= LONG else text[: LONG - 3] + "..."
+    return text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 3] + "..."

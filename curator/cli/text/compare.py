@@ -1,4 +1,4 @@
-"""What `curator compare` says to a person: one table of figures a set, one of the pairs, and some images."""
+"""Text of `curator compare`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from schemas.edge.words import percent
 
 IMAGES_SHOWN = 3
 WORDS_SHOWN = 8
-LONG = 200
+MAX_CHARACTERS = 200
 
 
-def account(result: CompareResult, width: int | None = None) -> str:
-    """The whole as text, as wide as the terminal, coloured where stdout is one."""
+def text_of_compare(result: CompareResult, width: int | None = None) -> str:
+    """`width`: by default the terminal's."""
     return printed(_blocks(result), width)
 
 
@@ -38,11 +38,11 @@ def _blocks(result: CompareResult) -> Iterator[RenderableType]:
     yield Text()
     yield from _only_here(result.sets)
     yield Text()
-    yield Text("Where they differ most", style="bold")
+    yield Text("Largest differences", style="bold")
     for each in result.differing[:IMAGES_SHOWN]:
         yield _image(each)
     if len(result.differing) > IMAGES_SHOWN and not result.page:
-        yield Text(f"  ... {len(result.differing) - IMAGES_SHOWN} more with pictures: --out page.html", style="dim")
+        yield Text(f"  ... {len(result.differing) - IMAGES_SHOWN} more on the page: --out page.html", style="dim")
     for notice in result.notices:
         yield Text(f"\nNotice: {notice}", style="yellow")
     if result.page:
@@ -54,7 +54,7 @@ def _table() -> Table:
 
 
 def _figures(result: CompareResult) -> Table:
-    """A row a figure, a column a set: sets are few, figures many."""
+    """There are few sets and many figures, so a row is a figure."""
     table = _table()
     table.add_column("")
     for each in result.sets:
@@ -74,13 +74,13 @@ def _rows(result: CompareResult) -> Iterator[tuple[str, list[str]]]:
     if any(each.tokens for each in stats):
         yield "tokens, median", [f"{each.tokens.length.median:.1f}" if each.tokens else "–" for each in stats]
         yield "lose words", [f"{each.tokens.truncated:,}" if each.tokens else "–" for each in stats]
-    yield "shared by images", [f"{each.duplicates:,}" for each in stats]
+    yield "duplicates", [f"{each.duplicates:,}" for each in stats]
     yield "different words", [f"{each.vocabulary:,}" for each in sets]
-    yield "of those only here", [f"{each.only_here:,}" for each in sets]
+    yield "unique words", [f"{each.only_here:,}" for each in sets]
     fields = list(dict.fromkeys(field for each in sets for field in each.fields))
     for field in fields:
         if any(each.fields[field].mentioned for each in sets):
-            yield f"say {field}", [percent(each.fields[field].share, 1) for each in sets]
+            yield f"mention {field}", [percent(each.fields[field].share, 1) for each in sets]
     if any(each.clip for each in sets):
         yield "CLIP score, mean", [f"{each.clip.score.mean:.1f}" if each.clip else "–" for each in sets]
         yield "CLIP: best on", [percent(each.clip.best_share, 1) if each.clip else "–" for each in sets]
@@ -88,14 +88,13 @@ def _rows(result: CompareResult) -> Iterator[tuple[str, list[str]]]:
 
 
 def _people(sets: list[ComparedSet]) -> Iterator[tuple[str, list[str]]]:
-    """What people did with the captions that were shown to them."""
-    found = [each.acceptance for each in sets]
-    if not any(found):
+    answers = [each.acceptance for each in sets]
+    if not any(answers):
         return
-    yield "people's answers", [f"{each.answers:,}" if each else "–" for each in found]
-    yield "accepted unchanged", [percent(each.unchanged_share, 1) if each and each.answers else "–" for each in found]
-    yield "characters edited", [_digit(each.median_edit_distance if each else None) for each in found]
-    yield "seconds a caption", [_digit(each.median_seconds if each else None) for each in found]
+    yield "people's answers", [f"{each.answers:,}" if each else "–" for each in answers]
+    yield "accepted unchanged", [percent(each.unchanged_share, 1) if each and each.answers else "–" for each in answers]
+    yield "characters edited", [_digit(each.median_edit_distance if each else None) for each in answers]
+    yield "seconds per caption", [_digit(each.median_seconds if each else None) for each in answers]
 
 
 def _digit(value: float | None) -> str:
@@ -104,8 +103,8 @@ def _digit(value: float | None) -> str:
 
 def _pairs(result: CompareResult) -> Table:
     table = _table()
-    table.add_column("how alike")
-    for name in ("words shared", "edits", "of the longer", "the same"):
+    table.add_column("agreement")
+    for name in ("words shared", "edits", "share edited", "identical"):
         table.add_column(name, justify="right")
     for pair in sorted(result.pairs, key=lambda pair: -pair.token_f1.mean):
         table.add_row(
@@ -131,7 +130,7 @@ def _image(each: Differing) -> RenderableType:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, text in each.captions.items():
-        short = shown(text if len(text) <= LONG else text[: LONG - 3] + "...")
+        short = shown(text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 3] + "...")
         score = f"  CLIP {each.clip[name]:.1f}" if name in each.clip else ""
         table.add_row(name, Text.assemble(short or "(empty)", (score, "dim")))
     grid = Table.grid()

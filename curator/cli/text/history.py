@@ -1,4 +1,4 @@
-"""What `curator history` says to a person: each set's captions of an image, oldest first, and how each came about."""
+"""Text of `curator history`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from curator.cli.text.check import printed
 from curator.text.printable import shown
 
 
-def account(result: HistoryResult, width: int | None = None) -> str:
-    """The whole as text, as wide as the terminal, coloured where stdout is one."""
+def text_of_history(result: HistoryResult, width: int | None = None) -> str:
+    """`width`: by default the terminal's."""
     return printed(_blocks(result), width)
 
 
@@ -34,11 +34,10 @@ def _blocks(result: HistoryResult) -> Iterator[RenderableType]:
         title = name
         yield Padding(_revision(revision), (0, 0, 0, 2))
     if not result.revisions:
-        yield Text("\nIt never had a caption.")
+        yield Text("\nThis image never had a caption.")
 
 
 def _revision(revision: Revision) -> Table:
-    """The caption, then what is known of it, a line each."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -51,13 +50,14 @@ def _revision(revision: Revision) -> Table:
 def _text(revision: Revision) -> Text:
     style = "" if revision.current else "strike dim" if revision.text is None else "dim"
     marks = [f"@{number}" for number in revision.versions] + (["current"] if revision.current else [])
-    said = "(taken out)" if revision.text is None else shown(revision.text) or "(empty)"
-    return Text.assemble((said, style), ("  " + " ".join(marks), "green"))
+    caption = "(removed)" if revision.text is None else shown(revision.text) or "(empty)"
+    return Text.assemble((caption, style), ("  " + " ".join(marks), "green"))
 
 
 def _facts(revision: Revision) -> Iterator[tuple[str, str]]:
-    how = f"{revision.strategy} v{revision.strategy_version}"
-    yield "by", f"{revision.person}, through {how}" if revision.by_person else f"{how}, run by {revision.person}"
+    strategy = f"{revision.strategy} v{revision.strategy_version}"
+    person = revision.person
+    yield "by", f"{person}, through {strategy}" if revision.by_person else f"{strategy}, run by {person}"
     if revision.model:
         yield "model", model_at(revision.model, revision.model_revision)
     for source in revision.sources:
@@ -71,6 +71,6 @@ def _facts(revision: Revision) -> Iterator[tuple[str, str]]:
 
 
 def _value(value: Any) -> str:
-    """As it would be given to `-o`; blanks at its ends show."""
+    """Format as for `-o`; quote leading or trailing spaces."""
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if text == text.strip() else f"'{text}'"

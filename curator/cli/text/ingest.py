@@ -1,15 +1,18 @@
-"""What `ingest` says to a person."""
+"""Text of `curator ingest`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
+from curator.datasets.first_captions import first_captions
 from curator.ingest import IngestResult
 from schemas.edge.words import duration, plural
 
 
-def account(result: IngestResult) -> str:
-    """Three lines of figures, the notes, and what to do next."""
+def text_of_ingest(result: IngestResult, fields: Sequence[str] = ()) -> str:
+    """Three lines of counts, the notes, and the next step; `fields` are the metadata's."""
     lines = [f"{click.style(result.dataset, bold=True)}: {result.root}  ({duration(result.seconds)})", ""]
     lines += [_line(result.files, "file", _changes(result)), _line(result.images, "image", _copies(result))]
     rejects = ", ".join(f"{reason} {count:,}" for reason, count in result.rejects_by_reason.items())
@@ -18,9 +21,9 @@ def account(result: IngestResult) -> str:
     if result.rejects:
         lines.append(f"Next: curator rejects {result.dataset}")
     elif result.images and (result.added or result.changed or result.corrected):
-        lines.append(f"Next: curator caption {result.dataset} --strategy template --set template -o 'template=...'")
+        lines.append(f"Next: {first_captions(result.dataset, fields)}")
     elif not result.images:
-        lines.append(f"There is no picture in {result.root}.")
+        lines.append(f"There is no image in {result.root}.")
     return "\n".join(lines).rstrip()
 
 
@@ -36,7 +39,7 @@ def _changes(result: IngestResult) -> str:
         "with corrected metadata": result.corrected,
         "unchanged": result.unchanged,
         "unusable": result.files - result.added - result.changed - result.corrected - result.unchanged,
-        "gone since the last time": result.gone,
+        "gone since the last run": result.gone,
     }
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
 
@@ -48,4 +51,4 @@ def _copies(result: IngestResult) -> str:
     if result.near_duplicate_groups:
         groups = plural(result.near_duplicate_groups, "group")
         parts.append(f"{result.near_duplicate_images:,} near-duplicates in {groups}")
-    return ", ".join(parts) or ("all different" if result.images else "")
+    return ", ".join(parts) or ("no duplicates" if result.images else "")

@@ -1,4 +1,4 @@
-"""How a comparison by people is told in the terminal."""
+"""Text of `curator annotate prefer`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from curator.annotate.prefer.run import PreferResult
 from schemas.edge.words import percent
 
 
-def account(result: PreferResult) -> str:
-    """What stands, what was left out, and the next step."""
+def text_of_prefer(result: PreferResult) -> str:
     question = click.style(" or ".join(map(_short, result.versions)), bold=True)
     lines = [f"{question}? {result.dataset}, project {result.project}", ""]
     lines.append(f"{result.images:>9,}  images asked ({result.sent:,} new), {result.answered:,} of them answered")
     left_out = {
-        "not asked: every version says the same": result.same_text,
+        "not asked: all versions have the same caption": result.same_text,
         "not asked: a version has no caption": result.without_caption,
         **{f"not asked: {reason}": count for reason, count in result.without_preview.items()},
         "skipped": result.skipped,
-        "answers unreadable: the page had been changed": result.unreadable,
+        "unreadable answers: the labeling page was changed": result.unreadable,
     }
-    lines += [f"{count:>9,}  {what}" for what, count in left_out.items() if count]
+    lines += [f"{count:>9,}  {reason}" for reason, count in left_out.items() if count]
     if result.answers:
         lines += ["", *_pairs(result), "", *_people(result)]
     lines += [click.style(f"\nNote: {note}", fg="yellow") for note in result.notes]
@@ -52,11 +51,10 @@ def _people(result: PreferResult) -> list[str]:
     lines = []
     for person in result.people:
         chosen = ", ".join(f"{_short(version)} {count}" for version, count in person.chosen.items())
-        pace = f", {person.median_seconds:.0f} s each" if person.median_seconds is not None else ""
-        lines.append(f"  {person.person}: {person.answers} answers{pace}; {chosen}, no difference {person.same}")
-    if result.agreement:
-        found = result.agreement
-        lines.append(f"  {found.images} images answered by several: alike in {percent(found.alike)}")
+        time = f", {person.median_seconds:.0f} s each" if person.median_seconds is not None else ""
+        lines.append(f"  {person.person}: {person.answers} answers{time}; {chosen}, no difference {person.same}")
+    if agreement := result.agreement:
+        lines.append(f"  {agreement.images} images answered by several people: {percent(agreement.alike)} agree")
     if result.first_place is not None:
         share = 1 / len(result.versions)
         lines.append(
@@ -68,8 +66,8 @@ def _people(result: PreferResult) -> list[str]:
 
 def _next(result: PreferResult) -> str:
     if result.answered < result.images:
-        return f"People answer at {result.project_url}; then the same command again."
-    return "Every image is answered. More: --limit N, or --annotators N for several people an image."
+        return f"People answer at {result.project_url}. Then run the same command again."
+    return "All images are answered. To ask more, use --limit N, or --annotators N for several people per image."
 
 
 def _short(version: str) -> str:

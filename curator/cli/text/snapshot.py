@@ -1,4 +1,4 @@
-"""A snapshot's result as a person reads it in a terminal."""
+"""Text of `curator snapshot`."""
 
 from __future__ import annotations
 
@@ -12,33 +12,34 @@ from schemas.edge.words import plural, size
 
 REASONS = {
     "file-gone": "every file is gone",
-    "rejected": "a person rejected them; --keep-rejected has them in it",
-    "where": "--where doesn't hold",
+    "rejected": "rejected by a person; include them with --keep-rejected",
+    "where": "excluded by --where",
     "missing-caption": "not captioned in every version",
 }
 
 
-def account(result: SnapshotResult) -> str:
-    """What was made, what is in it, what was left out."""
-    state = "already there, unchanged" if result.unchanged else f"a snapshot of {result.dataset}"
+def text_of_snapshot(result: SnapshotResult) -> str:
+    state = "exists already, unchanged" if result.unchanged else f"a snapshot of {result.dataset}"
     lines = [f"{click.style(result.folder, bold=True)}: {state}", "", *_facts(result)]
-    how = ", ".join(f"{images} {method}" for method, images in sorted(result.placed.items()))
-    lines.append(_line("files", f"{size(result.size_bytes)} of images{f', {how}' if how else ''}"))
+    methods = ", ".join(f"{images} {method}" for method, images in sorted(result.placed.items()))
+    lines.append(_line("files", f"{size(result.size_bytes)} of images{f', {methods}' if methods else ''}"))
     lines += _notes(result)
-    return "\n".join([*lines, "", f"Next: trainer check {shlex.quote(str(result.folder))} --base MODEL"])
+    words = ["trainer", "check", str(result.folder), "--base", "stable-diffusion-v1-5/stable-diffusion-v1-5"]
+    return "\n".join([*lines, "", f"Next: {shlex.join(words)}"])
 
 
-def preview_account(result: SnapshotPreview, out: Path) -> str:
-    """What would be made: nothing was written."""
-    state = "there already, with this content" if result.unchanged else f"would be a snapshot of {result.dataset}"
+def text_of_preview(result: SnapshotPreview, out: Path) -> str:
+    state = "exists already with this content" if result.unchanged else f"would be a snapshot of {result.dataset}"
     lines = [f"{click.style(out, bold=True)}: {state}", "", *_facts(result)]
-    lines.append(_line("new", f"{result.train_new:,} to train and {result.held_out_new:,} held out for the first time"))
+    lines.append(_line("new", f"{result.train_new:,} in train and {result.held_out_new:,} held out for the first time"))
     if result.groups:
-        held = f", {result.groups_held_out:,} of them held out" if result.groups_held_out else ""
-        lines.append(_line("together", f"{plural(result.groups, 'near-duplicate group')}{held}"))
+        held_out = f", {result.groups_held_out:,} of them held out" if result.groups_held_out else ""
+        lines.append(_line("together", f"{plural(result.groups, 'near-duplicate group')}{held_out}"))
     lines.append(_line("files", f"{size(result.size_bytes)} of images"))
     lines += _notes(result)
-    return "\n".join([*lines, "", "Nothing was written. Without --dry-run it is made, and the split is stored."])
+    return "\n".join(
+        [*lines, "", "Nothing was written. Without --dry-run, the snapshot is written and the split stored."]
+    )
 
 
 def _facts(result: SnapshotFacts) -> list[str]:
@@ -60,8 +61,8 @@ def _notes(result: SnapshotFacts) -> list[str]:
     return [click.style(f"\nNote: {note}", fg="yellow") for note in result.notes]
 
 
-def _line(what: str, value: str) -> str:
-    return f"  {what:<9} {value}"
+def _line(label: str, value: str) -> str:
+    return f"  {label:<9} {value}"
 
 
 def _without(result: SnapshotFacts) -> str:

@@ -1,13 +1,12 @@
-"""The API for programs: `/api/v1`, and the files of snapshots at `/snapshots/<identity>/...`; see /openapi.json.
+"""The API for programs: `/api/v1`, and snapshot files; described by /openapi.json.
 
-An edge over the stage functions. Reads carry an ETag; a whole set or a filtered dataset streams as Arrow or JSON lines,
-whichever `Accept` asks for; errors are problem details (RFC 9457) with the command line's text.
+Reads have an ETag; whole tables stream as Arrow or JSON lines; errors are RFC 9457 problems.
 """
 
 from fastapi import APIRouter
 
 from curator.server.api import captions, datasets, images, jobs, runs, sets, snapshots
-from curator.server.api.answers import PROBLEMS
+from curator.server.api.responses import PROBLEMS
 
 router = APIRouter()
 for part in (datasets, images, captions, sets, snapshots, runs, jobs):

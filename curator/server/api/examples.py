@@ -1,4 +1,4 @@
-"""Examples in the API's description; a test reads each by its model."""
+"""Examples for OpenAPI; a test validates them."""
 
 from __future__ import annotations
 

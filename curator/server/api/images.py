@@ -1,4 +1,4 @@
-"""The images of a dataset: pages with filters, one image, its history."""
+"""Filtered pages of images, one image, its history."""
 
 from __future__ import annotations
 
@@ -11,36 +11,35 @@ from pydantic import BaseModel, Field
 from curator.caption_sets.history import HistoryResult, history
 from curator.datasets.image import ImageResult, image
 from curator.gallery import LARGEST_LIMIT, LIMIT, GalleryFilters, GalleryResult, gallery, gallery_frame
-from curator.server.access import Opened, Sha256, needs
+from curator.server.access import OpenCatalog, Sha256, needs
 from curator.server.api import examples
-from curator.server.api.answers import LARGEST_ID, STREAMS, example, stream, tagged, wanted
+from curator.server.api.responses import LARGEST_ID, STREAMS, accepted_type, etag_response, example, stream
 from curator.server.signing import expiry, signed
 
 router = APIRouter(prefix="/datasets/{dataset}/images", tags=["images"], dependencies=[Depends(needs("read"))])
 
 
 class Page(GalleryFilters):
-    """The query of a page: filters, and where it begins."""
+    """Filters, and the position."""
 
     metadata: tuple[str, ...] = Field(
         default=(), max_length=20, description=str(GalleryFilters.model_fields["metadata"].description)
     )
-    after: int | None = Field(default=None, ge=0, le=LARGEST_ID, description="`after` of the page before.")
-    before: int | None = Field(default=None, ge=0, le=LARGEST_ID, description="`before` of the page after.")
-    limit: int = Field(default=LIMIT, ge=1, le=LARGEST_LIMIT, description="Images of a page.")
+    after: int | None = Field(default=None, ge=0, le=LARGEST_ID, description="`after` of the previous page.")
+    before: int | None = Field(default=None, ge=0, le=LARGEST_ID, description="`before` of the next page.")
+    limit: int = Field(default=LIMIT, ge=1, le=LARGEST_LIMIT, description="Images per page.")
 
     @property
     def filters(self) -> GalleryFilters:
-        """Without where it begins."""
         return GalleryFilters(**{name: getattr(self, name) for name in GalleryFilters.model_fields})
 
 
 class ImageAddresses(BaseModel):
-    """Where an image can be had without a token, at this service."""
+    """Addresses that work without a token."""
 
-    original: str = Field(description="The file, byte for byte.")
-    thumbnail: str = Field(description="A JPEG, its longer side 384 px at most.")
-    expires_at: datetime = Field(description="Until when; a day, up to an hour more.")
+    original: str = Field(description="The unchanged file.")
+    thumbnail: str = Field(description="A JPEG with a longer side of at most 384 px.")
+    expires_at: datetime = Field(description="Expiry: after a day, or up to an hour later.")
 
 
 @router.get(
@@ -49,26 +48,26 @@ class ImageAddresses(BaseModel):
     response_model=GalleryResult,
     responses={**STREAMS, **example(examples.PAGE)},
 )
-def list_images(request: Request, catalog: Opened, dataset: str, page: Annotated[Page, Query()]) -> Response:
-    """A page of images with their captions, in the order they were first seen. As Arrow or JSON lines: all of them."""
-    media_type = wanted(request, "application/json")
+def list_images(request: Request, catalog: OpenCatalog, dataset: str, page: Annotated[Page, Query()]) -> Response:
+    """A page of images with captions, in the order first seen. As Arrow or JSON lines: all images."""
+    media_type = accepted_type(request, "application/json")
     if media_type != "application/json":
         return stream(gallery_frame(catalog, dataset, page.filters), media_type, dataset)
-    return tagged(request, gallery(catalog, dataset, page.filters, page.after, page.before, page.limit))
+    return etag_response(request, gallery(catalog, dataset, page.filters, page.after, page.before, page.limit))
 
 
 @router.get("/{sha256}", operation_id="getImage", response_model=ImageResult, responses=example(examples.IMAGE))
-def get_image(request: Request, catalog: Opened, dataset: str, sha256: Sha256) -> Response:
-    """One image: facts, metadata, its caption in every set and what made it, near-duplicates."""
-    return tagged(request, image(catalog, dataset, sha256))
+def get_image(request: Request, catalog: OpenCatalog, dataset: str, sha256: Sha256) -> Response:
+    """Facts, metadata, near-duplicates, and the caption with its provenance in every set."""
+    return etag_response(request, image(catalog, dataset, sha256))
 
 
 @router.get(
     "/{sha256}/addresses", operation_id="getImageAddresses", response_model=ImageAddresses,
     responses=example(examples.ADDRESSES),
 )  # fmt: skip
-def get_addresses(request: Request, catalog: Opened, dataset: str, sha256: Sha256) -> ImageAddresses:
-    """Signed addresses of an image, for whoever is shown it elsewhere: a notebook, a page of another origin."""
+def get_addresses(request: Request, catalog: OpenCatalog, dataset: str, sha256: Sha256) -> ImageAddresses:
+    """Addresses for a notebook or a page of another origin, valid without a token."""
     image(catalog, dataset, sha256)
     key = request.app.state.key
     original, thumbnail = (signed(path, key) for path in (f"/images/{sha256}", f"/thumbnails/{sha256}.jpg"))
@@ -77,7 +76,7 @@ def get_addresses(request: Request, catalog: Opened, dataset: str, sha256: Sha25
 
 
 @router.get("/{sha256}/history", operation_id="getHistory", response_model=HistoryResult)
-def get_history(request: Request, catalog: Opened, dataset: str, sha256: Sha256) -> Response:
-    """Every caption the image ever had, in every dataset and set, oldest first."""
+def get_history(request: Request, catalog: OpenCatalog, dataset: str, sha256: Sha256) -> Response:
+    """Every caption the image ever had, oldest first."""
     image(catalog, dataset, sha256)
-    return tagged(request, history(catalog, sha256))
+    return etag_response(request, history(catalog, sha256))

@@ -1,4 +1,4 @@
-"""Runs: reports and pictures from trainers. The exchange is schemas/spec/exchange.md."""
+"""Run reports and images from trainers. The exchange: schemas/spec/exchange.md."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from curator import runs as stage
-from curator.server.access import Opened, Sha256, Writer, needs
+from curator.server.access import OpenCatalog, Sha256, Writer, needs
 from curator.server.api import examples
-from curator.server.api.answers import Content, content_of, example, for_ever, has_it, tagged
+from curator.server.api.responses import Content, etag_response, example, immutable_headers, is_cached, request_body
 from schemas.exchange import RunReceipt
 
 router = APIRouter(prefix="/runs", tags=["runs"], dependencies=[Depends(needs("read"))])
 RECEIPTS = {
-    200: {"description": "It is there already.", "model": RunReceipt},
-    201: {"description": "It is kept."},
+    200: {"description": "The report was stored already.", "model": RunReceipt},
+    201: {"description": "The report is stored."},
 }
 
 
-def pictures_folder(request: Request) -> Folder:
-    """Where the pictures of runs are kept, by content."""
+def images_folder(request: Request) -> Folder:
     return Folder(request.app.state.settings.data) / "runs"
 
 
-Pictures = Annotated[Folder, Depends(pictures_folder)]
+ImagesFolder = Annotated[Folder, Depends(images_folder)]
 
 
 @router.get(
@@ -37,11 +36,11 @@ Pictures = Annotated[Folder, Depends(pictures_folder)]
 )
 def list_runs(
     request: Request,
-    catalog: Opened,
-    snapshot: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="On this snapshot.")] = None,
+    catalog: OpenCatalog,
+    snapshot: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="Only runs on this snapshot.")] = None,
 ) -> Response:
-    """The runs that were reported, as their last reports have them."""
-    return tagged(request, stage.runs(catalog, snapshot))
+    """The reported runs."""
+    return etag_response(request, stage.runs(catalog, snapshot))
 
 
 @router.post(
@@ -50,10 +49,10 @@ def list_runs(
     status_code=201,
     response_model=RunReceipt,
     responses=RECEIPTS,  # type: ignore[arg-type]
-    openapi_extra=content_of("application/json", {"type": "object", "title": "amatl/run/v1"}),
+    openapi_extra=request_body("application/json", {"type": "object", "title": "amatl/run/v1"}),
 )
-def post_run(catalog: Opened, caller: Writer, folder: Pictures, content: Content) -> Response:
-    """Takes a trainer's run.json, byte for byte. The receipt says which pictures are still wanted."""
+def post_run(catalog: OpenCatalog, caller: Writer, folder: ImagesFolder, content: Content) -> Response:
+    """Store a run.json. The receipt lists the images still to be sent."""
     receipt = stage.receive_record(catalog, content, caller.person, folder)
     headers = {"Location": f"/api/v1/runs/{receipt.run}"}
     status = 200 if receipt.unchanged else 201
@@ -64,25 +63,27 @@ def post_run(catalog: Opened, caller: Writer, folder: Pictures, content: Content
     "/{name}/pictures/{sha256}",
     operation_id="putRunPicture",
     status_code=204,
-    openapi_extra=content_of("application/octet-stream", {"type": "string", "format": "binary"}),
+    openapi_extra=request_body("application/octet-stream", {"type": "string", "format": "binary"}),
 )
-def put_picture(catalog: Opened, _: Writer, folder: Pictures, name: Sha256, sha256: Sha256, content: Content) -> None:
-    """Takes a picture that the report with this digest names."""
+def put_image(
+    catalog: OpenCatalog, _: Writer, folder: ImagesFolder, name: Sha256, sha256: Sha256, content: Content
+) -> None:
+    """Store an image of this report."""
     stage.receive_picture(catalog, name, sha256, content, folder)
 
 
 @router.get("/{name}", operation_id="getRun", response_model=stage.RunResult)
-def get_run(request: Request, catalog: Opened, folder: Pictures, name: Sha256) -> Response:
-    """A run with its whole report, by its key (`run_key`) or by a report's digest."""
-    return tagged(request, stage.run(catalog, name, folder))
+def get_run(request: Request, catalog: OpenCatalog, folder: ImagesFolder, name: Sha256) -> Response:
+    """A run with its whole report, by `run_key` or a report's digest."""
+    return etag_response(request, stage.run(catalog, name, folder))
 
 
 @router.get("/{name}/pictures/{sha256}", operation_id="getRunPicture", response_class=FileResponse)
-def get_picture(request: Request, catalog: Opened, folder: Pictures, name: Sha256, sha256: Sha256) -> Response:
-    """A picture of a run: the real images, or a checkpoint's grid."""
+def get_image(request: Request, catalog: OpenCatalog, folder: ImagesFolder, name: Sha256, sha256: Sha256) -> Response:
+    """Real images, or a checkpoint's sample grid."""
     file = stage.run_picture(catalog, name, sha256, folder)
-    headers = for_ever(sha256)
-    if has_it(request, headers["ETag"]):
+    headers = immutable_headers(sha256)
+    if is_cached(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     with file.open("rb") as opened:
         kind = stage.picture_type(opened.read(32))

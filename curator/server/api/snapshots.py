@@ -1,4 +1,4 @@
-"""Snapshots: the list, and their files for whoever trains on them. The exchange is schemas/spec/exchange.md."""
+"""List snapshots and serve their files. The exchange: schemas/spec/exchange.md."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 
-from curator.server.access import Opened, Sha256, needs
+from curator.server.access import OpenCatalog, Sha256, needs
 from curator.server.api import examples
-from curator.server.api.answers import example, for_ever, has_it, tagged
-from curator.snapshot import known as stage
+from curator.server.api.responses import etag_response, example, immutable_headers, is_cached
+from curator.snapshot import recorded as stage
 
 router = APIRouter(prefix="/snapshots", tags=["snapshots"], dependencies=[Depends(needs("read"))])
 downloads = APIRouter(tags=["snapshots"], dependencies=[Depends(needs("read"))])
@@ -25,10 +25,12 @@ TYPES |= {name: f"image/{name}" for name in ("png", "webp", "gif", "bmp", "tiff"
     responses=example({"snapshots": [examples.SNAPSHOT]}),
 )
 def list_snapshots(
-    request: Request, catalog: Opened, dataset: Annotated[str | None, Query(description="Of one dataset.")] = None
+    request: Request,
+    catalog: OpenCatalog,
+    dataset: Annotated[str | None, Query(description="Only of this dataset.")] = None,
 ) -> Response:
-    """The snapshots that were made here, newest first."""
-    return tagged(request, stage.snapshots(catalog, dataset))
+    """The snapshots exported here, newest first."""
+    return etag_response(request, stage.snapshots(catalog, dataset))
 
 
 @router.get(
@@ -37,9 +39,9 @@ def list_snapshots(
     response_model=stage.SnapshotLine,
     responses=example(examples.SNAPSHOT),
 )
-def get_snapshot(request: Request, catalog: Opened, identity: Sha256) -> Response:
-    """One snapshot. Its files are at /snapshots/{identity}/..., which is what `trainer train` takes."""
-    return tagged(request, stage.snapshot_line(catalog, identity))
+def get_snapshot(request: Request, catalog: OpenCatalog, identity: Sha256) -> Response:
+    """One snapshot. `trainer train` takes /snapshots/{identity}."""
+    return etag_response(request, stage.snapshot_line(catalog, identity))
 
 
 @downloads.head("/snapshots/{identity}/{path:path}", include_in_schema=False)
@@ -47,18 +49,18 @@ def get_snapshot(request: Request, catalog: Opened, identity: Sha256) -> Respons
     "/snapshots/{identity}/{path:path}",
     operation_id="downloadSnapshotFile",
     response_class=FileResponse,
-    responses={206: {"description": "The range asked for."}, 304: {"description": "You have it."}},
+    responses={206: {"description": "The requested range."}, 304: {"description": "Not modified."}},
 )
 def download(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     identity: Sha256,
-    path: Annotated[str, Path(examples=["manifest.json"], description="As manifest and metadata.jsonl name it.")],
+    path: Annotated[str, Path(examples=["manifest.json"], description="As named by the manifest or metadata.jsonl.")],
 ) -> Response:
-    """A file of a snapshot, byte for byte; ranges can be asked for. It never changes."""
+    """A file of a snapshot, which never changes; supports ranges."""
     file = stage.snapshot_file(catalog, identity, path)
-    headers = for_ever(f"{identity[:32]}/{path}")
-    if has_it(request, headers["ETag"]):
+    headers = immutable_headers(f"{identity[:32]}/{path}")
+    if is_cached(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     kind = TYPES.get(path.rpartition(".")[2], "application/octet-stream")
     return FileResponse(file, headers=headers, media_type=kind)

@@ -1,7 +1,6 @@
-"""Pages for people: an edge over the stage functions, drawn on the server by Jinja.
+"""Pages for people, rendered with Jinja from stage results.
 
-What changes a caption goes through the same API as programs use; the small scripts in static/ only spare loading pages.
-Without them every page still shows everything, and forms still work. Assets are shipped, named by their content.
+Without the scripts in static/ every page still shows everything and its forms work.
 """
 
 from fastapi import APIRouter

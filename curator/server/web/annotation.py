@@ -1,4 +1,4 @@
-"""How each Label Studio project stands: what is done, by whom, where people disagree, what is there to bring back."""
+"""Label Studio projects: progress, disagreements, answers to pull."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from curator.annotate.status import StatusResult, status
 from curator.caption_sets.reference import check_dataset
 from curator.caption_sets.revise import LONGEST
 from curator.catalog import Catalog
-from curator.server.access import Annotator, Opened, needs
-from curator.server.web.render import query, render, telling, told
+from curator.server.access import Annotator, OpenCatalog, needs
+from curator.server.web.render import notice_parameters, query, read_notice, render
 from schemas.errors import AmatlError, NotFound
 
 router = APIRouter(dependencies=[Depends(needs("read"))])
@@ -21,12 +21,12 @@ SHOWN = 20
 
 
 @router.get("/annotation")
-def annotation(request: Request, catalog: Opened) -> Response:
+def annotation(request: Request, catalog: OpenCatalog) -> Response:
     result, problem, projects = None, None, catalog.annotation_projects().to_dicts()
     try:
         result = status(catalog)
     except NotFound:
-        pass  # nothing was pushed yet: the page says how
+        pass  # nothing was pushed yet; the page shows how
     except AmatlError as error:
         problem = str(error)
     return render(
@@ -34,17 +34,17 @@ def annotation(request: Request, catalog: Opened) -> Response:
         "annotation.html",
         result=result,
         problem=problem,
-        disputes=_disputes(catalog, result),
+        disputes=_disagreements(catalog, result),
         tasks={row["project_key"]: f"{row['url']}/projects/{row['label_studio_id']}/data?task=" for row in projects},
         shown=SHOWN,
-        said=told(request)[0],
+        notice=read_notice(request)[0],
     )
 
 
 @router.post("/annotation/settle")
 def settle_one(
     request: Request,
-    catalog: Opened,
+    catalog: OpenCatalog,
     caller: Annotator,
     dataset: Annotated[str, Form()],
     target: Annotated[str, Form()],
@@ -52,17 +52,19 @@ def settle_one(
     expected: Annotated[int | None, Form()],
     text: Annotated[str, Form(max_length=LONGEST)] = "",
 ) -> Response:
-    """Makes one of the captions that people gave the image what it has, as the caller's word on it."""
+    """Make one of people's captions the caller's decision."""
     check_dataset(catalog, dataset)
     settle(catalog, dataset, target, image, text, expected, caller.person)
-    return RedirectResponse(f"/annotation{query(**telling(request, 'Settled. The caption is yours now.'))}", 303)
+    return RedirectResponse(
+        f"/annotation{query(**notice_parameters(request, 'Settled. The caption is yours now.'))}", 303
+    )
 
 
-def _disputes(catalog: Catalog, result: StatusResult | None) -> dict[str, list[Disagreement]]:
-    """By `dataset/set`, each once however many projects refine into it."""
-    found: dict[str, list[Disagreement]] = {}
-    for one in result.projects if result else []:
-        dataset, _, name = one.target.rpartition("/")
-        if one.target not in found and one.disagreements:
-            found[one.target] = disagreements(catalog, dataset, name)
-    return found
+def _disagreements(catalog: Catalog, result: StatusResult | None) -> dict[str, list[Disagreement]]:
+    """Return them by `dataset/set`; several projects may refine one set."""
+    by_target: dict[str, list[Disagreement]] = {}
+    for project in result.projects if result else []:
+        dataset, _, name = project.target.rpartition("/")
+        if project.target not in by_target and project.disagreements:
+            by_target[project.target] = disagreements(catalog, dataset, name)
+    return by_target

@@ -1,4 +1,4 @@
-"""Lines over epochs, placed for a small SVG."""
+"""Layout of line charts over epochs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 508, 12, 200
 
 @dataclass(frozen=True)
 class Line:
-    """A run's line: its colour, `x,y x,y ...`, its points with what they say."""
+    """Colour number, SVG `points`, dots with labels."""
 
     name: str
     colour: int
@@ -21,7 +21,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines with the labels of both axes, in the SVG's own units."""
+    """Lines and axis labels, in SVG units."""
 
     lines: list[Line]
     across: list[tuple[float, int]]
@@ -29,15 +29,15 @@ class Chart:
 
 
 def chart(series: Mapping[str, Sequence[tuple[int, float]]]) -> Chart | None:
-    """Places (epoch, loss) of each run; None where no run has any."""
+    """Lay out (epoch, loss) points; None if there are none."""
     all_points = [point for points in series.values() for point in points]
     if not all_points:
         return None
     epochs = sorted({epoch for epoch, _ in all_points})
     losses = [loss for _, loss in all_points]
     low, high = min(losses), max(losses)
-    room = (high - low) * 0.08 or 0.01
-    low, high = low - room, high + room
+    margin = (high - low) * 0.08 or 0.01
+    low, high = low - margin, high + margin
 
     def x(epoch: int) -> float:
         return round(LEFT + (epoch - epochs[0]) / max(1, epochs[-1] - epochs[0]) * (RIGHT - LEFT), 1)
@@ -48,8 +48,7 @@ def chart(series: Mapping[str, Sequence[tuple[int, float]]]) -> Chart | None:
     lines = []
     for colour, (name, points) in enumerate(series.items()):
         dots = [(x(epoch), y(loss), f"{name}, epoch {epoch}: {loss:.4f}") for epoch, loss in points]
-        joined = " ".join(f"{left},{top}" for left, top, _ in dots)
-        lines.append(Line(name, colour % 6, joined, dots))
+        lines.append(Line(name, colour % 6, " ".join(f"{left},{top}" for left, top, _ in dots), dots))
     step = max(1, -(-len(epochs) // 8))
-    steps = [low + room, (low + high) / 2, high - room]
-    return Chart(lines, [(x(epoch), epoch) for epoch in epochs[::step]], [(y(loss), f"{loss:.3f}") for loss in steps])
+    ticks = [low + margin, (low + high) / 2, high - margin]
+    return Chart(lines, [(x(epoch), epoch) for epoch in epochs[::step]], [(y(loss), f"{loss:.3f}") for loss in ticks])

@@ -1,4 +1,4 @@
-"""Strategies side by side on the same images, before anyone trains on them; of very many images by a job."""
+"""Caption sets side by side. A job compares very large datasets."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from curator.caption_sets.versions import versions
 from curator.compare import compare
 from curator.compare.result import CompareResult
 from curator.gallery import gallery
-from curator.server.access import Opened, needs
-from curator.server.api.jobs import Opened as OpenedJobs
+from curator.server.access import OpenCatalog, needs
+from curator.server.api.jobs import ServiceJobs
 from curator.server.web.render import render
 from schemas.errors import AmatlError
 
-LARGE = 100_000  # images; 70 us each, which other people's pages feel
+LARGE = 100_000  # images; at 70 us each, more would slow down other requests
 router = APIRouter(dependencies=[Depends(needs("read"))])
 
 
 @router.get("/compare")
-def first(catalog: Opened) -> Response:
-    """The comparison of the first dataset."""
+def first(catalog: OpenCatalog) -> Response:
     names = catalog.dataset_names()
     return RedirectResponse(f"/datasets/{quote(names[0], safe='')}/compare" if names else "/", 303)
 
@@ -33,12 +32,11 @@ def first(catalog: Opened) -> Response:
 @router.get("/datasets/{dataset}/compare")
 def side_by_side(
     request: Request,
-    catalog: Opened,
-    jobs: OpenedJobs,
+    catalog: OpenCatalog,
+    jobs: ServiceJobs,
     dataset: str,
     sets: Annotated[list[str], Query(default_factory=list)],
 ) -> Response:
-    """The chosen sets side by side; without a choice, what can be chosen."""
     check_dataset(catalog, dataset)
     lines = [line for line in versions(catalog).sets if line.dataset == dataset]
     result, problem, as_job, job = None, None, "", None
@@ -47,6 +45,8 @@ def side_by_side(
         as_job = shlex.join(command)
         job = next((one for one in jobs.all() if one.command == command), None)
         result = CompareResult.model_validate(job.result) if job and job.result else None
+    elif len(sets) == 1:
+        problem = "Choose two or more sets."
     elif sets:
         try:
             result = compare(catalog, dataset, sets)

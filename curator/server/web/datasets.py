@@ -1,4 +1,4 @@
-"""Home: every dataset with its health and what to do next."""
+"""Home: datasets with health and next steps."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from curator.datasets.next_step import next_steps
 from curator.datasets.rejected import rejects
 from curator.gallery import gallery
 from curator.runs import runs
-from curator.server.access import Opened, needs
+from curator.server.access import OpenCatalog, needs
 from curator.server.web.render import render
-from curator.snapshot.known import snapshots
+from curator.snapshot.recorded import snapshots
 
 router = APIRouter(dependencies=[Depends(needs("read"))])
 SHOWN = 12
@@ -20,26 +20,27 @@ STEPS_SHOWN = 4
 
 
 @router.get("/")
-def home(request: Request, catalog: Opened) -> Response:
-    lines, made, trained = versions(catalog).sets, snapshots(catalog).snapshots, runs(catalog).runs
-    shown = []
+def home(request: Request, catalog: OpenCatalog) -> Response:
+    lines, snapshot_lines, run_lines = versions(catalog).sets, snapshots(catalog).snapshots, runs(catalog).runs
+    sections = []
     for health in datasets(catalog).datasets:
         name = health.dataset
-        counts = [sum(one.dataset == name for one in found) for found in (made, trained)]
-        own = [line for line in lines if line.dataset == name]
-        shown.append(
+        counts = [sum(one.dataset == name for one in rows) for rows in (snapshot_lines, run_lines)]
+        fields = [] if health.sets else catalog.metadata_fields(name)
+        sections.append(
             {
                 "health": health,
-                "steps": next_steps(health, own, *counts),
+                "steps": next_steps(
+                    health, [line for line in lines if line.dataset == name], counts[0], counts[1], fields
+                ),
                 "snapshots": counts[0],
                 "runs": counts[1],
                 "images": gallery(catalog, name, limit=SHOWN).images,
             }
         )
-    return render(request, "datasets.html", datasets=shown, steps_shown=STEPS_SHOWN)
+    return render(request, "datasets.html", datasets=sections, steps_shown=STEPS_SHOWN)
 
 
 @router.get("/datasets/{dataset}/rejects")
-def rejected(request: Request, catalog: Opened, dataset: str) -> Response:
-    """What ingest couldn't use, and why."""
+def rejected(request: Request, catalog: OpenCatalog, dataset: str) -> Response:
     return render(request, "rejects.html", dataset=dataset, result=rejects(catalog, dataset))

@@ -1,7 +1,6 @@
-"""What runs drew, as one table: a row for each prompt, a column for each seed of each run, at one epoch.
+"""Samples of several runs in one table: a row per prompt, a column per seed of each run.
 
-A run's grid is one picture of tiles (rows are its prompts, columns its seeds). Here each tile is cut out of it by an
-SVG's viewBox. Prompts and seeds are those of all the runs: what a run didn't draw is shown as lacking.
+A run's grid is one image of tiles (rows: prompts, columns: seeds); an SVG viewBox cuts each tile out of it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from schemas.run import Grid, Prompt
 
 @dataclass(frozen=True)
 class Tile:
-    """A place in a run's grid: its viewBox, and the size of the whole, in pixels."""
+    """A viewBox, and the size of the whole grid in pixels."""
 
     view: str
     width: int
@@ -24,51 +23,50 @@ class Tile:
 
 @dataclass(frozen=True)
 class RunColumn:
-    """A run: where its grid of each epoch is, its loss at each, its tiles by (place of the prompt, of the seed)."""
+    """Grid address and loss by epoch; tiles by (prompt index, seed index)."""
 
     key: str
     name: str
-    pictures: dict[int, str]
+    grids: dict[int, str]
     losses: dict[int, str]
     tiles: dict[tuple[int, int], Tile] = field(repr=False)
 
     @property
     def last(self) -> str:
-        """Its grid after the last epoch that it drew."""
-        return self.pictures[max(self.pictures)]
+        return self.grids[max(self.grids)]
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """The table. `lacking`: cells without a picture."""
-
+class SampleTable:
     prompts: list[Prompt]
     seeds: list[int]
     epochs: list[int]
     runs: list[RunColumn]
 
     @property
-    def lacking(self) -> int:
-        """How many cells no picture is for."""
+    def missing(self) -> int:
+        """The number of cells without a sample."""
         return sum(len(self.prompts) * len(self.seeds) - len(run.tiles) for run in self.runs)
 
 
-def drawn(found: Sequence[RunResult], names: Sequence[str], losses: Sequence[dict[int, float]]) -> Drawn | None:
-    """The table of these runs, in their order; None where no picture of any is here."""
-    first: dict[str, Prompt] = {}
-    for prompt in (prompt for one in found for prompt in one.report.prompts):
-        first.setdefault(prompt.text, prompt)
-    prompts = list(first.values())
-    seeds = list(dict.fromkeys(seed for one in found for seed in one.report.seeds))
+def sample_table(
+    results: Sequence[RunResult], names: Sequence[str], losses: Sequence[dict[int, float]]
+) -> SampleTable | None:
+    """Return None if no run's grids are here."""
+    by_text: dict[str, Prompt] = {}
+    for prompt in (prompt for one in results for prompt in one.report.prompts):
+        by_text.setdefault(prompt.text, prompt)
+    prompts = list(by_text.values())
+    seeds = list(dict.fromkeys(seed for one in results for seed in one.report.seeds))
     runs = [
         column
-        for one, name, lost in zip(found, names, losses, strict=True)
-        if (column := _column(one, name, lost, prompts, seeds))
+        for one, name, run_losses in zip(results, names, losses, strict=True)
+        if (column := _column(one, name, run_losses, prompts, seeds))
     ]
     if not runs:
         return None
-    epochs = sorted({epoch for run in runs for epoch in run.pictures})
-    return Drawn(prompts, seeds, epochs, runs)
+    epochs = sorted({epoch for run in runs for epoch in run.grids})
+    return SampleTable(prompts, seeds, epochs, runs)
 
 
 def _column(
@@ -81,16 +79,16 @@ def _column(
     }
     if not grids:
         return None
-    own = [prompt.text for prompt in one.report.prompts]
-    grid = grids[max(grids)]  # all of a run's are alike
+    texts = [prompt.text for prompt in one.report.prompts]
+    grid = grids[max(grids)]  # all grids of a run have the same layout
     tiles: dict[tuple[int, int], Tile] = {}
     for row, prompt in enumerate(prompts):
         for column, seed in enumerate(seeds):
-            if prompt.text in own and seed in one.report.seeds:
-                place = _tile(grid, own.index(prompt.text), one.report.seeds.index(seed))
-                tiles |= {(row, column): place} if place else {}
-    pictures = {epoch: f"/api/v1/runs/{one.run_key}/pictures/{grid.file.sha256}" for epoch, grid in grids.items()}
-    return RunColumn(one.run_key, name, pictures, {epoch: f"{loss:.4f}" for epoch, loss in losses.items()}, tiles)
+            if prompt.text in texts and seed in one.report.seeds:
+                tile = _tile(grid, texts.index(prompt.text), one.report.seeds.index(seed))
+                tiles |= {(row, column): tile} if tile else {}
+    addresses = {epoch: f"/api/v1/runs/{one.run_key}/pictures/{grid.file.sha256}" for epoch, grid in grids.items()}
+    return RunColumn(one.run_key, name, addresses, {epoch: f"{loss:.4f}" for epoch, loss in losses.items()}, tiles)
 
 
 def _tile(grid: Grid, row: int, column: int) -> Tile | None:

@@ -1,4 +1,4 @@
-"""Jobs: what runs, how far it is, how it ended; cancelled, resumed and begun here."""
+"""The list of jobs; start, cancel, resume."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from curator.server.access import Writer, needs
-from curator.server.api.jobs import Opened
+from curator.server.api.jobs import ServiceJobs
 from curator.server.job_commands import COMMANDS
 from curator.server.jobs import Job, Jobs
 from curator.server.web.render import render
@@ -20,16 +20,15 @@ LONGEST_COMMAND = 4_000
 
 
 @router.get("")
-def show(request: Request, jobs: Opened, command: str = "") -> Response:
-    """The jobs, newest first; `command` stands ready to be begun."""
+def show(request: Request, jobs: ServiceJobs, command: str = "") -> Response:
+    """`command` fills the form."""
     return _page(request, jobs, command[:LONGEST_COMMAND])
 
 
 @router.post("")
 def begin(
-    request: Request, jobs: Opened, caller: Writer, command: Annotated[str, Form(max_length=LONGEST_COMMAND)] = ""
+    request: Request, jobs: ServiceJobs, caller: Writer, command: Annotated[str, Form(max_length=LONGEST_COMMAND)] = ""
 ) -> Response:
-    """Begins what was typed, as one would type it in a shell; what is wrong with it is said beside it."""
     try:
         jobs.start(_words(command), caller.person)
     except AmatlError as error:
@@ -38,34 +37,31 @@ def begin(
 
 
 @router.post("/{name}/cancel")
-def cancel(jobs: Opened, _: Writer, name: str) -> Response:
-    """Has it stop after what it has in hand."""
+def cancel(jobs: ServiceJobs, _: Writer, name: str) -> Response:
     jobs.cancel(name)
     return RedirectResponse("/jobs", 303)
 
 
 @router.post("/{name}/resume")
-def resume(jobs: Opened, _: Writer, name: str) -> Response:
-    """The same command again."""
+def resume(jobs: ServiceJobs, _: Writer, name: str) -> Response:
     jobs.resume(name)
     return RedirectResponse("/jobs", 303)
 
 
 def typed(job: Job) -> str:
-    """The command as one would type it."""
     return shlex.join(["curator", *job.command])
 
 
 def _page(request: Request, jobs: Jobs, command: str, problem: str | None = None) -> Response:
-    found = [(job, typed(job)) for job in jobs.all()]
-    known = ", ".join(" ".join(name) for name in COMMANDS)
+    lines = [(job, typed(job)) for job in jobs.all()]
+    commands = ", ".join(" ".join(name) for name in COMMANDS)
     status = 422 if problem else 200
-    return render(request, "jobs.html", status, jobs=found, known=known, command=command, problem=problem)
+    return render(request, "jobs.html", status, jobs=lines, commands=commands, command=command, problem=problem)
 
 
 def _words(command: str) -> list[str]:
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise BadOption(f"{command}: a quote isn't closed.") from error
+        raise BadOption(f"{command}: a quote isn't closed. Close it.") from error
     return words[1:] if words[:1] == ["curator"] else words

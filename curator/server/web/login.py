@@ -1,4 +1,4 @@
-"""The page to log in at; what it sends goes to curator.server.login."""
+"""The login page; its form posts to curator.server.login."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Draws templates: what they all know, how numbers and moments are written, the page of an error."""
+"""Render templates, notices and error pages."""
 
 from __future__ import annotations
 
 import hmac
 import json
+import re
 from functools import cache
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -16,14 +17,28 @@ from curator.server.signing import signature
 from curator.server.web import assets
 from schemas.edge.words import duration, moment, number, percent, plural, size
 
-# Never kept by a cache, yet a browser may go back to the page as it was left.
+# Not stored by shared caches, but a browser may go back to the page as it was left.
 HEADERS = {"Cache-Control": "private, no-cache"}
+OPTION = re.compile(r"--[a-z-]+")
+LABELS = {  # of the fields in the templates
+    "--holdout": "Number of images",
+    "--holdout-fraction": "Share of images",
+    "--holdout-where": "Images where",
+    "--holdout-trained": "Hold out images that earlier snapshots trained on",
+    "--keep-missing": "Include images without all captions",
+    "--keep-rejected": "Include images that a person rejected",
+    "--where": "Only images where",
+    "--find": "Find",
+    "--with": "Replace with",
+    "--sets": "Sets",
+}
 
 
 def render(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
-    """The page of a template: with who looks at it, and the token that its changes are sent with."""
+    """Render a template with the caller, the page's CSRF token, and the address that commands name."""
     context |= {
         "path": request.url.path,
+        "address": request.app.state.settings.public_url or str(request.base_url).rstrip("/"),
         "caller": getattr(request.state, "caller", None),
         "csrf_token": getattr(request.state, "csrf_token", ""),
     }
@@ -31,44 +46,50 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
 
 
 def error_page(request: Request, document: dict[str, Any]) -> HTMLResponse:
-    """A problem as a page, with the text that the command line prints."""
-    return render(request, "error.html", document["status"], problem=document, back=_came_from(request))
+    return render(request, "error.html", document["status"], problem=document, back=_form_page(request))
 
 
-def _came_from(request: Request) -> str | None:
-    """The page of ours whose form led here, to go back to; None where nothing was to be changed, or nobody says."""
-    came = urlsplit(request.headers.get("referer", ""))
-    if request.method in ("GET", "HEAD") or came.netloc != request.headers.get("host") or not came.path.startswith("/"):
+def _form_page(request: Request) -> str | None:
+    """Return our page whose form sent this change, if any."""
+    page = urlsplit(request.headers.get("referer", ""))
+    if request.method in ("GET", "HEAD") or page.netloc != request.headers.get("host") or not page.path.startswith("/"):
         return None
-    return came.path + (f"?{came.query}" if came.query else "")
+    return page.path + (f"?{page.query}" if page.query else "")
 
 
 def query(**parameters: Any) -> str:
-    """`?a=1&b=2` of those that say something, in the order given; empty where none does."""
-    said = {name: value for name, value in parameters.items() if value not in (None, "", (), [])}
-    return f"?{urlencode(said, doseq=True)}" if said else ""
+    """Return `?a=1&b=2` without empty parameters."""
+    given = {name: value for name, value in parameters.items() if value not in (None, "", (), [])}
+    return f"?{urlencode(given, doseq=True)}" if given else ""
 
 
-def telling(request: Request, said: str, run: int | None = None) -> dict[str, Any]:
-    """Parameters by which the next page says what was done; signed, so that no link can make a page say anything."""
-    return {"said": said, "run": run, "sign": _sign(request, said, str(run or ""))}
+def notice_parameters(request: Request, notice: str, run: int | None = None) -> dict[str, Any]:
+    """Sign a notice for the next page, so that a forged link can't show one."""
+    return {"said": notice, "run": run, "sign": _sign(request, notice, str(run or ""))}
 
 
-def told(request: Request) -> tuple[str | None, str | None]:
-    """What the page before did, and the run that can be undone; nothing where `telling` didn't write it."""
-    given = request.query_params
-    said, run = given.get("said", ""), given.get("run", "")
-    if not said or not hmac.compare_digest(given.get("sign", "").encode(), _sign(request, said, run).encode()):
+def read_notice(request: Request) -> tuple[str | None, str | None]:
+    """Return the notice and the run to undo; (None, None) without a valid signature."""
+    parameters = request.query_params
+    notice, run = parameters.get("said", ""), parameters.get("run", "")
+    sign = parameters.get("sign", "")
+    if not notice or not hmac.compare_digest(sign.encode(), _sign(request, notice, run).encode()):
         return None, None
-    return said, run or None
+    return notice, run or None
 
 
-def _sign(request: Request, said: str, run: str) -> str:
-    return signature(request.app.state.key, "said", run, said)
+def _sign(request: Request, notice: str, run: str) -> str:
+    return signature(request.app.state.key, "said", run, notice)
+
+
+def for_page(message: str) -> str:
+    """Replace command-line options by the labels of the page's fields."""
+    message = message.replace("add --", "tick --").replace("Add --", "Tick --")
+    return OPTION.sub(lambda match: f"“{LABELS[match[0]]}”" if match[0] in LABELS else match[0], message)
 
 
 def plain(value: Any) -> str:
-    """A metadata value as it is searched by: text as it is, lists by their items, all else as JSON writes it."""
+    """Format a metadata value as the filter expects it."""
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
         return ", ".join(plain(item) for item in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -85,7 +106,7 @@ def _templates() -> Environment:
     )
     templates.filters |= {
         "number": number, "percent": percent, "moment": moment, "size": size, "duration": duration,
-        "plain": plain, "plural": plural, "part": lambda text: quote(text, safe=""),
+        "plain": plain, "plural": plural, "for_page": for_page, "part": lambda text: quote(text, safe=""),
     }  # fmt: skip
     templates.globals |= {"asset": assets.address, "query": query}
     return templates

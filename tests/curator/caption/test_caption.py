@@ -29,9 +29,12 @@ ZOO: list[dict[str, Any]] = [
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    with new_catalog(tmp_path / "lab.duckdb") as opened:
-        add_images(opened, "zoo", ZOO)
+    with new_catalog(tmp_path / "lab.duckdb", fill) as opened:
         yield opened
+
+
+def fill(catalog: Catalog) -> None:
+    add_images(catalog, "zoo", ZOO)
 
 
 def template(catalog: Catalog, text: str, set_name: str = "t", **more: Any) -> CaptionResult:
@@ -263,9 +266,9 @@ def test_provenance_is_recorded(catalog: Catalog) -> None:
         (
             ("zoo", "template", "t", ["template=${nam}"]),
             BadOption,
-            "'nam'. The fields there are: name, tags, text, age",
+            "'nam'. Available fields: name, tags, text, age",
         ),
-        (("zoo", "column", "t", ["column=nam"]), BadOption, "'nam'. The fields there are"),
+        (("zoo", "column", "t", ["column=nam"]), BadOption, "'nam'. Available fields"),
         (("zoo", "tags", "t"), BadOption, "'tag_string_character'"),
     ],
 )

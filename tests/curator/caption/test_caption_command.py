@@ -1,4 +1,4 @@
-"""`curator caption` with a machine, as a person and as a program meet it; `curator failures`."""
+"""`curator caption` with a model, as a person and as a program meet it; `curator failures`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from curator.captioners.model import MachineFailed, Written
+from curator.captioners.model import MachineFailed, Output
 from curator.catalog import Catalog
 from curator.cli import main
 from tests.curator.captioners.model.fake import Robot, install
@@ -41,14 +41,14 @@ def caption(*more: str, code: int = 0) -> Result:
 
 
 def test_a_person_reads_what_it_took_and_what_failed(robot: Robot) -> None:
-    robot.answers["0000.png"] = [Written("a fox", None, 1200, 30, 0.5)]
-    robot.answers["0004.png"] = [Written(None, "refused"), "an owl"]
+    robot.answers["0000.png"] = [Output("a fox", None, 1200, 30, 0.5)]
+    robot.answers["0004.png"] = [Output(None, "refused"), "an owl"]
     result = caption()
     assert "5  new" in result.stdout
     assert "1  failed: refused" in result.stdout
-    assert "(the next run tries them again: curator failures zoo/seen)" in result.stdout
-    assert "6 pictures in " in result.stdout
-    assert "2 at a time, 1,200 tokens in, 30 out, $0.50" in result.stdout
+    assert "(the next run retries them; list: curator failures zoo/seen)" in result.stdout
+    assert "6 images in " in result.stdout
+    assert "batch size 2, 1,200 tokens in, 30 out, $0.50" in result.stdout
     assert "captioning: 6/6 " in result.stderr
     assert "zoo/seen: refused  1\n  0004.png  robot, 20" in curator("failures", "seen").stdout
     document = json.loads(curator("failures", "zoo/seen", "--json").stdout)
@@ -59,19 +59,19 @@ def test_a_person_reads_what_it_took_and_what_failed(robot: Robot) -> None:
 
 
 def test_what_a_model_writes_plays_no_tricks_on_a_terminal(robot: Robot) -> None:
-    robot.answers["0000.png"] = [Written("a \x1b[2J fox")]
+    robot.answers["0000.png"] = [Output("a \x1b[2J fox")]
     assert "a \\x1b[2J fox" in caption().stdout
 
 
 def test_reasons_that_differ_by_image_dont_fill_the_screen(robot: Robot) -> None:
-    robot.answers = {f"{number:04}.png": [Written(None, f"refused, request {number}")] for number in range(6)}
+    robot.answers = {f"{number:04}.png": [Output(None, f"refused, request {number}")] for number in range(6)}
     shown = caption().stdout
     assert shown.count("failed: refused, request") == 5
     assert "1  failed for 1 other reason" in shown
 
 
 def test_strict_makes_a_failure_an_error(robot: Robot) -> None:
-    robot.answers["0004.png"] = [Written(None, "refused")]
+    robot.answers["0004.png"] = [Output(None, "refused")]
     caption("--strict", code=1)
 
 
@@ -85,13 +85,13 @@ def test_json_is_events_on_stderr_and_one_document_on_stdout(robot: Robot) -> No
     assert captioning[-1]["detail"].endswith("images/s")
     assert {
         "event": "notice",
-        "message": "2 pictures at once don't fit the device's memory; going on with 1.",
+        "message": "2 images at once don't fit the device's memory; continuing with 1.",
     } in events
 
 
 def test_a_failed_machine_is_one_line_after_the_events(robot: Robot) -> None:
     robot.answers["0003.png"] = [MachineFailed("The endpoint says 401: no such key. Set OPENAI_API_KEY.")]
-    line = "robot: The endpoint says 401: no such key. Set OPENAI_API_KEY. 2 of 6 captions are made and kept; the same "
+    line = "robot: The endpoint says 401: no such key. Set OPENAI_API_KEY. 2 of 6 captions are stored; the same "
     assert f"Error: {line}" in caption(code=1).stderr
     last: Any = json.loads(caption("--json", code=1).stderr.splitlines()[-1])
     assert last["error"]["type"] == "MachineFailed"

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from curator.caption import caption
 from curator.caption.dry_run import dry_run
 from curator.caption.dry_run_result import DryRunResult
-from curator.captioners.model import MachineFailed, Written
+from curator.captioners.model import MachineFailed, Output
 from curator.cli import main
-from curator.cli.text.captions import of_dry_run
+from curator.cli.text.captions import text_of_dry_run
 from curator.ingest import ingest
 from schemas.errors import AlreadyExists, BadOption
 from tests.curator.captioners.model.fake import Robot, install
@@ -84,12 +84,12 @@ def test_it_captions_8_spread_over_the_set_and_keeps_nothing(lab: Lab, robot: Ro
 
 
 def test_it_estimates_time_and_cost_for_all_of_them(lab: Lab, robot: Robot) -> None:
-    robot.answers = {f"{number:04}.png": [Written("a fox", None, 100, 10, 0.25)] for number in range(IMAGES)}
+    robot.answers = {f"{number:04}.png": [Output("a fox", None, 100, 10, 0.25)] for number in range(IMAGES)}
     result = run(lab)
     assert (result.to_caption, result.cost_usd_each, result.estimated_cost_usd) == (IMAGES, 0.25, 5.0)
     assert result.seconds_each >= 0.01
     assert result.estimated_seconds == pytest.approx(result.seconds_each * IMAGES)
-    assert "captions 20 pictures into zoo/seen: about " in page(result)
+    assert "captions 20 images into zoo/seen: about " in page(result)
 
 
 def test_it_shows_what_the_run_would_do_where_some_is_done(lab: Lab, robot: Robot) -> None:
@@ -101,7 +101,7 @@ def test_it_shows_what_the_run_would_do_where_some_is_done(lab: Lab, robot: Robo
     assert (len(result.pictures), result.to_caption, result.estimated_seconds) == (8, 0, 0)
     text = page(result)
     assert "zoo/seen is up to date" in text
-    assert text.count("as it is now") == 8
+    assert text.count("same as now") == 8
 
 
 def test_captions_failures_and_differences_are_on_the_page(lab: Lab, robot: Robot) -> None:
@@ -109,17 +109,17 @@ def test_captions_failures_and_differences_are_on_the_page(lab: Lab, robot: Robo
     said: list[str] = []
     robot.answers = {
         "0000.png": ["a nice drawing of animal <0>"],
-        "0002.png": [Written(None, "refused <politely>")],
+        "0002.png": [Output(None, "refused <politely>")],
         "0005.png": ["quite another thing"],
         "0007.png": ["a drawing of animal <7>"],
     }
     result = run(lab, notice=said.append)
-    assert said == ["20 images were captioned with another strategy (template): due again."]
+    assert said == ["20 images were captioned with another strategy (template): captioned again now."]
     text = page(result)
     assert "a <mark>nice</mark> drawing of animal &lt;0&gt;" in text
     assert "no caption: refused &lt;politely&gt;" in text
     assert "<p" in text and ">quite another thing</p>" in text  # too different to mark
-    assert text.count("as it is now") == 1
+    assert text.count("same as now") == 1
     assert result.pictures[1].current == "a drawing of animal <2>"
 
 
@@ -131,7 +131,7 @@ def test_a_picture_that_is_gone_is_shown_as_such(lab: Lab, robot: Robot) -> None
 def test_a_table_strategy_has_dry_runs_too(lab: Lab) -> None:
     result = run(lab, "template", options={"template": "a ${name}"})
     assert result.pictures[0].text == "a animal <0>"
-    assert "no time to speak of" in page(result)
+    assert "less than a second" in page(result)
 
 
 def test_only_a_sheet_of_ours_is_written_over(lab: Lab, robot: Robot, tmp_path: Path) -> None:
@@ -160,20 +160,20 @@ def test_the_command(lab: Lab, robot: Robot) -> None:
     command = ["caption", "zoo", "--strategy", "robot", "--set", "seen", "--catalog", str(lab.folder / "lab.duckdb")]
     shown = CliRunner().invoke(main, [*command, "--dry-run", "--out", "a.html"], catch_exceptions=False)
     assert shown.exit_code == 0
-    assert "zoo/seen: dry run of robot, nothing is kept" in shown.stdout
+    assert "zoo/seen: dry run of robot, nothing is stored" in shown.stdout
     assert "  0000.png  a 0000.png" in shown.stdout
     assert "All 20 images: about " in shown.stdout
     assert "Contact sheet: a.html" in shown.stdout
     as_json = CliRunner().invoke(main, [*command, "--dry-run", "--json"], catch_exceptions=False)
     assert len(json.loads(as_json.stdout)["pictures"]) == 8
     refused = CliRunner().invoke(main, [*command, "--out", "a.html"])
-    assert (refused.exit_code, "--out is for --dry-run" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "--out needs --dry-run" in refused.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
     ("dataset", "where", "why"),
     [
-        ("zoo", "name = 'nobody'", "--where holds for no image"),
+        ("zoo", "name = 'nobody'", "--where selects no image"),
         ("zoo", None, "zoo/seen is up to date"),
         ("bare", None, "bare has no images"),
     ],
@@ -185,5 +185,5 @@ def test_it_says_why_there_is_nothing_to_caption(
     (lab.folder / "bare").mkdir()
     ingest(lab.catalog, lab.folder / "bare", "bare", person="ana")
     result = dry_run(lab.catalog, dataset, "robot", "seen", where=where)
-    assert f"Nothing to caption: {why}." in of_dry_run(result)
+    assert f"Nothing to caption: {why}." in text_of_dry_run(result)
     assert f"A run would caption nothing: {why}." in page(result)

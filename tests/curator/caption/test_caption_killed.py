@@ -24,11 +24,11 @@ from curator.cli import main
 from tests.curator.captioners.model.fake import Robot, install
 
 class Loud(Robot):
-    def write(self, items, prepared):
+    def generate(self, items, prepared):
         print("writing", file=sys.stderr, flush=True)
         if len(self.written) == 5:
             time.sleep(600)  # until it is killed
-        return super().write(items, prepared)
+        return super().generate(items, prepared)
 
 install(pytest.MonkeyPatch(), Loud(batch_size={batch}))
 main(["caption", "zoo", "--strategy", "robot", "--set", "seen", "--json", "--catalog", {path!r}])

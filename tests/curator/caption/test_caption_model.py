@@ -1,4 +1,4 @@
-"""The runner with a machine: what is kept, what is redone, what a failure leaves behind."""
+"""The runner with a model: what is kept, what is redone, what a failure leaves behind."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ import pytest
 
 from curator.caption import CaptionResult, caption
 from curator.captioners import Model
-from curator.captioners.model import CannotCaption, Item, MachineFailed, Written
+from curator.captioners.model import CannotCaption, Item, MachineFailed, Output
 from curator.catalog import Catalog
 from curator.catalog.errors import CatalogFailed
 from schemas.errors import AmatlError, NotFound
 from tests.curator.captioners.model.fake import Robot, install
 from tests.curator.fill import add_images, sha
-from tests.curator.lab import empty_catalog
+from tests.curator.lab import new_catalog
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    (tmp_path / "lab.duckdb").write_bytes(empty_catalog())
-    with Catalog(tmp_path / "lab.duckdb") as opened:
-        add_images(opened, "zoo", [{"name": f"animal {number}"} for number in range(6)])
+    with new_catalog(tmp_path / "lab.duckdb", fill) as opened:
         yield opened
+
+
+def fill(catalog: Catalog) -> None:
+    add_images(catalog, "zoo", [{"name": f"animal {number}"} for number in range(6)])
 
 
 @pytest.fixture
@@ -58,18 +60,18 @@ def test_half_a_surrogate_pair_of_a_servers_json_becomes_a_replacement_character
     catalog: Catalog, robot: Robot
 ) -> None:
     robot.answers["0001.png"] = ["a \ud83d fox"]
-    robot.answers["0002.png"] = [Written(None, "said \ude00")]
+    robot.answers["0002.png"] = [Output(None, "said \ude00")]
     result = run(catalog)
     assert texts(catalog)[1] == "a \ufffd fox"
     assert result.failed == {"said \ufffd": 1}
 
 
-@pytest.mark.parametrize("odd", [Written(5), "a fox"])  # type: ignore[arg-type]
+@pytest.mark.parametrize("odd", [Output(5), "a fox"])  # type: ignore[arg-type]
 def test_a_machine_that_writes_no_captions_is_one_line(
     catalog: Catalog, robot: Robot, monkeypatch: pytest.MonkeyPatch, odd: Any
 ) -> None:
-    monkeypatch.setattr(robot, "write", lambda items, prepared: [odd] * len(items))
-    with pytest.raises(MachineFailed, match=r"^robot: The machine wrote .*where a caption belongs. 0 of 6 captions"):
+    monkeypatch.setattr(robot, "generate", lambda items, prepared: [odd] * len(items))
+    with pytest.raises(MachineFailed, match=r"^robot: The model returned .*instead of a caption. 0 of 6 captions"):
         run(catalog)
 
 
@@ -81,7 +83,7 @@ def test_a_machine_that_cant_be_closed_costs_no_caption(
 
     monkeypatch.setattr(robot, "close", close)
     result = run(catalog)
-    assert (result.new, result.warnings) == (6, ["robot: the model couldn't be put away. RuntimeError: still busy."])
+    assert (result.new, result.warnings) == (6, ["robot: the model couldn't be closed. RuntimeError: still busy."])
 
 
 def test_where_there_is_nothing_to_do_no_model_is_loaded(catalog: Catalog, robot: Robot) -> None:
@@ -92,7 +94,7 @@ def test_where_there_is_nothing_to_do_no_model_is_loaded(catalog: Catalog, robot
 
 def test_a_failed_image_is_tried_again_and_the_others_are_not(catalog: Catalog, robot: Robot) -> None:
     robot.unreadable["0001.png"] = [CannotCaption("half a picture"), None]  # type: ignore[list-item]
-    robot.answers["0004.png"] = [Written(None, "refused"), "an owl"]
+    robot.answers["0004.png"] = [Output(None, "refused"), "an owl"]
     robot.answers["0005.png"] = ["", "a fox"]
     result = run(catalog)
     assert result.failed == {"half a picture": 1, "refused": 1, "the model wrote nothing": 1}
@@ -113,8 +115,8 @@ def test_the_model_is_not_even_shown_what_a_person_captioned(catalog: Catalog, r
 
 
 def test_what_it_took_is_summed(catalog: Catalog, robot: Robot) -> None:
-    robot.answers["0000.png"] = [Written("a fox", None, 100, 7, 0.25)]
-    robot.answers["0001.png"] = [Written(None, "refused", 50, 0, 0.5)]
+    robot.answers["0000.png"] = [Output("a fox", None, 100, 7, 0.25)]
+    robot.answers["0001.png"] = [Output(None, "refused", 50, 0, 0.5)]
     effort = run(catalog).effort
     assert effort is not None
     assert (effort.input_tokens, effort.output_tokens, effort.cost_usd, effort.batch_size) == (150, 7, 0.75, 2)
@@ -124,7 +126,7 @@ def test_what_it_took_is_summed(catalog: Catalog, robot: Robot) -> None:
 def test_a_machine_that_fails_keeps_the_finished_batches(catalog: Catalog, robot: Robot) -> None:
     robot.answers["0003.png"] = [RuntimeError("CUDA error: launch failure"), "a fox"]
     with pytest.raises(
-        MachineFailed, match=r"^robot: RuntimeError: CUDA error: launch failure. 2 of 6 captions are made and kept;"
+        MachineFailed, match=r"^robot: RuntimeError: CUDA error: launch failure. 2 of 6 captions are stored;"
     ):
         run(catalog)
     assert texts(catalog)[:3] == ["a 0000.png", "a 0001.png", None]
@@ -138,7 +140,7 @@ def test_a_changed_option_is_told_before_anything_is_redone(catalog: Catalog, ro
     robot.answers["0000.png"] = [RuntimeError("dead")]
     with pytest.raises(MachineFailed):
         run(catalog, {"prompt": "Name the animal."}, notice=said.append)
-    assert said == ["6 images were captioned with other options (prompt=Hm?): due again."]
+    assert said == ["6 images were captioned with other options (prompt=Hm?): captioned again now."]
     result = run(catalog, {"prompt": "Name the animal."}, only="missing", notice=said.append)
     assert said[1:] == ["6 images were captioned with other options (prompt=Hm?): left as they are (--only missing)."]
     assert (result.outdated, result.new) == (6, 1)
@@ -160,18 +162,18 @@ def test_other_strategies_versions_and_models_are_named(
     assert run(catalog).made_otherwise == {"other inputs": 1}
 
 
-def test_a_machine_is_given_the_fields_it_asks_for(
+def test_a_model_is_given_the_fields_it_asks_for(
     catalog: Catalog, robot: Robot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, Any] = {}
 
-    def prepare(self: Robot, item: Item) -> str:
+    def preprocess(self: Robot, item: Item) -> str:
         seen[item.image_sha256] = (item.path, dict(item.fields))
         return Path(item.path).name
 
     add_images(catalog, "zoo", [{"name": "fox", "tags": ["red", "quick"]}])
     caption(catalog, "zoo", "fixed", "other", {"text": "x"}, where="name = 'fox'")
-    monkeypatch.setattr(Robot, "prepare", prepare)
+    monkeypatch.setattr(Robot, "preprocess", preprocess)
     names = ["name", "tags", "width_px", "caption.other"]
     install(monkeypatch, robot, fields=lambda options, available: names)
     run(catalog)
@@ -197,7 +199,7 @@ def test_a_model_that_cant_be_loaded_is_one_line(
     def broken(options: object) -> Robot:
         raise error
 
-    install(monkeypatch, robot, machine=broken)
+    install(monkeypatch, robot, load_model=broken)
     with pytest.raises(AmatlError, match=message) as raised:
         run(catalog)
     assert "\n" not in str(raised.value)
@@ -206,7 +208,7 @@ def test_a_model_that_cant_be_loaded_is_one_line(
 def test_each_image_is_counted_once(catalog: Catalog, robot: Robot) -> None:
     add_images(catalog, "zoo", [{}] * 4, first=6)
     run(catalog, {"prompt": "Hm?"}, where="file_name < '0004.png'")
-    robot.answers["0005.png"] = [Written(None, "refused")]
+    robot.answers["0005.png"] = [Output(None, "refused")]
     for more in ({"only": "missing"}, {"limit": 3}, {"where": "name is not null"}, {"only": "all"}, {}):
         result = run(catalog, **more)
         counts = [result.new, result.changed, result.unchanged, result.kept_by_person, result.outdated]
@@ -225,8 +227,8 @@ def test_failures_stand_in_the_catalog_until_they_are_put_right(catalog: Catalog
     def standing() -> list[tuple[str, str]]:
         return catalog.standing_failures("zoo").select("file_name", "reason").rows()
 
-    robot.answers["0001.png"] = [Written(None, "refused"), Written(None, "refused"), Written(None, "timed out"), "owl"]
-    robot.answers["0004.png"] = [Written(None, "refused")]
+    robot.answers["0001.png"] = [Output(None, "refused"), Output(None, "refused"), Output(None, "timed out"), "owl"]
+    robot.answers["0004.png"] = [Output(None, "refused")]
     run(catalog)
     assert standing() == [("0001.png", "refused"), ("0004.png", "refused")]
     assert catalog.standing_failures("zoo", "other").is_empty()
@@ -242,7 +244,7 @@ def test_failures_stand_in_the_catalog_until_they_are_put_right(catalog: Catalog
 
 
 def test_a_failure_of_an_image_that_is_gone_stands_no_more(catalog: Catalog, robot: Robot) -> None:
-    robot.answers = {f"{number:04}.png": [Written(None, "refused")] for number in range(6)}
+    robot.answers = {f"{number:04}.png": [Output(None, "refused")] for number in range(6)}
     run(catalog)
     cursor = catalog._connection.cursor()
     cursor.execute("INSERT INTO files SELECT * REPLACE (file_id + 100 AS file_id, true AS gone) FROM files LIMIT 2")
@@ -250,7 +252,7 @@ def test_a_failure_of_an_image_that_is_gone_stands_no_more(catalog: Catalog, rob
     assert catalog.standing_failures("zoo", "seen")["file_name"].to_list() == [f"{n:04}.png" for n in range(2, 6)]
 
 
-def test_where_a_batch_cant_be_kept_the_machine_is_closed_and_its_threads_end(
+def test_where_a_batch_cant_be_kept_the_model_is_closed_and_its_threads_end(
     catalog: Catalog, robot: Robot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -260,11 +262,11 @@ def test_where_a_batch_cant_be_kept_the_machine_is_closed_and_its_threads_end(
     with pytest.raises(CatalogFailed) as raised:
         run(catalog)
     assert robot.closed == 1
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prepare")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("preprocess")]
     assert raised.traceback  # and held: nothing was left to the collector
 
 
-def test_another_prompt_redoes_all_and_another_pace_nothing(catalog: Catalog, robot: Robot) -> None:
+def test_another_prompt_redoes_all_and_another_batch_size_nothing(catalog: Catalog, robot: Robot) -> None:
     run(catalog)
     assert run(catalog, {"batch_size": 3}).unchanged == 6
     assert robot.loaded == 1

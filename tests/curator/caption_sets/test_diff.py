@@ -20,15 +20,18 @@ from tests.curator.lab import new_catalog
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    """Version 1 has fox, owl and bat, version 2 fox, red owl and elk, and the set is version 2 with a changed fox."""
-    with new_catalog(tmp_path / "lab.duckdb") as opened:
-        for message, names in [("one", ["fox", "owl", "bat", ""]), ("two", ["fox", "red owl", "", "elk"])]:
-            add_images(opened, "zoo", [{"name": name} for name in names])
-            caption(opened, "zoo", "template", "t", {"template": "a ${name}"})
-            commit(opened, "t", message)
-        add_images(opened, "zoo", [{"name": "big fox"}])
-        caption(opened, "zoo", "template", "t", {"template": "a ${name}"})
+    with new_catalog(tmp_path / "lab.duckdb", fill) as opened:
         yield opened
+
+
+def fill(catalog: Catalog) -> None:
+    """Version 1 has fox, owl and bat, version 2 fox, red owl and elk, and the set is version 2 with a changed fox."""
+    for message, names in [("one", ["fox", "owl", "bat", ""]), ("two", ["fox", "red owl", "", "elk"])]:
+        add_images(catalog, "zoo", [{"name": name} for name in names])
+        caption(catalog, "zoo", "template", "t", {"template": "a ${name}"})
+        commit(catalog, "t", message)
+    add_images(catalog, "zoo", [{"name": "big fox"}])
+    caption(catalog, "zoo", "template", "t", {"template": "a ${name}"})
 
 
 def test_added_removed_and_changed(catalog: Catalog) -> None:
@@ -95,7 +98,7 @@ def test_blanks_between_changes_are_changed_with_them() -> None:
 @given(st.text("ab ,", max_size=40), st.text("ab ,", max_size=40))
 def test_long_captions_give_both_back_too(before: str, after: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("curator.caption_sets.diff.LONG", -1)
+        patch.setattr("curator.caption_sets.diff.MAX_PAIRS", -1)
         found = word_operations(before, after)
     assert "".join(word.text for word in found if word.op != "insert") == before
     assert "".join(word.text for word in found if word.op != "delete") == after

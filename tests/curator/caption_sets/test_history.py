@@ -11,7 +11,7 @@ from curator.caption import caption
 from curator.caption_sets.history import history
 from curator.caption_sets.versions import commit, restore
 from curator.catalog import Catalog
-from curator.cli.text.history import account
+from curator.cli.text.history import text_of_history
 from schemas.errors import BadOption, NotFound
 from tests.curator.fill import add_images, sha
 from tests.curator.lab import new_catalog
@@ -72,7 +72,7 @@ def test_a_name_that_no_image_has(catalog: Catalog) -> None:
 def test_a_name_that_several_images_have_lists_them(catalog: Catalog) -> None:
     add_images(catalog, "farm", [{}], first=7)
     catalog._connection.cursor().execute("UPDATE files SET file_name = 'a/0000.png' WHERE dataset = 'farm'")
-    with pytest.raises(BadOption, match=r"2 images may be meant: .*\(farm: a/0000.png\)"):
+    with pytest.raises(BadOption, match=r"2 images match; name one of .*\(farm: a/0000.png\)"):
         history(catalog, "0000.png")
 
 
@@ -92,7 +92,7 @@ def test_a_models_captions_tell_model_revision_and_how_it_was_asked(catalog: Cat
         "temperature": None,
         "stop": ["a", "b"],
     }
-    lines = [line.split() for line in account(history(catalog, "0000.png"), 80).splitlines()]
+    lines = [line.split() for line in text_of_history(history(catalog, "0000.png"), 80).splitlines()]
     assert ["by", "vision", "v1,", "run", "by", "ana"] in lines
     assert ["model", "org/big-model", "at", "82a37760796d"] in lines
     assert ["in", "a", "sentence.", "beams=3", "stop=a,b"] in lines
@@ -106,12 +106,12 @@ def test_the_account_names_sources_restores_people_and_what_was_taken_out(catalo
     caption(catalog, "zoo", "compose", "c", {"sets": ["h"], "suffix": " in oil"})
     restore(catalog, "c@1", "bob")
     catalog._connection.cursor().execute("UPDATE captions SET text = NULL WHERE text LIKE '%oil'")
-    text = account(history(catalog, "0000.png"), 100)
+    text = text_of_history(history(catalog, "0000.png"), 100)
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "by eve, through column v2" in lines
     assert "of h@1: fox" in lines
     assert "of h: fox" in lines
     assert "restored from zoo/c@1 by bob" in lines
-    assert any(line.endswith("(taken out)") for line in lines)
+    assert any(line.endswith("(removed)") for line in lines)
     assert [line.split("Z ")[1] for line in lines if line.endswith("current")] == ["sks, fox current", "fox @1 current"]
     assert max(map(len, text.splitlines())) <= 100

@@ -21,18 +21,20 @@ from curator.cli import main
 from schemas.digest import sha256_json
 from schemas.errors import BadOption, NotFound
 from tests.curator.fill import add_images, sha
-from tests.curator.lab import empty_catalog
+from tests.curator.lab import new_catalog
 
 FOX, OWL, YAK = sha(0), sha(1), sha(2)
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    (tmp_path / "lab.duckdb").write_bytes(empty_catalog())
-    with Catalog(tmp_path / "lab.duckdb") as opened:
-        add_images(opened, "zoo", [{"name": "fox"}, {"name": "owl"}, {"name": "yak"}])
-        caption(opened, "zoo", "template", "t", {"template": "a grey ${name}, grey"})
+    with new_catalog(tmp_path / "lab.duckdb", fill) as opened:
         yield opened
+
+
+def fill(catalog: Catalog) -> None:
+    add_images(catalog, "zoo", [{"name": "fox"}, {"name": "owl"}, {"name": "yak"}])
+    caption(catalog, "zoo", "template", "t", {"template": "a grey ${name}, grey"})
 
 
 def texts(catalog: Catalog) -> dict[str, str]:
@@ -148,7 +150,7 @@ def test_regular_expressions_case_and_conditions(catalog: Catalog) -> None:
 @pytest.mark.parametrize(
     ("how", "problem"),
     [
-        ({"find": "(", "replacement": "", "regex": True}, "not a regular expression that can be used"),
+        ({"find": "(", "replacement": "", "regex": True}, "not a supported regular expression"),
         ({"find": r"(a)\1", "replacement": "", "regex": True}, "backreferences are not supported"),
         ({"find": "", "replacement": "x"}, "--find: give the text"),
         ({"find": "a", "replacement": "x" * 10_001}, "--with: a caption would have"),
@@ -190,6 +192,6 @@ def test_the_command(catalog: Catalog, tmp_path: Path) -> None:
     assert "3 captions of 3 would change" in shown and "[-grey-]{+gray+}" in shown and "and 2 more" in shown
     done = json.loads(curator("--find", "grey", "--with", "gray", "--json"))
     assert done["changed"] == 3
-    assert "3 captions put back" in curator("--undo", str(done["run_id"]))
+    assert "3 captions restored" in curator("--undo", str(done["run_id"]))
     wrong = run.invoke(main, ["replace", "zoo/t", "--find", "x"])
     assert wrong.exit_code == 2 and "Give --find and --with, or --undo." in wrong.output

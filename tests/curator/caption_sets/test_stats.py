@@ -22,10 +22,13 @@ CAPTIONS = ["a red fox, quick", "A red Fox, quick", "an owl's nest", "an owl's n
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    with new_catalog(tmp_path / "lab.duckdb") as opened:
-        add_images(opened, "zoo", [{"c": text} for text in CAPTIONS])
-        caption(opened, "zoo", "column", "c", {"column": "c"})
+    with new_catalog(tmp_path / "lab.duckdb", fill) as opened:
         yield opened
+
+
+def fill(catalog: Catalog) -> None:
+    add_images(catalog, "zoo", [{"c": text} for text in CAPTIONS])
+    caption(catalog, "zoo", "column", "c", {"column": "c"})
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def test_whole_once_then_by_what_came_since(lab: Lab, whole: list[str], monkeypa
     assert totals == [2, 3, 3, 4] and whole == ["t"]
     lab.caption("other", {images[0]: "x"})
     assert caption_total(lab.write(), resolve(lab.catalog, "other")) == 1
-    monkeypatch.setattr(caption_totals, "MOST_SINCE", 1)
+    monkeypatch.setattr(caption_totals, "MAX_UPDATE", 1)
     lab.caption("t", dict.fromkeys(images, "e"))
     assert caption_total(lab.write(), resolve(lab.catalog, "t")) == 6
     assert whole == ["t", "other", "t"]

@@ -22,9 +22,20 @@ from tests.curator.lab import new_catalog
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    with new_catalog(tmp_path / "lab.duckdb") as opened:
-        add_images(opened, "zoo", [{"name": "fox"}, {"name": "owl"}, {}])
+    with new_catalog(tmp_path / "lab.duckdb", three_images) as opened:
         yield opened
+
+
+def three_images(catalog: Catalog) -> None:
+    add_images(catalog, "zoo", [{"name": "fox"}, {"name": "owl"}, {}])
+
+
+def two_sets(catalog: Catalog) -> None:
+    """`t@1` and `u`, which has no version."""
+    three_images(catalog)
+    fixed(catalog, "x")
+    fixed(catalog, "x", set_name="u")
+    commit(catalog, "t", "first")
 
 
 def fixed(catalog: Catalog, text: str, dataset: str = "zoo", set_name: str = "t") -> None:
@@ -97,7 +108,7 @@ def test_the_same_captions_have_the_same_digest_in_another_catalog(catalog: Cata
 def test_a_commit_needs_a_set_not_a_version(catalog: Catalog) -> None:
     template(catalog, "a ${name}")
     commit(catalog, "t", "first")
-    with pytest.raises(BadOption, match="say in a few words"):
+    with pytest.raises(BadOption, match="describe this version"):
         commit(catalog, "t", "  ")
     with pytest.raises(BadOption, match="name the set alone: zoo/t"):
         commit(catalog, "t@1", "again")
@@ -206,11 +217,8 @@ def test_a_short_name_that_several_datasets_have_lists_them(catalog: Catalog) ->
         ("", BadOption, "not a caption set"),
     ],
 )
-def test_a_reference_that_names_nothing(catalog: Catalog, text: str, kind: type[Exception], message: str) -> None:
-    fixed(catalog, "x")
-    fixed(catalog, "x", set_name="u")
-    commit(catalog, "t", "first")
-    with pytest.raises(kind) as error:
+def test_a_reference_that_names_nothing(tmp_path: Path, text: str, kind: type[Exception], message: str) -> None:
+    with new_catalog(tmp_path / "lab.duckdb", two_sets) as catalog, pytest.raises(kind) as error:
         resolve(catalog, text)
     assert message in str(error.value)
 
@@ -229,7 +237,7 @@ def test_a_committed_version_is_the_one_named_or_the_latest(catalog: Catalog) ->
         str(committed(catalog, "zoo", "t", "--set")) == str(committed(catalog, "zoo", "zoo/t@2", "--set")) == "zoo/t@2"
     )
     assert str(committed(catalog, "zoo", "t@1", "--set")) == "zoo/t@1"
-    with pytest.raises(BadOption, match="--sets farm/f: is of the dataset farm, not of zoo"):
+    with pytest.raises(BadOption, match="--sets farm/f: belongs to the dataset farm, not to zoo"):
         committed(catalog, "zoo", "farm/f", "--sets")
     with pytest.raises(NotFound, match="There is no dataset 'no'"):
         committed(catalog, "no", "t", "--set")

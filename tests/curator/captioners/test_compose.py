@@ -11,12 +11,12 @@ import pytest
 from curator.caption import CaptionResult, caption
 from curator.caption_sets.history import history
 from curator.caption_sets.versions import commit, restore
-from curator.captioners.compose import Options, compose, says
+from curator.captioners.compose import Options, compose, mentions
 from curator.catalog import Catalog
-from curator.cli.text.history import account
+from curator.cli.text.history import text_of_history
 from schemas.errors import BadOption, NotFound
 from tests.curator.fill import add_images, sha
-from tests.curator.lab import empty_catalog
+from tests.curator.lab import new_catalog
 
 
 def made(found: list[Any], values: list[Any] = [], **options: Any) -> str | None:  # noqa: B006
@@ -65,18 +65,20 @@ def test_adds_the_terms_that_are_not_said(values: list[Any], expected: str) -> N
 
 
 def test_words_are_compared_as_words() -> None:
-    assert says("the café's owl-like face", "Owl-like")
-    assert not says("owl-like", "owl")
-    assert not says("foxes", "fox")
+    assert mentions("the café's owl-like face", "Owl-like")
+    assert not mentions("owl-like", "owl")
+    assert not mentions("foxes", "fox")
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    (tmp_path / "lab.duckdb").write_bytes(empty_catalog())
-    with Catalog(tmp_path / "lab.duckdb") as opened:
-        add_images(opened, "zoo", [{"name": "fox", "group": "wild"}, {"name": "owl"}, {"group": "none"}])
-        caption(opened, "zoo", "template", "t", {"template": "a ${name}"})
+    with new_catalog(tmp_path / "lab.duckdb", fill) as opened:
         yield opened
+
+
+def fill(catalog: Catalog) -> None:
+    add_images(catalog, "zoo", [{"name": "fox", "group": "wild"}, {"name": "owl"}, {"group": "none"}])
+    caption(catalog, "zoo", "template", "t", {"template": "a ${name}"})
 
 
 def run(catalog: Catalog, set_name: str = "c", **options: str) -> CaptionResult:
@@ -116,7 +118,7 @@ def test_the_history_shows_its_parents_as_they_were(catalog: Catalog) -> None:
     restore(catalog, "zoo/c@1")
     last = [revision for revision in history(catalog, "0001.png").revisions if revision.set_name == "c"][-1]
     assert [source.text for source in last.sources] == ["a owl", "drawing"]
-    assert "t@1: a owl" in account(history(catalog, "0001.png"))
+    assert "t@1: a owl" in text_of_history(history(catalog, "0001.png"))
 
 
 def test_a_caption_whose_parents_went_is_taken_out(catalog: Catalog) -> None:
@@ -145,7 +147,7 @@ def test_sets_cant_be_made_of_each_other_in_a_circle_but_for_versions(catalog: C
     before = texts(catalog, "u")
     with pytest.raises(BadOption) as error:
         caption(catalog, "zoo", "compose", "u", {"sets": "t,v"})
-    assert "zoo/u would be made of itself (u from v from u). Name a version, such as v@1" in str(error.value)
+    assert "zoo/u would be composed of itself (u from v from u). Name a version, such as v@1" in str(error.value)
     assert texts(catalog, "u") == before
     commit(catalog, "zoo/v", "first")
     caption(catalog, "zoo", "compose", "u", {"sets": "v@1"})
@@ -165,13 +167,13 @@ def test_a_metadata_field_of_such_a_name_goes_before_a_set(catalog: Catalog) -> 
     [
         ({"sets": "nope"}, NotFound, "There is no caption set 'zoo/nope'. There are: zoo/c, zoo/t."),
         ({"sets": "t@3"}, NotFound, "zoo/t has no version yet"),
-        ({"sets": "t,c"}, BadOption, "zoo/c can't be made of itself as it is now"),
-        ({"sets": "other/t"}, BadOption, "'other/t' isn't a set of this dataset"),
+        ({"sets": "t,c"}, BadOption, "zoo/c can't be composed of its current self"),
+        ({"sets": "other/t"}, BadOption, "'other/t' doesn't name a set"),
         ({"sets": "t,t"}, BadOption, "a set is named twice"),
         ({"sets": ""}, BadOption, "-o sets"),
         ({}, BadOption, "compose needs -o sets="),
         ({"sets": "t", "mode": "last"}, BadOption, "-o mode"),
-        ({"sets": "t", "add": "grop"}, BadOption, "'grop'. The fields there are: name, group"),
+        ({"sets": "t", "add": "grop"}, BadOption, "'grop'. Available fields: name, group"),
         ({"sets": "t", "tigger": "x"}, BadOption, "no option 'tigger'"),
     ],
 )

@@ -19,7 +19,7 @@ from tests.curator.fill import sha
 
 NAMES = captioners.names()
 TABLES = [name for name in NAMES if captioners.load(name).caption]
-MACHINES = [name for name in NAMES if captioners.load(name).machine]
+MODELS = [name for name in NAMES if captioners.load(name).load_model]
 VALUES = ["red fox", "Owl, barn owl", "", None, "a_b c", "é 日本", "o_o", "x" * 300]
 
 
@@ -57,12 +57,12 @@ def test_a_strategy_describes_itself(name: str) -> None:
     for option, field in captioner.options.model_fields.items():
         assert field.description, f"option {option} has no description"
         assert not field.is_required() or field.examples, f"option {option} is required and has no example"
-    assert captioner.locations | captioner.pace <= set(captioner.options.model_fields)
-    assert bool(captioner.caption) != bool(captioner.machine)
+    assert captioner.locations | captioner.speed_options <= set(captioner.options.model_fields)
+    assert bool(captioner.caption) != bool(captioner.load_model)
 
 
-@pytest.mark.parametrize("name", MACHINES)
-def test_a_machine_says_which_model_it_is(name: str) -> None:
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_strategy_names_its_model(name: str) -> None:
     """Its weights' revision is part of what decides whether an image is captioned again."""
     module = importlib.import_module(f"curator.captioners.{name}")
     assert callable(module.model)

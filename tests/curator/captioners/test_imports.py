@@ -141,7 +141,7 @@ def test_numbers_in_a_file_are_text(tmp_path: Path) -> None:
     [
         ("none.csv", None, {}, "can't be read"),
         ("bad.json", "{", {}, "not JSON"),
-        ("no.csv", "file_name,c\na,b\n", {"column": "file_name"}, "it names the pictures"),
+        ("no.csv", "file_name,c\na,b\n", {"column": "file_name"}, "it names the images"),
         ("bad.txt", "x", {}, "one of .csv"),
         ("no.csv", "file_name,text\na,b\n", {}, "no such column. It has: file_name, text"),
         ("no.csv", "name,caption\na,b\n", {}, "Columns: name, caption. Choose one with -o join_on"),

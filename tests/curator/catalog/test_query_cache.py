@@ -32,11 +32,14 @@ IMAGES |= {"format": pl.String, "has_alpha": pl.Boolean, "exif_orientation": pl.
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    with new_catalog(tmp_path / "lab.duckdb") as opened:
-        for dataset in ("zoo", "farm"):
-            add_images(opened, dataset, [{"name": "fox"}, {"name": "owl"}, {}])
-            caption(opened, dataset, "fixed", "t", {"text": "a thing"})
+    with new_catalog(tmp_path / "lab.duckdb", fill) as opened:
         yield opened
+
+
+def fill(catalog: Catalog) -> None:
+    for dataset in ("zoo", "farm"):
+        add_images(catalog, dataset, [{"name": "fox"}, {"name": "owl"}, {}])
+        caption(catalog, dataset, "fixed", "t", {"text": "a thing"})
 
 
 def question(query: str, dataset: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from curator.catalog import Catalog
 from curator.check.findings import KINDS, Finding, parse_allow
 from curator.check.run import CheckResult, Settings, check
 from curator.cli import main
-from curator.cli.text.check import account
+from curator.cli.text.check import text_of_check
 from curator.text import tokens
 from schemas.errors import BadOption, NotFound
 from tests.curator.fill import add_images, sha
@@ -114,7 +114,7 @@ def test_each_kind_of_finding(catalog: Catalog, tmp_path: Path) -> None:
     assert (part.text, part.captions, sorted(part.file_names)) == ("a red gnu", 2, ["0017.png", "0018.png"])
     near = found(result, "near-duplicate").examples[0]
     assert {near.text, near.detail} == {"a red gnu", "gnu: A red"}
-    text = account(result, 80)
+    text = text_of_check(result, 80)
     assert max(map(len, text.splitlines())) <= 80
     assert "\u200b" not in text and "a red\\u200b hen" in text
 
@@ -154,7 +154,7 @@ def test_against_a_baseline_only_what_got_worse_fails(catalog: Catalog, clip: st
     assert (one_word.state, one_word.worse) == ("allowed", False)
     assert result.baseline == "zoo/c@1"
     assert check(catalog, "c@1", Settings(clip), "c@1").passed
-    assert "1 error that got worse" in account(result, 120)
+    assert "1 error that got worse" in text_of_check(result, 120)
 
 
 def test_without_a_tokenizer_lost_words_are_unchecked_and_that_is_no_pass(
@@ -168,7 +168,7 @@ def test_without_a_tokenizer_lost_words_are_unchecked_and_that_is_no_pass(
     result = check(catalog, "c", Settings(allow={"fused-term": 1}))
     assert (found(result, "lost-words").state, result.passed) == ("unchecked", False)
     assert "not here" in result.notices[0]
-    assert "couldn't be checked" in account(result, 100)
+    assert "couldn't be checked" in text_of_check(result, 100)
     assert check(catalog, "c", Settings(allow={"fused-term": 1, "lost-words": 1})).passed
 
 
@@ -177,7 +177,7 @@ def test_bad_options_are_named(catalog: Catalog, clip: str) -> None:
     for settings, message in (
         (Settings(clip, near=0.4), "--near 0.4"),
         (Settings(clip, trigger=" "), "--trigger"),
-        (Settings(clip, fields=["nope"]), "--field nope: no image has that field. The fields there are: c, name, tags"),
+        (Settings(clip, fields=["nope"]), "--field nope: no image has that field. Available fields: c, name, tags"),
     ):
         with pytest.raises(BadOption, match=message):
             check(catalog, "c", settings)

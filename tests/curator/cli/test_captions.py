@@ -13,19 +13,22 @@ from curator import captioners
 from curator.caption_sets.diff import diff
 from curator.catalog import Catalog
 from curator.cli import main
-from curator.cli.text.captions import of_diff
+from curator.cli.text.captions import text_of_diff
 from tests.curator.fill import add_images, sha
-from tests.curator.lab import new_catalog
+from tests.curator.lab import filled_catalog
 from tests.curator.text.tiny_clip import write_tiny_clip
 
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "lab.duckdb"
-    with new_catalog(path) as catalog:
-        add_images(catalog, "zoo", [{"name": "fox"}, {"name": "owl"}, {}])
+    path.write_bytes(filled_catalog(fill))
     monkeypatch.setenv("CURATOR_CATALOG", str(path))
     return path
+
+
+def fill(catalog: Catalog) -> None:
+    add_images(catalog, "zoo", [{"name": "fox"}, {"name": "owl"}, {}])
 
 
 def curator(*arguments: str, code: int = 0) -> Result:
@@ -49,7 +52,7 @@ def test_the_whole_line_of_a_set(lab: Path) -> None:
     assert "        2  new" in shown
     assert "        1  without a caption: no value for name" in shown
     assert "0000.png  a fox" in shown
-    assert 'Next: curator commit zoo/t -m "..."' in shown
+    assert 'Next: curator commit zoo/t -m "draft"' in shown
     assert "zoo/t@1  2 captions  (2 added, 0 changed, 0 removed)" in curator("commit", "t", "-m", "first").stdout
     assert "Nothing new to commit: zoo/t@1" in curator("commit", "t", "-m", "first").stdout
     assert "2  changed" in caption("the ${name}").stdout
@@ -79,7 +82,7 @@ def test_a_diff_in_colour_marks_words_by_colour_alone(lab: Path) -> None:
     curator("commit", "t", "-m", "first")
     caption("the ${name}")
     with Catalog(lab) as catalog:
-        coloured = of_diff(diff(catalog, "t", limit=1), coloured=True)
+        coloured = text_of_diff(diff(catalog, "t", limit=1), coloured=True)
     assert "[-" not in coloured
     assert "\x1b[31m" in coloured
     assert "\x1b[32mthe\x1b[0m fox" in coloured
@@ -92,7 +95,7 @@ def test_stats_show_lengths_and_lost_words(lab: Path, tmp_path: Path) -> None:
     shown = curator("stats", "t", "--tokenizer", folder).stdout
     assert "zoo/t  2 captions, 0 empty, uncommitted" in shown
     assert f"{folder}, limit 6" in shown
-    assert "2 captions past the limit of 6 tokens" in shown
+    assert "2 captions over the limit of 6 tokens" in shown
     assert "red red red nest" in shown
     assert document("stats", "t", "--tokenizer", folder)["tokens"]["truncated"] == 2
 
@@ -123,7 +126,7 @@ def test_rejects_are_shown_and_strict_makes_them_an_error(lab: Path, tmp_path: P
     arguments += ["-o", f"file={human}", "-o", "column=caption"]
     shown = curator(*arguments).stdout
     assert "7  rejected" in shown
-    assert f"{human}:3: there is no image '0090.png'" in shown
+    assert f"{human}:3: the dataset has no image '0090.png'" in shown
     assert "all of them with --json" in shown
     assert len(document(*arguments)["rejects"]) == 7
     curator(*arguments, "--strict", code=1)
@@ -133,7 +136,7 @@ def test_rejects_are_shown_and_strict_makes_them_an_error(lab: Path, tmp_path: P
 
 def test_a_template_that_a_shell_ate_warns(lab: Path) -> None:
     shown = caption("drawing of , ").stdout
-    assert "Warning: The template 'drawing of , ' has no ${field}: did the shell eat it? Use single quotes." in shown
+    assert "Warning: The template 'drawing of , ' has no ${field}. If the shell removed it, use single quotes." in shown
 
 
 @pytest.mark.parametrize(

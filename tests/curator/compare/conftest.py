@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.curator.conftest import Labs
 from tests.curator.lab import Lab
 from tests.curator.text.tiny_clip import write_tiny_clip
 
@@ -28,9 +28,14 @@ def gradient(number: int) -> Image.Image:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
+def lab(labs: Labs) -> Iterator[Lab]:
+    """See `fill`."""
+    with labs.filled(fill) as lab:
+        yield lab
+
+
+def fill(made: Lab) -> None:
     """Versions t@1 and h@1 over four images, w@1 over three of them."""
-    made = Lab(tmp_path)
     images = [
         made.add(f"{name}.png", place, {"name": name, "tags": ["animal", name], "id": f"n{place}"})
         for place, name in enumerate(NAMES)
@@ -39,9 +44,6 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
         gradient(place).save(made.folder / "images" / f"{name}.png")
     for set_name, texts in SAID.items():
         made.commit(set_name, {image: text for image, text in zip(images, texts, strict=True) if text is not None})
-    made.write()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from curator.cli.text.compare import account
+from curator.cli.text.compare import text_of_compare
 from curator.compare import clip as module
 from curator.compare import compare
 from curator.compare.clip import clip_scores, load
@@ -73,7 +73,7 @@ def test_scores_are_the_cosines_of_the_model(lab: Lab, model: str, tokenizer: st
     assert first.best_share == pytest.approx(np.mean(wins))
     assert first.images == 4
     assert first.revision.startswith("sha256:")
-    assert "CLIP score, mean" in account(result, 100)
+    assert "CLIP score, mean" in text_of_compare(result, 100)
 
 
 def test_what_was_computed_is_kept_by_content(
@@ -86,8 +86,8 @@ def test_what_was_computed_is_kept_by_content(
     def refuse(*_: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(module.Clip, "pictures", refuse)
-    monkeypatch.setattr(module.Clip, "captions", refuse)
+    monkeypatch.setattr(module.Clip, "embed_images", refuse)
+    monkeypatch.setattr(module.Clip, "embed_captions", refuse)
     again = scored(lab, model, tokenizer)
     assert [each.clip for each in again.sets] == [each.clip for each in before.sets]
     monkeypatch.undo()
@@ -104,7 +104,7 @@ def test_another_model_meets_no_old_vectors(lab: Lab, model: str, tokenizer: str
     ]
 
 
-def test_pictures_that_cannot_be_read_are_left_out_and_said(lab: Lab, model: str, tokenizer: str) -> None:
+def test_pictures_that_cannot_be_read_are_left_out_and_said(lab: Lab, model: str, tokenizer: str, cache: Path) -> None:
     (lab.folder / "images" / "owl.png").unlink()
     (lab.folder / "images" / "cat.png").write_bytes(b"no picture")
     result = scored(lab, model, tokenizer)
@@ -113,7 +113,7 @@ def test_pictures_that_cannot_be_read_are_left_out_and_said(lab: Lab, model: str
     assert {each.file_name for each in result.differing if not each.clip} == {"owl.png", "cat.png"}
     for name in ("fox", "dog"):
         (lab.folder / "images" / f"{name}.png").unlink()
-    (lab.folder / "cache").rename(lab.folder / "kept")
+    cache.rename(cache.with_name("kept"))
     result = scored(lab, model, tokenizer)
     assert [each.clip for each in result.sets] == [None, None]
     assert any("No CLIP scores" in notice for notice in result.notices)
@@ -150,7 +150,7 @@ def test_an_interrupted_run_keeps_what_it_made(
 ) -> None:
     monkeypatch.setattr(module, "BATCH", 1)
     calls = []
-    real = module.Clip.pictures
+    real = module.Clip.embed_images
 
     def twice(clip: module.Clip, pixels: object) -> object:
         calls.append(1)
@@ -158,7 +158,7 @@ def test_an_interrupted_run_keeps_what_it_made(
             raise KeyboardInterrupt
         return real(clip, pixels)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module.Clip, "pictures", twice)
+    monkeypatch.setattr(module.Clip, "embed_images", twice)
     with pytest.raises(KeyboardInterrupt):
         scored(lab, model, tokenizer)
     (part,) = cache.rglob("*.npz")

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from curator.cli import main
-from curator.cli.text.compare import account
+from curator.cli.text.compare import text_of_compare
 from curator.compare import compare
 from curator.compare.result import CompareResult
 from schemas.errors import AlreadyExists, BadOption, NotFound
@@ -84,11 +84,11 @@ def test_what_people_made_of_them_is_shown_where_it_is_known(lab: Lab, tokenizer
         )
     result = compare(lab.catalog, "zoo", ["t@1", "h@1"], tokenizer=tokenizer)
     assert [each.acceptance is None for each in result.sets] == [False, True]
-    rows = [line.split() for line in account(result, 100).splitlines()]
+    rows = [line.split() for line in text_of_compare(result, 100).splitlines()]
     assert ["people's", "answers", "2", "–"] in rows
     assert ["accepted", "unchanged", "50.0%", "–"] in rows
     assert ["characters", "edited", "2.5", "–"] in rows
-    assert ["seconds", "a", "caption", "6.0", "–"] in rows
+    assert ["seconds", "per", "caption", "6.0", "–"] in rows
 
 
 def test_what_it_refuses(lab: Lab, tokenizer: str, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_what_it_refuses(lab: Lab, tokenizer: str, tmp_path: Path) -> None:
     there = tmp_path / "page.html"
     there.write_text("mine")
     for sets, message in (
-        (["t@1"], r"name two sets or more.*zoo has: h, other, t, w"),
+        (["t@1"], r"name two or more sets.*zoo has: h, other, t, w"),
         (["t@1", "t@1"], "named twice"),
         (["t@1", "other@1"], r"no image has a caption in all of them \(t@1 4, other@1 1\)"),
     ):
@@ -125,7 +125,7 @@ def test_a_set_of_another_dataset(lab: Lab, tokenizer: str) -> None:
         "INSERT INTO captions SELECT * REPLACE ('farm' AS dataset, caption_id + 99 AS caption_id) "
         "FROM captions WHERE run_id = 1"
     )
-    with pytest.raises(BadOption, match="farm/t: a set of farm, not of zoo"):
+    with pytest.raises(BadOption, match=r"farm/t: a set of farm\. Compare sets of one dataset"):
         compare(lab.catalog, "zoo", ["t", "farm/t"], tokenizer=tokenizer)
 
 
@@ -136,7 +136,7 @@ def test_sets_named_like_columns_and_empty_captions(lab: Lab, tokenizer: str) ->
     lab.write()
     result = compare(lab.catalog, "zoo", ["token_f1", "image_sha256"], tokenizer=tokenizer)
     assert [each.label for each in result.sets] == ["zoo/token_f1", "zoo/image_sha256"]
-    assert result.headline == "zoo/token_f1 and zoo/image_sha256 say the same of every picture."
+    assert result.headline == "zoo/token_f1 and zoo/image_sha256 have the same caption for every image."
     assert (result.sets[0].vocabulary, result.sets[0].only_here_words) == (0, [])
 
 

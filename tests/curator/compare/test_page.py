@@ -62,11 +62,11 @@ def test_a_picture_that_is_gone_or_broken_is_said(lab: Lab, tokenizer: str) -> N
 
 
 def test_people_have_their_part_only_where_there_is_something_to_say(result: CompareResult) -> None:
-    assert "What people made of them" not in render(result)
+    assert "What people did with them" not in render(result)
     figures = {"images": 4, "answers": 4, "unchanged": 3, "unchanged_share": 0.75, "rejected": 1, "skipped": 2}
     result.sets[0].acceptance = Acceptance(strategy="all", median_edit_distance=3, median_seconds=None, **figures)
     html = render(result)
-    assert "What people made of them" in html
+    assert "What people did with them" in html
     assert "75%" in html
     assert "shown to no one" in html
 

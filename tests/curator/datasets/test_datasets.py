@@ -6,7 +6,7 @@ from pathlib import Path
 
 from curator.caption import caption
 from curator.caption_sets.versions import commit, versions
-from curator.cli.text.captions import of_commit
+from curator.cli.text.captions import text_of_commit
 from curator.datasets import dataset_health
 from curator.ingest import ingest
 from tests.curator.lab import new_catalog, picture
@@ -29,7 +29,7 @@ def test_captions_of_images_that_are_gone_count_the_same_everywhere(tmp_path: Pa
         (line,) = versions(catalog, "t").sets
         assert (found.captions, found.without_image, found.missing, health.images) == (3, 1, 1, 3)
         assert (made.captions, made.without_image) == (line.captions, 1) == (3, 1)
-        assert "3 captions, 1 of images that are gone  (3 added" in of_commit(made)
+        assert "3 captions, 1 for images that are gone  (3 added" in text_of_commit(made)
         (folder / "0.png").write_bytes(picture(0))
         ingest(catalog, folder, "zoo", person="me")
         (found,) = dataset_health(catalog, "zoo").sets

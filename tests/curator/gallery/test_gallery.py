@@ -1,9 +1,8 @@
-"""The gallery: filters, pages that lose nothing, a working copy that keeps up with the catalog."""
+"""The gallery: filters, keyset pages, a working copy that follows the catalog."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -16,13 +15,18 @@ from curator.catalog import working_copy as table
 from curator.gallery import GalleryFilters, gallery, gallery_frame
 from curator.where import images_where
 from schemas.errors import AmatlError, BadOption, NotFound
+from tests.curator.conftest import Labs
 from tests.curator.fill import add_images, sha
 from tests.curator.lab import Lab, empty_catalog
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    made = Lab(tmp_path)
+def lab(labs: Labs) -> Iterator[Lab]:
+    with labs.filled(fill) as lab:
+        yield lab
+
+
+def fill(made: Lab) -> None:
     fox = made.add("fox.png", 1, {"group": "animals", "rating": 5, "tags": ["red", "wild"]}, "CC0")
     owl = made.add("owl.png", 2, {"group": "animals", "rating": 3}, size=(20, 30))
     tree = made.add("tree.jpg", 3, {"group": "plants"}, kind="jpeg", orientation=6, size=(40, 10))
@@ -34,8 +38,6 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
     made.caption("template", {fox: "a Red FOX", owl: "an owl", tree: "a tree.*"}, strategy="template")
     made.caption("human", {fox: "", owl: "a very old owl at night"})
     made.caption("human", {owl: None})
-    yield made
-    made.close()
 
 
 def fox_of(lab: Lab) -> str:
@@ -105,9 +107,9 @@ def test_filters(lab: Lab, filters: dict[str, object], expected: list[str]) -> N
 @pytest.mark.parametrize(
     ("filters", "error", "problem"),
     [
-        ({"caption_set": "nobody"}, NotFound, "zoo has no caption set 'nobody'. There are: human, template"),
+        ({"caption_set": "nobody"}, NotFound, "zoo has no caption set 'nobody'. It has: human, template"),
         ({"metadata": ("group",)}, BadOption, "write field=value"),
-        ({"metadata": ("grop=x",)}, BadOption, "no image has a field 'grop'. There are: group, rating, tags"),
+        ({"metadata": ("grop=x",)}, BadOption, "no image has a field 'grop'. Fields: group, rating, tags"),
         ({"where": "grop = 'x'"}, BadOption, "no column `grop`. Did you mean `group`?"),
         ({"where": "width_px ="}, BadOption, "where: "),
     ],
@@ -130,7 +132,7 @@ def test_the_last_page_and_the_one_before(lab: Lab) -> None:
     back = gallery(lab.write(), "zoo", before=last.before, limit=3)
     assert [len(first.images), len(last.images), last.position, last.after] == [3, 1, 3, None]
     assert back == first
-    with pytest.raises(BadOption, match="one of them"):
+    with pytest.raises(BadOption, match="one of the two"):
         gallery(lab.write(), "zoo", after=1, before=2)
     with pytest.raises(BadOption, match="from 1 to 500"):
         gallery(lab.write(), "zoo", limit=501)
@@ -238,7 +240,7 @@ def test_what_was_not_looked_at_for_long_is_let_go(lab: Lab, monkeypatch: pytest
 
 
 class Pages:
-    """A dataset that grows between the pages of a walk."""
+    """The dataset grows between two pages."""
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog, self.images = catalog, 0

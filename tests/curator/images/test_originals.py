@@ -115,8 +115,8 @@ def test_beside_the_catalog_stages_find_what_was_uploaded(tmp_path: Path) -> Non
     assert (made.train, [file.read_bytes() for file in (tmp_path / "out" / "train").glob("*.png")]) == (1, [picture(1)])
     _, inputs = image_inputs(catalog, "zoo", [], [])
     assert inputs["image_path"].to_list() == [str(upload)]
-    with pytest.raises(BadOption, match="files beside 1 pictures aren't on this machine"):
-        image_inputs(catalog, "zoo", [], [], beside=True)
+    with pytest.raises(BadOption, match="files beside 1 images aren't on this machine"):
+        image_inputs(catalog, "zoo", [], [], original_paths=True)
     upload.unlink()
     assert files_state(catalog, "zoo").missing == ["laptop:/photos/fox.png"]
     lab.close()

@@ -132,7 +132,7 @@ def test_an_ingest_of_the_folder_the_catalog_lies_in_passes_it_over(folder: Path
 def test_an_empty_folder_says_so(folder: Path) -> None:
     curator("init")
     (folder / "pictures").mkdir()
-    assert "There is no picture in" in curator("ingest", "pictures", "--dataset", "zoo").stdout
+    assert "There is no image in" in curator("ingest", "pictures", "--dataset", "zoo").stdout
 
 
 def test_long_lists_are_cut_and_say_so(folder: Path) -> None:

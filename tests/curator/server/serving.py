@@ -1,4 +1,4 @@
-"""A real `curator serve` in a process of its own."""
+"""A real `curator serve` in its own process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE_S = 60
 
 
 class Serving:
-    """Running from the first line it prints. `client` asks as whoever is on this machine."""
+    """A running service. `client` is a caller on this machine."""
 
     def __init__(self, catalog: Path, *arguments: str) -> None:
         words = [sys.executable, "-m", "curator", "serve", "--port", "0", "--json", "--catalog", str(catalog)]
@@ -32,7 +32,7 @@ class Serving:
         self.client = httpx.Client(base_url=self.facts["url"], timeout=PATIENCE_S)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Its exit code."""
+        """Stop the service and return its exit code."""
         self.client.close()
         self.process.send_signal(number)
         code = self.process.wait(PATIENCE_S)
@@ -41,14 +41,13 @@ class Serving:
         return code
 
     def start_job(self, *command: str) -> dict[str, Any]:
-        """The job, just begun."""
         answer = self.client.post("/api/v1/jobs", json={"command": list(command)})
         assert answer.status_code == 202, answer.text
         job: dict[str, Any] = answer.json()
         return job
 
     def job_when(self, name: str, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The job as soon as it is so."""
+        """Wait until `wanted(job)` holds, and return the job."""
         ends = time.monotonic() + PATIENCE_S
         while time.monotonic() < ends:
             job: dict[str, Any] = self.client.get(f"/api/v1/jobs/{name}").json()
@@ -58,5 +57,5 @@ class Serving:
         raise AssertionError(f"still {job}")
 
     def job_ended(self, name: str) -> dict[str, Any]:
-        """The job once it runs no more."""
+        """Wait until the job has ended, and return it."""
         return self.job_when(name, lambda job: job["status"] != "running")

@@ -1,4 +1,4 @@
-"""Pictures for annotators of a Label Studio elsewhere: by signed addresses, without a login."""
+"""Previews for annotators of a Label Studio on another machine: signed addresses without a login."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands with `--server URL`: what needs no file is as if it were here; what does is refused at once."""
+"""Commands with `--server URL`: those that need no local file behave alike; the others are refused at once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SAME = (
     ("annotate", "status"),
 )
 REFUSED = (
-    ((*CAPTION, "sidecar"), "2 pictures aren't on this machine"),
+    ((*CAPTION, "sidecar"), "2 images aren't on this machine"),
     (("snapshot", "template@1", "--out", "here", "--link"), "there is nothing to link"),
     (("annotate", "start"), "started on that machine"),
     (("token", "add", "eve"), "own machine"),
@@ -56,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(folder: Path) -> Iterator[Serving]:
-    """A service that wants a token, of a catalog where `bo` has one in a file."""
+    """Start a service that needs a token; `bo` has one in a file."""
     with Catalog(folder / "lab.duckdb") as catalog:
         token = add(catalog, "bo", "write", None, "ana").token
         reads = add(catalog, "cy", "read", None, "ana").token

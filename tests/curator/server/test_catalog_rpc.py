@@ -1,4 +1,4 @@
-"""The catalog over the wire: which queries are changes, faithful types, and what a program of ours doesn't send."""
+"""Catalog RPC: which queries change data, faithful types, malformed requests."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def test_what_a_program_of_ours_doesnt_send_is_refused(client: TestClient, lab: 
     assert call(client, "images_of_dataset", good)[0] == 200
     assert call(client, "drop_everything", {}) == (
         404,
-        "drop_everything: no such query. Update the older of the two programs.",
+        "drop_everything: unknown query. Update the older of the two programs.",
     )
-    for parameters, says in (({}, "takes ['dataset']"), ([], "not a JSON object"), (None, "missing from the form")):
+    for parameters, says in (({}, "takes ['dataset']"), ([], "not a JSON object"), (None, "missing in the form")):
         status, detail = call(client, "images_of_dataset", parameters)
         assert (status, says in detail) == (422, True), detail
     for value in ({"a": 1}, [1], 2**80, "x" * 10_000, "'; DROP TABLE images; --", None):

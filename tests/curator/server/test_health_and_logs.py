@@ -1,4 +1,4 @@
-"""Health without a token; a line a request, with an id and without secrets."""
+"""Health checks without a token; one log line per request, with an id and without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody with a token, or none, may try on the catalog over the wire: refused, and nothing is changed."""
+"""Requests to the catalog's RPC from hostile callers, with and without a token: refused without any change."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_row_from_elsewhere_names_no_file_of_this_machine(abroad: TestClient, 
 def test_a_picture_is_noted_when_its_bytes_have_come(abroad: TestClient, lab: Lab) -> None:
     headers = bearer(token(lab.catalog, "write"))
     status, detail = add_files(abroad, headers)
-    assert status == 409 and "1 pictures never came" in detail
+    assert status == 409 and "1 image not uploaded" in detail
     assert add_files(abroad, headers, file={"gone": True})[0] == 204
     assert abroad.put(f"/uploads/{SHA256}", content=CONTENT, headers=headers).status_code == 204
     assert add_files(abroad, headers)[0] == 204
@@ -202,7 +202,7 @@ def test_previews_and_files_are_asked_of_the_service_by_name_alone(
 
 
 def images_changed(lab: Lab, but: str) -> list[str]:
-    """The lab says 1 byte of every file, so all that are there have changed."""
+    """The lab records a size of 1 byte for every file, so all files count as changed."""
     return sorted(path for (path,) in lab.run("SELECT path FROM files") if path != but)
 
 
@@ -215,5 +215,5 @@ def test_a_question_has_a_length_and_few_parts(
     assert call(abroad, "dataset_names", {}, headers, **{f"t{n}": rows for n in range(20)})[0] == 400
     untold = abroad.post("/catalog/dataset_names", content=iter([b"x"]), headers=headers)
     assert untold.status_code == 413
-    monkeypatch.setattr(catalog_rpc, "MOST_BYTES_OF_A_READ", 100)
+    monkeypatch.setattr(catalog_rpc, "MAX_READ_BYTES", 100)
     assert call(abroad, "names_of_images", {"dataset": "zoo"}, headers, rows=rows)[0] == 413

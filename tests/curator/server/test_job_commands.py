@@ -1,4 +1,4 @@
-"""What may be a job, and what a job may name."""
+"""The commands that may run as jobs, and the paths they may name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from curator.cli import main
-from curator.server.job_commands import checked, knows_person
+from curator.server.job_commands import check_command, knows_person
 from schemas.errors import BadOption
 
 CAPTION = ["caption", "zoo", "--strategy", "fixed", "--set", "fixed", "-o", "text=a drawing, 1/2 as large"]
@@ -23,28 +23,28 @@ CAPTION = ["caption", "zoo", "--strategy", "fixed", "--set", "fixed", "-o", "tex
     ],
 )
 def test_long_stages_are_jobs(tmp_path: Path, words: list[str]) -> None:
-    assert checked(main, words, tmp_path, None) == words
+    assert check_command(main, words, tmp_path, None) == words
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "nothing: not a job. There are: ingest, caption"),
+        ([], "nothing: not a job command. Choose one of: ingest, caption"),
         (["serve"], "serve: not a job"),
         (["token", "add", "eve"], "token add: not a job"),
         (["annotate", "start"], "annotate start: not a job"),
         (["ingest", "/photos"], "Missing option '--dataset'"),
         (["caption", "zoo", "--nonsense"], "No such option"),
-        (["caption", "--help"], "nothing to do"),
-        ([*CAPTION, "--catalog", "/other.duckdb"], "--catalog: a job gets this from the service"),
-        ([*CAPTION, "--server=http://127.0.0.1:1"], "--server=http://127.0.0.1:1: a job gets this"),
-        ([*CAPTION, "--as", "somebody else"], "--as: a job gets this"),
-        (["annotate", "pull", "--watch"], "--watch: a job gets this"),
+        (["caption", "--help"], "a job can't show help"),
+        ([*CAPTION, "--catalog", "/other.duckdb"], "--catalog: the service sets this option"),
+        ([*CAPTION, "--server=http://127.0.0.1:1"], "--server=http://127.0.0.1:1: the service sets this"),
+        ([*CAPTION, "--as", "somebody else"], "--as: the service sets this"),
+        (["annotate", "pull", "--watch"], "--watch: the service sets this"),
     ],
 )
 def test_nothing_else_is(tmp_path: Path, words: list[str], said: str) -> None:
     with pytest.raises(BadOption) as raised:
-        checked(main, words, tmp_path, None)
+        check_command(main, words, tmp_path, None)
     assert said in str(raised.value)
 
 
@@ -72,7 +72,7 @@ def test_of_others_it_stays_in_the_folders_that_were_named(tmp_path: Path, words
     (tmp_path / "secret").mkdir()
     (allowed / "link").symlink_to(tmp_path / "secret")
     with pytest.raises(BadOption):
-        checked(main, [word.replace("{allowed}", str(allowed)) for word in words], made, (allowed,))
+        check_command(main, [word.replace("{allowed}", str(allowed)) for word in words], made, (allowed,))
 
 
 def test_of_others_it_may_use_the_folders_that_were_named(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_of_others_it_may_use_the_folders_that_were_named(tmp_path: Path) -> Non
         ["caption", "zoo", "--strategy", "blip", "--set", "x", "-o", "model=Salesforce/blip-image-captioning-base"],
         CAPTION,
     ):
-        assert checked(main, words, made, (allowed,)) == words
+        assert check_command(main, words, made, (allowed,)) == words
 
 
 def test_who_asked_is_told_where_it_is_kept() -> None:

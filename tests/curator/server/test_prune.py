@@ -1,4 +1,4 @@
-"""Only what nothing refers to is removed, and only when it is old."""
+"""Prune removes only files that nothing refers to, and only old ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from curator.catalog.remote import service_folder
 from curator.cli import main
 from curator.images.locations import uploaded, uploads_folder
-from curator.server.prune import Pruned, account, prune
+from curator.server.prune import Pruned, prune, text_of_prune
 from schemas.errors import BadOption
 from tests.curator.fill import sha
 from tests.curator.lab import Lab
@@ -21,7 +21,7 @@ OLD = 8 * 86_400
 
 
 class Disk:
-    """A catalog with pictures from another machine, and the folder of its service."""
+    """A catalog with images of another machine, and the service's folder."""
 
     def __init__(self, folder: Path) -> None:
         self.lab = Lab(folder)
@@ -74,10 +74,10 @@ def test_what_no_ingest_named_goes_and_what_once_was_an_image_stays(disk: Disk) 
     assert disk.kept(disk.thumbnails, ".jpg") == ["here"]
     left = {file.name for file in disk.everything() if file.is_file()}
     assert {"notes.txt", "README"} < left and not any(name.startswith(".") for name in left)
-    said = account(result)
-    assert "Removed: 1.0 kB are free again." in said
-    assert "Kept: 1 sent picture of images that no dataset has any more, 1.0 kB." in said
-    assert "Nothing to remove" in account(prune(disk.lab.catalog))
+    said = text_of_prune(result)
+    assert "Freed 1.0 kB." in said
+    assert "Kept: 1 uploaded image in no dataset any more, 1.0 kB." in said
+    assert "Nothing to remove" in text_of_prune(prune(disk.lab.catalog))
 
 
 def test_those_of_images_that_are_gone_only_when_asked(disk: Disk) -> None:
@@ -88,7 +88,7 @@ def test_those_of_images_that_are_gone_only_when_asked(disk: Disk) -> None:
 def test_a_dry_run_removes_nothing_and_tells_the_same(disk: Disk) -> None:
     before = disk.everything()
     would = prune(disk.lab.catalog, gone=True, dry_run=True)
-    assert disk.everything() == before and "2.0 kB would be free again" in account(would)
+    assert disk.everything() == before and "2.0 kB would be freed" in text_of_prune(would)
     assert prune(disk.lab.catalog, gone=True) == would.model_copy(update={"dry_run": False})
 
 

@@ -1,4 +1,4 @@
-"""Connections without a request end; those with one don't."""
+"""Connections without a request are closed; those with one are kept."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Impatient from the first request on: until then a test may take its time to send it."""
+    """The timeout is short only after the first request, so that a slow test can still send it."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         monkeypatch.setattr(slow_clients, "HEAD_SECONDS", 0.1)
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    server = uvicorn.Server(uvicorn.Config(app, http=slow_clients.Patient, lifespan="off", log_config=None))
+    server = uvicorn.Server(uvicorn.Config(app, http=slow_clients.HeadTimeout, lifespan="off", log_config=None))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

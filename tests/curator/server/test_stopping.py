@@ -1,4 +1,4 @@
-"""A service that is stopped just after it began, while it still makes the first page ready."""
+"""Stop a service right after its start, while it still loads the working copies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def announce(result):
     threading.Thread(target=lambda: reading.wait(30) and os.kill(os.getpid(), signal.SIGTERM)).start()
 
 table._read = slowly
-stage.serve(Path(sys.argv[1]), stage.Wish(port=0), announce, main)
+stage.serve(Path(sys.argv[1]), stage.ServeOptions(port=0), announce, main)
 left.set()
 """
 

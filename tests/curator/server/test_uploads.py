@@ -1,4 +1,4 @@
-"""Pictures that an ingest elsewhere sends: kept whole and as named, or not at all."""
+"""Images uploaded by a remote ingest are stored complete and with the right SHA-256, or not at all."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def abroad(make_client: MakeClient, catalog: Catalog) -> TestClient:
 
 
 def kept(catalog: Catalog) -> list[str]:
-    """Every file among the uploads, hidden ones too."""
+    """Return every uploaded file, including hidden ones."""
     return sorted(file.name for file in uploads_folder(catalog.path).rglob("*") if file.is_file())
 
 
@@ -55,7 +55,7 @@ def test_what_is_lacking_is_sent_once(abroad: TestClient, catalog: Catalog) -> N
 
 
 def test_who_is_told_that_a_picture_is_there_can_rely_on_it(abroad: TestClient, catalog: Catalog) -> None:
-    """An old one that no ingest has named yet would be pruned else, before the ingest under way names it."""
+    """Otherwise prune could delete an old upload before the running ingest names it."""
     assert send(abroad) == (204, "")
     file = uploaded(uploads_folder(catalog.path), SHA256)
     for again in (lambda: abroad.post("/uploads/lacking", json={"images": [SHA256]}), lambda: send(abroad)):
@@ -68,11 +68,11 @@ def test_who_is_told_that_a_picture_is_there_can_rely_on_it(abroad: TestClient, 
 @pytest.mark.parametrize(
     ("content", "name", "status", "says"),
     [
-        (CONTENT + b"x", SHA256, 409, "other bytes came"),
-        (b"#!/bin/sh\n" * 10, hashlib.sha256(b"#!/bin/sh\n" * 10).hexdigest(), 415, "isn't a picture"),
-        (b"", hashlib.sha256(b"").hexdigest(), 415, "isn't a picture"),
-        (b"x" * 5000, SHA256, 413, "larger than the service takes"),
-        (iter([CONTENT, b"x" * 5000]), SHA256, 413, "larger than the service takes"),
+        (CONTENT + b"x", SHA256, 409, "another SHA-256"),
+        (b"#!/bin/sh\n" * 10, hashlib.sha256(b"#!/bin/sh\n" * 10).hexdigest(), 415, "not an image"),
+        (b"", hashlib.sha256(b"").hexdigest(), 415, "not an image"),
+        (b"x" * 5000, SHA256, 413, "larger than this service accepts"),
+        (iter([CONTENT, b"x" * 5000]), SHA256, 413, "larger than this service accepts"),
         (CONTENT, SHA256[:-1], 422, "sha256"),
         (CONTENT, SHA256.upper(), 422, "sha256"),
         (CONTENT, f"..%2F{SHA256[:61]}", 404, "Not Found"),

@@ -1,4 +1,4 @@
-"""Files of a snapshot: missing, linked, interrupted, overtaken."""
+"""Snapshot files: missing, linked, interrupted, overtaken."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_snapshot_within_a_snapshot_is_refused(lab: Lab, zoo: dict[str, str], 
     """`load_dataset` would read both as one."""
     snapshot(lab.write(), ["human@1"], tmp_path / "snap")
     before = tree(tmp_path)
-    with pytest.raises(AmatlError, match="lies within the snapshot"):
+    with pytest.raises(AmatlError, match="lies inside the snapshot"):
         snapshot(lab.write(), ["human@1"], tmp_path / "snap/train/more")
     assert tree(tmp_path) == before
 
@@ -146,6 +146,6 @@ def test_a_place_taken_meanwhile_is_not_overwritten(
         (tmp_path / "snap").mkdir()
 
     monkeypatch.setattr("curator.snapshot.write_samples", slow)
-    with pytest.raises(AlreadyExists, match="appeared while"):
+    with pytest.raises(AlreadyExists, match="appeared meanwhile"):
         snapshot(lab.write(), ["human@1"], tmp_path / "snap")
     assert tree(tmp_path / "snap") == []

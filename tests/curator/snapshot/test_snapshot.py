@@ -1,4 +1,4 @@
-"""The snapshot: what is in the folder, what is refused, what an interruption leaves, what stays put."""
+"""The snapshot stage: folder contents, refusals, interruptions, stable splits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def splits_of(folder: Path) -> dict[str, str]:
 
 
 def tree(folder: Path) -> list[str]:
-    """Everything in a folder but the catalog's own files."""
+    """List a folder's entries, without the catalog's own files."""
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
     return sorted(path for path in found if not path.startswith("lab.duckdb"))
 
@@ -181,7 +181,7 @@ def test_a_larger_data_set_moves_nothing(lab: Lab, tmp_path: Path) -> None:
         result = snapshot(lab.write(), ["empty@2"], tmp_path / out, holdout=holdout)
         assert splits_of(tmp_path / "a").items() <= splits_of(tmp_path / out).items()
         assert result.held_out == 20
-    assert "stays so" in result.notes[0]
+    assert "stay held out" in result.notes[0]
 
 
 def test_the_same_content_has_the_same_identity_and_bytes_in_another_catalog(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_there_already_in_a_fresh_catalog_stores_the_split(lab: Lab, zoo: dict[s
         (["empty@1"], "holds another snapshot"),
         (["human@1", "empty@1"], "other captions of the same images"),
         (["again@1"], "other captions of the same images"),
-        (["human@2"], r"the same captions as other tracks \(zoo/human@1\)"),
+        (["human@2"], r"the same captions under other tracks \(zoo/human@1\)"),
     ],
 )
 def test_another_snapshot_is_never_overwritten(

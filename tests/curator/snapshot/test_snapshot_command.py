@@ -1,4 +1,4 @@
-"""`curator snapshot` as a person and a script meet it."""
+"""The `curator snapshot` command, for a person and a script."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_it_says_what_it_made(file: Path, tmp_path: Path) -> None:
     assert "licence   4 images: CC0" in lines
     again = run(file, "human@1", "empty@1", "--out", str(tmp_path / "snap"), "--holdout", "1")
     assert again.exit_code == 0
-    assert again.stdout.splitlines()[0] == f"{tmp_path}/snap: already there, unchanged"
+    assert again.stdout.splitlines()[0] == f"{tmp_path}/snap: exists already, unchanged"
 
 
 def test_json_is_the_whole_result(file: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The split: exact where it can be, whole groups, and nothing that was placed ever moves."""
+"""The split: exact numbers where possible, whole groups, and no group ever moves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curator.snapshot.split import DEFAULT_FRACTION, CannotHoldOut, Group, Rule, assign, draw, fill
+from curator.snapshot.split import DEFAULT_FRACTION, CannotHoldOut, Group, Rule, assign, fill, hash_position
 from schemas.errors import BadOption
 
 
@@ -142,13 +142,13 @@ def test_groups_that_do_not_add_up_stay_as_they_fell_when_asked_again(sizes: lis
     assert (again.splits, again.new, len(again.notes)) == (first.splits, {}, 1)
 
 
-def test_the_draw_is_the_documented_one() -> None:
-    assert draw("ab" * 32) == int(hashlib.sha256(b"amatl/split/v1/" + b"ab" * 32).hexdigest()[:16], 16)
+def test_the_hash_is_the_documented_one() -> None:
+    assert hash_position("ab" * 32) == int(hashlib.sha256(b"amatl/split/v1/" + b"ab" * 32).hexdigest()[:16], 16)
 
 
 def test_a_number_takes_the_lowest_hashes() -> None:
     groups = singles(100)
-    lowest = sorted((group.representative_sha256 for group in groups), key=draw)[:40]
+    lowest = sorted((group.representative_sha256 for group in groups), key=hash_position)[:40]
     splits = assign(groups, Rule(count=40)).splits
     assert {name for name, split in splits.items() if split == "validation"} == set(lowest)
 
@@ -172,7 +172,7 @@ def test_fewer_than_are_held_out_already_is_said() -> None:
     groups = stored(singles(50), assign(singles(50), Rule(count=10)).splits)
     assignment = assign(groups, Rule(count=4))
     assert held_out(groups, assignment.splits) == 10
-    assert assignment.notes == ["10 held out, not 4: what was held out earlier stays so."]
+    assert assignment.notes == ["10 held out, not 4: images held out earlier stay held out."]
 
 
 def test_trained_images_are_held_out_only_on_request() -> None:
@@ -182,7 +182,7 @@ def test_trained_images_are_held_out_only_on_request() -> None:
     assignment = assign(groups, Rule(count=12, also_trained=True))
     assert held_out(groups, assignment.splits) == 12
     assert list(assignment.new.values()) == ["validation"] * 2
-    assert "2 of those held out were trained on by earlier" in assignment.notes[0]
+    assert "2 of the held-out images were in train in earlier" in assignment.notes[0]
 
 
 def test_fresh_images_are_held_out_before_trained_ones() -> None:
@@ -195,12 +195,12 @@ def test_a_match_holds_out_the_whole_group_and_says_what_else_is_held_out() -> N
     groups = [Group(sha(1), 3), Group(sha(2), 1), Group(sha(3), 2, "validation"), Group(sha(4), 1)]
     assignment = assign(groups, Rule(matches=frozenset([sha(1)])))
     assert assignment.splits == {sha(1): "validation", sha(2): "train", sha(3): "validation", sha(4): "train"}
-    assert assignment.notes == ["2 more held out: what was held out earlier stays so."]
+    assert assignment.notes == ["2 more held out: images held out earlier stay held out."]
 
 
 def test_a_match_among_trained_images_is_refused_unless_asked() -> None:
     groups = [Group(sha(1), 3, "train"), Group(sha(2), 1)]
-    with pytest.raises(CannotHoldOut, match="3 of the 3 images it holds for were given to train"):
+    with pytest.raises(CannotHoldOut, match="3 of the 3 matching images were put in train"):
         assign(groups, Rule(matches=frozenset([sha(1)])))
     assignment = assign(groups, Rule(matches=frozenset([sha(1)]), also_trained=True))
     assert assignment.splits[sha(1)] == "validation"
@@ -208,14 +208,15 @@ def test_a_match_among_trained_images_is_refused_unless_asked() -> None:
 
 def test_a_match_of_nothing_is_said() -> None:
     assert assign(singles(3), Rule(matches=frozenset())).notes == [
-        "--holdout-where holds for no image: nothing new is held out."
+        "--holdout-where matches no image: nothing new is held out."
     ]
 
 
-def test_a_share_that_draws_nothing_is_said() -> None:
-    groups = sorted(singles(50), key=lambda group: draw(group.representative_sha256))[-3:]
+def test_a_share_that_selects_nothing_is_noted() -> None:
+    groups = sorted(singles(50), key=lambda group: hash_position(group.representative_sha256))[-3:]
     assert assign(groups, Rule()).notes == [
-        "No image is held out: a share of 0.1 drew none. For a number of them: --holdout N --holdout-trained."
+        "No image is held out: the share of 0.1 selected none. "
+        "To hold out a fixed number, use --holdout N with --holdout-trained."
     ]
     assert not assign(groups, Rule(fraction=0)).notes
 

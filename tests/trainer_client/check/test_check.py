@@ -40,8 +40,8 @@ def family(base: Path) -> Family:
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One timed call instead of two seconds of them."""
+def hardly_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One timed call of each thing instead of two seconds of them."""
     monkeypatch.setattr("trainer_client.check.benchmark.BUDGET_SECONDS", 0.0)
 
 

@@ -37,6 +37,11 @@ BASES = {  # fixture -> what its denoiser predicts; SD 2.x predicts v
 EVERY_LAYER = {"rank": 2, "alpha": 2.0, "targets": "transformer", "train_text_encoder": True}
 
 
+@pytest.fixture(autouse=True)
+def bases_loaded_once() -> None:
+    """Here each is loaded anew: this proves loading."""
+
+
 @pytest.fixture(scope="module", params=BASES)
 def folder(request: pytest.FixtureRequest) -> Path:
     found: Path = request.getfixturevalue(request.param)
@@ -157,6 +162,9 @@ def test_a_pass_goes_through_what_it_is_given(model: Family, drawn: tuple[Tensor
     assert all(vars(model)[name] is value for name, value in before.items())
 
 
+@pytest.mark.parametrize(
+    "folder", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("base", "v_base")), "xl_base"], indirect=True
+)
 def test_many_images_are_encoded_alike(model: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a copy of the encoder: the model's own stays as it is."""
     monkeypatch.setattr(torch_compile, "BACKEND", "eager")

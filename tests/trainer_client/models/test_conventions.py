@@ -168,7 +168,7 @@ def test_a_run_keeps_what_it_was_told_wherever_its_checkpoint_goes(base: Path, t
     assert not (tmp_path / "back" / "checkpoints" / "epoch-001" / FILE).exists()
 
 
-@pytest.mark.parametrize("as_file", [False, True])
+@pytest.mark.parametrize("as_file", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_merged_lora_is_used_as_it_was_trained(snapshot: Path, base: Path, tmp_path: Path, as_file: bool) -> None:
     run = prepared(snapshot, base, tmp_path, method="lora", rank=2, clip_skip=2, max_tokens=150)
     learn(run)

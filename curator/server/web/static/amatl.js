@@ -1,4 +1,4 @@
-// What every page shares: the list of keys, and a line that says what happened. Pages work without any of it.
+// Shared by all pages: the list of keys and the status line. Pages also work without scripts.
 import "./gallery.js";
 import "./image.js";
 import "./jobs.js";
@@ -6,10 +6,10 @@ import "./runs.js";
 import "./selection.js";
 import { typing } from "./status.js";
 
-// Where a phone shows a part of a row of links: the one of this page.
+// On a phone, scroll a row of links to the current page's link.
 for (const here of document.querySelectorAll("nav [aria-current]")) here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.offsetLeft - 16;
 
-// A form sends a change once, however often its button is pressed.
+// A form is sent once, even if its button is pressed several times.
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (event.defaultPrevented || form.method !== "post") return;

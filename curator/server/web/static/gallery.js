@@ -1,5 +1,5 @@
-// The gallery: more images as they come near, arrow keys over them.
-import { said, typing } from "./status.js";
+// The gallery: loads more images on scrolling; arrow keys move over them.
+import { showStatus, typing } from "./status.js";
 import { arrived } from "./selection.js";
 
 const page = () => document.querySelector('[data-page="gallery"]');
@@ -12,14 +12,14 @@ const watch = new IntersectionObserver(
 async function load(link) {
   watch.unobserve(link);
   try {
-    const answer = await fetch(link.dataset.tiles, { headers: { Accept: "text/html" } });
-    if (!answer.ok || answer.redirected) throw new Error(answer.statusText); // redirected: to the page to log in at
-    const next = document.createRange().createContextualFragment(await answer.text());
+    const response = await fetch(link.dataset.tiles, { headers: { Accept: "text/html" } });
+    if (!response.ok || response.redirected) throw new Error(response.statusText); // redirected to the login page
+    const next = document.createRange().createContextualFragment(await response.text());
     link.replaceWith(next);
     arrived();
     follow();
   } catch {
-    said("The next images didn't come. Use the link below these: it tries again, or asks you to log in."); // the link stays
+    showStatus("The next images could not be loaded. Use the link below: it tries again, or asks you to log in.");
   }
 }
 
@@ -48,9 +48,9 @@ document.addEventListener("keydown", (event) => {
   const tiles = [...page().querySelectorAll(".tile")];
   if (!tiles.length || (!at && !["ArrowRight", "ArrowDown"].includes(event.key))) return;
   event.preventDefault();
-  // Without a place yet: the first image in sight, however far down.
-  const place = at ? tiles.indexOf(at) + step([...chunk.children]) : tiles.findIndex((tile) => tile.getBoundingClientRect().top >= 0);
-  tiles[Math.max(0, Math.min(tiles.length - 1, place))].focus();
+  // Without a focused image: the first one in sight.
+  const index = at ? tiles.indexOf(at) + step([...chunk.children]) : tiles.findIndex((tile) => tile.getBoundingClientRect().top >= 0);
+  tiles[Math.max(0, Math.min(tiles.length - 1, index))].focus();
 });
 
 if (page()) follow();

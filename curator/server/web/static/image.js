@@ -1,35 +1,35 @@
-// The image page: walks, accepts, edits and undoes by key. The server draws each page; only its main part is put in
-// place, the neighbours are fetched ahead, and what was changed is remembered for as long as the tab is open.
-import { said, typing } from "./status.js";
+// The image page: move, accept, edit and undo by key. The server renders each page; only its main part is replaced.
+// Neighbours are fetched ahead, and changes are remembered while the tab is open.
+import { showStatus, typing } from "./status.js";
 
 const CHOSEN = "amatl chosen set";
 const CHANGES = "amatl changes";
-const LOGGED_OUT = "You aren't logged in any more. Log in in another tab, then do this once more.";
+const LOGGED_OUT = "You are no longer logged in. Log in in another tab, then try again.";
 const page = () => document.querySelector('[data-page="image"]');
 const ahead = new Map(); // address -> promise of a page
-const WAITING_AT_MOST = 200;
+const MAX_WAITING = 200;
 const OTHER_WAY_MS = 400;
-let waiting = []; // keys that were pressed while a page came, and those since, until it is their turn
+let waiting = []; // keys pressed while a page was loading, in order
 let busy = false;
-let later; // the neighbour the other way is fetched when whoever looks rests
+let later; // timer: fetches the other neighbour after a pause
 
 const fetched = async (address, options) => {
-  const answer = await fetch(address, options);
-  if (answer.status === 401) throw new Error(LOGGED_OUT);
-  if (!answer.ok) {
-    const problem = await answer.json().catch(() => ({ detail: answer.statusText }));
-    throw Object.assign(new Error(problem.detail), { status: answer.status });
+  const response = await fetch(address, options);
+  if (response.status === 401) throw new Error(LOGGED_OUT);
+  if (!response.ok) {
+    const problem = await response.json().catch(() => ({ detail: response.statusText }));
+    throw Object.assign(new Error(problem.detail), { status: response.status });
   }
-  const next = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const next = new DOMParser().parseFromString(await response.text(), "text/html");
   if (!next.querySelector('[data-page="image"]')) {
-    throw new Error(LOGGED_OUT); // it led to the page to log in at
+    throw new Error(LOGGED_OUT); // redirected to the login page
   }
-  return { address: answer.url, next };
+  return { address: response.url, next };
 };
 
 const unsaved = (form) => form.elements.text.value !== form.elements.text.defaultValue;
 
-/** Puts a page in place; the focus stays where it was, and so does what was typed for this image's other sets. */
+/** Replace the page's main part. Keep the focus, and text typed for other sets of the same image. */
 function put({ address, next }, sent, where = "next") {
   const same = new URL(address).pathname === location.pathname;
   const typed = same ? forms().filter((form) => form !== sent && unsaved(form)) : [];
@@ -51,7 +51,7 @@ function refocus(at) {
   const same = at.dataset.go
     ? page().querySelector(`[data-go="${at.dataset.go}"]`)
     : form?.querySelector(at.dataset.do ? `[data-do="${at.dataset.do}"]:enabled` : "textarea");
-  // After a save by key, keys walk on: the text has the focus no more.
+  // After saving by key the text loses the focus, so that keys move on.
   (at.matches("textarea") ? page() : same ?? form?.querySelector("button:enabled") ?? page()).focus({ preventScroll: true });
 }
 
@@ -66,9 +66,9 @@ function fetchAhead(where) {
   const link = page().querySelector(`[data-go="${where}"]`);
   if (!link || ahead.has(link.href)) return;
   const coming = fetched(link.href);
-  coming.catch(() => {}); // said when it is asked for
+  coming.catch(() => {}); // reported when the page is used
   ahead.set(link.href, coming);
-  new Image().src = link.dataset.picture;
+  new Image().src = link.dataset.image;
 }
 
 const forms = () => [...page().querySelectorAll("form.caption")];
@@ -82,7 +82,7 @@ function choose(name) {
 async function alone(action) {
   if (busy) return;
   busy = true;
-  // What would be typed into a page that is about to be replaced would be lost.
+  // Text typed into a page that is being replaced would be lost.
   const held = forms().map((form) => form.elements.text).filter((text) => !text.readOnly);
   held.forEach((text) => (text.readOnly = true));
   try {
@@ -92,27 +92,27 @@ async function alone(action) {
   } finally {
     busy = false;
     held.forEach((text) => (text.readOnly = false));
-    setTimeout(goOn); // once what follows the action has been done, too
+    setTimeout(handleWaiting); // after the action's own follow-up
   }
 }
 
-/** Says why something isn't done; keys that were meant for afterwards are forgotten. */
+/** Show why an action failed, and drop the waiting keys. */
 function stop(why) {
   waiting = [];
-  said(why);
+  showStatus(why);
 }
 
-/** Keeps a key that comes while a page does: nobody waits, and no letter of a caption becomes a command. */
+/** Queue a key pressed while a page is loading, so that no typed letter becomes a command. */
 function hold(event) {
   const { key, shiftKey, isComposing } = event;
   const known = key.length === 1 || ["Enter", "Escape", "ArrowLeft", "ArrowRight"].includes(key);
   if (!known || isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
-  if (!event.repeat && waiting.length < WAITING_AT_MOST) waiting.push({ key, shiftKey });
-  if (!busy) setTimeout(goOn);
+  if (!event.repeat && waiting.length < MAX_WAITING) waiting.push({ key, shiftKey });
+  if (!busy) setTimeout(handleWaiting);
 }
 
-function goOn() {
+function handleWaiting() {
   while (waiting.length && !busy) {
     const { key, shiftKey } = waiting.shift();
     const text = document.activeElement;
@@ -123,25 +123,25 @@ function goOn() {
   }
 }
 
-/** Whether nothing typed would be lost by leaving; else says so, and goes there. */
+/** Return whether everything is saved; else focus the unsaved text and say so. */
 function saved() {
   const form = forms().find(unsaved);
   if (!form) return true;
   choose(form.dataset.set);
   form.elements.text.focus();
-  stop(`Not saved yet: ${form.dataset.set}. Enter saves it, Esc leaves it as it was.`);
+  stop(`Not saved yet: ${form.dataset.set}. Enter saves it, Esc cancels the edit.`);
   return false;
 }
 
 async function go(where) {
   const link = page().querySelector(`[data-go="${where}"]`);
   if (!link) {
-    stop(where === "next" ? "This is the last one." : "This is the first one.");
+    stop(where === "next" ? "This is the last image." : "This is the first image.");
     return false;
   }
   if (!saved()) return false;
   put(await (ahead.get(link.href) ?? fetched(link.href)), undefined, where);
-  said("");
+  showStatus("");
   document.getElementById("told").textContent = `${page().querySelector("h1").textContent}, ${page().querySelector(".place").textContent}`;
   return true;
 }
@@ -155,14 +155,14 @@ async function send(form, address, more = {}, sent = form) {
     Object.entries(more).forEach(([name, value]) => body.set(name, value));
     return fetched(address, { method: "POST", body, headers: { Accept: "application/problem+json" } });
   };
-  const answer = await ask().catch(async (error) => {
+  const response = await ask().catch(async (error) => {
     if (error.status !== 403 || !(await renewed())) throw error;
     return ask();
   });
-  put(answer, sent);
+  put(response, sent);
 }
 
-/** Whether whoever looks at it has logged in anew meanwhile: the forms then have the new login's token. */
+/** Return whether the person has logged in again meanwhile; if so, put the new CSRF token into the forms. */
 async function renewed() {
   const { next } = await fetched(location.href);
   const fresh = next.querySelector('[name="csrf_token"]')?.value;
@@ -179,21 +179,21 @@ async function save(form, what) {
   const now = forms().find((one) => one.dataset.set === name).elements.expected.value;
   if (now !== before) remember([...remembered(), { undo, id: now, name }]);
   choose(name);
-  said(now === before ? "Nothing to save: it is yours already." : `${what} in ${name}. U undoes it.`);
+  showStatus(now === before ? "Nothing to save: the caption is already yours." : `${what} in ${name}. U undoes it.`);
 }
 
 async function undo() {
   const changes = remembered();
   const last = changes.pop();
   if (!last) {
-    stop("Nothing of yours to undo since this tab was opened.");
+    stop("You have no change to undo in this tab.");
     return;
   }
   if (!saved()) return;
-  remember(changes); // also where it can't be undone any more: the one before can
+  remember(changes); // even if this change can't be undone, the one before may
   await send(chosen() ?? forms()[0], last.undo, { caption_id: last.id });
   choose(last.name);
-  said(`Undone in ${last.name}.`);
+  showStatus(`Undone in ${last.name}.`);
 }
 
 async function accept() {
@@ -205,8 +205,8 @@ async function accept() {
   if (!saved()) return;
   form.elements.text.value = form.elements.text.dataset.asItWas;
   await save(form, "Accepted");
-  const told = document.getElementById("said").textContent;
-  if (await go("next")) said(told);
+  const status = document.getElementById("said").textContent;
+  if (await go("next")) showStatus(status);
 }
 
 const edit = () => {
@@ -247,13 +247,13 @@ function editing(event) {
   }
 }
 
-/** Does what a key stands for; false where it stands for nothing. */
+/** Run a key's command; return false if it has none. */
 function command(pressed) {
   if (/^[1-9]$/.test(pressed) && forms()[pressed - 1]) {
     const name = forms()[pressed - 1].dataset.set;
     localStorage.setItem(CHOSEN, name);
     choose(name);
-    said(`Keys work on ${name}.`);
+    showStatus(`Keys apply to ${name}.`);
     return true;
   }
   const key = pressed.length === 1 ? pressed.toLowerCase() : pressed; // also with Caps Lock
@@ -288,7 +288,7 @@ document.addEventListener("submit", (event) => {
       remember(remembered().filter((change) => change.id !== value));
       await send(form, formAction, { caption_id: value });
       choose(name);
-      said(`Undone in ${name}.`);
+      showStatus(`Undone in ${name}.`);
       return;
     }
     if (dataset.do === "accept") {
@@ -314,7 +314,7 @@ addEventListener("popstate", () => {
   if (page()) location.reload();
 });
 
-/** Whoever comes from a gallery of one set's captions has the keys work on that set; a reload changes nothing. */
+/** Coming from a gallery that shows one set, the keys apply to that set; a reload changes nothing. */
 function begin() {
   const asked = new URLSearchParams(location.search);
   const named = asked.get("caption_set") || asked.get("show");

@@ -1,4 +1,4 @@
-// How far running jobs are, as they tell it. When one has ended the page is fetched anew: it says how.
+// Show the progress of running jobs from their events. When a job ends, reload the page to show its result.
 for (const line of document.querySelectorAll('[data-job][data-status="running"]')) {
   const events = new EventSource(`/api/v1/jobs/${line.dataset.job}/events`);
   const bar = line.querySelector("progress");

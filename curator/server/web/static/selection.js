@@ -1,16 +1,16 @@
-// Choosing images in the gallery: boxes, ranges with Shift, keys, all that were found. Without it the boxes still send.
-import { said, typing } from "./status.js";
+// Choose images in the gallery: boxes, ranges with Shift, keys, all found images. The boxes also work without scripts.
+import { showStatus, typing } from "./status.js";
 
 const form = document.getElementById("selection");
-const wanted = form?.querySelector('[name="everything"]'); // true: all that were found, also those not loaded
+const wanted = form?.querySelector('[name="everything"]'); // true: all found images, also those not loaded
 const boxes = () => [...document.querySelectorAll(".pick")];
 const chosen = () => document.querySelectorAll(".pick:checked").length;
 const everything = () => wanted.value === "true";
 const MANY = 10_000;
-let last = null; // where a range begins
+let last = null; // start of a range
 
-/** Says how many there are. */
-function tell() {
+/** Show how many images are chosen. */
+function showCount() {
   const count = everything() ? Number(form.dataset.total) : chosen();
   const number = count.toLocaleString("en");
   form.querySelector("[data-chosen]").textContent = `${number} ${count === 1 ? "image" : "images"} chosen`;
@@ -21,7 +21,7 @@ function tell() {
 function set(box, on) {
   if (everything() && !on) {
     wanted.value = "false";
-    said("Now only those on this page are chosen.");
+    showStatus("Only images on this page are chosen now.");
   }
   box.checked = on;
 }
@@ -37,42 +37,42 @@ function toggle(box, range) {
   if (range) upTo(box, on);
   else set(box, on);
   last = box;
-  tell();
+  showCount();
 }
 
 function all() {
   if (!boxes().length) return;
   wanted.value = "true";
   boxes().forEach((box) => (box.checked = true));
-  tell();
+  showCount();
 }
 
 function none() {
   wanted.value = "false";
   boxes().forEach((box) => (box.checked = false));
   last = null;
-  tell();
+  showCount();
 }
 
-/** Images that are loaded later belong to all, too. */
+/** Handle newly loaded images: if all images are chosen, these are too. */
 export function arrived() {
   if (!form) return;
   if (everything()) boxes().forEach((box) => (box.checked = true));
-  tell();
+  showCount();
 }
 
-const own = (event) => event.target.closest(".cell")?.querySelector(".pick");
+const boxOf = (event) => event.target.closest(".cell")?.querySelector(".pick");
 
 function clicked(event) {
-  const box = own(event);
+  const box = boxOf(event);
   if (event.target.matches(".pick")) {
     const on = box.checked;
     if (event.shiftKey && last) upTo(box, on);
     else set(box, on);
     last = box;
-    tell();
+    showCount();
   } else if (box && event.shiftKey) {
-    event.preventDefault(); // else a new window
+    event.preventDefault(); // Shift-click would open a window
     toggle(box, Boolean(last));
   } else if (event.target.closest("[data-all]")) {
     event.preventDefault();
@@ -81,9 +81,9 @@ function clicked(event) {
 }
 
 function pressed(event) {
-  if (typing(event) || (event.target.matches(".pick") && event.key === " ")) return; // which clicks it by itself
+  if (typing(event) || (event.target.matches(".pick") && event.key === " ")) return; // Space already toggles a focused box
   const key = event.key.toLowerCase();
-  const box = own(event);
+  const box = boxOf(event);
   if (key === "a") all();
   else if (key === "escape" && chosen()) none();
   else if (box && (key === "x" || key === " ")) toggle(box, event.shiftKey && last !== null);
@@ -96,8 +96,8 @@ if (form) {
   document.addEventListener("keydown", pressed);
   form.addEventListener("formdata", ({ formData }) => {
     const images = formData.getAll("image");
-    formData.delete("image"); // a form may have 1,000 fields of 1 MB
+    formData.delete("image"); // the server allows 1,000 fields of 1 MB
     for (let at = 0; !everything() && at < images.length; at += MANY) formData.append("images", images.slice(at, at + MANY).join(" "));
   });
-  addEventListener("pageshow", tell); // a browser may come back to boxes that were ticked
+  addEventListener("pageshow", showCount); // on going back, browsers restore ticked boxes
 }

@@ -1,8 +1,8 @@
-// The status line, and whether a key press is text that somebody types.
+// The status line, and the check whether a key press is typed text.
 const SHOWN_MS = 6000;
 let fading;
 
-export const said = (text) => {
+export const showStatus = (text) => {
   const line = document.getElementById("said");
   line.textContent = text;
   clearTimeout(fading);

@@ -16,7 +16,7 @@ from curator.annotate.pull.record import Recorder
 from curator.caption_sets.acceptance import acceptance, agreement
 from curator.caption_sets.reference import resolve
 from curator.caption_sets.versions import commit
-from curator.cli.text.annotate import of_pull
+from curator.cli.text.annotate import text_of_pull
 from curator.snapshot import NothingToExport, snapshot
 from tests.curator.annotate.live.rounds import Round
 from tests.curator.annotate.live.server import Annotator, Server
@@ -111,7 +111,7 @@ def test_of_several_annotations_the_rule_picks_one_and_is_recorded(round_: Round
     assert result.notes == []
     (note,) = round_.pull("reviewer=bne").notes  # nobody: the latest holds, and that is said
     assert note.startswith("bne hasn't answered") and "ben@example.org" in note
-    assert round_.captions() == {round_.images[0]: "by the owner"} and "Note: bne" in of_pull(round_.pull())
+    assert round_.captions() == {round_.images[0]: "by the owner"} and "Note: bne" in text_of_pull(round_.pull())
     round_.pull("reviewer=ben")
     assert round_.record["rule"] == "reviewer=ben" and round_.pull().rule == "reviewer=ben"
     assert round_.revisions(0)[-1]["person"] == "ben@example.org"

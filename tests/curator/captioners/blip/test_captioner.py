@@ -50,10 +50,10 @@ def options(folder: Path, *more: str) -> Any:
 
 
 def written(folder: Path, items: Sequence[Item], *more: str) -> list[str]:
-    assert BLIP.machine is not None
-    machine = BLIP.machine(options(folder, *more))
-    answers = machine.write(items, [machine.prepare(item) for item in items])
-    machine.close()
+    assert BLIP.load_model is not None
+    model = BLIP.load_model(options(folder, *more))
+    answers = model.generate(items, [model.preprocess(item) for item in items])
+    model.close()
     assert all(answer.text is not None and answer.reason is None for answer in answers)
     return [str(answer.text) for answer in answers]
 
@@ -91,18 +91,18 @@ def test_a_trained_models_captions_are_those_of_generate(beams: int) -> None:
     from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
     decode = ["decode=beam", f"num_beams={beams}"] if beams > 1 else []
-    assert BLIP.machine is not None
-    machine: Any = BLIP.machine(options(MINI, *decode))
+    assert BLIP.load_model is not None
+    model: Any = BLIP.load_model(options(MINI, *decode))
     files = sorted((EXAMPLES / "openmoji" / "images").rglob("*.png"))[::6]
     items = [Item(path.stem, str(path)) for path in files]
-    pixels = [machine.prepare(item) for item in items]
-    captions = [answer.text for answer in machine.write(items, pixels)]
+    pixels = [model.preprocess(item) for item in items]
+    captions = [answer.text for answer in model.generate(items, pixels)]
     model = BlipForConditionalGeneration.from_pretrained(MINI, dtype=torch.float32)
     processor = BlipImageProcessorPil.from_pretrained(MINI)
     assert processor.size == {"height": 64, "width": 64}  # so it only normalises
     values = processor([picture.transpose(1, 2, 0) for picture in pixels], return_tensors="pt")["pixel_values"]
     rows = model.generate(pixel_values=values, max_new_tokens=20, do_sample=False, num_beams=beams)
-    assert captions == [text.strip() for text in machine.tokenizer.batch_decode(rows, skip_special_tokens=True)]
+    assert captions == [text.strip() for text in model.tokenizer.batch_decode(rows, skip_special_tokens=True)]
     assert len(set(captions)) > len(files) // 4
 
 
@@ -118,32 +118,32 @@ def test_sampling_is_keyed_by_the_picture(folder: Path, items: list[Item]) -> No
 
 
 def test_what_it_took_is_counted(folder: Path, items: list[Item]) -> None:
-    assert BLIP.machine is not None
-    machine = BLIP.machine(options(folder, "prompt=a picture", "max_new_tokens=4", "batch_size=3"))
-    assert machine.batch_size == 3
-    answers = machine.write(items, [machine.prepare(item) for item in items])
+    assert BLIP.load_model is not None
+    model = BLIP.load_model(options(folder, "prompt=a picture", "max_new_tokens=4", "batch_size=3"))
+    assert model.batch_size == 3
+    answers = model.generate(items, [model.preprocess(item) for item in items])
     assert {answer.input_tokens for answer in answers} == {3}
     assert {answer.output_tokens for answer in answers} <= {1, 2, 3, 4}
-    machine.close()
+    model.close()
 
 
 def test_a_picture_is_prepared_as_by_the_image_processor(folder: Path, tmp_path: Path) -> None:
     from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-    assert BLIP.machine is not None
-    machine = BLIP.machine(options(folder))
+    assert BLIP.load_model is not None
+    model = BLIP.load_model(options(folder))
     path = tmp_path / "wide.png"
     pixels = np.kron(np.random.default_rng(0).integers(0, 256, (9, 13, 3), np.uint8), np.ones((10, 10, 1), np.uint8))
     Image.fromarray(pixels).save(path)
     processor = BlipImageProcessorPil.from_pretrained(folder, do_normalize=False, do_rescale=False)
     wanted = processor(Image.open(path), return_tensors="np")["pixel_values"][0]
-    prepared = machine.prepare(Item("0", str(path)))
+    prepared = model.preprocess(Item("0", str(path)))
     assert prepared.shape == (3, SIDE_PX, SIDE_PX)
     assert prepared.dtype == np.uint8
     assert np.abs(prepared.astype(int) - wanted.astype(int)).max() <= 2
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(CannotRead, match="truncated"):
-        machine.prepare(Item("0", str(path)))
+        model.preprocess(Item("0", str(path)))
 
 
 def test_memory_that_runs_out_is_said_to_the_runner(
@@ -154,11 +154,11 @@ def test_memory_that_runs_out_is_said_to_the_runner(
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    assert BLIP.machine is not None
-    machine = BLIP.machine(options(folder))
-    monkeypatch.setattr(Engine, "_write", full)
+    assert BLIP.load_model is not None
+    model = BLIP.load_model(options(folder))
+    monkeypatch.setattr(Engine, "_generate", full)
     with pytest.raises(DoesNotFit):
-        machine.write(items, [machine.prepare(item) for item in items])
+        model.generate(items, [model.preprocess(item) for item in items])
 
 
 # ---- options and revisions
@@ -192,11 +192,11 @@ def test_captioning_needs_neither_polars_nor_duckdb(folder: Path, items: list[It
 import sys
 from curator import captioners
 from curator.captioners.model import Item
-from curator.captioners.model.batch_runner import Conveyor
+from curator.captioners.model.batch_runner import BatchRunner
 blip = captioners.load("blip")
-machine = blip.machine(captioners.parse_options(blip, ["model={folder}", "device=cpu"]))
-batches = list(Conveyor(machine).run([Item("0", {items[0].path!r}), Item("1", {items[1].path!r})]))
-print([type(written.text).__name__ for batch in batches for written in batch.written])
+model = blip.load_model(captioners.parse_options(blip, ["model={folder}", "device=cpu"]))
+batches = list(BatchRunner(model).run([Item("0", {items[0].path!r}), Item("1", {items[1].path!r})]))
+print([type(written.text).__name__ for batch in batches for written in batch.outputs])
 print([name for name in ("polars", "duckdb", "cv2", "torchvision") if name in sys.modules])
 """
     assert run(code).splitlines() == ["['str', 'str']", "[]"]
@@ -230,9 +230,9 @@ def test_options_are_checked(given: list[str], said: str) -> None:
 
 
 def refused(kind: type[AmatlError], folder: Path | str, *more: str) -> str:
-    assert BLIP.machine is not None
+    assert BLIP.load_model is not None
     with pytest.raises(kind) as caught:
-        BLIP.machine(captioners.parse_options(BLIP, [f"model={folder}", *more]))
+        BLIP.load_model(captioners.parse_options(BLIP, [f"model={folder}", *more]))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -250,7 +250,7 @@ def test_no_such_model(tmp_path: Path) -> None:
     gone = tmp_path / "gone" / "far" / "away"
     assert f"-o model={gone}: There is no folder" in refused(NotFound, gone)
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
-    assert "StableDiffusionPipeline, which draws pictures" in refused(NotFound, tmp_path)
+    assert "StableDiffusionPipeline, which generates images" in refused(NotFound, tmp_path)
 
 
 def test_another_kind_of_model(folder: Path, tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_damaged_weights(how: str, folder: Path, tmp_path: Path) -> None:
     else:
         weights.write_bytes(whole[: len(whole) // 2] if how == "cut" else b"\0" * 100)
     said = refused(MachineFailed, other)
-    assert "-o model=other: it can't be loaded" in said
+    assert "-o model=other: can't be loaded" in said
     assert "Copy the folder again" in said
 
 
@@ -296,16 +296,16 @@ def test_parts_that_dont_belong_together(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_prompt_that_leaves_no_place_for_a_caption_is_to_be_shortened(folder: Path) -> None:
-    assert BLIP.machine is not None
-    with pytest.raises(BadOption, match=r"^-o prompt: 600 tokens, and the model has places for \d+,.*Shorten it"):
-        BLIP.machine(options(folder, "prompt=" + "a " * 600))
+    assert BLIP.load_model is not None
+    with pytest.raises(BadOption, match=r"^-o prompt: 600 tokens, but the model takes \d+ .*Shorten"):
+        BLIP.load_model(options(folder, "prompt=" + "a " * 600))
 
 
 def test_vision_takes_a_blip_too(items: list[Item]) -> None:
-    from curator.captioners.vision.captioner import open_machine
+    from curator.captioners.vision.captioner import load_model
 
     for prompt in ("", "a picture of"):
         vision = captioners.parse_options(captioners.load("vision"), {"model": str(MINI), "prompt": prompt})
-        machine = open_machine(vision)
-        answers = machine.write(items[:2], [machine.prepare(item) for item in items[:2]])
+        model = load_model(vision)
+        answers = model.generate(items[:2], [model.preprocess(item) for item in items[:2]])
         assert all(answer.text and answer.text.startswith(prompt) and answer.text != prompt for answer in answers)

@@ -14,11 +14,11 @@ import torch
 
 from curator.captioners.blip import engine as engine_module
 from curator.captioners.blip.cuda_graphs import record
-from curator.captioners.blip.decoding import Rules
-from curator.captioners.blip.engine import Engine, rows_are_alike
+from curator.captioners.blip.decoding import Decoding
+from curator.captioners.blip.engine import Engine, rows_are_identical
 from curator.captioners.blip.network import Network, from_transformers
-from curator.captioners.blip.stream import Lane
-from curator.captioners.model.sampling import draw, uniform
+from curator.captioners.blip.stream import Stream
+from curator.captioners.model.sampling import sample_nucleus, uniform
 from tests.curator.captioners.blip.tiny_blip import BEGIN, END, normalised, pictures, teacher_forced
 from tests.curator.captioners.blip.tiny_blip import model as tiny_model
 
@@ -92,15 +92,15 @@ def test_teacher_forced_logits_are_the_references(dtype: torch.dtype, tolerance:
 def test_greedy_captions_are_those_of_generate(
     prompt: tuple[int, ...], options: Any, theirs: Any, reference: Any, network: Network
 ) -> None:
-    rules = Rules(**{"prompt": prompt, "max_new_tokens": STEPS, **options})
-    captions = listed(Engine(network, rules).write(pictures()))
+    decoding = Decoding(**{"prompt": prompt, "max_new_tokens": STEPS, **options})
+    captions = listed(Engine(network, decoding).generate(pictures()))
     assert captions == generated(reference, prompt, pictures(), **theirs)
     if not options:  # or the test shows little
         assert len(set(map(tuple, captions))) > len(pictures()) // 2
         assert len(set(map(len, captions))) > 3
 
 
-@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("prompt", [pytest.param(PROMPTS[0], marks=pytest.mark.slow), *PROMPTS[1:]])
 @pytest.mark.parametrize(
     "options",
     [
@@ -116,29 +116,30 @@ def test_greedy_captions_are_those_of_generate(
 def test_beam_captions_are_those_of_generate(
     prompt: tuple[int, ...], options: Any, reference: Any, network: Network
 ) -> None:
-    rules = Rules(**{"prompt": prompt, "decode": "beam", "max_new_tokens": STEPS, **options})
-    captions = listed(Engine(network, rules).write(pictures()))
+    decoding = Decoding(**{"prompt": prompt, "decode": "beam", "max_new_tokens": STEPS, **options})
+    captions = listed(Engine(network, decoding).generate(pictures()))
     assert captions == generated(reference, prompt, pictures(), **options)
 
 
+@pytest.mark.slow
 def test_other_seeds_of_the_weights_too() -> None:
     for seed in (2, 3, 4):
         reference = tiny_model(seed=seed)
         network = from_transformers(reference, MEAN, STD, 1 / 255)
         for options in ({}, {"num_beams": 3}):
-            rules = Rules((BEGIN,), decode="beam" if options else "greedy", max_new_tokens=STEPS, **options)
-            assert listed(Engine(network, rules).write(pictures())) == generated(
+            decoding = Decoding((BEGIN,), decode="beam" if options else "greedy", max_new_tokens=STEPS, **options)
+            assert listed(Engine(network, decoding).generate(pictures())) == generated(
                 reference, (BEGIN,), pictures(), **options
             )
 
 
-def test_nucleus_draws_from_the_references_nucleus(reference: Any, network: Network) -> None:
+def test_nucleus_samples_from_the_references_nucleus(reference: Any, network: Network) -> None:
     from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 
-    rules = Rules((BEGIN,), decode="nucleus", top_p=0.6, temperature=1.3, max_new_tokens=STEPS)
-    numbers = np.random.default_rng(0).random((len(pictures()), STEPS), dtype=np.float32)
-    captions = Engine(network, rules).write(pictures(), numbers)
-    greedy = Engine(network, Rules((BEGIN,), max_new_tokens=STEPS)).write(pictures())
+    decoding = Decoding((BEGIN,), decode="nucleus", top_p=0.6, temperature=1.3, max_new_tokens=STEPS)
+    uniforms = np.random.default_rng(0).random((len(pictures()), STEPS), dtype=np.float32)
+    captions = Engine(network, decoding).generate(pictures(), uniforms)
+    greedy = Engine(network, Decoding((BEGIN,), max_new_tokens=STEPS)).generate(pictures())
     assert listed(captions) != listed(greedy)
     for picture, tokens in zip(pictures(), captions, strict=True):
         ids = torch.from_numpy(tokens)[None]
@@ -148,11 +149,11 @@ def test_nucleus_draws_from_the_references_nucleus(reference: Any, network: Netw
         assert torch.isfinite(allowed[torch.arange(len(tokens) - 1), ids[0, 1:]]).all()
 
 
-def test_a_draw_is_as_likely_as_its_token() -> None:
+def test_a_token_is_sampled_as_often_as_it_is_likely() -> None:
     scores = torch.tensor([2.0, -1.0, 0.5, 1.5, -3.0])
-    numbers = (torch.arange(20_000) + 0.5) / 20_000
-    drawn = draw(scores.expand(len(numbers), -1), 0.9, numbers)[:, 0]
-    shares = torch.bincount(drawn, minlength=5) / len(numbers)
+    uniforms = (torch.arange(20_000) + 0.5) / 20_000
+    drawn = sample_nucleus(scores.expand(len(uniforms), -1), 0.9, uniforms)[:, 0]
+    shares = torch.bincount(drawn, minlength=5) / len(uniforms)
     likely = scores.softmax(0)
     kept = torch.tensor([True, False, True, True, False])  # 0.51 + 0.31 + 0.11 reach 0.9
     assert (shares - torch.where(kept, likely, 0) / likely[kept].sum()).abs().max() < 1e-3
@@ -175,23 +176,23 @@ def tied() -> Any:
     return from_transformers(reference, MEAN, STD, 1 / 255)
 
 
-def options_of(decode: str) -> Rules:
-    return Rules((BEGIN, 6, 7), decode=decode, num_beams=3, max_new_tokens=STEPS)  # type: ignore[arg-type]
+def options_of(decode: str) -> Decoding:
+    return Decoding((BEGIN, 6, 7), decode=decode, num_beams=3, max_new_tokens=STEPS)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("decode", ["greedy", pytest.param("beam", marks=pytest.mark.slow), "nucleus"])
 def test_neighbours_number_and_order_change_no_letter(decode: str, tied: Network, threads: None) -> None:
-    numbers = np.array([[uniform(0, str(image), step) for step in range(STEPS)] for image in range(21)], np.float32)
+    uniforms = np.array([[uniform(0, str(image), step) for step in range(STEPS)] for image in range(21)], np.float32)
     engine = Engine(tied, options_of(decode))
     assert engine.size > 1
-    whole = listed(engine.write(pictures(), numbers))
+    whole = listed(engine.generate(pictures(), uniforms))
     for count in (1, 3, 8, 20):
         parts: list[list[int]] = []
         for first in range(0, 21, count):
             part = slice(first, first + count)
-            parts += listed(engine.write(pictures()[part], numbers[part]))
+            parts += listed(engine.generate(pictures()[part], uniforms[part]))
         assert parts == whole
-    assert listed(engine.write(pictures()[::-1], numbers[::-1])) == whole[::-1]
+    assert listed(engine.generate(pictures()[::-1], uniforms[::-1])) == whole[::-1]
     asked_small = Engine(tied, options_of(decode), size=4)
     assert asked_small.size == engine.size  # a batch of another size is computed in another way
 
@@ -199,8 +200,8 @@ def test_neighbours_number_and_order_change_no_letter(decode: str, tied: Network
 def test_the_twins_feel_a_rounding(tied: Network) -> None:
     """Torch's fused attention rounds otherwise: the test above would see it."""
     fused = replace(tied, decoder=replace(tied.decoder, fused=True))
-    assert listed(Engine(tied, options_of("greedy")).write(pictures())) != listed(
-        Engine(fused, options_of("greedy")).write(pictures())
+    assert listed(Engine(tied, options_of("greedy")).generate(pictures())) != listed(
+        Engine(fused, options_of("greedy")).generate(pictures())
     )
 
 
@@ -211,62 +212,65 @@ def test_rows_that_arent_alike_are_found_and_decoded_one_by_one(network: Network
         rows = torch.arange(len(x)).view(-1, *[1] * (x.dim() - 1))
         return torch.nn.functional.gelu(x) * (1 + 1.2e-7 * (rows % 2))
 
-    rules = Rules((BEGIN,), max_new_tokens=STEPS)
+    decoding = Decoding((BEGIN,), max_new_tokens=STEPS)
     odd = replace(network, decoder=replace(network.decoder, activation=uneven))
-    assert rows_are_alike(network, rules, 8)
-    assert not rows_are_alike(odd, rules, 8)
-    assert Engine(odd, rules).size == 1
+    assert rows_are_identical(network, decoding, 8)
+    assert not rows_are_identical(odd, decoding, 8)
+    assert Engine(odd, decoding).size == 1
 
 
 @pytest.mark.parametrize("decode", ["greedy", "beam"])
-@pytest.mark.parametrize("lanes, size, steps", [(2, 4, 5), (3, 2, 5), (2, 16, 1), (2, 4, 50)])
-def test_lanes_side_by_side_write_the_same(decode: str, lanes: int, size: int, steps: int, network: Network) -> None:
-    """What a GPU does, on the CPU: several lanes, several steps between looks, the last batch not full."""
-    expected = listed(Engine(network, options_of(decode)).write(pictures()))
+@pytest.mark.parametrize(
+    "streams, size, steps",
+    [(2, 4, 5), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((3, 2, 5), (2, 16, 1), (2, 4, 50)))],
+)
+def test_parallel_streams_generate_the_same(decode: str, streams: int, size: int, steps: int, network: Network) -> None:
+    """What a GPU does, on the CPU: several streams, several steps between looks, the last batch not full."""
+    expected = listed(Engine(network, options_of(decode)).generate(pictures()))
     engine = Engine(network, options_of(decode))
-    engine.size, engine.lane_count, engine.steps_at_once = size, lanes, steps
-    assert listed(engine.write(pictures())) == expected
-    assert listed(engine.write(pictures()[:3])) == expected[:3]
-    assert listed(engine.write(pictures()[5:])) == expected[5:]
+    engine.size, engine.stream_count, engine.steps_at_once = size, streams, steps
+    assert listed(engine.generate(pictures())) == expected
+    assert listed(engine.generate(pictures()[:3])) == expected[:3]
+    assert listed(engine.generate(pictures()[5:])) == expected[5:]
 
 
 def test_steps_stop_once_all_captions_ended(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[int] = []
-    started = Lane._start_steps
+    started = Stream._start_steps
 
-    def counted(lane: Lane) -> None:
-        started(lane)
-        done.append(lane.steps_done)
+    def counted(stream: Stream) -> None:
+        started(stream)
+        done.append(stream.steps_done)
 
-    monkeypatch.setattr(Lane, "_start_steps", counted)
-    rules = Rules((BEGIN,), max_new_tokens=30)
-    engine = Engine(network, rules)
-    every = zip(pictures(), engine.write(pictures()), strict=True)
+    monkeypatch.setattr(Stream, "_start_steps", counted)
+    decoding = Decoding((BEGIN,), max_new_tokens=30)
+    engine = Engine(network, decoding)
+    every = zip(pictures(), engine.generate(pictures()), strict=True)
     ended = [picture for picture, tokens in every if len(tokens) < 25]
     done.clear()
-    captions = engine.write(ended)
+    captions = engine.generate(ended)
     longest = max(map(len, captions)) - 1
     assert len(ended) > 2
     assert max(done) == longest
 
 
 def test_a_batch_that_doesnt_fit_is_halved_until_it_does(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    def make_room(lane: Lane, rules: Rules, pinned: bool) -> None:
-        if lane.size > 4:
+    def allocate(stream: Stream, decoding: Decoding, pinned: bool) -> None:
+        if stream.size > 4:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        made(lane, rules, pinned)
+        made(stream, decoding, pinned)
 
-    made = Lane._make_room
-    expected = listed(Engine(network, options_of("greedy")).write(pictures()))
-    monkeypatch.setattr(Lane, "_make_room", make_room)
+    made = Stream._allocate
+    expected = listed(Engine(network, options_of("greedy")).generate(pictures()))
+    monkeypatch.setattr(Stream, "_allocate", allocate)
     engine = Engine(network, options_of("greedy"))
     assert engine.size > 4
-    assert listed(engine.write(pictures())) == expected
+    assert listed(engine.generate(pictures())) == expected
     assert engine.size == 4
-    monkeypatch.setattr(Lane, "_make_room", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")))
+    monkeypatch.setattr(Stream, "_allocate", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")))
     engine.free()
     with pytest.raises(torch.OutOfMemoryError):
-        engine.write(pictures())
+        engine.generate(pictures())
 
 
 def test_without_graphs_it_says_so_and_goes_on() -> None:
@@ -304,22 +308,22 @@ def test_the_gpu_benchmark_runs_from_end_to_end(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize("decode", ["greedy", "beam", "nucleus"])
 def test_graphs_on_a_gpu_write_what_the_cpu_writes(decode: str, reference: Any, network: Network) -> None:
     on_gpu = from_transformers(tiny_model().cuda(), MEAN, STD, 1 / 255)
-    numbers = np.random.default_rng(0).random((21, STEPS), dtype=np.float32)
-    expected = listed(Engine(network, options_of(decode)).write(pictures(), numbers))
+    uniforms = np.random.default_rng(0).random((21, STEPS), dtype=np.float32)
+    expected = listed(Engine(network, options_of(decode)).generate(pictures(), uniforms))
     for graphs in (False, True):
         engine = Engine(on_gpu, options_of(decode), size=4, graphs=graphs)
         for _ in range(2):
-            assert listed(engine.write(pictures(), numbers)) == expected
+            assert listed(engine.generate(pictures(), uniforms)) == expected
         engine.close()
 
 
-def test_memory_sets_how_many_pictures_a_lane_holds(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    rules = Rules((BEGIN,), max_new_tokens=STEPS)
-    wide = engine_module.pictures_that_fit(network, rules)
+def test_memory_sets_how_many_images_a_stream_holds(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoding = Decoding((BEGIN,), max_new_tokens=STEPS)
+    wide = engine_module.images_that_fit(network, decoding)
     monkeypatch.setattr(engine_module, "CPU_BYTES", engine_module.CPU_BYTES // 4)
-    assert engine_module.pictures_that_fit(network, rules) == wide // 4
+    assert engine_module.images_that_fit(network, decoding) == wide // 4
     monkeypatch.setattr(engine_module, "CPU_BYTES", 1)
-    assert engine_module.pictures_that_fit(network, rules) == 1
+    assert engine_module.images_that_fit(network, decoding) == 1
 
 
 def test_asking_whether_a_copy_is_over_takes_no_lock() -> None:
@@ -331,13 +335,13 @@ def test_asking_whether_a_copy_is_over_takes_no_lock() -> None:
             start.wait(10)
 
         copy = engine_module._Copy(thread, waiting, slice(0, 1))
-        assert not copy.over()
+        assert not copy.is_done()
         assert copy._future is not None
         with copy._future._condition:
-            assert not copy.over()
+            assert not copy.is_done()
         start.set()
         copy.check()
-        assert copy.over()
+        assert copy.is_done()
 
         def broken(batch: slice) -> None:
             raise ValueError("no room")
@@ -345,8 +349,8 @@ def test_asking_whether_a_copy_is_over_takes_no_lock() -> None:
         copy = engine_module._Copy(thread, broken, slice(0, 1))
         with pytest.raises(ValueError, match="no room"):
             copy.check()
-        assert copy.over()
+        assert copy.is_done()
 
 
 def test_on_the_cpu_there_is_no_thread_to_wait_for(network: Network) -> None:
-    assert Engine(network, Rules(prompt=(BEGIN,), max_new_tokens=2))._copying is None
+    assert Engine(network, Decoding(prompt=(BEGIN,), max_new_tokens=2))._copy_thread is None

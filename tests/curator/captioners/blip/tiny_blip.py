@@ -100,8 +100,8 @@ def normalised(pixels_BCHW: NDArray[np.uint8]) -> Any:
 def teacher_forced(network: Any, pixels_BCHW: Any, tokens_BN: Any) -> Any:
     """Logits (B, N, V) after each of the given tokens, as training computes them."""
     batch, count = tokens_BN.shape
-    image_memory = network.decoder.memory(batch, network.image_tokens)
-    network.decoder.look(network.tower(pixels_BCHW), image_memory)
+    image_cache = network.decoder.new_cache(batch, network.image_tokens)
+    network.decoder.encode_images(network.tower(pixels_BCHW), image_cache)
     return network.decoder.scores(
-        network.decoder.read(tokens_BN, 0, network.decoder.memory(batch, count), image_memory)
+        network.decoder.forward(tokens_BN, 0, network.decoder.new_cache(batch, count), image_cache)
     )

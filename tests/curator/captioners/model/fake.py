@@ -1,10 +1,10 @@
-"""A machine that says what a test tells it to, and a strategy `robot` that has it.
+"""A scripted caption model, and a strategy `robot` that uses it.
 
     robot = Robot()                                 # "a 0003.png" for the image of that file name
-    robot.answers["0003.png"] = ["", Written(None, "refused"), CannotCaption("not this one"), "a fox"]
+    robot.answers["0003.png"] = ["", Output(None, "refused"), CannotCaption("not this one"), "a fox"]
 
-Answers to an image are used up in turn, the last one for good. An exception among them is raised by `write`; those in
-`unreadable` are raised by `prepare`.
+Answers to an image are used in turn, the last one from then on. Exceptions among them are raised by `generate`, those
+in `unreadable` by `preprocess`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ import pytest
 
 from curator import captioners
 from curator.captioners import Model, StrategyOptions
-from curator.captioners.model import DoesNotFit, Item, Written
+from curator.captioners.model import DoesNotFit, Item, Output
 
-Answer = str | Written | BaseException | None
+Answer = str | Output | BaseException | None
 
 
 @dataclass
 class Robot:
-    """A `Machine` by script. `largest`: more at once don't fit; times are in seconds an image."""
+    """A scripted `CaptionModel`. `largest`: larger batches don't fit; times are in seconds an image."""
 
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     unreadable: dict[str, list[BaseException]] = field(default_factory=dict)
@@ -38,17 +38,17 @@ class Robot:
     largest: int | None = None
     prepare_s: float = 0.0
     write_s: float = 0.0
-    call_s: float = 0.0  # of a call of write, however many images
+    call_s: float = 0.0  # of a call of generate, however many images
     prepared: list[str] = field(default_factory=list)
     written: list[list[str]] = field(default_factory=list)
     loaded: int = 0
     closed: int = 0
-    most_at_once: int = 0  # prepared, and not yet written
+    most_at_once: int = 0  # preprocessed, and not yet captioned
     _lock: Any = field(default_factory=threading.Lock)
     _waiting: int = 0
 
-    def prepare(self, item: Item) -> str:
-        """The file's name."""
+    def preprocess(self, item: Item) -> str:
+        """Return the file's name."""
         name = Path(item.path).name
         if self.prepare_s:
             time.sleep(self.prepare_s)
@@ -60,8 +60,8 @@ class Robot:
             self.most_at_once = max(self.most_at_once, self._waiting)
         return name
 
-    def write(self, items: Sequence[Item], prepared: Sequence[str]) -> list[Written]:
-        """The next answer for each."""
+    def generate(self, items: Sequence[Item], prepared: Sequence[str]) -> list[Output]:
+        """Return the next answer for each item."""
         if self.largest is not None and len(items) > self.largest:
             raise DoesNotFit
         assert [Path(item.path).name for item in items] == list(prepared)
@@ -76,25 +76,25 @@ class Robot:
     def close(self) -> None:
         self.closed += 1
 
-    def _answer(self, name: str) -> Written:
+    def _answer(self, name: str) -> Output:
         answer: Any = _next(self.answers.get(name)) if name in self.answers else f"a {name}"
         if isinstance(answer, BaseException):
             raise answer
-        return answer if isinstance(answer, Written) else Written(answer, None if answer is not None else "no idea")
+        return answer if isinstance(answer, Output) else Output(answer, None if answer is not None else "no idea")
 
 
 class RobotOptions(StrategyOptions):
-    """What it is asked, and how fast."""
+    """Options of the strategy `robot`."""
 
     prompt: str = "Say what you see."
     batch_size: int | None = None
 
 
 def install(monkeypatch: pytest.MonkeyPatch, robot: Robot, **parts: Any) -> ModuleType:
-    """Makes a strategy `robot` with this machine; `parts` replace those of its module (VERSION, model, fields ...)."""
+    """Install a strategy `robot` with this model; `parts` replace those of its module (VERSION, model, fields ...)."""
     module = ModuleType("fake_robot", "Captions by script. `--strategy robot`")
 
-    def machine(options: RobotOptions) -> Robot:
+    def load_model(options: RobotOptions) -> Robot:
         robot.loaded += 1
         robot.batch_size = options.batch_size or robot.batch_size
         return robot
@@ -102,10 +102,10 @@ def install(monkeypatch: pytest.MonkeyPatch, robot: Robot, **parts: Any) -> Modu
     defaults = {
         "VERSION": 1,
         "Options": RobotOptions,
-        "PACE": frozenset({"batch_size"}),
+        "SPEED_OPTIONS": frozenset({"batch_size"}),
         "fields": lambda options, available: [],
         "model": lambda options: Model(name="acme/robot", revision="r1"),
-        "machine": machine,
+        "load_model": load_model,
     }
     for name, part in (defaults | parts).items():
         setattr(module, name, part)
@@ -116,7 +116,7 @@ def install(monkeypatch: pytest.MonkeyPatch, robot: Robot, **parts: Any) -> Modu
 
 
 def _next(queue: Any) -> Any:
-    """Uses up a queue, but for its last."""
+    """Take the first of a queue, but leave the last one."""
     if not queue:
         return None
     return queue.pop(0) if len(queue) > 1 else queue[0]

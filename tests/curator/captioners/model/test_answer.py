@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from curator.captioners.model.answer import NOTHING, ONLY_THOUGHT, Unfinished, caption_of
+from curator.captioners.model.answer import NOTHING, ONLY_THOUGHT, Unfinished, parse_answer
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from curator.captioners.model.answer import NOTHING, ONLY_THOUGHT, Unfinished, c
     ],
 )
 def test_thoughts_and_blanks_are_no_caption(answer: str, text: str) -> None:
-    assert caption_of(answer, False, "fail", "n=9") == (text, None)
+    assert parse_answer(answer, False, "fail", "n=9") == (text, None)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_thoughts_and_blanks_are_no_caption(answer: str, text: str) -> None:
     [("", False, NOTHING), ("", True, NOTHING), ("<think>Hm", True, ONLY_THOUGHT), ("Hm.</think>", True, ONLY_THOUGHT)],
 )
 def test_nothing_is_no_caption(answer: str, cut: bool, reason: str) -> None:
-    assert caption_of(answer, cut, "keep", "n=9") == (None, reason)
+    assert parse_answer(answer, cut, "keep", "n=9") == (None, reason)
 
 
 @pytest.mark.parametrize(
@@ -39,4 +39,4 @@ def test_nothing_is_no_caption(answer: str, cut: bool, reason: str) -> None:
     ],
 )
 def test_an_answer_that_was_cut_off(answer: str, unfinished: Unfinished, text: str | None, reason: str | None) -> None:
-    assert caption_of(answer, True, unfinished, "n=9") == (text, reason)
+    assert parse_answer(answer, True, unfinished, "n=9") == (text, reason)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from curator.captioners import template
 from curator.captioners.model import CannotCaption
-from curator.captioners.model.prompt import Value, field_names, render
+from curator.captioners.model.prompt import Value, field_names, fill_prompt
 
 TEXTS = st.sampled_from(["", " ", "red fox", " Owl,barn owl ,, x", "a_b  c", "é 日本", "solo", ",", "a\tb c"])
 VALUES = st.one_of(st.none(), TEXTS, st.lists(TEXTS, max_size=3))
@@ -44,7 +44,7 @@ def test_a_prompt_is_what_template_would_write(prompt: str, row: dict[str, Value
     expected = by_template(prompt, row)
     try:
         assert (
-            render(prompt, row) == (expected or "").strip()
+            fill_prompt(prompt, row) == (expected or "").strip()
         )  # without placeholders `template` keeps blanks at the ends
     except CannotCaption:
         assert expected is None
@@ -52,13 +52,13 @@ def test_a_prompt_is_what_template_would_write(prompt: str, row: dict[str, Value
 
 def test_a_missing_field_takes_its_separator_with_it() -> None:
     prompt = "Describe ${name}, ${year} by ${artist|upper}."
-    assert render(prompt, {"name": "a fox", "year": None, "artist": "ana"}) == "Describe a fox by ANA."
-    assert render(prompt, {"name": "a fox"}) == "Describe a fox."
+    assert fill_prompt(prompt, {"name": "a fox", "year": None, "artist": "ana"}) == "Describe a fox by ANA."
+    assert fill_prompt(prompt, {"name": "a fox"}) == "Describe a fox."
     with pytest.raises(CannotCaption, match="asks for name, year, artist"):
-        render(prompt, {"year": " "})
+        fill_prompt(prompt, {"year": " "})
 
 
 def test_words_alone_are_left_as_they_are() -> None:
-    assert render("<DETAILED_CAPTION>", {}) == "<DETAILED_CAPTION>"
-    assert render("", {}) == ""
+    assert fill_prompt("<DETAILED_CAPTION>", {}) == "<DETAILED_CAPTION>"
+    assert fill_prompt("", {}) == ""
     assert field_names("a ${x} ${y|lower}", "${x}") == ["x", "y"]

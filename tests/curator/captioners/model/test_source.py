@@ -71,7 +71,7 @@ def test_without_a_network_the_cached_commit_counts(tmp_path: Path, monkeypatch:
     (place / "snapshots" / COMMIT).mkdir(parents=True)
     (place / "snapshots" / COMMIT / "config.json").write_text("{}")
     source = find_source("acme/cached-seer")
-    assert (source.place, source.revision, source.commit) == ("acme/cached-seer", COMMIT, COMMIT)
+    assert (source.location, source.revision, source.commit) == ("acme/cached-seer", COMMIT, COMMIT)
 
 
 def test_torch_is_not_loaded_for_it(folder: Path) -> None:

@@ -17,18 +17,18 @@ from curator.captioners.model import CannotCaption, Item, MachineFailed
 from curator.captioners.openai.endpoint import find_endpoint
 from curator.captioners.openai.errors import fault_of
 from curator.captioners.openai.options import Options
-from curator.captioners.openai.rate_limit import Pace
+from curator.captioners.openai.rate_limit import RateLimit
 from tests.curator.captioners.openai.conftest import KEY
 from tests.curator.captioners.openai.fake_endpoint import Asked, Reply, fails
-from tests.curator.captioners.openai.test_openai import LATE, asking, echo, once, write
+from tests.curator.captioners.openai.test_openai import LATE, asking, echo, once, run
 
 
 def test_a_prompt_of_fields_that_the_image_lacks(items: list[Item]) -> None:
     with (
-        asking(echo, prompt="Describe ${title}") as (machine, _),
+        asking(echo, prompt="Describe ${title}") as (model, _),
         pytest.raises(CannotCaption, match="the prompt asks for title, and the image has none"),
     ):
-        machine.prepare(items[0])
+        model.preprocess(items[0])
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_a_prompt_of_fields_that_the_image_lacks(items: list[Item]) -> None:
 )
 def test_a_passing_fault_costs_a_second_request(items: list[Item], fault: Reply) -> None:
     patience = {"timeout_s": 1} if fault is LATE else {}
-    with asking(once(fault), **patience) as (machine, endpoint):
-        written = write(machine, items[:3])
+    with asking(once(fault), **patience) as (model, endpoint):
+        written = run(model, items[:3])
         assert [one.text for one in written] == ["picture 0", "picture 1", "picture 2"]
         assert len(endpoint.asked) == 6
 
@@ -61,16 +61,16 @@ def test_retry_after_holds_everyone(items: list[Item]) -> None:
     def respond(asked: Asked) -> Reply:
         return fails(429, headers={"retry-after": "0.5"}) if asked.number == 0 else echo(asked)
 
-    with asking(respond, concurrency=1) as (machine, endpoint):
-        assert all(one.text for one in write(machine, items[:4]))
+    with asking(respond, concurrency=1) as (model, endpoint):
+        assert all(one.text for one in run(model, items[:4]))
         first, *others = [asked.at_s for asked in endpoint.asked]
         assert len(others) == 4
         assert min(others) - first >= 0.5
 
 
 def test_back_off_grows(items: list[Item]) -> None:
-    with asking(lambda asked: fails(500) if asked.number < 3 else echo(asked), back_off_s=0.1) as (machine, endpoint):
-        assert write(machine, items[:1])[0].text == "picture 0"
+    with asking(lambda asked: fails(500) if asked.number < 3 else echo(asked), back_off_s=0.1) as (model, endpoint):
+        assert run(model, items[:1])[0].text == "picture 0"
         times = [asked.at_s for asked in endpoint.asked]
     waits = [after - before for before, after in itertools.pairwise(times)]
     assert waits[0] >= 0.05
@@ -89,7 +89,7 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         self.now_s += seconds
 
-    def times(self, pace: Pace, count: int, tokens: int = 0, hold_after: int | None = None) -> list[float]:
+    def times(self, pace: RateLimit, count: int, tokens: int = 0, hold_after: int | None = None) -> list[float]:
         """When each of `count` requests went, in seconds from the first; each takes `tokens`."""
 
         async def go() -> list[float]:
@@ -107,22 +107,22 @@ class Clock:
 
 def test_requests_per_minute_are_spaced_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    assert clock.times(Pace(None, None), 4) == [0, 0, 0, 0]
-    assert clock.times(Pace(30, None), 4) == [0, 2, 4, 6]
-    assert clock.times(Pace(30, None), 4, hold_after=1) == [0, 2, 102, 104]
+    assert clock.times(RateLimit(None, None), 4) == [0, 0, 0, 0]
+    assert clock.times(RateLimit(30, None), 4) == [0, 2, 4, 6]
+    assert clock.times(RateLimit(30, None), 4, hold_after=1) == [0, 2, 102, 104]
 
 
 def test_tokens_per_minute_count_what_was_really_used(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    assert clock.times(Pace(None, 6000), 4, tokens=500) == [0, 5, 10, 15]
-    assert clock.times(Pace(None, 6000), 4, tokens=3000) == [0, 30, 60, 90]
-    assert clock.times(Pace(60, 6000), 3, tokens=50) == [0, 1, 2], "the stricter of two limits"
+    assert clock.times(RateLimit(None, 6000), 4, tokens=500) == [0, 5, 10, 15]
+    assert clock.times(RateLimit(None, 6000), 4, tokens=3000) == [0, 30, 60, 90]
+    assert clock.times(RateLimit(60, 6000), 3, tokens=50) == [0, 1, 2], "the stricter of two limits"
 
 
 def test_a_rate_limit_reaches_the_server(items: list[Item]) -> None:
-    with asking(echo, requests_per_minute=600) as (machine, endpoint):
+    with asking(echo, requests_per_minute=600) as (model, endpoint):
         started = time.monotonic()
-        write(machine, items[:6])
+        run(model, items[:6])
         assert endpoint.asked[-1].at_s - started >= 0.49
 
 
@@ -130,8 +130,8 @@ def test_an_image_that_keeps_failing_is_a_reason_while_others_succeed(items: lis
     def respond(asked: Asked) -> Reply:
         return fails(500) if asked.prompt.endswith("picture 1") else echo(asked)
 
-    with asking(respond, retries=2) as (machine, endpoint):
-        written = write(machine, items[:3])
+    with asking(respond, retries=2) as (model, endpoint):
+        written = run(model, items[:3])
         assert [one.text for one in written] == ["picture 0", None, "picture 2"]
         assert written[1].reason == "the endpoint failed (500), 3 times"
         assert len(endpoint.asked) == 5
@@ -145,8 +145,8 @@ def test_a_model_that_knows_max_tokens_by_another_name(items: list[Item]) -> Non
         assert asked.body["max_completion_tokens"] == 300
         return echo(asked)
 
-    with asking(respond, concurrency=1) as (machine, endpoint):
-        assert all(one.text for one in write(machine, items[:3]))
+    with asking(respond, concurrency=1) as (model, endpoint):
+        assert all(one.text for one in run(model, items[:3]))
         assert len(endpoint.asked) == 4
 
 
@@ -155,28 +155,28 @@ def test_a_model_that_knows_max_tokens_by_another_name(items: list[Item]) -> Non
     [
         (
             fails(401, f"Incorrect API key provided: {KEY}"),
-            "127.0.0.1 doesn't take the key in OPENAI_API_KEY: check it.",
+            "127.0.0.1 rejects the key in OPENAI_API_KEY: check it.",
         ),
         (fails(402, "pay"), "quota is used up (pay)"),
         (fails(403, f"not for {KEY}"), "doesn't allow this with the key in OPENAI_API_KEY: not for ***"),
-        (fails(404, "no model m"), "knows no model 'm' there"),
+        (fails(404, "no model m"), "has no model 'm'"),
         (fails(429, "You exceeded your current quota", code="insufficient_quota"), "quota is used up"),
-        (fails(429, headers={"retry-after": "7200"}), "takes nothing more for 7,200 s"),
-        (fails(400, "bad temperature", code="unsupported_value"), "doesn't take one of the options: bad temperature"),
+        (fails(429, headers={"retry-after": "7200"}), "takes no requests for 7,200 s"),
+        (fails(400, "bad temperature", code="unsupported_value"), "rejects an option: bad temperature"),
         (
             fails(403, f"not for {KEY[:14]}...{KEY[-8:]}"),
             "doesn't allow this with the key in OPENAI_API_KEY: not for ***...***",
         ),
-        (fails(400, f"what is {KEY}"), "answered none of 12 questions: the endpoint refused it (400: what is ***)"),
-        (fails(500), "answered none of 12 questions: the endpoint failed (500)"),
-        (Reply(None, hangs_up=True), "answered none of 12 questions: the connection broke off"),
-        (Reply(b"x", 200), "answered none of 12 questions: the endpoint's answer isn't a chat completion"),
+        (fails(400, f"what is {KEY}"), "answered none of 12 requests: the endpoint refused it (400: what is ***)"),
+        (fails(500), "answered none of 12 requests: the endpoint failed (500)"),
+        (Reply(None, hangs_up=True), "answered none of 12 requests: the connection was lost"),
+        (Reply(b"x", 200), "answered none of 12 requests: the endpoint's answer isn't a chat completion"),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, str) else "",
 )
 def test_what_no_image_would_survive_stops_the_run_in_one_line(items: list[Item], fault: Reply, said: str) -> None:
-    with asking(lambda asked: fault, retries=1) as (machine, _), pytest.raises(MachineFailed) as raised:
-        write(machine, items)
+    with asking(lambda asked: fault, retries=1) as (model, _), pytest.raises(MachineFailed) as raised:
+        run(model, items)
     message = str(raised.value)
     assert said in message
     assert KEY not in message and KEY[:14] not in message
@@ -187,10 +187,10 @@ def test_no_server(items: list[Item]) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
-        machine = strategy.machine(Options(model="m", base_url=url))
+        model = strategy.load_model(Options(model="m", base_url=url))
         started = time.perf_counter()
-        with closing(machine), pytest.raises(MachineFailed, match=rf"nothing answers at {url} .*is the server running"):
-            machine.write(items[:1], [machine.prepare(items[0])])
+        with closing(model), pytest.raises(MachineFailed, match=rf"nothing answers at {url} .*is the server running"):
+            model.generate(items[:1], [model.preprocess(items[0])])
         assert time.perf_counter() - started < 30  # with every retry it waits for minutes
 
 
@@ -211,13 +211,13 @@ def test_answers_that_are_paid_for_are_kept_when_the_quota_ends(items: list[Item
     def respond(asked: Asked) -> Reply:
         return echo(asked) if asked.number < 3 else fails(429, "no", code="insufficient_quota")
 
-    with asking(respond, concurrency=1) as (machine, endpoint):
-        written = write(machine, items[:6])
+    with asking(respond, concurrency=1) as (model, endpoint):
+        written = run(model, items[:6])
         assert [one.text for one in written[:3]] == ["picture 0", "picture 1", "picture 2"]
         assert all("quota is used up" in str(one.reason) for one in written[3:])
         asked = len(endpoint.asked)
         with pytest.raises(MachineFailed, match="quota is used up"):
-            write(machine, items[6:])
+            run(model, items[6:])
         assert len(endpoint.asked) == asked
 
 
@@ -225,9 +225,9 @@ def test_one_bad_image_in_a_later_batch_is_no_pattern(items: list[Item]) -> None
     def respond(asked: Asked) -> Reply:
         return fails(400, "can't read the image") if asked.prompt.endswith("picture 4") else echo(asked)
 
-    with asking(respond) as (machine, _):
-        assert all(one.text for one in write(machine, items[:4]))
-        (bad,) = write(machine, items[4:5])
+    with asking(respond) as (model, _):
+        assert all(one.text for one in run(model, items[:4]))
+        (bad,) = run(model, items[4:5])
         assert bad.reason == "the endpoint refused it (400: can't read the image)"
-    with asking(respond) as (machine, _):
-        assert write(machine, items[4:5])[0].text is None, "alone, and the first: still the image"
+    with asking(respond) as (model, _):
+        assert run(model, items[4:5])[0].text is None, "alone, and the first: still the image"

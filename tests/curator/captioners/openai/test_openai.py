@@ -1,4 +1,4 @@
-"""The machine of the strategy `openai`, against a real server on loopback that misbehaves in every way servers do."""
+"""The strategy `openai`, against a real server on loopback that misbehaves in every way servers do."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from PIL import Image
 from pydantic import ValidationError
 
 from curator.captioners import openai as strategy
-from curator.captioners.model import Item, MachineFailed, Written
-from curator.captioners.openai.captioner import OpenAIMachine
+from curator.captioners.model import Item, MachineFailed, Output
+from curator.captioners.openai.captioner import OpenAIModel
 from curator.captioners.openai.options import Options
 from schemas.errors import BadOption
 from tests.curator.captioners.openai.conftest import KEY, _item
@@ -29,18 +29,18 @@ LATE = Reply({}, after_s=3)
 
 
 @contextmanager
-def asking(respond: Respond, **options: Any) -> Iterator[tuple[OpenAIMachine, Endpoint]]:
-    """A machine whose endpoint answers by `respond`; impatient, so that tests are fast."""
+def asking(respond: Respond, **options: Any) -> Iterator[tuple[OpenAIModel, Endpoint]]:
+    """A model whose endpoint answers by `respond`; impatient, so that tests are fast."""
     with serving(respond) as endpoint:
         usual = {"model": "m", "base_url": endpoint.url, "prompt": "Describe ${name}", "back_off_s": 0.01, "retries": 3}
-        made = strategy.machine(Options(**{**usual, **options}))
-        assert isinstance(made, OpenAIMachine)
-        with closing(made) as machine:
-            yield machine, endpoint
+        made = strategy.load_model(Options(**{**usual, **options}))
+        assert isinstance(made, OpenAIModel)
+        with closing(made) as model:
+            yield model, endpoint
 
 
-def write(machine: OpenAIMachine, items: Sequence[Item]) -> list[Written]:
-    return machine.write(items, [machine.prepare(item) for item in items])
+def run(model: OpenAIModel, items: Sequence[Item]) -> list[Output]:
+    return model.generate(items, [model.preprocess(item) for item in items])
 
 
 def echo(asked: Asked) -> Reply:
@@ -68,8 +68,8 @@ def test_captions_come_back_in_order_though_answers_do_not(items: list[Item]) ->
         reply = echo(asked)
         return Reply(reply.body, after_s=0.05 * (asked.number % 3 == 0))
 
-    with asking(respond, concurrency=4) as (machine, endpoint):
-        written = write(machine, items)
+    with asking(respond, concurrency=4) as (model, endpoint):
+        written = run(model, items)
         assert [one.text for one in written] == [f"picture {number}" for number in range(12)]
         assert endpoint.most_at_once <= 4
         assert {asked.path for asked in endpoint.asked} == {"/v1/chat/completions"}
@@ -82,23 +82,23 @@ def test_concurrency_is_used_and_kept(items: list[Item]) -> None:
         together.wait(20)  # answers only where six are asked at a time
         return Reply(echo(asked).body, after_s=0.02)
 
-    with asking(respond, concurrency=6) as (machine, endpoint):
-        assert all(one.text for one in write(machine, items))
+    with asking(respond, concurrency=6) as (model, endpoint):
+        assert all(one.text for one in run(model, items))
         assert endpoint.most_at_once == 6
-        assert machine.batch_size == 24
+        assert model.batch_size == 24
 
 
 def test_a_request_holds_what_the_options_say_and_nothing_else(items: list[Item]) -> None:
     options = {"system": "Be brief.", "max_tokens": 50, "temperature": 0.2, "seed": 7, "detail": "low"}
-    with asking(echo, **options) as (machine, endpoint):
-        write(machine, items[:1])
+    with asking(echo, **options) as (model, endpoint):
+        run(model, items[:1])
         body = dict(endpoint.asked[0].body)
         assert endpoint.asked[0].prompt == "Describe picture 0"
         assert endpoint.asked[0].parts[1]["image_url"]["detail"] == "low"
         assert body.pop("messages")[0] == {"role": "system", "content": "Be brief."}
         assert body == {"model": "m", "max_tokens": 50, "temperature": 0.2, "seed": 7}
-    with asking(echo) as (machine, endpoint):
-        write(machine, items[:1])
+    with asking(echo) as (model, endpoint):
+        run(model, items[:1])
         assert set(endpoint.asked[0].body) == {"model", "messages", "max_tokens"}
         assert len(endpoint.asked[0].body["messages"]) == 1
 
@@ -111,8 +111,8 @@ def test_pictures_are_sent_small_upright_on_white_and_without_metadata(tmp_path:
     exif[0x010E] = "where I live"
     path = tmp_path / "large.png"
     large.save(path, exif=exif)
-    with asking(echo, max_side_px=150) as (machine, endpoint):
-        write(machine, [Item("0" * 64, str(path), {"name": "x"}), _item(tmp_path, 1)])
+    with asking(echo, max_side_px=150) as (model, endpoint):
+        run(model, [Item("0" * 64, str(path), {"name": "x"}), _item(tmp_path, 1)])
         first, second = sorted((asked.picture for asked in endpoint.asked), key=lambda picture: -picture.height)
     assert first.size == (50, 150)
     assert first.getpixel((25, 140)) == pytest.approx((255, 255, 255), abs=8)
@@ -124,11 +124,11 @@ def test_pictures_are_sent_small_upright_on_white_and_without_metadata(tmp_path:
 def test_tokens_and_cost_are_counted_also_where_no_caption_comes_of_it(items: list[Item]) -> None:
     replies = [says("A cat.", tokens=(1000, 20)), says(None, refusal="I can't.", tokens=(1000, 5))]
     prices = {"price_per_million_input": 2.0, "price_per_million_output": 10.0}
-    with asking(lambda asked: replies[asked.number], concurrency=1, **prices) as (machine, _):
-        caption, refused = write(machine, items[:2])
+    with asking(lambda asked: replies[asked.number], concurrency=1, **prices) as (model, _):
+        caption, refused = run(model, items[:2])
     assert (caption.input_tokens, caption.output_tokens) == (1000, 20)
     assert caption.cost_usd == pytest.approx(0.0022)
-    assert refused == Written(None, "the model refused to describe it", 1000, 5, pytest.approx(0.00205))
+    assert refused == Output(None, "the model refused to describe it", 1000, 5, pytest.approx(0.00205))
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_tokens_and_cost_are_counted_also_where_no_caption_comes_of_it(items: li
     ],
 )
 def test_an_answer_that_was_cut_off(items: list[Item], unfinished: str, text: str | None, reason: str | None) -> None:
-    with asking(lambda asked: says("A cat. It sits on", "length"), unfinished=unfinished) as (machine, _):
-        (written,) = write(machine, items[:1])
+    with asking(lambda asked: says("A cat. It sits on", "length"), unfinished=unfinished) as (model, _):
+        (written,) = run(model, items[:1])
     assert (written.text, written.reason) == (text, reason)
 
 
@@ -155,14 +155,14 @@ def test_answers_without_a_caption(items: list[Item]) -> None:
         "picture 5": fails(413, "large"),
         "picture 6": says("A dog."),
     }
-    with asking(lambda asked: replies[echo(asked).body["choices"][0]["message"]["content"]]) as (machine, endpoint):
-        written = write(machine, items[:7])
+    with asking(lambda asked: replies[echo(asked).body["choices"][0]["message"]["content"]]) as (model, endpoint):
+        written = run(model, items[:7])
         assert len(endpoint.asked) == 7, "nothing of this gets better by asking again"
     assert [one.text for one in written] == [None, None, "A cat.", None, None, None, "A dog."]
     assert [one.reason for one in written if one.text is None] == [
         "the model wrote nothing",
         "refused by the endpoint's content filter",
-        "the model thought until its tokens ran out; raise the limit",
+        "the model's reasoning used up the token limit; raise it",
         "refused by the endpoint's content filter",
         "too large for the endpoint: lower max_side_px",
     ]
@@ -181,28 +181,28 @@ def test_the_key_goes_to_the_endpoint_alone(items: list[Item], monkeypatch: pyte
     monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-admin")
     monkeypatch.setenv("OPENAI_ORG_ID", "org-mine")
     monkeypatch.setenv("OTHER_KEY", "sk-other")
-    with asking(echo, key_env="OTHER_KEY") as (machine, endpoint):
-        write(machine, items[:1])
+    with asking(echo, key_env="OTHER_KEY") as (model, endpoint):
+        run(model, items[:1])
         headers = endpoint.asked[0].headers
     assert headers["authorization"] == "Bearer sk-other"
     assert not [value for value in headers.values() if "admin" in value or "org-mine" in value or KEY in value]
-    assert "sk-other" not in repr(machine.endpoint)
+    assert "sk-other" not in repr(model.endpoint)
 
 
 def test_without_a_key_none_is_sent(items: list[Item], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
-    with asking(echo) as (machine, endpoint):
-        write(machine, items[:1])
+    with asking(echo) as (model, endpoint):
+        run(model, items[:1])
         assert "authorization" not in endpoint.asked[0].headers
-    with asking(lambda asked: fails(401)) as (machine, _), pytest.raises(MachineFailed, match="export OPENAI_API_KEY"):
-        write(machine, items[:1])
+    with asking(lambda asked: fails(401)) as (model, _), pytest.raises(MachineFailed, match="export OPENAI_API_KEY"):
+        run(model, items[:1])
 
 
 def test_openai_itself_wants_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     options = Options(model="gpt")
-    with pytest.raises(BadOption, match=r"api.openai.com wants a key.*export OPENAI_API_KEY="):
-        strategy.machine(options)
+    with pytest.raises(BadOption, match=r"api.openai.com needs a key.*export OPENAI_API_KEY="):
+        strategy.load_model(options)
     assert strategy.model(options).revision == "api.openai.com", "an unchanged set needs no key"
 
 
@@ -246,7 +246,7 @@ def test_a_key_among_the_options_is_refused_and_not_repeated(options: dict[str, 
 def test_a_bad_address_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", f"https://me:{KEY}@example.org")
     with pytest.raises(BadOption, match="OPENAI_BASE_URL: no user") as raised:
-        strategy.machine(Options(model="m"))
+        strategy.load_model(Options(model="m"))
     assert KEY not in str(raised.value)
 
 
@@ -268,14 +268,14 @@ def test_ctrl_c_stops_at_once(tmp_path: Path) -> None:
 import sys
 from curator.captioners import openai as strategy
 from curator.captioners.model import Item
-machine = strategy.machine(strategy.Options(model="m", base_url=sys.argv[1], concurrency=4))
+model = strategy.load_model(strategy.Options(model="m", base_url=sys.argv[1], concurrency=4))
 items = [Item(f"{number:064x}", sys.argv[2]) for number in range(8)]
-prepared = [machine.prepare(item) for item in items]
+prepared = [model.preprocess(item) for item in items]
 print("ready", flush=True)
 try:
-    machine.write(items, prepared)
+    model.generate(items, prepared)
 except KeyboardInterrupt:
-    machine.close()
+    model.close()
     print("stopped", flush=True)
 """
     arrived = threading.Event()

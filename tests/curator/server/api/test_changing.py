@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from curator.server.access import up_to
+from curator.server.access import scopes_up_to
 from tests.curator.lab import Lab
 from tests.curator.server.api.test_reading import ZOO, named
 from tests.curator.server.conftest import MakeClient
@@ -40,9 +40,9 @@ def test_a_caption_is_revised_by_who_has_seen_it(client: TestClient, lab: Lab) -
 @pytest.mark.parametrize(
     ("headers", "status", "detail"),
     [
-        ({}, 428, "If-Match with the ETag that you saw"),
+        ({}, 428, "If-Match with the ETag of the caption"),
         ({"If-Match": '"other"'}, 422, 'such as "caption-12"'),
-        ({"If-None-Match": '"caption-1"'}, 422, "only * can be asked"),
+        ({"If-None-Match": '"caption-1"'}, 422, "only * is supported"),
         ({"If-None-Match": "*"}, 412, "changed meanwhile"),
     ],
 )
@@ -112,7 +112,7 @@ def test_scopes_and_whose_it_is(make_client: MakeClient, lab: Lab, monkeypatch: 
     known = {digest: {"person": person, "scope": scope} for digest, (person, scope) in scopes.items()}
     monkeypatch.setattr("curator.server.access.token_sha256", lambda token: token)
     monkeypatch.setattr(type(lab.catalog), "access_of", lambda self, digest: known.get(digest))
-    assert up_to("annotate") == {"read", "annotate"}
+    assert scopes_up_to("annotate") == {"read", "annotate"}
     client = make_client(require_token=True)
 
     def as_(token: str) -> dict[str, str]:

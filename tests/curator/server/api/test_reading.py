@@ -22,7 +22,7 @@ from curator.datasets import image
 from curator.gallery import GalleryFilters, GalleryResult, gallery
 from curator.server.api import examples
 from curator.server.api.images import ImageAddresses
-from curator.snapshot import known as listing
+from curator.snapshot import recorded as listing
 from tests.curator.lab import Lab
 from tests.curator.server.conftest import MakeClient
 
@@ -133,7 +133,7 @@ def test_a_filtered_dataset_streams_whole(client: TestClient, lab: Lab) -> None:
         (f"{ZOO}/images?where=grop%20%3D%201", 422, "there is no column `grop`. Did you mean `group`?"),
         (f"{ZOO}/images?where=1%20%3D%3D%201%3B%20DROP", 422, "where: "),
         (f"{ZOO}/images?limit=501", 422, "query.limit: "),
-        (f"{ZOO}/images?after=1&before=2", 422, "after, before: give one of them."),
+        (f"{ZOO}/images?after=1&before=2", 422, "after, before: give one of the two."),
         (f"{ZOO}/images?sort=x", 422, "query.sort: "),
         ("/api/v1/sets/zoo/nobody", 404, "There is no caption set 'zoo/nobody'. There are: zoo/human, zoo/template."),
         ("/api/v1/sets/zoo/human/captions?version=7", 404, "zoo/human has no version @7. There are: @1."),

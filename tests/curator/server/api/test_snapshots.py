@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,29 @@ from fastapi.testclient import TestClient
 
 from curator.catalog import Catalog
 from curator.snapshot import Holdout, SnapshotResult, snapshot
+from tests.curator.conftest import Labs
 from tests.curator.lab import Lab
+from tests.curator.server.conftest import small_zoo
+
+MADE: dict[Path, SnapshotResult] = {}
+
+
+def zoo_with_snapshot(lab: Lab) -> None:
+    """`small_zoo`, and `human@1` and `template@1` as a snapshot with one image held out."""
+    small_zoo(lab)
+    versions = ["human@1", "template@1"]
+    MADE[lab.folder] = snapshot(lab.write(), versions, lab.folder / "snapshot", holdout=Holdout(count=1), person="ana")
+
+
+@pytest.fixture
+def lab(labs: Labs) -> Iterator[Lab]:
+    with labs.filled(zoo_with_snapshot) as lab:
+        yield lab
+
+
+@pytest.fixture
+def made(lab: Lab) -> SnapshotResult:
+    return MADE[lab.folder]
 
 
 def test_it_is_listed_with_its_tracks_and_what_it_holds(client: TestClient, made: SnapshotResult) -> None:
@@ -90,11 +113,11 @@ def test_a_link_leads_nowhere(client: TestClient, made: SnapshotResult, tmp_path
 
 def test_one_that_is_unknown_or_gone(client: TestClient, made: SnapshotResult) -> None:
     unknown = client.get(f"/snapshots/{'0' * 64}/manifest.json")
-    assert (unknown.status_code, unknown.json()["detail"][:42]) == (404, "There is no snapshot 000000000000 here. cu")
+    assert (unknown.status_code, unknown.json()["detail"][:42]) == (404, "There is no snapshot 000000000000. Export ")
     shutil.rmtree(made.folder)
     gone = client.get(f"/snapshots/{made.identity}/manifest.json")
     assert gone.status_code == 404
-    assert "Make it again: curator snapshot zoo/human@1 zoo/template@1 --out" in gone.json()["detail"]
+    assert "Export it again: curator snapshot zoo/human@1 zoo/template@1 --out" in gone.json()["detail"]
     assert not client.get(f"/api/v1/snapshots/{made.identity}").json()["here"]
 
 

@@ -1,4 +1,4 @@
-"""Comparing sets of very many images: a job does it, and the page shows what it found."""
+"""Comparing very large sets: a job does it, and the page shows its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exporting a snapshot from its page: what it would be, by the stage; then the job, if it still is that."""
+"""The export page: the preview comes from the stage; the job starts only if it still makes that snapshot."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BOTH = {"text": "zoo/human@1", "also": "zoo/template@1", "holdout": "2"}
 
 @pytest.fixture
 def begun(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands of the jobs that were asked for, none of which runs."""
+    """Record the commands of started jobs; none of them runs."""
     begun: list[list[str]] = []
 
     def start(command: list[str], person: str) -> Job:
@@ -39,7 +39,7 @@ def begun(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def hidden(page: str) -> dict[str, Any]:
-    """What a page's form to change something sends."""
+    """Return the hidden fields of a page's post form."""
     form = page[page.index('<form method="post"') :]
     return {name: unescape(value) for name, value in re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', form)}
 
@@ -51,7 +51,7 @@ def test_what_is_shown_is_what_the_stage_makes_and_nothing_is_written(
         EXPORT, params={"text": "zoo/human@1", "also": "zoo/template@1", "holdout": "2"}, headers=HTML
     ).text
     assert "<b>3</b> to train on" in page and "<b>2</b> held out" in page and "<b>1</b> near-duplicate group" in page
-    assert "not captioned in every version" in page
+    assert "without all captions" in page
     assert catalog.stored_splits("zoo").is_empty() and catalog.snapshots().is_empty()
     made = snapshot(catalog, ["zoo/human@1", "zoo/template@1"], tmp_path / "out", holdout=Holdout(count=2))
     assert made.identity[:12] in page
@@ -92,19 +92,22 @@ def test_a_preview_counts_groups_and_what_is_new(catalog: Catalog, tmp_path: Pat
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"holdout": "ten"}, "--holdout ten: not a number."),
-        ({"holdout": "1", "holdout_fraction": "0.5"}, "Give one of --holdout, --holdout-fraction and --holdout-where"),
-        ({"holdout": "99"}, "--holdout 99: there are only 5 images."),
-        ({"holdout_fraction": "nan"}, "--holdout-fraction nan: from 0 to below 1"),
+        ({"holdout": "ten"}, "“Number of images” ten: not a number."),
+        (
+            {"holdout": "1", "holdout_fraction": "0.5"},
+            "Give one of “Number of images”, “Share of images” and",
+        ),
+        ({"holdout": "99"}, "“Number of images” 99: there are only 5 images."),
+        ({"holdout_fraction": "nan"}, "“Share of images” nan: give a share from 0 to below 1"),
         ({"where": "wideness > 3"}, "wideness"),
         ({"where": "width_px > 9999"}, "no image is left for the snapshot"),
-        ({"text": "zoo/human"}, "name a committed version. The latest is zoo/human@1."),
+        ({"text": "zoo/human"}, "give a committed version. The latest is zoo/human@1."),
         ({"text": "zoo/human@7"}, "zoo/human has no version @7."),
         ({"text": "other/human@1"}, "not a version of zoo"),
         ({"folder": "../../etc"}, "not a path"),
     ],
 )
-def test_what_cant_be_is_said_as_the_command_says_it(client: TestClient, asked: dict[str, str], said: str) -> None:
+def test_an_error_names_the_fields_of_the_page(client: TestClient, asked: dict[str, str], said: str) -> None:
     answer = client.get(EXPORT, params={"text": "zoo/human@1"} | asked, headers=HTML)
     assert answer.status_code == 422 and said in unescape(answer.text)
     for name, value in asked.items():  # what was typed still stands there
@@ -128,7 +131,7 @@ def test_what_became_another_snapshot_meanwhile_is_shown_again(
     form = hidden(client.get(EXPORT, params={"text": "zoo/template@1", "holdout": "2"}, headers=HTML).text)
     snapshot(catalog, ["zoo/template@1"], tmp_path / "other", holdout=Holdout(count=3))
     answer = client.post(EXPORT, data=form, headers=HTML)
-    assert answer.status_code == 422 and "Meanwhile this became another snapshot" in answer.text
+    assert answer.status_code == 422 and "Captions or images changed since this preview" in answer.text
     assert "<b>3</b> held out" in answer.text and begun == []
 
 

@@ -1,11 +1,11 @@
-"""What runs drew as one table: prompts and seeds of all of them, what is lacking as such."""
+"""Samples of several runs in one table: prompts and seeds of all runs, and missing cells."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from curator.runs import RunResult
-from curator.server.web.grids import Tile, drawn
+from curator.server.web.grids import Tile, sample_table
 from schemas.run import RunReport
 from tests.schemas.test_spec import example
 
@@ -29,35 +29,35 @@ def run(
 
 
 def test_prompts_and_seeds_are_those_of_all_runs() -> None:
-    found = drawn([run(["a", "b"], [1], [0, 1]), run(["b", "c"], [1, 2], [1, 3])], ["x", "y"], [{1: 0.25}, {}])
-    assert found is not None
-    assert ([prompt.text for prompt in found.prompts], found.seeds, found.epochs) == (
+    table = sample_table([run(["a", "b"], [1], [0, 1]), run(["b", "c"], [1, 2], [1, 3])], ["x", "y"], [{1: 0.25}, {}])
+    assert table is not None
+    assert ([prompt.text for prompt in table.prompts], table.seeds, table.epochs) == (
         ["a", "b", "c"],
         [1, 2],
         [0, 1, 3],
     )
-    first, second = found.runs
+    first, second = table.runs
     assert set(first.tiles) == {(0, 0), (1, 0)} and set(second.tiles) == {(1, 0), (1, 1), (2, 0), (2, 1)}
-    assert found.lacking == 4 + 2
+    assert table.missing == 4 + 2
     assert first.losses == {1: "0.2500"} and first.last.endswith(SHA)
 
 
 def test_a_tile_is_cut_out_where_its_own_run_has_it() -> None:
-    found = drawn([run(["a"], [1], [0]), run(["b", "a"], [7, 1], [0])], ["x", "y"], [{}, {}])
-    assert found is not None
-    assert found.runs[0].tiles[0, 0] == Tile("0 0 64 64", 64, 64)
-    assert found.runs[1].tiles[0, 0] == Tile(
+    table = sample_table([run(["a"], [1], [0]), run(["b", "a"], [7, 1], [0])], ["x", "y"], [{}, {}])
+    assert table is not None
+    assert table.runs[0].tiles[0, 0] == Tile("0 0 64 64", 64, 64)
+    assert table.runs[1].tiles[0, 0] == Tile(
         "64 64 64 64", 128, 128
     )  # prompt a is its second row, seed 1 its second column
-    assert found.runs[1].tiles[1, 1] == Tile("0 0 64 64", 128, 128)
+    assert table.runs[1].tiles[1, 1] == Tile("0 0 64 64", 128, 128)
 
 
-def test_runs_whose_pictures_arent_here_have_no_column() -> None:
-    assert drawn([run(["a"], [1], [0], here=False)], ["x"], [{}]) is None
-    found = drawn([run(["a"], [1], [0], here=False), run(["b"], [1], [0])], ["x", "y"], [{}, {}])
-    assert found is not None and [one.name for one in found.runs] == ["y"]
+def test_runs_without_samples_here_have_no_column() -> None:
+    assert sample_table([run(["a"], [1], [0], here=False)], ["x"], [{}]) is None
+    table = sample_table([run(["a"], [1], [0], here=False), run(["b"], [1], [0])], ["x", "y"], [{}, {}])
+    assert table is not None and [one.name for one in table.runs] == ["y"]
 
 
 def test_a_grid_smaller_than_its_report_lacks_cells() -> None:
-    found = drawn([run(["a", "b"], [1], [0], rows=1)], ["x"], [{}])
-    assert found is not None and set(found.runs[0].tiles) == {(0, 0)} and found.lacking == 1
+    table = sample_table([run(["a", "b"], [1], [0], rows=1)], ["x"], [{}])
+    assert table is not None and set(table.runs[0].tiles) == {(0, 0)} and table.missing == 1

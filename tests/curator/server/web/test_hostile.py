@@ -1,4 +1,4 @@
-"""Pages in the hands of somebody hostile, hasty, or late: markup in names, stale forms, an ended login."""
+"""Hostile, hasty or late use of pages: markup in names, stale forms, an ended login."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Tags(HTMLParser):
 
 @pytest.fixture
 def odd(tmp_path: Path) -> Iterator[Lab]:
-    """A dataset of oddly named images; captions, metadata and messages full of markup; one set of one image."""
+    """Return a lab with odd image names, markup in captions, metadata and messages, and a set with one image."""
     lab = Lab(tmp_path)
     images = [lab.add(name, number, {MARKUP: MARKUP, "a": MARKUP}) for number, name in enumerate(NAMES)]
     lab.commit("human", dict.fromkeys(images, MARKUP), "template")
@@ -159,7 +159,7 @@ def test_a_login_that_ended_meanwhile(make_client: MakeClient, catalog: Catalog,
     revoke(catalog, tokens(catalog).tokens[0].id, "boss")
     headers = HTML | {"Referer": f"{BASE}/sets/zoo/human"}
     answer = client.post("/sets/zoo/human/versions", data={"csrf_token": token, "message": "x"}, headers=headers)
-    assert answer.status_code == 401 and "what you typed is still there" in answer.text and "/login" in answer.text
+    assert answer.status_code == 401 and "to find what you typed" in answer.text and "/login" in answer.text
     assert len(versions(catalog, "zoo/human").sets[0].versions) == 1
     tiles = client.get("/datasets/zoo/tiles", headers=HTML, follow_redirects=False)
     assert tiles.status_code == 303  # the script sees that, and puts no page to log in at into the gallery

@@ -19,7 +19,7 @@ def test_next_accept_edit_and_undo_by_keyboard(page: Page, service: Service) -> 
     second, _ = image_page(service, 2)
     page.goto(f"{address}?show=human")
     page.keyboard.press("2")  # the set `template`
-    said(page, "Keys work on template")
+    said(page, "Keys apply to template")
     page.keyboard.press("a")
     page.wait_for_url(f"**/{second}**")
     said(page, "Accepted in template")

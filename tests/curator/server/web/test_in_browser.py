@@ -29,7 +29,7 @@ def caption(service: Service, image: str, set_name: str) -> Any:
 
 
 def at_rest(page: Page) -> None:
-    """Once it has scrolled, and scrolls no more."""
+    """Wait until the page has stopped scrolling."""
     page.wait_for_function(
         """async () => {
             const at = scrollY;
@@ -81,7 +81,7 @@ def test_commit_then_look_at_the_difference(page: Page, service: Service) -> Non
     page.click("button:has-text('Commit')")
     page.wait_for_url("**said=**")
     assert "Committed zoo/human@2." in page.locator("main").inner_text()
-    page.click("text=Against @1")
+    page.click("text=Compare with @1")
     page.wait_for_url("**/diff**")
     assert page.locator("ins").count() >= 1
 
@@ -111,7 +111,7 @@ def test_one_slider_moves_all_grids_through_the_epochs(page: Page, service: Serv
     assert page.locator(".lineage a").count() == 1 + 2 + 1 + 2
     page.locator("table a").first.click()
     page.wait_for_url("**/snapshots/*")
-    tiles = page.locator(".drawn image")
+    tiles = page.locator(".samples image")
     assert tiles.count() == 4
     last = [tiles.nth(place).get_attribute("href") for place in range(4)]
     assert page.locator("output").inner_text() == "epoch 1"
@@ -120,8 +120,8 @@ def test_one_slider_moves_all_grids_through_the_epochs(page: Page, service: Serv
     assert page.locator("output").inner_text() == "before training"
     assert all(tiles.nth(place).get_attribute("href") != last[place] for place in range(4))
     page.select_option('[data-pick="prompt"]', "1")
-    assert page.locator(".drawn svg:visible").count() == 2
-    tile = page.locator(".drawn svg:visible").first.bounding_box()
+    assert page.locator(".samples svg:visible").count() == 2
+    tile = page.locator(".samples svg:visible").first.bounding_box()
     assert tile is not None and abs(tile["width"] - tile["height"]) < 2
     assert page.locator(".chart").count() >= 1
 
@@ -138,7 +138,7 @@ def test_choosing_by_box_by_range_and_by_key_then_accepting(page: Page, service:
     place = page.evaluate("scrollY")
     page.keyboard.press(" ")  # leaves the last one, and scrolls nothing
     assert chosen.inner_text() == "6 images chosen" and page.evaluate("scrollY") == place
-    page.click("text=Go on with them")
+    page.click("text=Use chosen images")
     page.wait_for_url("**/selection/**")
     assert page.locator("h1").inner_text() == "6 images chosen"
     page.click("text=Accept 6")
@@ -156,7 +156,7 @@ def test_all_that_was_found_are_chosen_also_those_not_loaded(page: Page) -> None
     page.keyboard.press("Escape")
     assert page.locator(".pick:checked").count() == 0 and not page.locator("#selection").is_visible()
     page.keyboard.press("a")
-    page.click("text=Go on with them")
+    page.click("text=Use chosen images")
     page.wait_for_url("**/selection/**")
     assert page.locator("h1").inner_text() == "301 images chosen"
 
@@ -186,11 +186,11 @@ def test_a_form_pressed_twice_changes_once(page: Page) -> None:
 
 
 def selection(service: Service) -> str:
-    """The address of a selection of three images."""
+    """Return the address of a selection of three images."""
     from curator.server.web.selections import Selections
 
-    kept = Selections(service.lab.catalog.path.with_name("lab.duckdb.service"))
-    name = kept.keep("zoo", [image_page(service, number)[0] for number in (1, 2, 3)])
+    selections = Selections(service.lab.catalog.path.with_name("lab.duckdb.service"))
+    name = selections.store("zoo", [image_page(service, number)[0] for number in (1, 2, 3)])
     return f"/datasets/zoo/selection/{name}?caption_set=human"
 
 

@@ -1,9 +1,10 @@
-"""Every page over a small catalog: it shows what the stages say, and its forms do what they do."""
+"""Every page over a small catalog shows what the stages return, and its forms work."""
 
 from __future__ import annotations
 
 import re
 from html import unescape
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -14,8 +15,8 @@ from curator.caption_sets.versions import versions
 from curator.catalog import Catalog
 from curator.datasets.image import image_caption
 from curator.server.access_tokens import add
-from curator.server.web import annotation
-from curator.server.web.render import query
+from curator.server.web import annotation, render
+from curator.server.web.render import LABELS, for_page, query
 from tests.curator.lab import Lab
 from tests.curator.server.conftest import MakeClient
 
@@ -131,7 +132,7 @@ def test_commit_and_restore(client: TestClient, catalog: Catalog) -> None:
     form = {"message": "checked", "csrf_token": token}
     assert "Committed zoo/human@2." in client.post("/sets/zoo/human/versions", data=form, headers=HTML).text
     answer = client.post("/sets/zoo/human/versions/1/restore", data={"csrf_token": token}, headers=HTML)
-    assert "as zoo/human@1 again: 1 caption put back" in answer.text
+    assert "equals zoo/human@1 again: 1 caption restored" in answer.text
     assert versions(catalog, "zoo/human").sets[0].uncommitted == 1
 
 
@@ -150,7 +151,7 @@ def test_replace_is_shown_then_done_then_undone(client: TestClient, catalog: Cat
     assert "6 captions changed." in done and "sketch" in image_caption(catalog, "zoo", fox(lab), "template").text
     run = re.findall(r'name="run" value="(\d+)"', done)[0]
     undone = client.post("/datasets/zoo/replace/undo", data=form | {"run": run}, headers=HTML).text
-    assert "Undone: 6 captions put back" in undone
+    assert "Undone: 6 captions restored" in undone
     assert "drawing" in image_caption(catalog, "zoo", fox(lab), "template").text
 
 
@@ -179,7 +180,7 @@ def test_metadata_is_a_link_only_where_it_can_be_asked_for(client: TestClient, l
 def test_empty_states_say_what_to_do(client: TestClient, lab: Lab) -> None:
     assert "curator snapshot DATASET/SET@1" in client.get("/snapshots", headers=HTML).text
     assert "curator annotate push" in client.get("/annotation", headers=HTML).text
-    assert "Take a filter away" in client.get("/datasets/zoo?text=unicorn", headers=HTML).text
+    assert "Remove a filter" in client.get("/datasets/zoo?text=unicorn", headers=HTML).text
 
 
 def test_the_state_of_annotation(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +202,7 @@ def test_the_state_of_annotation(client: TestClient, monkeypatch: pytest.MonkeyP
     page = client.get("/annotation", headers=HTML).text
     assert 'href="http://studio/projects/7"' in page and "Label Studio can&#39;t be reached." in page
     assert "<b>1</b> to settle" in page and re.search(r">ana</th>.*?>2</td>.*?>1</td>.*?1 min 30 s", page, re.DOTALL)
-    assert "<b>4</b> of 6 answered" in page and "50% of 2" in page and "<b>2</b> to bring back" in page
+    assert "<b>4</b> of 6 answered" in page and "50% of 2" in page and "<b>2</b> to pull" in page
 
 
 def test_assets_are_kept_for_good_under_the_address_of_their_content(client: TestClient) -> None:
@@ -215,12 +216,22 @@ def test_a_query_leaves_out_what_says_nothing() -> None:
     assert query(a="", b=0, c=["x y", "z"]) == "?b=0&c=x+y&c=z"
 
 
+def test_a_message_names_the_fields_of_the_page_for_the_options() -> None:
+    folder = Path(render.__file__).with_name("templates")
+    pages = "".join(page.read_text(encoding="utf-8") for page in folder.glob("*.html"))
+    assert [label for label in LABELS.values() if label not in pages] == []
+    assert for_page("--holdout 9: add --keep-missing.") == (
+        "“Number of images” 9: tick “Include images without all captions”."
+    )
+    assert for_page("curator ingest FOLDER --dataset zoo") == "curator ingest FOLDER --dataset zoo"
+
+
 def test_a_job_that_is_none_is_said_beside_what_was_typed(client: TestClient) -> None:
-    assert "Nothing was done here yet." in client.get("/jobs", headers=HTML).text
+    assert "No jobs yet." in client.get("/jobs", headers=HTML).text
     typed = "curator serve --host '0.0.0.0'"
     answer = client.post("/jobs", data={"command": typed, "csrf_token": csrf(client, "/jobs")}, headers=HTML)
     assert answer.status_code == 422
-    assert "serve --host: not a job. There are: ingest," in answer.text
+    assert "serve --host: not a job command. Choose one of: ingest," in answer.text
     assert typed in unescape(answer.text)
     unclosed = client.post("/jobs", data={"command": "caption 'zoo", "csrf_token": csrf(client, "/jobs")}, headers=HTML)
     assert "a quote isn't closed" in unescape(unclosed.text)

@@ -1,4 +1,4 @@
-"""Images chosen in the gallery, and what is done with their captions."""
+"""Images chosen in the gallery, and the actions on their captions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from curator.caption_sets.revise import revise
 from curator.catalog import Catalog
 from curator.datasets.image import image_caption
 from curator.server.access_tokens import add
-from curator.server.web.selections import KEPT, MOST, Selections
+from curator.server.web.selections import MAX_IMAGES, MAX_SELECTIONS, Selections
 from schemas.errors import BadOption, NotFound
 from tests.curator.lab import Lab
 from tests.curator.server.conftest import MakeClient
@@ -31,7 +31,7 @@ def image(lab: Lab, name: str) -> str:
 
 
 def chosen(client: TestClient, lab: Lab, *names: str) -> str:
-    """The address of a selection."""
+    """Return the address of a selection."""
     images = " ".join(image(lab, name) for name in names)
     answer = client.post(CHOOSE, data={"images": images}, headers=HTML, follow_redirects=False)
     assert answer.status_code == 303
@@ -39,7 +39,7 @@ def chosen(client: TestClient, lab: Lab, *names: str) -> str:
 
 
 def form(client: TestClient, address: str, action: str) -> dict[str, Any]:
-    """The hidden fields of the form of an address that leads to `action`."""
+    """Return the hidden fields of the page's form with this action."""
     page = client.get(address, headers=HTML).text
     found = page[page.index(f'/{action}"') :]
     fields = re.findall(r'name="([^"]+)" value="([^"]*)"', found[: found.index("</form>")])
@@ -118,7 +118,7 @@ def test_replace_and_put_back_touch_only_what_is_chosen(client: TestClient, cata
     only = f"{chosen(client, lab, 'wolf')}?caption_set=human"
     fields = form(client, only, "restore") | {"version": 1}
     done = client.post(f"{only.partition('?')[0]}/restore", data=fields, headers=HTML).text
-    assert "1 caption put back to zoo/human@1." in done
+    assert "1 caption restored to zoo/human@1." in done
     texts = [image_caption(catalog, "zoo", image(lab, one), "human").text for one in ("wolf", "bear", "fox")]
     assert texts == ["wolf in the snow", "bear in the rain", "a red fox in deep snow"]
 
@@ -144,20 +144,22 @@ def test_who_may_only_read_changes_nothing(make_client: MakeClient, catalog: Cat
 
 
 def test_requests_that_choose_at_once_dont_disturb_each_other(app: FastAPI) -> None:
-    kept = Selections(app.state.settings.data)
+    selections = Selections(app.state.settings.data)
     with ThreadPoolExecutor(8) as pool:
-        names = list(pool.map(lambda number: kept.keep("zoo", [f"{number // 2:064x}"]), range(8 * KEPT)))
-    assert len(set(names)) == 4 * KEPT
-    assert len([file for file in kept.folder.iterdir() if not file.name.startswith(".")]) == KEPT
+        names = list(
+            pool.map(lambda number: selections.store("zoo", [f"{number // 2:064x}"]), range(8 * MAX_SELECTIONS))
+        )
+    assert len(set(names)) == 4 * MAX_SELECTIONS
+    assert len([file for file in selections.folder.iterdir() if not file.name.startswith(".")]) == MAX_SELECTIONS
 
 
 def test_the_last_selections_are_kept_each_of_its_dataset(app: FastAPI) -> None:
-    kept = Selections(app.state.settings.data)
-    names = [kept.keep("zoo", [f"{number:064x}"]) for number in range(KEPT + 3)]
-    assert kept.read("zoo", names[-1]) == [f"{KEPT + 2:064x}"]
-    assert len(list(kept.folder.iterdir())) == KEPT
+    selections = Selections(app.state.settings.data)
+    names = [selections.store("zoo", [f"{number:064x}"]) for number in range(MAX_SELECTIONS + 3)]
+    assert selections.read("zoo", names[-1]) == [f"{MAX_SELECTIONS + 2:064x}"]
+    assert len(list(selections.folder.iterdir())) == MAX_SELECTIONS
     for dataset, name in (("other", names[-1]), ("zoo", "../key"), ("zoo", "0" * 24)):
         with pytest.raises(NotFound):
-            kept.read(dataset, name)
-    with pytest.raises(BadOption, match="are the most"):
-        kept.keep("zoo", (f"{number:064x}" for number in range(MOST + 1)))
+            selections.read(dataset, name)
+    with pytest.raises(BadOption, match="at most"):
+        selections.store("zoo", (f"{number:064x}" for number in range(MAX_IMAGES + 1)))

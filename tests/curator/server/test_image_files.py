@@ -1,4 +1,4 @@
-"""Originals and thumbnails: by content, made once, for whoever may see them."""
+"""Originals and thumbnails by SHA-256: made once, only for callers with access."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where models come from, placed for an SVG: images, versions of captions, snapshots, runs, from left to right."""
+"""Layout of the lineage graph: images, versions, snapshots, runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from curator.runs import RunLine
-from curator.snapshot.known import SnapshotLine
+from curator.snapshot.recorded import SnapshotLine
 
 BOX_WIDTH, BOX_HEIGHT = 220, 50
 COLUMN, ROW, TOP = 290, 64, 40
@@ -16,8 +16,6 @@ HEADS = ("Images", "Captions", "Snapshots", "Runs")
 
 @dataclass(frozen=True)
 class Box:
-    """A thing, where it is, and where its page is."""
-
     x: int
     y: float
     name: str
@@ -26,8 +24,8 @@ class Box:
 
 
 @dataclass(frozen=True)
-class LineagePicture:
-    """Boxes and the curves between them, in the SVG's own units."""
+class LineageGraph:
+    """Boxes and curves, in SVG units."""
 
     width: int
     height: int
@@ -36,29 +34,30 @@ class LineagePicture:
     curves: list[str]
 
 
-def lineage_picture(snapshots: Sequence[SnapshotLine], runs: Sequence[RunLine]) -> LineagePicture:
+def lineage_graph(snapshots: Sequence[SnapshotLine], runs: Sequence[RunLine]) -> LineageGraph:
     datasets = list(dict.fromkeys(one.dataset for one in snapshots))
     versions = list(dict.fromkeys(track.version for one in snapshots for track in one.tracks))
-    trained = [one for one in runs if any(one.snapshot_identity == made.identity for made in snapshots)]
+    identities = {one.identity for one in snapshots}
+    runs = [one for one in runs if one.snapshot_identity in identities]
     columns: list[list[tuple[str, str, str, str]]] = [
         [(name, name, "images", f"/datasets/{quote(name, safe='')}") for name in datasets],
         [(name, *_halves(name), f"/sets/{quote(name.partition('@')[0])}") for name in versions],
         [(one.identity, one.identity[:12], _sizes(one), f"/snapshots/{one.identity}") for one in snapshots],
-        [(one.run_key, one.name, f"{one.captions}, {one.epochs} epochs", f"/runs/{one.run_key}") for one in trained],
+        [(one.run_key, one.name, f"{one.captions}, {one.epochs} epochs", f"/runs/{one.run_key}") for one in runs],
     ]
     rows = max(len(column) for column in columns)
     boxes: dict[str, Box] = {}
-    for place, column in enumerate(columns):
+    for index, column in enumerate(columns):
         start = TOP + (rows - len(column)) * ROW / 2
         for row, (key, name, about, href) in enumerate(column):
-            boxes[f"{place} {key}"] = Box(place * COLUMN + 1, start + row * ROW, _short(name), _short(about), href)
+            boxes[f"{index} {key}"] = Box(index * COLUMN + 1, start + row * ROW, _short(name), _short(about), href)
     edges = [(f"0 {name.partition('/')[0]}", f"1 {name}") for name in versions]
     edges += [(f"1 {track.version}", f"2 {one.identity}") for one in snapshots for track in one.tracks]
-    edges += [(f"2 {one.snapshot_identity}", f"3 {one.run_key}") for one in trained]
+    edges += [(f"2 {one.snapshot_identity}", f"3 {one.run_key}") for one in runs]
     curves = [_curve(boxes[left], boxes[right]) for left, right in edges if left in boxes and right in boxes]
     width = 3 * COLUMN + BOX_WIDTH + 2
-    heads = [(place * COLUMN, head) for place, head in enumerate(HEADS)]
-    return LineagePicture(width, TOP + rows * ROW, heads, list(boxes.values()), curves)
+    heads = [(index * COLUMN, head) for index, head in enumerate(HEADS)]
+    return LineageGraph(width, TOP + rows * ROW, heads, list(boxes.values()), curves)
 
 
 def _curve(left: Box, right: Box) -> str:
@@ -68,8 +67,8 @@ def _curve(left: Box, right: Box) -> str:
 
 
 def _halves(version: str) -> tuple[str, str]:
-    dataset, _, of_set = version.partition("/")
-    return of_set, dataset
+    dataset, _, set_version = version.partition("/")
+    return set_version, dataset
 
 
 def _sizes(snapshot: SnapshotLine) -> str:

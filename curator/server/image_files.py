@@ -1,7 +1,6 @@
-"""Pictures: originals and thumbnails, named by content, so that a browser keeps them for good.
+"""Serve originals and thumbnails by SHA-256, cacheable for ever.
 
-A thumbnail is made at the first look at it and kept in the service's data folder. Only a SHA-256 comes from a request;
-where its file lies is the catalog's word, and what lies there is sent only while it is still that image.
+Thumbnails are made at the first request and stored. A file is sent only if it still has the requested SHA-256.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from curator.catalog.working_copy import file_id_of_image
 from curator.images.decode import pillow_for_ingest
 from curator.images.formats import sniff
 from curator.images.originals import Originals
-from curator.server.access import Opened, Sha256, allowed_picture
-from curator.server.api.answers import for_ever, has_it
+from curator.server.access import OpenCatalog, Sha256, image_access
+from curator.server.api.responses import immutable_headers, is_cached
 from schemas.errors import AmatlError, ChecksumMismatch, NotFound
 
 THUMBNAIL_PX = 384
 CHANGED = "changed since the ingest, or can't be read. Ingest its folder again."
-# A full gallery page asks for many at once; decoding more of them than there are cores makes none of them faster.
+# A gallery page requests many thumbnails at once; decoding more than one per core makes none faster.
 _decoding = BoundedSemaphore(os.cpu_count() or 1)
 
 
@@ -38,14 +37,14 @@ async def _pillow(_: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-router = APIRouter(include_in_schema=False, dependencies=[Depends(allowed_picture)], lifespan=_pillow)
+router = APIRouter(include_in_schema=False, dependencies=[Depends(image_access)], lifespan=_pillow)
 
 
 @router.get("/thumbnails/{sha256}.jpg")
-def thumbnail(request: Request, catalog: Opened, sha256: Sha256) -> Response:
-    """A JPEG on white, its longer side 384 px at most."""
-    headers = for_ever(sha256)
-    if has_it(request, headers["ETag"]):
+def thumbnail(request: Request, catalog: OpenCatalog, sha256: Sha256) -> Response:
+    """Return a JPEG on white, at most 384 px."""
+    headers = immutable_headers(sha256)
+    if is_cached(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     folder = File(request.app.state.settings.data) / "thumbnails"
     if not has_preview(folder, sha256):
@@ -56,32 +55,32 @@ def thumbnail(request: Request, catalog: Opened, sha256: Sha256) -> Response:
 
 
 @router.get("/images/{sha256}")
-def original(request: Request, catalog: Opened, sha256: Sha256) -> Response:
-    """The image's file, byte for byte, by a path that still holds it. Raises ChecksumMismatch where none does."""
-    headers = for_ever(sha256)
-    if has_it(request, headers["ETag"]):
+def original(request: Request, catalog: OpenCatalog, sha256: Sha256) -> Response:
+    """Return the unchanged file. Raise ChecksumMismatch if no path holds it."""
+    headers = immutable_headers(sha256)
+    if is_cached(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     name = sha256[:12]
     for file in _files(catalog, sha256):
         name = file.name
         try:
             content = file.read_bytes()
-        except OSError:  # taken away meanwhile, or not ours to read
+        except OSError:  # removed meanwhile, or not readable
             continue
         if hashlib.sha256(content).hexdigest() == sha256:
-            # By its first bytes, never by its name: what a browser runs or renders otherwise isn't among them.
+            # The type comes from the first bytes, never from the name, so it is never one that a browser executes.
             return Response(content, headers=headers, media_type=f"image/{sniff(content[:64])}")
     raise ChecksumMismatch(f"{name}: {CHANGED}")
 
 
 def _make_thumbnail(catalog: Catalog, sha256: str, folder: File) -> None:
-    """Of the first file that still is the image. Raises ChecksumMismatch, PreviewFailed where none will do."""
+    """Raise ChecksumMismatch or PreviewFailed if no file is usable."""
     failed: AmatlError | None = None
     for file in _files(catalog, sha256):
         try:
             make_preview(file, sha256, folder, THUMBNAIL_PX)
             return
-        except ChecksumMismatch:  # it may lie elsewhere too, in this dataset or another
+        except ChecksumMismatch:  # another path may still hold the image
             failed = ChecksumMismatch(f"{file.name}: {CHANGED}")
         except PreviewFailed as error:
             failed = error
@@ -90,17 +89,18 @@ def _make_thumbnail(catalog: Catalog, sha256: str, folder: File) -> None:
 
 
 def _files(catalog: Catalog, sha256: str) -> Iterator[File]:
-    """The image's files that are there, first the one that working copies know. Raises NotFound where none is."""
-    here = Originals(catalog)
+    """Yield existing files, the working copy's first. Raise NotFound."""
+    originals = Originals(catalog)
     file_id = file_id_of_image(catalog, sha256)
-    known = [] if file_id is None else here.paths(sha256, [catalog.file_row(file_id)["path"]])
-    tried = [path for path in known if File(path).is_file()]
+    cached = [] if file_id is None else originals.paths(sha256, [catalog.file_row(file_id)["path"]])
+    tried = [path for path in cached if File(path).is_file()]
     yield from map(File, tried)
-    found = catalog.find_images(sha256)
-    found = found.filter(found["image_sha256"] == sha256)
-    if not found.height:
+    rows = catalog.find_images(sha256)
+    rows = rows.filter(rows["image_sha256"] == sha256)
+    if not rows.height:
         raise NotFound(f"There is no image {sha256[:12]}.")
-    more = [path for path in here.paths(sha256, found["path"].to_list()) if path not in tried and File(path).is_file()]
-    yield from map(File, more)
-    if not (tried or more):
-        raise NotFound(f"{found['file_name'][0]}: its file isn't there any more. Run: curator doctor")
+    paths = originals.paths(sha256, rows["path"].to_list())
+    others = [path for path in paths if path not in tried and File(path).is_file()]
+    yield from map(File, others)
+    if not (tried or others):
+        raise NotFound(f"{rows['file_name'][0]}: its file is gone. Run: curator doctor")

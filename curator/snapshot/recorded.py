@@ -1,7 +1,6 @@
-"""Lists the snapshots that the catalog knows of, and finds the files of one, for those who download it.
+"""List the snapshots in the catalog, and locate their files for download.
 
-A file is named by the snapshot's identity and its place there. Only names that a snapshot can hold are looked for, and
-only within its folder: no path from outside reaches the disk otherwise.
+Only names that a snapshot can contain are accepted, so a request can't reach any other file on disk.
 """
 
 from __future__ import annotations
@@ -24,39 +23,37 @@ FILES = re.compile(
 
 
 class SnapshotLine(BaseModel):
-    """A snapshot that the catalog knows of."""
-
     identity: str
-    images_identity: str = Field(description="Equal where images and split are: runs on them can be compared.")
+    images_identity: str = Field(description="Equal if images and split are: such runs can be compared.")
     dataset: str
     tracks: list[Track]
     train: int
     held_out: int
-    size_bytes: int = Field(description="Of the images.")
+    size_bytes: int = Field(description="Total size of the images.")
     person: str
     made_at: str
     folder: str
-    here: bool = Field(description="Its folder is on this machine, so that it can be downloaded.")
-    runs: int = Field(description="Runs on it that were reported.")
+    here: bool = Field(description="Whether its folder is on this machine, so that it can be downloaded.")
+    runs: int = Field(description="Reported training runs on it.")
 
 
 class SnapshotsResult(BaseModel):
-    """The snapshots, newest first; each content once."""
+    """Newest first, each content once."""
 
     snapshots: list[SnapshotLine]
 
 
 def snapshots(catalog: Catalog, dataset: str | None = None) -> SnapshotsResult:
-    found: dict[str, list[dict[str, Any]]] = {}
+    rows_by_identity: dict[str, list[dict[str, Any]]] = {}
     for row in catalog.snapshots().iter_rows(named=True):
         if dataset in (None, row["dataset"]):
-            found.setdefault(row["identity"], []).append(row)
+            rows_by_identity.setdefault(row["identity"], []).append(row)
     runs = catalog.runs()["snapshot_identity"].to_list()
-    return SnapshotsResult(snapshots=[_line(rows, runs.count(identity)) for identity, rows in found.items()])
+    return SnapshotsResult(snapshots=[_line(rows, runs.count(identity)) for identity, rows in rows_by_identity.items()])
 
 
 def snapshot_line(catalog: Catalog, identity: str) -> SnapshotLine:
-    """One snapshot. Raises NotFound."""
+    """Raise NotFound."""
     for line in snapshots(catalog).snapshots:
         if line.identity == identity:
             return line
@@ -64,9 +61,9 @@ def snapshot_line(catalog: Catalog, identity: str) -> SnapshotLine:
 
 
 def snapshot_file(catalog: Catalog, identity: str, path: str) -> Path:
-    """A file of a snapshot on this machine. Raises NotFound saying what isn't there."""
+    """Return the local path of a snapshot's file. Raise NotFound."""
     if not FILES.fullmatch(path):
-        raise NotFound(f"{path[:100]!r}: no snapshot holds a file of that name.")
+        raise NotFound(f"{path[:100]!r} is not the name of a snapshot's file.")
     folder = _folder(catalog, identity)
     file = (folder / path).resolve()
     if not file.is_relative_to(folder.resolve()) or not file.is_file():
@@ -75,7 +72,7 @@ def snapshot_file(catalog: Catalog, identity: str, path: str) -> Path:
 
 
 def _line(rows: list[dict[str, Any]], runs: int) -> SnapshotLine:
-    """Of several folders with the same content, one that is here, else the newest."""
+    """Summarise folders with one content: one on this machine, else the newest."""
     row = next((row for row in rows if _is_here(row)), rows[0])
     manifest = SnapshotManifest.model_validate_json(row["manifest"])
     sizes = {split: count.samples for split, count in manifest.splits.items()}
@@ -98,8 +95,8 @@ def _folder(catalog: Catalog, identity: str) -> Path:
     if here is None:
         versions = " ".join(track["version"] for track in json.loads(rows[0]["manifest"])["tracks"])
         raise NotFound(
-            f"Snapshot {identity[:12]} was made at {rows[0]['folder']}; on the service's machine it isn't there now. "
-            f"Make it again: curator snapshot {versions} --out FOLDER"
+            f"Snapshot {identity[:12]} was written to {rows[0]['folder']}, which is not on the service's machine now. "
+            f"Export it again: curator snapshot {versions} --out FOLDER"
         )
     return Path(here["folder"])
 
@@ -108,14 +105,13 @@ def _is_here(row: dict[str, Any]) -> bool:
     if split(row["folder"]):
         return False
     try:
-        there = SnapshotManifest.read(Path(row["folder"]) / "manifest.json")
+        return SnapshotManifest.read(Path(row["folder"]) / "manifest.json").identity == str(row["identity"])
     except BadDocument:
         return False
-    return there.identity == str(row["identity"])
 
 
 def _unknown(identity: str) -> str:
     return (
-        f"There is no snapshot {identity[:12]} here. curator snapshot makes one; of one made before the catalog kept "
-        "them, the same command makes it known."
+        f"There is no snapshot {identity[:12]}. Export one with curator snapshot. If an older release of this program "
+        "wrote it, run the same command again to record it."
     )

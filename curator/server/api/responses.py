@@ -1,4 +1,4 @@
-"""What answers share: entity tags, streams, the shape of a problem."""
+"""Shared parts of responses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from curator.catalog.wire import ARROW, encode_rows
 from curator.server.problems import MEDIA_TYPE
 
 JSON_LINES = "application/x-ndjson"
-ROWS_A_PIECE = 16_384
+ROWS_PER_CHUNK = 16_384
 LARGEST_ID = 2**62
 
 
@@ -31,66 +31,65 @@ class Problem(BaseModel):
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {
-        "description": "What went wrong, and what to do next.",
+        "description": "The error, and what to do next.",
         "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
     }
 }
 STREAMS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "JSON; or all rows as a stream, with Accept: application/x-ndjson or Arrow's.",
+        "description": "JSON; with Accept: application/x-ndjson or Arrow's media type, a stream of all rows.",
         "content": {ARROW: {}, JSON_LINES: {}},
     }
 }
 
 
 async def body(request: Request) -> bytes:
-    """The request's body as it came; a dependency."""
     return await request.body()
 
 
 Content = Annotated[bytes, Depends(body)]
 
 
-def content_of(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """What the description says of a body that a route takes as it comes."""
+def request_body(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Describe a raw body for OpenAPI."""
     return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
 
 
 def example(value: Any) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route whose answer looks like `value`."""
+    """Return a route's `responses` with an example."""
     return {200: {"content": {"application/json": {"example": value}}}}
 
 
-def tagged(request: Request, result: BaseModel, tag: str | None = None) -> Response:
-    """The result as JSON with an entity tag (of its content, where none is given); 304 for who has it already."""
+def etag_response(request: Request, result: BaseModel, tag: str | None = None) -> Response:
+    """Return JSON with an ETag (default: a hash of the content); 304 if the client has it."""
     content = result.model_dump_json().encode()
     etag = f'"{tag or hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
-    if has_it(request, etag):
+    if is_cached(request, etag):
         return Response(status_code=304, headers=headers)
     return Response(content, headers=headers, media_type="application/json")
 
 
-def for_ever(etag: str) -> dict[str, str]:
-    """The headers of what never changes under its address."""
+def immutable_headers(etag: str) -> dict[str, str]:
+    """Return caching headers."""
     return {"ETag": f'"{etag}"', "Cache-Control": "private, max-age=31536000, immutable"}
 
 
-def has_it(request: Request, etag: str) -> bool:
-    """Whether If-None-Match names this tag (RFC 9110, weak comparison)."""
-    given = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
-    return etag in given or given == ["*"]
+def is_cached(request: Request, etag: str) -> bool:
+    """Check If-None-Match (RFC 9110, weak comparison)."""
+    tags = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
+    return etag in tags or tags == ["*"]
 
 
-def wanted(request: Request, default: str) -> str:
-    """The media type of the answer: Arrow or JSON lines where `Accept` names one first, else `default`."""
-    offered = [one.partition(";")[0].strip().lower() for one in request.headers.get("accept", "").split(",")]
+def accepted_type(request: Request, default: str) -> str:
+    """Return Arrow or JSON lines if `Accept` prefers it, else `default`."""
+    accepted = [one.partition(";")[0].strip().lower() for one in request.headers.get("accept", "").split(",")]
     known = {ARROW: ARROW, JSON_LINES: JSON_LINES, "application/jsonl": JSON_LINES, "application/json": default}
-    return next((known[one] for one in offered if one in known), default)
+    return next((known[one] for one in accepted if one in known), default)
 
 
 def stream(frame: pl.DataFrame, media_type: str, name: str) -> StreamingResponse:
-    """All rows, piece by piece, as a file called `name`."""
+    """Stream the rows as a file called `name`."""
     arrow = media_type == ARROW
     rows = encode_rows(frame.to_arrow(), compressed=True) if arrow else _lines(frame)
     headers = {
@@ -101,7 +100,7 @@ def stream(frame: pl.DataFrame, media_type: str, name: str) -> StreamingResponse
 
 
 def _lines(frame: pl.DataFrame) -> Iterator[bytes]:
-    for piece in frame.iter_slices(ROWS_A_PIECE):
+    for chunk in frame.iter_slices(ROWS_PER_CHUNK):
         buffer = BytesIO()
-        piece.write_ndjson(buffer)
+        chunk.write_ndjson(buffer)
         yield buffer.getvalue()

@@ -46,7 +46,7 @@ def test_a_person_reads_what_it_took_and_what_failed(robot: Robot) -> None:
     result = caption()
     assert "5  new" in result.stdout
     assert "1  failed: refused" in result.stdout
-    assert "(the next run tries them again: curator failures zoo/seen)" in result.stdout
+    assert "(the next run retries them; list: curator failures zoo/seen)" in result.stdout
     assert "6 images in " in result.stdout
     assert "batch size 2, 1,200 tokens in, 30 out, $0.50" in result.stdout
     assert "captioning: 6/6 " in result.stderr

@@ -190,8 +190,8 @@ def snapshot(
     """Export committed versions and their images to a folder for training.
 
     Each version becomes a caption track over the same images; the first is named `text`. The split is stored in the
-    catalog: near-duplicates stay together, held-out images stay held out, and new images are assigned at random by
-    their hash. If the folder already holds this snapshot, nothing is written.
+    catalog: near-duplicates stay together, held-out images stay held out, and its hash decides the split of a new
+    image. If the folder already holds this snapshot, nothing is written.
 
     \b
     Example:

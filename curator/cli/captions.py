@@ -1,4 +1,4 @@
-"""The commands on captions: caption, failures, commit, versions, diff, restore, replace, accept, stats, history."""
+"""The commands on captions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schemas.edge import fail, listeners, progress_bar, show
 
 
 class CaptionCommand(click.Command):
-    """A command whose help lists the strategies, or with `--strategy NAME` that strategy's help and options."""
+    """Its help lists the strategies, or one strategy's options."""
 
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         from curator import captioners

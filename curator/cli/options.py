@@ -23,7 +23,7 @@ NAME = re.compile(r"curator (?:(?:annotate|token) )?[a-z]+")
 
 
 def catalog_option(command: Command) -> Command:
-    """Add `--catalog FILE` and `--server URL`. The command gets one path, `catalog`, which may be the URL."""
+    """Add `--catalog FILE` and `--server URL`; both give `catalog`, a path."""
     file_option = click.option(
         "--catalog",
         type=click.Path(path_type=Path),
@@ -45,7 +45,7 @@ def catalog_option(command: Command) -> Command:
 
 
 def on_catalog(command: Command) -> Command:
-    """Add what every command on a catalog has: --catalog, --server, --json, and errors in one line."""
+    """Add --catalog, --server, --json, and errors in one line."""
     return catalog_option(json_option(catch_errors(command)))
 
 
@@ -68,7 +68,7 @@ def _server(context: click.Context, parameter: click.Parameter, value: str | Non
 
 
 def _catalog(context: click.Context, parameter: click.Parameter, value: Path) -> Path:
-    """Return the file or the service's URL; an option on the command line wins over an environment variable."""
+    """An option on the command line wins over an environment variable."""
     url, by_option = context.meta[SERVER]
     has_catalog_option = context.get_parameter_source("catalog") is ParameterSource.COMMANDLINE
     if has_catalog_option or by_option:

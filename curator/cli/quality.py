@@ -12,7 +12,7 @@ from schemas.edge import progress_bar, show
 
 
 class CheckCommand(click.Command):
-    """A command whose help lists the checks and their allowed shares."""
+    """Its help lists the checks."""
 
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         from curator.check.findings import KINDS

@@ -1,9 +1,9 @@
-"""Stage: one page of a dataset's images with their captions, filtered, in the order they were first seen.
+"""Stage: a page of images with their captions, filtered, in the order they were first seen.
 
-The filters run over a working copy of the dataset in memory (catalog/working_copy.py), which each call updates with
-what is new in the catalog. Measured with 680,000 images and 3 sets on two cores: DuckDB needed 0.6 to 0.9 s for a page
-and 130 to 220 ms to search the text of all revisions, mostly to decompress them. The working copy needs 60 ms for a
-text that no caption contains, and milliseconds for the other filters (tests/bench/LOG.md).
+The filters run over a working copy in memory (catalog/working_copy.py), updated by each call. With 680,000 images and
+3 sets on two cores, DuckDB needed 0.6 to 0.9 s per page and 130 to 220 ms to search all revisions, mostly to
+decompress them. The working copy needs 60 ms for a text without matches, and milliseconds otherwise
+(tests/bench/LOG.md).
 """
 
 from __future__ import annotations
@@ -25,14 +25,12 @@ LARGEST_LIMIT = 500
 
 
 class GalleryCaption(BaseModel):
-    """The caption of an image in one set."""
-
     caption_id: int
     text: str
 
 
 class GalleryImage(BaseModel):
-    """One image of a page. Width and height are upright."""
+    """Width and height are upright."""
 
     number: int = Field(description="Its number in the dataset, for `after` and `before`.")
     sha256: str
@@ -52,7 +50,7 @@ class GalleryImage(BaseModel):
 
 
 class GalleryResult(BaseModel):
-    """One page. `after` and `before` request the next and the previous page; null if there is none."""
+    """`after` and `before` request the next and the previous page; null if there is none."""
 
     dataset: str
     sets: list[str] = Field(description="Every caption set of the dataset.")
@@ -71,10 +69,9 @@ def gallery(
     before: int | None = None,
     limit: int = LIMIT,
 ) -> GalleryResult:
-    """Return matching images after (or the last ones before) a number: keyset pagination.
+    """Return matching images after (or the last before) a number: keyset pagination.
 
-    Images added meanwhile shift nothing: no image appears twice, none is skipped. Raise NotFound, BadOption,
-    BadExpression.
+    New images shift nothing: none appears twice or is skipped. Raises NotFound, BadOption, BadExpression.
     """
     if not 1 <= limit <= LARGEST_LIMIT:
         raise BadOption(f"limit {limit}: give a number from 1 to {LARGEST_LIMIT}.")
@@ -104,7 +101,7 @@ def gallery(
 
 
 def gallery_frame(catalog: Catalog, dataset: str, filters: GalleryFilters | None = None) -> pl.DataFrame:
-    """Return all matching images as a table: the columns of an image, and `caption.SET` for each set."""
+    """Return all matches: an image's columns, and `caption.SET` per set."""
     check_dataset(catalog, dataset)
     table = working_copy(catalog, dataset)
     rows = matching_rows(catalog, table, filters or GalleryFilters())

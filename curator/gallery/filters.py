@@ -1,4 +1,4 @@
-"""The gallery's filters: one model whose fields are the parameters of the API and of the pages."""
+"""The gallery's filters, which are the parameters of API and pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Status = Literal["captioned", "missing", "empty", "person", "machine", "failed",
 
 
 class GalleryFilters(BaseModel):
-    """All given filters must match. Filters on captions must match one and the same caption."""
+    """All filters must match; those on captions must match one caption."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,13 +56,13 @@ class GalleryFilters(BaseModel):
 
     @property
     def only_text(self) -> bool:
-        """Whether the text is the only filter on captions, in any set."""
+        """True if the only caption filter is a text in any set."""
         other = self.model_copy(update={"text": None})
         return bool(self.text) and self.caption_set is None and not other.about_captions
 
     @property
     def about_captions(self) -> bool:
-        """Whether a filter applies to a single caption."""
+        """True if a filter needs a single caption."""
         filters = (self.strategy, self.person, self.text, self.min_length, self.max_length)
         if any(value is not None for value in filters):
             return True

@@ -23,9 +23,9 @@ COLUMNS = (  # available to expressions, beside captions and metadata fields
 
 
 def matching_rows(catalog: Catalog, table: Table, filters: GalleryFilters) -> pl.DataFrame:
-    """Return the matching rows in order, with columns row (index in the frame) and number. Results are cached.
+    """Return columns row (index in the frame) and number, in order. Results are cached.
 
-    Raise NotFound for an unknown set, BadOption, BadExpression.
+    Raises NotFound for an unknown set, BadOption, BadExpression.
     """
     if filters.status in ("failed", "rejected"):  # the table's marks don't cover these
         return _search(catalog, table, filters)
@@ -81,7 +81,7 @@ def _image_conditions(filters: GalleryFilters) -> list[pl.Expr]:
 
 
 def _caption_conditions(catalog: Catalog, table: Table, filters: GalleryFilters, sets: list[str]) -> list[pl.Expr]:
-    """Return one condition per set on its caption."""
+    """Return a condition per set."""
     runs = _runs(catalog, table.dataset, filters)
     conditions_by_set = []
     for name in sets:
@@ -102,12 +102,12 @@ def _caption_conditions(catalog: Catalog, table: Table, filters: GalleryFilters,
 
 
 def _folded(text: str) -> str:
-    """Fold a text like the working copy's captions: lower case, one line."""
+    """Fold as in the working copy: lower case, one line."""
     return LINE_ENDS.sub(" ", text).lower()
 
 
 def _runs(catalog: Catalog, dataset: str, filters: GalleryFilters) -> pl.Series | None:
-    """Return the caption runs of the requested strategy and person; None without such a filter."""
+    """Return the matching caption runs; None without a filter on them."""
     if filters.strategy is None and filters.person is None and filters.status not in ("person", "machine"):
         return None
     runs = catalog.caption_runs_of_dataset(dataset)
@@ -121,7 +121,7 @@ def _runs(catalog: Catalog, dataset: str, filters: GalleryFilters) -> pl.Series 
 
 
 def _listed(catalog: Catalog, table: Table, filters: GalleryFilters) -> pl.Series | None:
-    """Return the images listed by the catalog as failed or rejected; None without such a filter."""
+    """Return failed or rejected images; None without that filter."""
     if filters.status == "failed":
         return catalog.standing_failures(table.dataset, filters.caption_set)["image_sha256"]
     if filters.status == "rejected":
@@ -130,7 +130,7 @@ def _listed(catalog: Catalog, table: Table, filters: GalleryFilters) -> pl.Serie
 
 
 def _metadata(catalog: Catalog, table: Table, text: str) -> pl.Series:
-    """Return a bool per row: whether the metadata field has this value."""
+    """Return a bool per row."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise BadOption(f"metadata {text!r}: write field=value.")
@@ -156,7 +156,7 @@ def _equal(column: pl.Series, value: str) -> pl.Series:
 
 
 def _where(catalog: Catalog, table: Table, text: str) -> pl.Series:
-    """Return a bool per row: whether the expression holds. Read only the metadata fields that it names."""
+    """Return a bool per row. Reads only the metadata fields named."""
     expression = where.parse(text, "where")
     columns = {name: table.frame[name] for name in (*COLUMNS, *(f"{CAPTION}{name}" for name in table.sets))}
     unknown = [column.name for column in expression.columns if column.name not in columns]
@@ -176,7 +176,7 @@ def _where(catalog: Catalog, table: Table, text: str) -> pl.Series:
 
 
 def _field(catalog: Catalog, table: Table, name: str) -> pl.Series | None:
-    """Return a metadata field per row, or None if no image has it.
+    """Return a metadata field per row; None if no image has it.
 
     The type is number, boolean or list if all values agree, else text.
     """
@@ -189,7 +189,7 @@ def _field(catalog: Catalog, table: Table, name: str) -> pl.Series | None:
 
 
 def _column(frame: pl.DataFrame, values: pl.DataFrame) -> pl.Series:
-    """Parse JSON texts to a column; each distinct text is parsed once."""
+    """Parse JSON texts, each distinct text once."""
     texts = values["value"].unique()
     parsed = pl.DataFrame({"value": texts, "parsed": typed([json.loads(text) for text in texts])})
     rows = frame.select("file_id").join(values, on="file_id", how="left", maintain_order="left")

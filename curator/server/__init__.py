@@ -1,7 +1,6 @@
-"""The service: one process that owns a catalog. An API for programs, pages for people, jobs for long work.
+"""The service: one process that owns a catalog, with an API, pages and jobs. Run it with `curator serve`.
 
-Like the command line, it checks access, calls stage functions and catalog methods, and shows what they return. Run it
-with `curator serve`. It never loads torch, because jobs are separate processes.
+It checks access, calls stage functions and shows results. Jobs are separate processes, so it never loads torch.
 """
 
 from curator.server.app import create_app

@@ -1,11 +1,10 @@
 """Authenticate callers and check their scopes.
 
-A program sends a token (`Authorization: Bearer ...`); a person logs in with it once and gets a cookie. On loopback no
-token is needed: anyone with a login on this machine is its local user with every scope, as is anyone who can open the
-Unix socket. Against other sites in a browser, a change needs the CSRF token of its page and must come from this
-origin; on loopback the request must also name this host (DNS rebinding).
+A program sends a token (`Authorization: Bearer ...`); a person logs in with it and gets a cookie. On loopback, or
+through the Unix socket, a caller is the local user with every scope. Against other sites in a browser, a change needs
+the CSRF token of its page and this origin; on loopback the request must name this host (DNS rebinding).
 
-A cookie holds the token's hash, an expiry and a signature with the service's key. Revoking a token ends its sessions.
+A cookie holds the token's hash, an expiry and a signature. Revoking a token ends its sessions.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ BEARER = HTTPBearer(auto_error=False, description="A token from `curator token a
 
 @dataclass(frozen=True)
 class Caller:
-    """The person behind a request. `how`: identified by Unix socket, loopback, token, or cookie."""
+    """The person behind a request. `how`: what identified them."""
 
     person: str
     scopes: frozenset[Scope]
@@ -47,12 +46,12 @@ class Caller:
 
 
 def scopes_up_to(scope: Scope) -> frozenset[Scope]:
-    """Return a scope and the scopes it includes: write includes annotate, annotate includes read."""
+    """Return a scope and those it includes: write includes annotate, annotate read."""
     return frozenset(SCOPES[: SCOPES.index(scope) + 1])
 
 
 def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
-    """Return a route dependency that requires this scope. It sets `request.state.caller` and `.csrf_token`.
+    """Return a dependency that sets `request.state.caller` and `.csrf_token`.
 
     Raises Unauthorised for an unknown caller, Refused for a missing scope.
     """
@@ -74,7 +73,7 @@ def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
 
 
 async def image_access(request: Request) -> None:
-    """Require a valid signed address or a caller: the dependency of image routes. Raise Unauthorised, Refused."""
+    """Require a signed address or a caller. Raise Unauthorised, Refused."""
     given = request.query_params
     if "signature" in given:
         problem = refusal(request.url.path, given.get("expires", ""), given["signature"], request.app.state.key)
@@ -86,14 +85,14 @@ async def image_access(request: Request) -> None:
 
 
 async def _identified(request: Request) -> Caller | None:
-    """Call `identify`, on a thread only if it queries the catalog: the thread switch costs more than most requests."""
+    """Use a thread only if the catalog is queried: a switch costs more than most requests."""
     if "authorization" in request.headers or COOKIE in request.cookies:
         return await run_in_threadpool(identify, request)
     return identify(request)
 
 
 def identify(request: Request) -> Caller | None:
-    """Return the caller, or None without valid credentials."""
+    """Return the caller; None without valid credentials."""
     settings, catalog = request.app.state.settings, request.app.state.catalog
     if is_from_socket(request):
         return Caller(user_name(), scopes_up_to("write"), "socket")
@@ -110,19 +109,19 @@ def identify(request: Request) -> Caller | None:
 
 
 def is_from_socket(request: Request) -> bool:
-    """Return whether the request came by the Unix socket, according to the server, not to anything in the request."""
+    """Trust the server's own address, nothing in the request."""
     name, port = request.scope.get("server") or ("", 0)
     return port is None and name == str(request.app.state.settings.socket_path)
 
 
 def new_session(digest: str, key: bytes) -> str:
-    """Return the cookie value for the token with this hash."""
+    """Return the cookie value."""
     expires = int(time.time()) + SESSION_SECONDS
     return f"{digest}.{expires}.{signature(key, 'session', digest, expires)}"
 
 
 def session_token(session: str, key: bytes) -> str | None:
-    """Return the token hash of a cookie, or None if the cookie is not ours or has expired."""
+    """Return the token's hash; None if the cookie is invalid or expired."""
     digest, _, expires_and_signature = session.partition(".")
     expires, _, given = expires_and_signature.partition(".")
     if not (expires.isascii() and expires.isdigit() and given.isascii()) or int(expires[:12]) < time.time():
@@ -131,19 +130,19 @@ def session_token(session: str, key: bytes) -> str | None:
 
 
 def csrf_token(request: Request, caller: Caller) -> str:
-    """Return the token that a page of this session must send with every change."""
+    """Return what a page of this session must send with a change."""
     return signature(request.app.state.key, "csrf", caller.session)
 
 
 def host_refusal(host: str, settings_host: str, public_url: str | None) -> str | None:
-    """Return why a request on loopback for this host is refused, or None if it is allowed."""
+    """Return why a host is refused on loopback; None if allowed."""
     name = urlsplit(f"//{host}").hostname or ""
     ours = LOOPBACK | {settings_host} | ({urlsplit(public_url).hostname or ""} if public_url else set())
     return None if name in ours else f"This service answers only as {settings_host}, not as {name or 'no name'}."
 
 
 def origin_refusal(method: str, headers: dict[str, str], public_url: str | None) -> str | None:
-    """Return why a change requested by a page of this origin is refused, or None if it is allowed."""
+    """Return why a change from a page's origin is refused; None if allowed."""
     if method in SAFE:
         return None
     origin = headers.get("origin")
@@ -154,7 +153,7 @@ def origin_refusal(method: str, headers: dict[str, str], public_url: str | None)
 
 
 def _browser(request: Request, caller: Caller) -> bool:
-    """Return whether a browser may have sent the request: it adds cookies and local access for any page it shows."""
+    """Return whether a browser may have sent it: browsers add cookies for any page."""
     if caller.how in {"socket", "token"}:
         return False
     return caller.how == "cookie" or "origin" in request.headers or "sec-fetch-site" in request.headers

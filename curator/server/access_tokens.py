@@ -1,6 +1,6 @@
-"""The stage `token`: access to the service from other machines. A token is shown once and stored as a hash.
+"""The stage `token`: access from other machines. Only a token's hash is stored.
 
-Scopes: `read` views; `annotate` also writes captions and answers; `write` also ingests, commits and starts jobs.
+Scopes: `read` views; `annotate` also writes captions; `write` also ingests, commits and starts jobs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TOKEN_BYTES = 32
 
 
 class NewToken(BaseModel):
-    """A new token, shown only once."""
+    """A token, shown only once."""
 
     token: str
     person: str
@@ -31,8 +31,6 @@ class NewToken(BaseModel):
 
 
 class KnownToken(BaseModel):
-    """The stored facts about a token."""
-
     id: int
     person: str
     scope: Scope
@@ -44,24 +42,24 @@ class KnownToken(BaseModel):
 
 
 class TokenList(BaseModel):
-    """All tokens, including revoked and expired ones."""
+    """All tokens, revoked and expired ones too."""
 
     tokens: list[KnownToken]
 
 
 class Revoked(BaseModel):
-    """The revoked token. Its logins end too."""
+    """Its logins end too."""
 
     token: KnownToken
 
 
 def token_sha256(token: str) -> str:
-    """Hash a token for storage. It has 256 random bits, so no slow hash is needed."""
+    """A token has 256 random bits, so no slow hash is needed."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def add(catalog: Catalog, person: str, scope: Scope, days: int | None, made_by: str) -> NewToken:
-    """Make a token. Raise BadOption if the name is not a single printable line."""
+    """Raise BadOption if the name is not one printable line."""
     if not person.strip() or not person.isprintable() or len(person) > 100:
         raise BadOption(f"{person!r}: give the person's name on one line of at most 100 characters.")
     token = PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
@@ -80,7 +78,7 @@ def tokens(catalog: Catalog) -> TokenList:
 
 
 def revoke(catalog: Catalog, token_id: int, person: str) -> Revoked:
-    """Revoke a token for good. Raise NotFound."""
+    """Raise NotFound."""
     if token_id not in {token.id for token in tokens(catalog).tokens}:
         raise NotFound(f"There is no token {token_id}. See: curator token list")
     catalog.revoke_access_token(token_id, person)
@@ -88,7 +86,6 @@ def revoke(catalog: Catalog, token_id: int, person: str) -> Revoked:
 
 
 def text_of_new_token(result: NewToken) -> str:
-    """Print the token on a line of its own."""
     until = f", for {result.days} days" if result.days is not None else ""
     return (
         f"{result.token}\n"

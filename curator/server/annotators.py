@@ -1,4 +1,4 @@
-"""Serve the previews of `annotate start` at /annotators, for a Label Studio on another machine.
+"""Serve the previews at /annotators, for a Label Studio on another machine.
 
 Addresses are signed when tasks are pushed (curator.annotate.previews.make) and need no login.
 """
@@ -14,7 +14,7 @@ from curator.annotate.previews.serve import app
 
 
 class AnnotationImages:
-    """An ASGI app with a catalog's previews and their `/healthz`. Creates their folder and key at the first request."""
+    """An ASGI app. Creates the previews' folder and key at the first request."""
 
     def __init__(self, catalog_path: Path) -> None:
         self.catalog_path = catalog_path

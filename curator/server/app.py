@@ -1,4 +1,4 @@
-"""Build the FastAPI app: middleware, error handlers, routers."""
+"""Build the FastAPI app."""
 
 from __future__ import annotations
 
@@ -31,10 +31,7 @@ ROUTERS = (
 
 
 def create_app(catalog: Catalog, settings: Settings, program: click.Group) -> FastAPI:
-    """Return the service over an open catalog. `program` is the command line whose commands may run as jobs.
-
-    The caller closes the catalog after the app has ended.
-    """
+    """`program` is the command line whose commands may run as jobs. The caller closes the catalog."""
     settings = dataclasses.replace(settings, data_folder=settings.data)
     app = FastAPI(
         title="Amatl",

@@ -1,6 +1,6 @@
-"""Catalog queries over HTTP, for the `Catalog` class of another process; see `curator.catalog.wire`.
+"""Catalog queries over HTTP for another process (`curator.catalog.wire`); not part of the public API.
 
-A query is called by name with parameters and tables, never as SQL. Not part of the public API.
+A query is called by name, never as SQL.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/catalog")
 def greet(caller: Annotated[Caller, Depends(needs("read"))]) -> dict[str, str]:
-    """Return the program's version, the dialect of its queries, and the caller's name."""
+    """Return the version, the queries' dialect, and the caller's name."""
     return {"version": __version__, "dialect": dialect(), "person": caller.person}
 
 
@@ -78,7 +78,7 @@ def _perform(catalog: Catalog, query: Query, parts: Mapping[str, UploadFile], ca
 
 
 def _with_person(caller: Caller, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Set the person of a remote change to the token's owner, whatever the other machine says."""
+    """Record a remote change under the token's owner, whatever the client says."""
     if caller.how not in FROM_ELSEWHERE:
         return parameters
     people = PEOPLE if parameters.get("restored_from") is not None else PEOPLE - {"restored_by"}

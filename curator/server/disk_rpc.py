@@ -1,6 +1,6 @@
-"""Disk requests of commands on another machine; see `curator.catalog.remote_disk`.
+"""Disk requests of remote commands (`curator.catalog.remote_disk`).
 
-No request contains a path: it names datasets and images, and the catalog knows their files.
+They contain no path: the catalog knows the files.
 """
 
 from __future__ import annotations
@@ -30,22 +30,20 @@ MAX_SIGNATURES = 2_000
 
 
 class PreviewRequest(BaseModel):
-    """Images that need a preview. `make`: create missing previews."""
+    """`make`: create missing previews."""
 
     images: list[Image] = Field(max_length=10_000)
     make: bool = False
 
 
 class Address(BaseModel):
-    """A preview image and the expiry of its address, in seconds since 1970."""
+    """`expires`: seconds since 1970."""
 
     image: Image
     expires: int = Field(ge=0, lt=10**12)
 
 
 class SignatureRequest(BaseModel):
-    """Preview addresses to sign."""
-
     addresses: list[Address] = Field(max_length=MAX_SIGNATURES)
 
 
@@ -58,13 +56,13 @@ def files(catalog: OpenCatalog, dataset: str) -> dict[str, object]:
 
 @router.get("/disk/previews", dependencies=[Depends(needs("read"))])
 def key(catalog: OpenCatalog) -> dict[str, str]:
-    """Return the name of the key that signs addresses."""
+    """Return the id of the signing key."""
     return {"key_id": key_id(load_key(preview_folder(catalog.path)))}
 
 
 @router.post("/disk/previews", dependencies=[Depends(needs("write"))])
 def previews(catalog: OpenCatalog, wanted: PreviewRequest) -> dict[str, object]:
-    """Return the missing previews; with `make`, first create as many as one request may."""
+    """Return the missing previews; `make` first creates as many as one request may."""
     store = _previews(catalog, wanted.images)
     failed = store.make(wanted.images[:MAX_PREVIEWS]) if wanted.make else []
     return {"lacking": store.lacking(wanted.images), "failed": failed}
@@ -72,14 +70,13 @@ def previews(catalog: OpenCatalog, wanted: PreviewRequest) -> dict[str, object]:
 
 @router.post("/disk/signatures", dependencies=[Depends(needs("write"))])
 def signatures(catalog: OpenCatalog, wanted: SignatureRequest) -> dict[str, list[str]]:
-    """Sign addresses of previews, which then need no login."""
+    """Sign addresses, which then need no login."""
     store = _previews(catalog, [])
     addresses = [(one.image, datetime.fromtimestamp(one.expires, UTC)) for one in wanted.addresses]
     return {"signatures": [store.signature(image, expires) for image, expires in addresses]}
 
 
 def _previews(catalog: Catalog, images: list[str]) -> PreviewsHere:
-    """Return the previews of some images, with a file for each."""
     originals, paths = Originals(catalog), {}
     for image in images:
         rows = catalog.find_images(image)

@@ -1,7 +1,6 @@
-"""Check that changes from another machine contain only that machine's paths, never paths of this machine.
+"""Check that changes from another machine name none of this machine's paths, and only uploaded images.
 
-Otherwise the service and its jobs would later read a local file chosen by the client. Rows of images that were not
-uploaded are refused too.
+Otherwise the service would later read a local file chosen by the client.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class NotUploaded(Refused):
 
 
 def check(query: str, parameters: Mapping[str, Any], frames: Mapping[str, pl.DataFrame], uploads: Path) -> None:
-    """Raise Refused for a path of this machine, NotUploaded, BadDocument for a table without the column."""
+    """Raise Refused for a local path, NotUploaded, BadDocument for a missing column."""
     _check_paths(str(parameters.get(name)) for name in PARAMETERS.get(query, ()))
     for table, column in COLUMNS.get(query, ()):
         _check_paths(_texts(frames, table, column))

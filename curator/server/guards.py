@@ -1,4 +1,4 @@
-"""Middleware for every request: checks host, origin, body size and rate, and concurrency; adds security headers."""
+"""Middleware: checks host, origin, body and load of requests; adds security headers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LARGE = ("/catalog/", "/uploads/", "/api/v1/runs")
 
 
 class Guards:
-    """ASGI middleware that refuses bad requests with a problem document, and counts the requests in progress."""
+    """Refuses bad requests with a problem document."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app, self.settings, self.in_progress = app, settings, 0
@@ -75,7 +75,7 @@ class Guards:
         return self.settings.max_upload_bytes if large else self.settings.max_body_bytes
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """Wrap `receive`: raise TooLarge or TooSlow if the body is larger or slower than allowed."""
+        """Wrap `receive`: raise TooLarge or TooSlow for the body."""
         received_bytes, limit, complete, started = 0, self._limit(scope), False, time.monotonic()
         pause, least = self.settings.body_pause_seconds, self.settings.body_least_bytes_per_second
 

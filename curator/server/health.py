@@ -1,4 +1,4 @@
-"""Health checks for containers, without a token: `/healthz` (the service is up), `/readyz` (the catalog answers)."""
+"""Health checks without a token, for containers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
-    """A healthy state; otherwise the response has status 5xx."""
+    """Healthy; otherwise the status is 5xx."""
 
     status: str = "ok"
     version: str = __version__
@@ -20,12 +20,12 @@ class Health(BaseModel):
 
 @router.get("/healthz", operation_id="isUp")
 async def healthz() -> Health:
-    """Check that the process answers."""
+    """The process answers."""
     return Health()
 
 
 @router.get("/readyz", operation_id="isReady")
 def readyz(catalog: OpenCatalog) -> Health:
-    """Check that the catalog answers."""
+    """The catalog answers."""
     catalog.schema_number()
     return Health()

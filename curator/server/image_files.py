@@ -1,7 +1,6 @@
-"""Serve originals and thumbnails by SHA-256, so that browsers can cache them for ever.
+"""Serve originals and thumbnails by SHA-256, cacheable for ever.
 
-A thumbnail is made at the first request and stored in the service's data folder. A request contains only a SHA-256; the
-catalog knows the file's path, and the file is sent only if it still has that SHA-256.
+Thumbnails are made at the first request and stored. A file is sent only if it still has the requested SHA-256.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(image_access)]
 
 @router.get("/thumbnails/{sha256}.jpg")
 def thumbnail(request: Request, catalog: OpenCatalog, sha256: Sha256) -> Response:
-    """Return a JPEG on white with a longer side of at most 384 px."""
+    """Return a JPEG on white, at most 384 px."""
     headers = immutable_headers(sha256)
     if is_cached(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
@@ -57,7 +56,7 @@ def thumbnail(request: Request, catalog: OpenCatalog, sha256: Sha256) -> Respons
 
 @router.get("/images/{sha256}")
 def original(request: Request, catalog: OpenCatalog, sha256: Sha256) -> Response:
-    """Return the image's file unchanged, from a path that still holds it. Raise ChecksumMismatch if none does."""
+    """Return the unchanged file. Raise ChecksumMismatch if no path holds it."""
     headers = immutable_headers(sha256)
     if is_cached(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
@@ -75,7 +74,7 @@ def original(request: Request, catalog: OpenCatalog, sha256: Sha256) -> Response
 
 
 def _make_thumbnail(catalog: Catalog, sha256: str, folder: File) -> None:
-    """Make the thumbnail from the first usable file. Raise ChecksumMismatch or PreviewFailed if there is none."""
+    """Raise ChecksumMismatch or PreviewFailed if no file is usable."""
     failed: AmatlError | None = None
     for file in _files(catalog, sha256):
         try:
@@ -90,7 +89,7 @@ def _make_thumbnail(catalog: Catalog, sha256: str, folder: File) -> None:
 
 
 def _files(catalog: Catalog, sha256: str) -> Iterator[File]:
-    """Yield the image's existing files, starting with the path in a working copy. Raise NotFound if there is none."""
+    """Yield existing files, the working copy's first. Raise NotFound."""
     originals = Originals(catalog)
     file_id = file_id_of_image(catalog, sha256)
     cached = [] if file_id is None else originals.paths(sha256, [catalog.file_row(file_id)["path"]])

@@ -1,8 +1,7 @@
 """The commands that may run as jobs, and the paths they may name.
 
-If only people on this machine can reach the service, a job may name any path. Otherwise every path in the command must
-be inside a folder given by `curator serve --allow`, or the jobs' own folder. A job must not choose the address of a
-model either, because the service's API key would be sent there.
+If only this machine can reach the service, a job may name any path; otherwise only paths in `--allow` folders and the
+jobs' own folder. Then a job must not choose a model's address either: the service's API key would be sent there.
 """
 
 from __future__ import annotations
@@ -33,10 +32,9 @@ KEY_OPTIONS = ("base_url", "key_env")  # decide where an API key is sent
 def check_command(
     program: click.Group, words: Sequence[str], folder: Path, allowed: tuple[Path, ...] | None
 ) -> list[str]:
-    """Return the words of a valid job command, or raise BadOption.
+    """Return the words of a valid command, or raise BadOption.
 
-    `program` is the `curator` command line, `folder` the start of relative paths. `allowed` lists the folders that the
-    command may name (None: any).
+    `folder`: the start of relative paths. `allowed`: folders that may be named (None: any).
     """
     words = list(words)
     name = _name(words)
@@ -55,7 +53,7 @@ def check_command(
 
 
 def knows_person(program: click.Group, words: Sequence[str]) -> bool:
-    """Return whether the command has the option `--as`."""
+    """Return whether it has the option `--as`."""
     return any("--as" in parameter.opts for parameter in _command(program, _name(words)).params)
 
 
@@ -76,9 +74,7 @@ def _command(program: click.Group, name: tuple[str, ...]) -> click.Command:
 
 
 def _check_paths(values: Sequence[Any], folder: Path, allowed: tuple[Path, ...]) -> None:
-    """Raise BadOption for a path outside the allowed folders, also after `=`, or for an option that redirects an API
-    key.
-    """
+    """Raise BadOption for a forbidden path, also after `=`, or an option that redirects an API key."""
     for value in values:
         if isinstance(value, list | tuple):
             _check_paths(value, folder, allowed)

@@ -1,8 +1,7 @@
 """Run long work as child processes: `curator` commands that use the catalog through this service.
 
-So the service never loads torch, and a crashed job damages nothing else. A job is a JSON file in the data folder,
-written at its start, every few seconds, and at its end. After a restart, jobs that were running are listed as
-interrupted; resuming one runs the same command again.
+So the service never loads torch and survives crashes. A job is a JSON file in the data folder. After a restart,
+running jobs are listed as interrupted; resuming one runs its command again.
 """
 
 from __future__ import annotations
@@ -41,8 +40,6 @@ LARGEST_RESULT_BYTES = 1_000_000
 
 
 class Job(BaseModel):
-    """One job."""
-
     id: str
     command: list[str] = Field(description="The words of the command, without `curator`.")
     person: str
@@ -59,12 +56,12 @@ class Job(BaseModel):
 
 
 class Jobs:
-    """The jobs of one service. Thread-safe."""
+    """Thread-safe."""
 
     def __init__(
         self, folder: Path, catalog_path: Path, allowed_folders: tuple[Path, ...] | None, program: click.Group
     ) -> None:
-        """`folder` stores the jobs and contains the relative paths they use. For the rest see `check_command`."""
+        """`folder` stores the jobs and contains their relative paths."""
         self.folder, self.catalog_path, self.allowed_folders = folder, catalog_path, allowed_folders
         self.program = program
         self.output_folder = folder / "made"
@@ -77,13 +74,13 @@ class Jobs:
         self._jobs = {job.id: job for job in self._load()}
 
     def start(self, command: Sequence[str], person: str) -> Job:
-        """Start a job. Raise BadOption for an invalid or forbidden command, Busy."""
+        """Raise BadOption for an invalid or forbidden command, Busy."""
         words = check_command(self.program, command, self.output_folder, self.allowed_folders)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}"  # sorts by start time
         return self._run(Job(id=name, command=words, person=person, status="running", started_at=now()))
 
     def resume(self, name: str) -> Job:
-        """Run a job's command again to do the remaining work. Raise NotFound, AlreadyExists if it is running, Busy."""
+        """Run the command again. Raise NotFound, AlreadyExists if it is running, Busy."""
         job = self.get(name)
         if job.status == "running":
             raise AlreadyExists(f"Job {name} is still running.")
@@ -91,7 +88,7 @@ class Jobs:
         return self._run(Job(id=name, command=job.command, person=job.person, status="running", started_at=now()))
 
     def cancel(self, name: str) -> Job:
-        """Stop a job after its current batch, as Ctrl-C does; finished work is kept. Raise NotFound."""
+        """Stop after the current batch, as Ctrl-C does. Raise NotFound."""
         job = self.get(name)
         with self._lock:
             process = self._processes.get(name)
@@ -102,7 +99,7 @@ class Jobs:
         return self.get(name)
 
     def get(self, name: str) -> Job:
-        """Return a job. Raise NotFound."""
+        """Raise NotFound."""
         with self._lock:
             if name not in self._jobs:
                 raise NotFound(f"There is no job {name}.")
@@ -113,11 +110,11 @@ class Jobs:
             return self._newest_first()
 
     def _newest_first(self) -> list[Job]:
-        """Sort by start time; of equal times, the later job comes first."""
+        """Of equal times, the later job comes first."""
         return sorted(self._jobs.values(), key=lambda job: job.started_at)[::-1]
 
     def stop(self, grace_seconds: float) -> None:
-        """Interrupt the running jobs and wait for them, because the service ends. They can be resumed later."""
+        """Interrupt the running jobs and wait for them."""
         with self._lock:
             self._closed = True
             running = dict(self._processes)
@@ -157,7 +154,7 @@ class Jobs:
         return job
 
     def _watch(self, name: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
-        """Handle the job's events until it ends; runs on a thread per job."""
+        """Handle the job's events until it ends, on its own thread."""
         assert process.stdout and process.stderr
         out: list[bytes] = []
         reading = threading.Thread(target=lambda: out.append(process.stdout.read()), daemon=True)  # type: ignore[union-attr]
@@ -175,7 +172,7 @@ class Jobs:
         self._finish(name, code, error, out[0] if out else b"")
 
     def _handle_event(self, name: str, line: bytes) -> str | None:
-        """Update the job from one line of stderr; return the text of an error event."""
+        """Update the job; return the text of an error event."""
         try:
             event = json.loads(line)
             if "error" in event:
@@ -211,7 +208,7 @@ class Jobs:
         temporary.replace(self.folder / f"{job.id}.json")
 
     def _delete_old(self) -> None:
-        """Delete the oldest ended jobs above `MAX_ENDED`. The caller holds the lock."""
+        """The caller holds the lock."""
         ended = [job for job in self._newest_first() if job.status != "running"][MAX_ENDED:]
         for job in ended:
             del self._jobs[job.id]
@@ -219,7 +216,7 @@ class Jobs:
                 (self.folder / f"{job.id}.{suffix}").unlink(missing_ok=True)
 
     def _load(self) -> Iterator[Job]:
-        """Yield the stored jobs. A job that a killed service left running is stopped first."""
+        """Stop jobs that a killed service left running."""
         for path in sorted(self.folder.glob("*.json")):
             try:
                 document = json.loads(path.read_bytes())
@@ -234,7 +231,7 @@ class Jobs:
 
 
 def _document(out: bytes) -> dict[str, Any] | None:
-    """Parse a command's result; None if it is not a JSON object or too large."""
+    """Return None if it is not a JSON object or too large."""
     if len(out) > LARGEST_RESULT_BYTES:
         return None
     try:
@@ -245,7 +242,7 @@ def _document(out: bytes) -> dict[str, Any] | None:
 
 
 def _end(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
-    """Stop a process group: SIGINT, then SIGTERM, then SIGKILL."""
+    """Send SIGINT, then SIGTERM, then SIGKILL."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -255,7 +252,7 @@ def _end(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
 
 
 def _end_stray(pid: Any) -> None:
-    """Stop a job that outlived its killed service, if the process id still belongs to it."""
+    """Stop a job of a killed service, if the process id is still its own."""
     if not isinstance(pid, int):
         return
     with contextlib.suppress(OSError):

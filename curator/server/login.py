@@ -1,4 +1,4 @@
-"""Log in with a token: `POST /login` sets the session cookie, `POST /logout` deletes it."""
+"""Log in with a token, log out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ router = APIRouter(include_in_schema=False)
 def log_in(
     request: Request, catalog: OpenCatalog, token: Annotated[str, Form()], next: Annotated[str, Form()] = "/"
 ) -> RedirectResponse:
-    """Set a cookie for a valid token, and redirect to the page that the person wanted."""
+    """Set a cookie, and redirect to the wanted page."""
     digest = token_sha256(token.strip())
     if not catalog.access_of(digest):
         raise Unauthorised("This token is unknown, revoked or expired. Ask for a new one: curator token add PERSON")
@@ -42,7 +42,7 @@ def log_out(_: Annotated[Caller, Depends(needs("read"))]) -> RedirectResponse:
 
 
 def _within(wanted: str) -> str:
-    """Return `wanted` if it is a path of this service, else "/"."""
+    """Return `wanted` if it is our path, else "/"."""
     inside = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
     return wanted if inside else "/"
 

@@ -1,7 +1,7 @@
-"""Log on stderr: one line per request, and a traceback for an unexpected error.
+"""Log on stderr: one line per request, and tracebacks.
 
-Each request has an id, taken from `X-Request-ID` if it is plain, and returned in the response. A line has method, path,
-person, status and time, never query strings, headers or bodies: signatures, tokens and captions stay out of the log.
+A request's id is `X-Request-ID` if plain. Query strings, headers and bodies are never logged: they may hold
+signatures, tokens and captions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ QUIET = ("/static/", "/thumbnails/", "/images/", "/annotators/", "/catalog", "/h
 
 
 class RequestLog:
-    """The outermost ASGI middleware: sets request ids and logs requests."""
+    """The outermost ASGI middleware."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -59,7 +59,7 @@ class RequestLog:
 
 
 def configure(log_format: LogFormat) -> None:
-    """Send logs to stderr, one line each, as text or JSON."""
+    """Log to stderr, as text or JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if log_format == "json" else Lines())
     for name in ("curator.server", "uvicorn"):
@@ -83,7 +83,7 @@ class JsonLines(logging.Formatter):
 
 
 class Lines(logging.Formatter):
-    """Text for people: time, facts, request id."""
+    """Text for people."""
 
     def format(self, record: logging.LogRecord) -> str:
         facts = getattr(record, "facts", {})

@@ -64,10 +64,7 @@ class TooSlow(Refused):
 
 
 class StorageFull(Refused):
-    """The service's disk is full; nothing of this request was stored.
-
-    Free some space, then run the same command again.
-    """
+    """The service's disk is full. Free some space there, then run the same command again."""
 
     status = 507
 
@@ -86,7 +83,7 @@ class Busy(Refused):
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """Raise StorageFull for the OSError of a full disk."""
+    """Raise StorageFull if the disk is full."""
     try:
         yield
     except OSError as error:
@@ -96,20 +93,20 @@ def full_disk() -> Iterator[None]:
 
 
 def status_of(error: AmatlError) -> int:
-    """Return the HTTP status of an error; 409 if its class has none."""
+    """Return the HTTP status; 409 if the class has none."""
     if isinstance(error, Refused):
         return error.status
     return next((status for kind, status in STATUSES if isinstance(error, kind)), 409)
 
 
 def problem(status: int, detail: str, kind: str | None = None, **more: Any) -> dict[str, Any]:
-    """Return a problem document. `kind` is the error's class name; None if the HTTP status says enough."""
+    """`kind`: the error's class name; None if the status says enough."""
     title = HTTPStatus(status).phrase.capitalize()
     return {"type": TYPE + kind if kind else "about:blank", "title": title, "status": status, "detail": detail} | more
 
 
 def problem_response(request: Request, document: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    """Return the problem as a page for browsers, else as JSON."""
+    """Return a page for browsers, else JSON."""
     status = document["status"]
     headers = (headers or {}) | HEADERS.get(status, {})
     if not wants_page(request):
@@ -126,7 +123,7 @@ def wants_page(request: Request) -> bool:
 
 
 def install(app: FastAPI) -> None:
-    """Turn every error into a problem: ours and the framework's with their text, unexpected ones without."""
+    """Turn every error into a problem; unexpected ones without their text."""
 
     def amatl_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, AmatlError)

@@ -1,11 +1,10 @@
-"""Stage: delete files in the service's data folder that nothing refers to.
+"""Stage: delete unused files in the service's data folder, if untouched for days.
 
-- *uploads*: images sent by a remote ingest that never finished, so no path names them. An image that a path once named
-  is kept even if all its paths are gone, because it may be the last copy, unless `gone` is given.
-- *thumbnails*: of images that are in no dataset any more. A missing thumbnail is made again.
+- *uploads* that no ingest named. Those named once are kept even if all paths are gone, unless `gone` is given: they
+  may be the last copies.
+- *thumbnails* of images in no dataset. They are made again when needed.
 
-Everything else there has an owner: run images their reports, tokens and keys; old jobs are removed automatically. Only
-files untouched for days are deleted. A running ingest touches the files it relies on, so it loses nothing.
+A running ingest touches the files it relies on, so it loses nothing.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ REPORT_EVERY = 1_000
 
 
 class Pruned(BaseModel):
-    """Deleted files of one kind (with a dry run: files that would be deleted)."""
+    """Deleted files of one kind."""
 
     files: int = 0
     size_bytes: int = 0
 
 
 class PruneResult(BaseModel):
-    """The deleted files (with a dry run: files that would be deleted)."""
+    """In a dry run: files that would be deleted."""
 
     folder: str
     dry_run: bool
@@ -57,10 +56,7 @@ class PruneResult(BaseModel):
 def prune(
     catalog: Catalog, days: int = DAYS, gone: bool = False, dry_run: bool = False, progress: Progress = silent
 ) -> PruneResult:
-    """Delete unreferenced files untouched for `days`; with `gone` also uploads of images that are in no dataset.
-
-    Raises BadOption, OnAnotherMachine for a remote catalog.
-    """
+    """Raise BadOption, OnAnotherMachine for a remote catalog."""
     if days < 1:
         raise BadOption(f"--days {days}: give at least 1, so that a running ingest loses nothing.")
     if catalog.distant:
@@ -110,14 +106,12 @@ def text_of_prune(result: PruneResult) -> str:
 
 
 class _Sweep:
-    """Deletes files older than a time."""
-
     def __init__(self, before: float, dry_run: bool, total: int, progress: Progress) -> None:
         self._before, self._dry_run, self._progress = before, dry_run, progress
         self._done, self._total = 0, total
 
     def delete(self, files: Sequence[Path], keep: bool = False) -> Pruned:
-        """Delete the files that are old enough, unless `keep`; return their number and size."""
+        """Delete old files, unless `keep`; return their number and size."""
         pruned = Pruned()
         for file in files:
             self._done += 1
@@ -136,7 +130,7 @@ class _Sweep:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files in the subfolders of a folder (folder/ab/name). Links are not followed."""
+    """Yield the files of folder/ab/name. Links are not followed."""
     if not folder.is_dir():
         return
     for subfolder in sorted(folder.iterdir()):
@@ -146,6 +140,6 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _without(files: Sequence[Path], name: re.Pattern[str], images: set[str]) -> list[Path]:
-    """Return the files that match `name` and belong to none of `images`. Other files are not ours to delete."""
+    """Return the files matching `name` whose image is not in `images`."""
     matches = ((file, name.fullmatch(file.name)) for file in files)
     return [file for file, match in matches if match and match[1] not in images]

@@ -1,8 +1,7 @@
-"""The stage `serve`: hold the catalog in one process until it is told to stop.
+"""The stage `serve`: hold the catalog until told to stop.
 
-It listens on TCP, for pages and programs, and on a Unix socket of mode 0600 in its data folder, for this user's command
-line. A lock in that folder ensures a single service, so a socket found there is stale. On a signal it first interrupts
-its jobs, while it still answers them, then finishes open requests and closes the catalog.
+It listens on TCP, and on a Unix socket of mode 0600 for this user's command line. A lock ensures a single service, so
+an existing socket is stale. On a signal it interrupts its jobs, finishes open requests and closes the catalog.
 """
 
 from __future__ import annotations
@@ -50,8 +49,6 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class ServeResult(BaseModel):
-    """The address of a running service, and who may use it."""
-
     url: str
     catalog: str
     socket: str = Field(description="The socket that this user's command line finds and uses.")
@@ -61,8 +58,6 @@ class ServeResult(BaseModel):
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Options of `curator serve`."""
-
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     public_url: str | None = None
@@ -76,9 +71,8 @@ def serve(
 ) -> None:
     """Run until Ctrl-C or SIGTERM. `program` is the command line whose commands may run as jobs.
 
-    Raises NotFound without a catalog, AlreadyExists if it is served already, CatalogLocked if another process has it
-    open, PortBusy, BadOption (also for a service's URL), AmatlError if other machines could connect but no token
-    exists.
+    Raises NotFound, AlreadyExists if it is served already, CatalogLocked, PortBusy, BadOption (also for a service's
+    URL), AmatlError if other machines could connect but no token exists.
     """
     if url := address_of(catalog_path):
         raise BadOption(f"{url}: start a service on the machine that has the catalog. For a local one: --catalog FILE")
@@ -101,7 +95,7 @@ def serve(
 
 
 def settings_of(catalog_path: Path, options: ServeOptions) -> Settings:
-    """Return the settings for these options. Raise BadOption for an invalid public URL or a missing folder."""
+    """Raise BadOption for an invalid public URL or a missing folder."""
     on_loopback = options.host in LOOPBACK
     if options.public_url is not None and not address_of(options.public_url):
         raise BadOption(f"--public-url {options.public_url}: give the full URL, such as https://lab.example.org")
@@ -131,10 +125,9 @@ def text_of_serve(result: ServeResult) -> str:
 
 
 def _announce(catalog: Catalog, settings: Settings, announce: Callable[[ServeResult], None]) -> None:
-    """Announce the service, and load the working copies so that the first page of a large dataset is fast.
+    """Announce the service and load the working copies, so that the first page is fast.
 
-    The thread is no daemon: if it still used the catalog while Python exits, DuckDB would report a leak. It ends when
-    the catalog is closed.
+    The thread is no daemon: if it used the catalog while Python exits, DuckDB would report a leak.
     """
     announce(_result(settings))
     threading.Thread(target=warm, args=(catalog,), name="warm").start()
@@ -215,7 +208,7 @@ def _known_url(catalog_path: Path) -> str:
 
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """Yield a bound TCP socket. Raise PortBusy, or BadOption if the host isn't an address of this machine."""
+    """Raise PortBusy, or BadOption if the host isn't ours."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
@@ -232,7 +225,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 @contextmanager
 def _unix_listening(folder: Path) -> Iterator[socket.socket]:
-    """Yield a socket in the private data folder; if that path is too long, in a private temporary folder."""
+    """Listen in the data folder, or in a private temporary folder if that path is too long."""
     path, temporary = folder / "socket", None
     if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
         temporary = Path(tempfile.mkdtemp(prefix="amatl-"))
@@ -252,7 +245,7 @@ def _unix_listening(folder: Path) -> Iterator[socket.socket]:
 
 @contextmanager
 def _published_address(settings: Settings) -> Iterator[None]:
-    """Write the file by which the command line finds the service while it runs."""
+    """Write the file that the command line looks for."""
     path = address_file(settings.catalog_path)
     address = {"socket": str(settings.socket_path), "url": _result(settings).url, "pid": os.getpid()}
     write_secret(path, json.dumps(address).encode())

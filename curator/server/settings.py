@@ -1,4 +1,4 @@
-"""Settings of a service, with defaults for loopback."""
+"""Settings of a service."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ DEFAULT_PORT = 8400
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a service."""
-
     catalog_path: Path
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
@@ -35,7 +33,7 @@ class Settings:
 
     @property
     def data(self) -> Path:
-        """The data folder; created for its owner alone if missing."""
+        """The data folder, created for its owner alone."""
         folder = self.data_folder or service_folder(self.catalog_path)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder

@@ -1,7 +1,6 @@
-"""Close connections that send no complete request head in time, so that slow clients can't exhaust the service.
+"""Close connections that send no complete request head in time.
 
-uvicorn closes connections that are idle after a request, but waits for ever for the first request and for the rest of a
-partial head. The rate of a body is checked in `guards`.
+uvicorn only closes connections that are idle after a request. `guards` checks the rate of bodies.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ Protocol: Any = AutoHTTPProtocol
 
 
 class HeadTimeout(Protocol):  # type: ignore[misc]
-    """uvicorn's protocol with a timeout for the request head."""
+    """A timeout for the request head."""
 
     _timer: asyncio.TimerHandle | None = None
 
@@ -26,7 +25,7 @@ class HeadTimeout(Protocol):  # type: ignore[misc]
         self._start_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Stop the timeout if the head is complete, else keep it running."""
+        """Stop the timeout if the head is complete."""
         super().data_received(data)
         if self._is_waiting():
             self._start_timer()

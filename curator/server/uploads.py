@@ -1,7 +1,6 @@
-"""Receive images from a remote ingest and store them by SHA-256 in the service's data folder, complete or not at all.
+"""Store images from a remote ingest by SHA-256, complete or not at all.
 
-A request contains only a SHA-256; the stored file has that SHA-256 and starts like an image. Partial files of broken
-connections are deleted at once, those of a killed service at the next start.
+A file has the requested SHA-256 and starts like an image. Partial files are deleted, at the latest on the next start.
 """
 
 from __future__ import annotations
@@ -41,14 +40,12 @@ class NotAPicture(Refused):
 
 
 class ImagesRequest(BaseModel):
-    """The images that a caller has."""
-
     images: list[Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(max_length=MAX_IMAGES)
 
 
 @asynccontextmanager
 async def _remove_partial_files(app: FastAPI) -> AsyncIterator[None]:
-    """Delete partial uploads at the start: this service is the only one using its folder."""
+    """Safe at the start: no other service uses this folder."""
     for file in uploads_folder(app.state.settings.catalog_path).glob("??/.*"):
         if PARTIAL.fullmatch(file.name):
             file.unlink(missing_ok=True)
@@ -60,20 +57,19 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(needs("write")
 
 @router.get("/uploads")
 def limits(request: Request) -> dict[str, int]:
-    """Return the largest size of a file."""
     return {"max_bytes": request.app.state.settings.max_upload_bytes}
 
 
 @router.post("/uploads/lacking")
 def lacking(catalog: OpenCatalog, request: ImagesRequest) -> dict[str, list[str]]:
-    """Return the images that this service does not have yet."""
+    """Return the images that are not stored yet."""
     folder = uploads_folder(catalog.path)
     return {"lacking": [sha256 for sha256 in request.images if not _is_stored(uploaded(folder, sha256))]}
 
 
 @router.put("/uploads/{sha256}", status_code=204)
 async def upload(request: Request, catalog: OpenCatalog, sha256: Sha256) -> Response:
-    """Store an image. Raise ChecksumMismatch, NotAPicture, StorageFull, TooLarge."""
+    """Raise ChecksumMismatch, NotAPicture, StorageFull, TooLarge."""
     target = uploaded(uploads_folder(catalog.path), sha256)
     with full_disk():
         await run_in_threadpool(target.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
@@ -100,7 +96,7 @@ async def _receive(request: Request, sha256: str, target: File) -> None:
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    """Yield the body in chunks large enough for a thread call; one empty chunk for an empty body."""
+    """Yield chunks large enough for a thread call; one empty chunk for an empty body."""
     buffer = b""
     async for part in request.stream():
         buffer += part
@@ -111,7 +107,7 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
 
 
 def _is_stored(target: File) -> bool:
-    """Return whether the file exists, and touch it: until the ingest names it, prune must not delete it as old."""
+    """Also touch the file, so that prune keeps it until the ingest names it."""
     if not target.is_file():
         return False
     try:

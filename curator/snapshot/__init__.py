@@ -1,8 +1,7 @@
-"""Stage 5: export committed versions of one dataset to an immutable folder for training. Format: schemas/spec/.
+"""Stage 5: export committed versions of a dataset to an immutable folder for training. Format: schemas/spec/.
 
-Decide everything first: images, split, identity. Then write the files under a hidden name (the manifest last), store
-the split, rename the folder, and record it in the catalog. If interrupted before the rename, only a hidden folder
-remains; the next snapshot removes it.
+Decide everything, write the files under a hidden name (manifest last), store the split, rename the folder, record it
+in the catalog. An interruption before the rename leaves only a hidden folder, which the next snapshot removes.
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ def snapshot(
     progress: Progress = silent,
     keep_rejected: bool = False,
 ) -> SnapshotResult:
-    """Export `references` (`set@n`, one caption track each; the first becomes `text`) to the folder `out`.
+    """Export `references` (`set@n`, one track each; the first becomes `text`) to `out`.
 
-    Write nothing if `out` already holds a snapshot with this content. Raise AlreadyExists if it holds anything else;
-    BadOption, BadExpression, CannotHoldOut, NothingToExport; ChecksumMismatch if an image file changed.
+    Does nothing if `out` already holds this content. Raises AlreadyExists if it holds anything else, BadOption,
+    BadExpression, CannotHoldOut, NothingToExport; ChecksumMismatch if an image file changed.
     """
     holdout = holdout or Holdout()
     if link and catalog.distant:
@@ -78,7 +77,7 @@ def _write_tables(folder: Path, contents: Contents, progress: Progress) -> None:
 
 
 def _store_split(catalog: Catalog, contents: Contents) -> None:
-    """Store the split of new groups. Called late, so that a failed snapshot stores nothing."""
+    """Called late, so that a failed snapshot stores nothing."""
     new = contents.samples.assignment.new
     if new:
         rows = pl.DataFrame({"representative_sha256": list(new), "split": list(new.values())})
@@ -86,7 +85,6 @@ def _store_split(catalog: Catalog, contents: Contents) -> None:
 
 
 def _note(catalog: Catalog, contents: Contents, out: Path, person: str) -> None:
-    """Record the finished folder in the catalog."""
     manifest = SnapshotManifest.read(out / "manifest.json").model_dump_json()
     size_bytes = int(contents.samples.table["size_bytes"].sum())
     folder = names(catalog).stored(str(out.resolve()))

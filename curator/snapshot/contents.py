@@ -1,4 +1,4 @@
-"""The identity, tracks and manifest of a snapshot, computed before any file is written."""
+"""The identity, tracks and manifest of a snapshot, computed before writing."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ UNKNOWN_LICENSE = "unknown"
 
 @dataclass(frozen=True)
 class Contents:
-    """The samples of a snapshot, and what is derived from them."""
-
     dataset: str
     sources: list[TrackSource]
     samples: Samples
@@ -41,7 +39,7 @@ class Contents:
 
 
 def contents_of(dataset: str, sources: list[TrackSource], samples: Samples) -> Contents:
-    """Compute the identity and the tracks. Raise AmatlError if two images would have the same file name."""
+    """Raise AmatlError if two images would have the same file name."""
     table = samples.table
     if table["file_name"].n_unique() != len(table):
         raise AmatlError("Two images share the first 16 digits of their SHA-256. Leave one out with --where.")
@@ -65,7 +63,6 @@ def _identified(samples: Samples, tracks: list[str]) -> Iterator[tuple[str, dict
 def manifest_of(
     contents: Contents, folder: Path, where: str | None, holdout: str | None, person: str
 ) -> SnapshotManifest:
-    """Return the manifest of the files in `folder`."""
     return SnapshotManifest(
         identity=contents.identity,
         images_identity=contents.images_identity,
@@ -86,9 +83,9 @@ def manifest_of(
 
 
 def is_already_at(contents: Contents, out: Path) -> bool:
-    """Return whether `out` already holds these contents with the same versions and columns; False if nothing is there.
+    """Return whether `out` holds these contents with the same versions and columns.
 
-    Raise AlreadyExists if `out` holds anything else, AmatlError if it lies inside another snapshot.
+    Raises AlreadyExists if it holds anything else, AmatlError if it lies inside another snapshot.
     """
     if parent := next((folder for folder in out.absolute().parents if _is_snapshot(folder)), None):
         raise AmatlError(f"{out}: lies inside the snapshot {parent}, which must not change. Choose another folder.")

@@ -39,7 +39,6 @@ FACTS = (
 
 
 def file_ref(folder: Path, path: str) -> FileRef:
-    """Return the manifest's reference to a finished file of the snapshot."""
     file = folder / path
     return FileRef(path=path, sha256=sha256_file(file), size_bytes=file.stat().st_size)
 
@@ -52,9 +51,9 @@ def write_images(
     link: bool,
     progress: Progress,
 ) -> Counter[str]:
-    """Write every image to its split's folder, in parallel; count them by method (copied, reflinked, linked).
+    """Write every image, in parallel; count them by method (copied, reflinked, linked).
 
-    `recorded`: the paths of each image. Raises like `place` and `Originals.fetch`, for the first image that fails.
+    `recorded`: each image's paths. Raises like `place` and `Originals.fetch`.
     """
 
     def place_batch(rows: pl.DataFrame) -> list[Method]:
@@ -79,7 +78,7 @@ def write_images(
 
 
 def write_metadata(folder: Path, table: pl.DataFrame, columns: Mapping[str, str]) -> None:
-    """Write one split's metadata.jsonl: one line per image, sorted by sha256. `columns`: the column of each track."""
+    """Write a split's metadata.jsonl, one line per image, sorted by sha256. `columns`: the column of each track."""
     captions = {column: f"caption.{track}" for track, column in columns.items()}
     names = ["file_name", *captions, "sha256", "size_bytes", "width_px", "height_px"]
     rows = table.select(captions.get(name, name) for name in names).iter_rows()
@@ -90,7 +89,7 @@ def write_metadata(folder: Path, table: pl.DataFrame, columns: Mapping[str, str]
 
 
 def write_samples(file: Path, table: pl.DataFrame, tracks: Sequence[TrackSource]) -> None:
-    """Write samples.parquet: one row per sample with each caption's provenance. Equal content gives equal bytes."""
+    """Write samples.parquet. Equal content gives equal bytes."""
     path = (table["split"] + "/" + table["file_name"]).alias("path")
     facts = table.select("sha256", "split", path, *FACTS).to_arrow()
     pq.write_table(
@@ -108,7 +107,7 @@ def write_samples(file: Path, table: pl.DataFrame, tracks: Sequence[TrackSource]
 
 
 def _captions(table: pl.DataFrame, tracks: Sequence[TrackSource]) -> pa.LargeListArray:
-    """Return each sample's list of captions, one struct per track. Polars takes ten times as long for this."""
+    """Return each sample's captions, a struct per track. Polars needs ten times as long."""
     parts = []
     for track in tracks:
         provenance = track.captions.select("image_sha256", *PROVENANCE).rename({"image_sha256": "sha256"})

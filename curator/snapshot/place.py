@@ -1,4 +1,4 @@
-"""Place one image file in the snapshot by reflink, copy or hard link, and verify its SHA-256."""
+"""Place one image by reflink, copy or hard link, and verify its SHA-256."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ class CannotLink(AmatlError):
 
 
 def place(sha256: str, paths: Sequence[str], target: Path, link: bool) -> Method:
-    """Place the image `sha256` at `target`, from the first of `paths` that still holds it.
+    """Place the image `sha256` at `target`, from the first path that still holds it.
 
-    Raise ChecksumMismatch, naming every path, if none does; CannotLink if the file system refuses. Then nothing is left
-    at `target`.
+    Raises ChecksumMismatch with every path, or CannotLink; then nothing is left at `target`.
     """
     problems = []
     for path in map(Path, paths):
@@ -71,7 +70,7 @@ def _reflink_or_copy(path: Path, target: Path) -> tuple[Method, str]:
 
 
 def _reflink(source: FileIO, copy: FileIO) -> bool:
-    """Return whether the file system shared the blocks (btrfs, XFS, bcachefs; same device)."""
+    """Return whether the blocks are shared (btrfs, XFS, bcachefs; same device)."""
     if not sys.platform.startswith("linux"):
         return False
     import fcntl

@@ -1,4 +1,4 @@
-"""Preview a snapshot: its split, its groups, what it leaves out. Nothing is written or stored."""
+"""Preview a snapshot without writing or storing anything."""
 
 from __future__ import annotations
 
@@ -27,10 +27,7 @@ def preview(
     keep_rejected: bool = False,
     progress: Progress = silent,
 ) -> SnapshotPreview:
-    """Return what `snapshot` would make with these arguments, in any folder if `out` is None.
-
-    Raises the errors that `snapshot` raises before it writes, including AlreadyExists.
-    """
+    """Return what `snapshot` would make, in any folder if `out` is None. Raises like `snapshot`."""
     progress("choosing images", 0, None)
     dataset, sources = tracks_of(catalog, references)
     samples = select(catalog, dataset, sources, where, holdout or Holdout(), keep_missing, keep_rejected)
@@ -51,13 +48,13 @@ def preview(
 
 
 def _groups(table: pl.DataFrame) -> pl.DataFrame:
-    """Return the near-duplicate groups of several images, with columns images and split."""
+    """Return the groups of several images: columns images, split."""
     counted = table.group_by("near_duplicate_of").agg(pl.len().alias("images"), pl.col("split").first())
     return counted.filter(pl.col("images") > 1)
 
 
 def _placed(table: pl.DataFrame, split: str, new: Mapping[str, str]) -> int:
-    """Count the images of a split whose group was not in it before."""
+    """Count the images of a split whose group is new in it."""
     return table.filter(table["split"] == split, table["near_duplicate_of"].is_in(list(new))).height
 
 

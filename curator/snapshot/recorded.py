@@ -1,7 +1,6 @@
-"""List the snapshots recorded in the catalog, and locate their files for download.
+"""List the snapshots in the catalog, and locate their files for download.
 
-Requests name a file by snapshot identity and relative path. Only names that a snapshot can contain are accepted, and
-only inside its folder, so a request can't reach any other file on disk.
+Only names that a snapshot can contain are accepted, so a request can't reach any other file on disk.
 """
 
 from __future__ import annotations
@@ -24,8 +23,6 @@ FILES = re.compile(
 
 
 class SnapshotLine(BaseModel):
-    """A snapshot recorded in the catalog."""
-
     identity: str
     images_identity: str = Field(description="Equal if images and split are: such runs can be compared.")
     dataset: str
@@ -41,7 +38,7 @@ class SnapshotLine(BaseModel):
 
 
 class SnapshotsResult(BaseModel):
-    """The snapshots, newest first, each content once."""
+    """Newest first, each content once."""
 
     snapshots: list[SnapshotLine]
 
@@ -56,7 +53,7 @@ def snapshots(catalog: Catalog, dataset: str | None = None) -> SnapshotsResult:
 
 
 def snapshot_line(catalog: Catalog, identity: str) -> SnapshotLine:
-    """Return one snapshot. Raise NotFound."""
+    """Raise NotFound."""
     for line in snapshots(catalog).snapshots:
         if line.identity == identity:
             return line
@@ -64,7 +61,7 @@ def snapshot_line(catalog: Catalog, identity: str) -> SnapshotLine:
 
 
 def snapshot_file(catalog: Catalog, identity: str, path: str) -> Path:
-    """Return the path of a snapshot's file on this machine. Raise NotFound if the name or the file is unknown."""
+    """Return the local path of a snapshot's file. Raise NotFound."""
     if not FILES.fullmatch(path):
         raise NotFound(f"{path[:100]!r} is not the name of a snapshot's file.")
     folder = _folder(catalog, identity)
@@ -75,7 +72,7 @@ def snapshot_file(catalog: Catalog, identity: str, path: str) -> Path:
 
 
 def _line(rows: list[dict[str, Any]], runs: int) -> SnapshotLine:
-    """Summarise the folders with one content: take one on this machine, else the newest."""
+    """Summarise folders with one content: one on this machine, else the newest."""
     row = next((row for row in rows if _is_here(row)), rows[0])
     manifest = SnapshotManifest.model_validate_json(row["manifest"])
     sizes = {split: count.samples for split, count in manifest.splits.items()}

@@ -12,7 +12,7 @@ from schemas.snapshot import Track
 
 
 class SnapshotFacts(BaseModel):
-    """Facts about a snapshot that are known before it is written."""
+    """The facts known before writing."""
 
     identity: str
     images_identity: str
@@ -28,15 +28,13 @@ class SnapshotFacts(BaseModel):
 
 
 class SnapshotResult(SnapshotFacts):
-    """An exported snapshot."""
-
     folder: Path
     unchanged: bool = Field(description="It existed already with this content, so nothing was written.")
     placed: dict[str, int] = Field(description="Image files by method: copied, reflinked, linked.")
 
 
 class PreviewImage(BaseModel):
-    """An image that would be held out."""
+    """A held-out image."""
 
     image_sha256: str
     file_name: str
@@ -45,8 +43,6 @@ class PreviewImage(BaseModel):
 
 
 class SnapshotPreview(SnapshotFacts):
-    """A preview of a snapshot. Nothing was written, and no split was stored."""
-
     unchanged: bool = Field(description="The folder already holds a snapshot with this content.")
     held_out_new: int = Field(description="Images held out for the first time.")
     train_new: int = Field(description="Images assigned to train for the first time.")

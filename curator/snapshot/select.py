@@ -1,4 +1,4 @@
-"""Choose the images of a snapshot and their splits, and count what is left out."""
+"""Choose images and splits, and count what is left out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NothingToExport(AmatlError):
 
 @dataclass(frozen=True)
 class Holdout:
-    """The holdout options as given; at most one of the first three."""
+    """The options as given; at most one of the first three."""
 
     count: int | None = None
     fraction: float | None = None
@@ -39,7 +39,7 @@ class Holdout:
 
     @property
     def text(self) -> str | None:
-        """The rule as recorded in the manifest."""
+        """The rule for the manifest."""
         given = [self.count, self.fraction, self.expression]
         text = next((str(option) for option in given if option is not None), None)
         return f"{text}, trained images too" if text and self.also_trained else text
@@ -47,12 +47,10 @@ class Holdout:
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of a snapshot.
-
-    `table`: one row per image, sorted by sha256, with split, file_name (in the snapshot), source_file_name, size_bytes,
-    width_px and height_px (upright), format, has_alpha, exif_orientation, license, source_url, metadata,
-    near_duplicate_of, and a column `caption.<track>` per track. `left_out`: images by reason. `without`: images without
-    a caption, by track.
+    """`table`: a row per image, sorted by sha256, with split, file_name (in the snapshot), source_file_name,
+    size_bytes, width_px and height_px (upright), format, has_alpha, exif_orientation, license, source_url, metadata,
+    near_duplicate_of, and `caption.<track>` per track. `left_out`: images by reason. `without`: images without a
+    caption, by track.
     """
 
     table: pl.DataFrame
@@ -70,10 +68,9 @@ def select(
     keep_missing: bool,
     keep_rejected: bool = False,
 ) -> Samples:
-    """Choose the images, then assign their near-duplicate groups to splits. Nothing is stored.
+    """Choose the images and split their near-duplicate groups; store nothing.
 
-    Images rejected by a person in Label Studio are left out unless `keep_rejected`. Raise BadExpression, CannotHoldOut,
-    NothingToExport.
+    Leaves out rejected images unless `keep_rejected`. Raises BadExpression, CannotHoldOut, NothingToExport.
     """
     chosen = where.parse(condition) if condition is not None else None
     held_out = where.parse(holdout.expression, "--holdout-where") if holdout.expression is not None else None

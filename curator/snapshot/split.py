@@ -34,10 +34,7 @@ class CannotHoldOut(AmatlError):
 
 @dataclass(frozen=True)
 class Rule:
-    """The holdout rule: one of the first three fields, or the default fraction.
-
-    `matches`: the representatives of the groups that match `--holdout-where`.
-    """
+    """One of the first three fields, or the default fraction. `matches`: representatives of the matching groups."""
 
     count: int | None = None
     fraction: float | None = None
@@ -55,7 +52,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Group:
-    """A near-duplicate group: its number of selected images, and its stored split, if any."""
+    """A near-duplicate group: its selected images, and its stored split."""
 
     representative_sha256: str
     images: int
@@ -64,7 +61,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Assignment:
-    """The split of each group. `new`: splits to store (of new groups, or moved from train); `notes`: for a person."""
+    """The split of each group. `new`: the splits to store; `notes`: for a person."""
 
     splits: dict[str, Split]
     new: dict[str, Split]
@@ -72,12 +69,12 @@ class Assignment:
 
 
 def hash_position(representative_sha256: str) -> int:
-    """Return the group's hash position, 0 to 2**64 - 1."""
+    """Return 0 to 2**64 - 1."""
     return int.from_bytes(hashlib.sha256(f"{SALT}{representative_sha256}".encode()).digest()[:8], "big")
 
 
 def assign(groups: Iterable[Group], rule: Rule) -> Assignment:
-    """Assign every group. Raise CannotHoldOut if the rule can't be met or leaves nothing to train on."""
+    """Raise CannotHoldOut if the rule can't be met or leaves nothing to train on."""
     ordered = sorted(
         groups, key=lambda group: (hash_position(group.representative_sha256), group.representative_sha256)
     )
@@ -114,7 +111,7 @@ def _by_fraction(ordered: Sequence[Group], fraction: float, notes: list[str]) ->
     }
     if fraction and not held_out and all(group.stored != "validation" for group in ordered):
         # --holdout-trained, because this snapshot puts them all in train
-        hint = "To hold out a fixed number, use --holdout N --holdout-trained."
+        hint = "To hold out a fixed number, use --holdout N with --holdout-trained."
         notes.append(f"No image is held out: the share of {fraction:g} selected none. {hint}")
     return held_out
 
@@ -140,7 +137,7 @@ def _by_count(ordered: Sequence[Group], wanted: int, also_trained: bool, notes: 
 
 
 def _nearest(ordered: Sequence[Group], wanted: int) -> int:
-    """Return how many images a first snapshot would hold out for this number: repeating it changes nothing."""
+    """Return the number that a first snapshot would hold out, so that repeating it changes nothing."""
     sizes = [group.images for group in ordered]
     return sum(sizes[index] for index in fill(sizes, wanted))
 
@@ -186,11 +183,10 @@ def _note_moved(held_out: Iterable[Group], notes: list[str]) -> None:
 
 
 def fill(sizes: Sequence[int], target: int) -> list[int]:
-    """Return the indices of `sizes` that add up to `target`, preferring early ones; else to the nearest possible sum.
+    """Return the earliest indices of `sizes` that add up to `target`, or to the nearest sum, the higher of two.
 
-    An index is taken whenever the later sizes can still make up the remainder. Of two equally near sums, the higher is
-    used. The subset sums over the sizes after each index are exact. If they include every number up to their total,
-    only the total is stored, so a million single images cost nothing.
+    An index is taken if the later sizes can make up the remainder, by exact subset sums. If they include every number
+    up to their total, only the total is stored, so a million single images cost nothing.
     """
     limit = target + max(sizes, default=0)
     sums = _sums_from(sizes, limit)
@@ -206,7 +202,7 @@ def fill(sizes: Sequence[int], target: int) -> list[int]:
 
 @dataclass(frozen=True)
 class _Sums:
-    """The possible sums of some sizes: every number up to `total`, or the set bits of `bits`."""
+    """Every number up to `total`, or the set bits of `bits`."""
 
     total: int
     bits: int | None = None
@@ -216,7 +212,7 @@ class _Sums:
 
 
 def _sums_from(sizes: Sequence[int], limit: int) -> list[_Sums]:
-    """Return for each index, and the end, the possible sums up to `limit` of the sizes from there on."""
+    """Return for each index, and the end, the sums up to `limit` of the sizes from there on."""
     sums = [_Sums(0)]
     for size in reversed(sizes):
         sums.append(_with(sums[-1], size, limit))

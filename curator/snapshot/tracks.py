@@ -16,7 +16,7 @@ from schemas.snapshot import Track
 
 @dataclass(frozen=True)
 class TrackSource:
-    """One version to export: its names, digest and captions, as returned by `Catalog.track`."""
+    """A version with its captions, as returned by `Catalog.track`."""
 
     name: str
     version: str
@@ -24,7 +24,7 @@ class TrackSource:
     captions: pl.DataFrame
 
     def described(self, samples: pl.DataFrame, column: str) -> Track:
-        """Return the manifest's entry for this track over the samples of the snapshot."""
+        """Return its entry in the manifest."""
         texts = samples[f"caption.{self.name}"].drop_nulls()
         used = self.captions.filter(pl.col("image_sha256").is_in(samples["sha256"].implode()))
         return Track(
@@ -39,15 +39,14 @@ class TrackSource:
 
 
 def columns(tracks: Sequence[TrackSource]) -> dict[str, str]:
-    """Return the metadata.jsonl column of each track: `text` for the first, `text_<set>` for the others."""
+    """Return each track's metadata.jsonl column: `text`, then `text_<set>`."""
     return {track.name: f"text_{track.name}" if position else "text" for position, track in enumerate(tracks)}
 
 
 def tracks_of(catalog: Catalog, references: Sequence[str]) -> tuple[str, list[TrackSource]]:
-    """Return the dataset and the tracks of `references`, in order.
+    """Return the dataset and the tracks of `references`.
 
-    Raise NotFound for an unknown version; BadOption for a set without a version number, several datasets, or a repeated
-    set.
+    Raises NotFound; BadOption for a set without a version, several datasets, or a repeated set.
     """
     resolved = [_committed(catalog, reference) for reference in references]
     datasets = sorted({reference.dataset for reference in resolved})
@@ -63,7 +62,7 @@ def tracks_of(catalog: Catalog, references: Sequence[str]) -> tuple[str, list[Tr
 
 
 def _committed(catalog: Catalog, text: str) -> Reference:
-    """Resolve `text` to a committed version. Uncommitted captions can't be exported."""
+    """Raise BadOption for uncommitted captions."""
     reference = resolve(catalog, text)
     if reference.number is not None:
         return reference

@@ -1,4 +1,4 @@
-"""A folder that appears complete or not at all: built under a hidden name beside its target, renamed at the end."""
+"""Build a folder under a hidden name and rename it when complete."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SUFFIX = ".partial"
 
 @contextmanager
 def workspace(out: Path) -> Iterator[Path]:
-    """Yield a hidden sibling of `out` to build in; remove it at the end if it was not published.
+    """Yield a hidden sibling of `out`, removed at the end unless published.
 
-    Remove siblings left by killed processes first. A living process holds a lock on its folder.
+    First removes siblings of killed processes; a living one locks its folder.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     for stale in out.parent.glob(f".{glob.escape(out.name)}.*{SUFFIX}"):
@@ -38,7 +38,7 @@ def workspace(out: Path) -> Iterator[Path]:
 
 
 def publish(folder: Path, out: Path) -> None:
-    """Rename the finished folder to `out` in one step. Raise AlreadyExists if `out` appeared meanwhile."""
+    """Rename the folder to `out`. Raise AlreadyExists if `out` appeared meanwhile."""
     if os.path.lexists(out):
         raise AlreadyExists(f"{out}: appeared meanwhile and isn't overwritten. Choose another name.")
     folder.rename(out)
@@ -52,7 +52,7 @@ def _remove_if_abandoned(folder: Path) -> None:
 
 
 def _lock(folder: Path) -> int | None:
-    """Lock the folder. Return a descriptor that holds the lock until closed, or None if another process holds it."""
+    """Return a descriptor that holds the lock, or None if another process holds it."""
     # Lock the folder itself: a lock file beside it would remain, one inside would be published.
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -176,6 +176,7 @@ def _serving(catalog_path: Path, listening: socket.socket) -> Iterator[threading
         app(preview_folder(catalog_path)), log_level="warning", access_log=False, lifespan="off", server_header=False
     )
     server = uvicorn.Server(config)
+    listening.listen()  # From now on: whoever connects before the thread is ready waits and isn't refused.
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="images")
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""Text of the commands' results for people. This file has the shared parts."""
+"""Text of results for people; shared parts."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ import click
 
 
 def figures(counts: Mapping[str, int]) -> list[str]:
-    """Return a line for each count that isn't zero."""
+    """Return a line per count that isn't zero."""
     return [figure(count, name) for name, count in counts.items() if count]
 
 
 def figure(count: int, name: str, colour: str | None = None) -> str:
-    """Return a right-aligned count and its name."""
     return click.style(f"{count:>9,}", fg=colour) + f"  {name}"
 
 
 def minute(moment: str) -> str:
-    """Return a timestamp to the minute."""
     return moment[:16].replace("T", " ") + "Z"

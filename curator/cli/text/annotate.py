@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 
 def text_of_push(result: PushResult) -> str:
-    """The project, the counts of sent tasks, and notes."""
     made = " (made)" if result.made_project else ""
     lines = [
         f"{click.style(result.target, bold=True)}: {result.model_version} to refine, project {result.project}{made}",
@@ -58,7 +57,6 @@ OUTCOMES = {
 
 
 def text_of_pull(result: PullResult) -> str:
-    """The new answers, their outcomes, and the state of the set."""
     head = f"{click.style(result.target, bold=True)} from project {result.project}: "
     if not result.changed:
         lines = [f"{head}nothing new"]
@@ -78,12 +76,10 @@ def text_of_pull(result: PullResult) -> str:
 
 
 def text_of_pull_all(result: PullAllResult) -> str:
-    """One block per project."""
     return "\n\n".join(text_of_pull(pulled) for pulled in result.pulled)
 
 
 def text_of_status(result: StatusResult) -> str:
-    """One block per project."""
     return "\n\n".join("\n".join(_project(project)) for project in result.projects)
 
 

@@ -1,4 +1,4 @@
-"""Text of the commands on captions: readable with and without colours."""
+"""Text of the commands on captions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ WORDS_SHOWN = 12
 
 
 def strategies_help() -> str:
-    """List the strategies with their summaries."""
     from curator import captioners
 
     strategies = [captioners.load(name) for name in captioners.names()]
@@ -39,7 +38,6 @@ def strategies_help() -> str:
 
 
 def strategy_help(name: str) -> str:
-    """Return a strategy's help text and its options."""
     from curator import captioners
 
     captioner = captioners.load(name)
@@ -55,7 +53,6 @@ def strategy_help(name: str) -> str:
 
 
 def text_of_caption(result: CaptionResult) -> str:
-    """Counts, reasons, examples, and the next step."""
     images = plural(result.images, "image")
     lines = [f"{_bold(f'{result.dataset}/{result.set_name}')}: {images} by {result.strategy}", ""]
     lines += figures(
@@ -98,15 +95,14 @@ def text_of_caption(result: CaptionResult) -> str:
 
 
 def text_of_dry_run(result: DryRunResult) -> str:
-    """The captions, the estimate for the whole run, and the path of the page."""
     from curator.caption.contact_sheet import estimate, why_nothing
 
     lines = [f"{_bold(f'{result.dataset}/{result.set_name}')}: dry run of {result.strategy}, nothing is stored", ""]
-    width = max((len(picture.file_name) for picture in result.pictures), default=0)
-    for picture in result.pictures:
-        failed = click.style(f"no caption: {picture.reason}", fg="red")
-        text = failed if picture.text is None else _shortened(picture.text) or _dim("(empty)")
-        lines.append(f"  {_dim(f'{picture.file_name:<{width}}')}  {text}")
+    width = max((len(image.file_name) for image in result.pictures), default=0)
+    for image in result.pictures:
+        failed = click.style(f"no caption: {image.reason}", fg="red")
+        text = failed if image.text is None else _shortened(image.text) or _dim("(empty)")
+        lines.append(f"  {_dim(f'{image.file_name:<{width}}')}  {text}")
     lines += [*([""] if result.pictures else []), *([_effort(result.effort)] if result.effort.pictures else [])]
     if result.to_caption:
         lines.append(f"All {plural(result.to_caption, 'image')}: {estimate(result)}.")
@@ -118,7 +114,6 @@ def text_of_dry_run(result: DryRunResult) -> str:
 
 
 def _effort(effort: Effort) -> str:
-    """One line: images, time, speed, tokens, cost."""
     parts = [
         f"{plural(effort.pictures, 'image')} in {duration(effort.seconds)}, {effort.images_per_second:,.1f} per second",
         f"batch size {effort.batch_size}",
@@ -141,7 +136,6 @@ def text_of_commit(result: CommitResult) -> str:
 
 
 def text_of_versions(result: VersionsResult) -> str:
-    """One block per set."""
     blocks = []
     for line in result.sets:
         uncommitted = click.style(f", {line.uncommitted:,} uncommitted", fg="yellow") if line.uncommitted else ""
@@ -157,7 +151,7 @@ def text_of_versions(result: VersionsResult) -> str:
 
 
 def text_of_diff(result: DiffResult, coloured: bool) -> str:
-    """Counts and changes. Deleted and inserted words in colour, or as [-deleted-] and {+inserted+}."""
+    """Deleted and inserted words in colour, or as [-deleted-] and {+inserted+}."""
     counts = _changes(result.added, result.changed, result.removed) + f", {result.unchanged:,} unchanged"
     lines = [f"{_bold(result.before)} -> {_bold(result.after)}", counts]
     lines += [part for change in result.changes for part in ("", *_change(change, coloured))]
@@ -167,7 +161,6 @@ def text_of_diff(result: DiffResult, coloured: bool) -> str:
 
 
 def text_of_replace(result: ReplaceResult, coloured: bool) -> str:
-    """The changes of a replace or its dry run, and how to undo it."""
     verb = "would change" if result.dry_run else "changed"
     lines = [
         f"{_bold(result.reference)}: {result.find!r} -> {result.replacement!r}",
@@ -187,7 +180,6 @@ def text_of_replace(result: ReplaceResult, coloured: bool) -> str:
 
 
 def text_of_accept(result: AcceptResult) -> str:
-    """The number of accepted captions, and how to undo it."""
     verb = "would become" if result.dry_run else "became"
     lines = [f"{_bold(result.reference)}: {plural(result.accepted, 'caption')} {verb} yours"]
     if result.already:
@@ -214,7 +206,6 @@ def text_of_restore(result: RestoreResult) -> str:
 
 
 def text_of_stats(result: StatsResult) -> str:
-    """A table of lengths, then cut-off captions, duplicates, frequent words and notices."""
     state = "" if result.committed else ", uncommitted"
     lines = [f"{_bold(result.reference)}  {plural(result.captions, 'caption')}, {result.empty:,} empty{state}", ""]
     lines.append(_dim(f"{'':12}{'min':>7}{'median':>9}{'mean':>9}{'max':>7}"))
@@ -238,7 +229,6 @@ def text_of_stats(result: StatsResult) -> str:
 
 
 def _acceptance(acceptances: Sequence[Acceptance]) -> list[str]:
-    """One line per strategy on people's answers to its captions."""
     if not acceptances:
         return []
     width = max(8, *(len(each.strategy) for each in acceptances))
@@ -300,7 +290,7 @@ def _default(value: Any) -> str:
 
 
 def _shortened(text: str, length: int = 100) -> str:
-    """Return a text on one line, with invisible characters escaped, so that a model's text can't alter the terminal."""
+    """Escape invisible characters, so that a model's text can't alter the terminal."""
     text = shown(text)
     return text if len(text) <= length else text[: length - 3] + "..."
 

@@ -1,4 +1,4 @@
-"""Text of `curator check`: a table of all checks, then each finding with examples and advice."""
+"""Text of `curator check`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_CHARACTERS = 240  # of a caption
 
 
 def text_of_check(result: CheckResult, width: int | None = None) -> str:
-    """Return the text at the terminal's width, coloured if stdout is a terminal."""
+    """`width`: by default the terminal's."""
     return printed(_blocks(result), width)
 
 
@@ -82,7 +82,6 @@ def _table(findings: list[Finding], with_baseline: bool) -> Table:
 
 
 def _clean(result: CheckResult) -> Iterator[Text]:
-    """One line with the checks that found nothing."""
     names = [
         f"{finding.code} ({finding.subject})" if finding.code == "unmentioned" else finding.code
         for finding in result.findings
@@ -93,7 +92,7 @@ def _clean(result: CheckResult) -> Iterator[Text]:
 
 
 def _what(finding: Finding) -> str:
-    """A short name of the check; for a field's findings, the field."""
+    """A field's findings name the field."""
     if finding.state == "unchecked":
         return "couldn't be checked"
     if finding.code == "trigger-missing":
@@ -161,7 +160,7 @@ def _verdict(result: CheckResult) -> Text:
 
 
 def printed(blocks: Iterable[RenderableType], width: int | None = None) -> str:
-    """Render Rich blocks as text: at the terminal's width unless given, coloured if stdout is a terminal."""
+    """Render Rich blocks, coloured if stdout is a terminal."""
     console = Console(file=io.StringIO(), force_terminal=sys.stdout.isatty(), width=width, highlight=False, emoji=False)
     for block in blocks:
         console.print(block)

@@ -1,4 +1,4 @@
-"""Text of `curator compare`: a table of sets, a table of pairs, and some images."""
+"""Text of `curator compare`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_CHARACTERS = 200
 
 
 def text_of_compare(result: CompareResult, width: int | None = None) -> str:
-    """Return the text at the terminal's width, coloured if stdout is a terminal."""
+    """`width`: by default the terminal's."""
     return printed(_blocks(result), width)
 
 
@@ -54,7 +54,7 @@ def _table() -> Table:
 
 
 def _figures(result: CompareResult) -> Table:
-    """One row per figure, one column per set: there are few sets and many figures."""
+    """There are few sets and many figures, so a row is a figure."""
     table = _table()
     table.add_column("")
     for each in result.sets:
@@ -88,7 +88,6 @@ def _rows(result: CompareResult) -> Iterator[tuple[str, list[str]]]:
 
 
 def _people(sets: list[ComparedSet]) -> Iterator[tuple[str, list[str]]]:
-    """People's answers to the captions."""
     answers = [each.acceptance for each in sets]
     if not any(answers):
         return

@@ -1,4 +1,4 @@
-"""Text of `curator history`: each set's captions of an image, oldest first, with their provenance."""
+"""Text of `curator history`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from curator.text.printable import shown
 
 
 def text_of_history(result: HistoryResult, width: int | None = None) -> str:
-    """Return the text at the terminal's width, coloured if stdout is a terminal."""
+    """`width`: by default the terminal's."""
     return printed(_blocks(result), width)
 
 
@@ -38,7 +38,6 @@ def _blocks(result: HistoryResult) -> Iterator[RenderableType]:
 
 
 def _revision(revision: Revision) -> Table:
-    """The caption, then its facts, one per line."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -72,6 +71,6 @@ def _facts(revision: Revision) -> Iterator[tuple[str, str]]:
 
 
 def _value(value: Any) -> str:
-    """Format a value as for `-o`; quote it if it starts or ends with a space."""
+    """Format as for `-o`; quote leading or trailing spaces."""
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if text == text.strip() else f"'{text}'"

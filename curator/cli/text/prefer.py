@@ -10,7 +10,6 @@ from schemas.edge.words import percent
 
 
 def text_of_prefer(result: PreferResult) -> str:
-    """The results, what was left out, and the next step."""
     question = click.style(" or ".join(map(_short, result.versions)), bold=True)
     lines = [f"{question}? {result.dataset}, project {result.project}", ""]
     lines.append(f"{result.images:>9,}  images asked ({result.sent:,} new), {result.answered:,} of them answered")

@@ -19,7 +19,6 @@ REASONS = {
 
 
 def text_of_snapshot(result: SnapshotResult) -> str:
-    """The snapshot, its content, and what was left out."""
     state = "exists already, unchanged" if result.unchanged else f"a snapshot of {result.dataset}"
     lines = [f"{click.style(result.folder, bold=True)}: {state}", "", *_facts(result)]
     methods = ", ".join(f"{images} {method}" for method, images in sorted(result.placed.items()))
@@ -30,7 +29,6 @@ def text_of_snapshot(result: SnapshotResult) -> str:
 
 
 def text_of_preview(result: SnapshotPreview, out: Path) -> str:
-    """The snapshot that would be written."""
     state = "exists already with this content" if result.unchanged else f"would be a snapshot of {result.dataset}"
     lines = [f"{click.style(out, bold=True)}: {state}", "", *_facts(result)]
     lines.append(_line("new", f"{result.train_new:,} in train and {result.held_out_new:,} held out for the first time"))

@@ -1,7 +1,6 @@
-"""The API for programs: `/api/v1`, and snapshot files at `/snapshots/<identity>/...`; described by /openapi.json.
+"""The API for programs: `/api/v1`, and snapshot files; described by /openapi.json.
 
-Endpoints call stage functions. Read responses have an ETag; whole sets and filtered datasets stream as Arrow or JSON
-lines, as `Accept` asks; errors are problem documents (RFC 9457) with the command line's text.
+Reads have an ETag; whole tables stream as Arrow or JSON lines; errors are RFC 9457 problems.
 """
 
 from fastapi import APIRouter

@@ -1,4 +1,4 @@
-"""Captions: read and revise one, stream a set, replace, accept, and undo."""
+"""Read, revise, replace, accept captions; undo; stream a set."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Replacement(BaseModel):
     ONE, operation_id="getCaption", response_model=ImageCaption, responses=example(examples.IMAGE["captions"][0])
 )
 def get_caption(request: Request, catalog: OpenCatalog, dataset: str, sha256: Sha256, caption_set: str) -> Response:
-    """The image's caption in a set. Send its ETag with a change of it."""
+    """A caption. Its ETag is needed to change it."""
     caption = image_caption(catalog, dataset, sha256, caption_set)
     return etag_response(request, caption, f"caption-{caption.caption_id}")
 
@@ -75,7 +75,7 @@ def put_caption(
     if_match: Annotated[str | None, Header(description="The ETag of the caption that you saw.")] = None,
     if_none_match: Annotated[str | None, Header(description="`*`: there was no caption.")] = None,
 ) -> ReviseResult:
-    """Write a caption of the image as the caller's own revision. 412 if somebody else changed it meanwhile."""
+    """Write the caller's own revision. 412 if somebody else changed the caption meanwhile."""
     expected = _expected(if_match, if_none_match)
     result = revise(catalog, dataset, caption_set, sha256, body.text, caller.person, expected)
     response.headers["ETag"] = f'"caption-{result.caption_id}"'
@@ -105,7 +105,7 @@ def stream_captions(
     caption_set: str,
     version: Annotated[int | None, Query(ge=1, le=LARGEST_ID, description="Default: the current captions.")] = None,
 ) -> Response:
-    """All captions of a set or version, by image: image_sha256, text, caption_id. As JSON lines or Arrow."""
+    """All captions of a set or version: image_sha256, text, caption_id. As JSON lines or Arrow."""
     reference = resolve(catalog, f"{dataset}/{caption_set}" + (f"@{version}" if version else ""))
     rows = catalog.caption_texts(reference.dataset, reference.set_name, reference.last_caption_id)
     name = f"{dataset}-{caption_set}" + (f"-{version}" if version else "")
@@ -116,7 +116,7 @@ def stream_captions(
 def replace_captions(
     catalog: OpenCatalog, caller: Annotator, dataset: str, caption_set: str, body: Replacement
 ) -> ReplaceResult:
-    """Find and replace in the captions of a set. By default only show the changes."""
+    """Find and replace in a set. By default only show the changes."""
     return replace(
         catalog,
         f"{dataset}/{caption_set}",
@@ -139,7 +139,7 @@ def undo_replacement(
     caption_set: str,
     run_id: Annotated[int, Path(ge=1, le=LARGEST_ID)],
 ) -> UndoResult:
-    """Undo a replace. Captions changed since then stay as they are."""
+    """Undo a replace. Captions changed since stay."""
     return undo_replace(catalog, f"{dataset}/{caption_set}", run_id, caller.person)
 
 
@@ -147,7 +147,7 @@ def undo_replacement(
 def accept_captions(
     catalog: OpenCatalog, caller: Annotator, dataset: str, caption_set: str, body: Acceptance
 ) -> AcceptResult:
-    """Make captions of a set the caller's own, unchanged. By default only count them."""
+    """Make captions the caller's own, unchanged. By default only count them."""
     reference = f"{dataset}/{caption_set}"
     return accept(catalog, reference, body.where, body.images, body.seen, body.preview, caller.person)
 
@@ -160,5 +160,5 @@ def undo_acceptance(
     caption_set: str,
     run_id: Annotated[int, Path(ge=1, le=LARGEST_ID)],
 ) -> UndoResult:
-    """Undo an accept. Captions changed since then stay as they are."""
+    """Undo an accept. Captions changed since stay."""
     return undo_accept(catalog, f"{dataset}/{caption_set}", run_id, caller.person)

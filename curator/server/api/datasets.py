@@ -49,7 +49,7 @@ def list_rejects(request: Request, catalog: OpenCatalog, dataset: str, reason: s
 
 @router.get("/{dataset}/failures", operation_id="listFailures", response_model=FailuresResult)
 def list_failures(request: Request, catalog: OpenCatalog, dataset: str, caption_set: str) -> Response:
-    """Images of one set that a strategy couldn't caption in its last run."""
+    """Images that the last run of a strategy couldn't caption."""
     check_dataset(catalog, dataset)
     return etag_response(request, failures(catalog, f"{dataset}/{caption_set}"))
 
@@ -61,5 +61,5 @@ def compare(
     dataset: str,
     sets: Annotated[list[str], Query(description="Two or more: `template@1`, or `template` for its current captions.")],
 ) -> Response:
-    """Compare caption sets over the images that all of them caption."""
+    """Compare sets over the images that all of them caption."""
     return etag_response(request, comparing.compare(catalog, dataset, sets))

@@ -1,4 +1,4 @@
-"""Examples in the API's description. A test validates each with its model."""
+"""Examples for OpenAPI; a test validates them."""
 
 from __future__ import annotations
 

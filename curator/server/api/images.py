@@ -1,4 +1,4 @@
-"""The images of a dataset: filtered pages, one image, its history."""
+"""Filtered pages of images, one image, its history."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/datasets/{dataset}/images", tags=["images"], depende
 
 
 class Page(GalleryFilters):
-    """The query of a page: filters, and its position."""
+    """Filters, and the position."""
 
     metadata: tuple[str, ...] = Field(
         default=(), max_length=20, description=str(GalleryFilters.model_fields["metadata"].description)
@@ -31,12 +31,11 @@ class Page(GalleryFilters):
 
     @property
     def filters(self) -> GalleryFilters:
-        """Without where it begins."""
         return GalleryFilters(**{name: getattr(self, name) for name in GalleryFilters.model_fields})
 
 
 class ImageAddresses(BaseModel):
-    """Where an image can be had without a token, at this service."""
+    """Addresses that work without a token."""
 
     original: str = Field(description="The unchanged file.")
     thumbnail: str = Field(description="A JPEG with a longer side of at most 384 px.")
@@ -50,7 +49,7 @@ class ImageAddresses(BaseModel):
     responses={**STREAMS, **example(examples.PAGE)},
 )
 def list_images(request: Request, catalog: OpenCatalog, dataset: str, page: Annotated[Page, Query()]) -> Response:
-    """One page of images with their captions, in the order they were first seen. As Arrow or JSON lines: all images."""
+    """A page of images with captions, in the order first seen. As Arrow or JSON lines: all images."""
     media_type = accepted_type(request, "application/json")
     if media_type != "application/json":
         return stream(gallery_frame(catalog, dataset, page.filters), media_type, dataset)
@@ -59,7 +58,7 @@ def list_images(request: Request, catalog: OpenCatalog, dataset: str, page: Anno
 
 @router.get("/{sha256}", operation_id="getImage", response_model=ImageResult, responses=example(examples.IMAGE))
 def get_image(request: Request, catalog: OpenCatalog, dataset: str, sha256: Sha256) -> Response:
-    """One image: facts, metadata, near-duplicates, and its caption and provenance in every set."""
+    """Facts, metadata, near-duplicates, and the caption with its provenance in every set."""
     return etag_response(request, image(catalog, dataset, sha256))
 
 
@@ -68,10 +67,7 @@ def get_image(request: Request, catalog: OpenCatalog, dataset: str, sha256: Sha2
     responses=example(examples.ADDRESSES),
 )  # fmt: skip
 def get_addresses(request: Request, catalog: OpenCatalog, dataset: str, sha256: Sha256) -> ImageAddresses:
-    """Signed addresses of an image, which work elsewhere without a token.
-
-    In a notebook, or a page of another origin.
-    """
+    """Addresses for a notebook or a page of another origin, valid without a token."""
     image(catalog, dataset, sha256)
     key = request.app.state.key
     original, thumbnail = (signed(path, key) for path in (f"/images/{sha256}", f"/thumbnails/{sha256}.jpg"))
@@ -81,6 +77,6 @@ def get_addresses(request: Request, catalog: OpenCatalog, dataset: str, sha256: 
 
 @router.get("/{sha256}/history", operation_id="getHistory", response_model=HistoryResult)
 def get_history(request: Request, catalog: OpenCatalog, dataset: str, sha256: Sha256) -> Response:
-    """Every caption the image has had, in every dataset and set, oldest first."""
+    """Every caption the image ever had, oldest first."""
     image(catalog, dataset, sha256)
     return etag_response(request, history(catalog, sha256))

@@ -1,4 +1,4 @@
-"""Jobs: long stages as child processes of the service, with progress as server-sent events."""
+"""Jobs, with progress as server-sent events."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ class JobRequest(BaseModel):
 
 
 async def jobs_of(request: Request) -> Jobs:
-    """Return the service's jobs; a dependency."""
     jobs: Jobs = request.app.state.jobs
     return jobs
 
@@ -56,7 +55,7 @@ def list_jobs(request: Request, jobs: ServiceJobs) -> Response:
 
 @router.post("", operation_id="startJob", status_code=202)
 def start_job(response: Response, jobs: ServiceJobs, caller: Writer, job_request: JobRequest) -> Job:
-    """Start a job. Its events report the progress."""
+    """Start a job."""
     job = jobs.start(job_request.command, caller.person)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
     return job
@@ -70,13 +69,13 @@ def get_job(jobs: ServiceJobs, name: str) -> Job:
 
 @router.post("/{name}/cancel", operation_id="cancelJob", status_code=202)
 def cancel_job(jobs: ServiceJobs, _: Writer, name: str) -> Job:
-    """Stop a job after its current batch; finished work is kept."""
+    """Stop after the current batch; finished work is kept."""
     return jobs.cancel(name)
 
 
 @router.post("/{name}/resume", operation_id="resumeJob", status_code=202)
 def resume_job(jobs: ServiceJobs, _: Writer, name: str) -> Job:
-    """Run the job's command again; it does the remaining work."""
+    """Run the command again to do the remaining work."""
     return jobs.resume(name)
 
 
@@ -87,7 +86,7 @@ def resume_job(jobs: ServiceJobs, _: Writer, name: str) -> Job:
     responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
 )
 async def follow_job(jobs: ServiceJobs, name: str) -> StreamingResponse:
-    """An event `job` each time the job changes; the stream ends with the job."""
+    """An event `job` per change, until the job ends."""
     jobs.get(name)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_events(jobs, name), headers=headers, media_type=EVENT_STREAM)

@@ -1,4 +1,4 @@
-"""Shared parts of responses: ETags, streams, the problem schema."""
+"""Shared parts of responses."""
 
 from __future__ import annotations
 
@@ -44,7 +44,6 @@ STREAMS: dict[int | str, dict[str, Any]] = {
 
 
 async def body(request: Request) -> bytes:
-    """Return the raw request body; a dependency."""
     return await request.body()
 
 
@@ -52,17 +51,17 @@ Content = Annotated[bytes, Depends(body)]
 
 
 def request_body(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Describe a raw request body for OpenAPI."""
+    """Describe a raw body for OpenAPI."""
     return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
 
 
 def example(value: Any) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route with `value` as the example."""
+    """Return a route's `responses` with an example."""
     return {200: {"content": {"application/json": {"example": value}}}}
 
 
 def etag_response(request: Request, result: BaseModel, tag: str | None = None) -> Response:
-    """Return the result as JSON with an ETag (by default a hash of its content); 304 if the client has it already."""
+    """Return JSON with an ETag (default: a hash of the content); 304 if the client has it."""
     content = result.model_dump_json().encode()
     etag = f'"{tag or hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
@@ -72,25 +71,25 @@ def etag_response(request: Request, result: BaseModel, tag: str | None = None) -
 
 
 def immutable_headers(etag: str) -> dict[str, str]:
-    """Return caching headers for content that never changes under its address."""
+    """Return caching headers."""
     return {"ETag": f'"{etag}"', "Cache-Control": "private, max-age=31536000, immutable"}
 
 
 def is_cached(request: Request, etag: str) -> bool:
-    """Return whether If-None-Match contains this tag (RFC 9110, weak comparison)."""
+    """Check If-None-Match (RFC 9110, weak comparison)."""
     tags = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
     return etag in tags or tags == ["*"]
 
 
 def accepted_type(request: Request, default: str) -> str:
-    """Return the first known media type in `Accept` (Arrow, JSON lines), else `default`."""
+    """Return Arrow or JSON lines if `Accept` prefers it, else `default`."""
     accepted = [one.partition(";")[0].strip().lower() for one in request.headers.get("accept", "").split(",")]
     known = {ARROW: ARROW, JSON_LINES: JSON_LINES, "application/jsonl": JSON_LINES, "application/json": default}
     return next((known[one] for one in accepted if one in known), default)
 
 
 def stream(frame: pl.DataFrame, media_type: str, name: str) -> StreamingResponse:
-    """Stream all rows in chunks, as a file called `name`."""
+    """Stream the rows as a file called `name`."""
     arrow = media_type == ARROW
     rows = encode_rows(frame.to_arrow(), compressed=True) if arrow else _lines(frame)
     headers = {

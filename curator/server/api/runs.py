@@ -1,4 +1,4 @@
-"""Run reports and images from trainers. The exchange is specified in schemas/spec/exchange.md."""
+"""Run reports and images from trainers. The exchange: schemas/spec/exchange.md."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ RECEIPTS = {
 
 
 def images_folder(request: Request) -> Folder:
-    """Return the folder of run images, stored by SHA-256."""
     return Folder(request.app.state.settings.data) / "runs"
 
 
@@ -40,7 +39,7 @@ def list_runs(
     catalog: OpenCatalog,
     snapshot: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="Only runs on this snapshot.")] = None,
 ) -> Response:
-    """The reported runs, according to their last reports."""
+    """The reported runs."""
     return etag_response(request, stage.runs(catalog, snapshot))
 
 
@@ -53,7 +52,7 @@ def list_runs(
     openapi_extra=request_body("application/json", {"type": "object", "title": "amatl/run/v1"}),
 )
 def post_run(catalog: OpenCatalog, caller: Writer, folder: ImagesFolder, content: Content) -> Response:
-    """Store a trainer's unchanged run.json. The receipt lists the images still to be sent."""
+    """Store a run.json. The receipt lists the images still to be sent."""
     receipt = stage.receive_record(catalog, content, caller.person, folder)
     headers = {"Location": f"/api/v1/runs/{receipt.run}"}
     status = 200 if receipt.unchanged else 201
@@ -69,19 +68,19 @@ def post_run(catalog: OpenCatalog, caller: Writer, folder: ImagesFolder, content
 def put_image(
     catalog: OpenCatalog, _: Writer, folder: ImagesFolder, name: Sha256, sha256: Sha256, content: Content
 ) -> None:
-    """Store an image that the report with this digest names."""
+    """Store an image of this report."""
     stage.receive_picture(catalog, name, sha256, content, folder)
 
 
 @router.get("/{name}", operation_id="getRun", response_model=stage.RunResult)
 def get_run(request: Request, catalog: OpenCatalog, folder: ImagesFolder, name: Sha256) -> Response:
-    """One run with its whole report, by its key (`run_key`) or the digest of a report."""
+    """A run with its whole report, by `run_key` or a report's digest."""
     return etag_response(request, stage.run(catalog, name, folder))
 
 
 @router.get("/{name}/pictures/{sha256}", operation_id="getRunPicture", response_class=FileResponse)
 def get_image(request: Request, catalog: OpenCatalog, folder: ImagesFolder, name: Sha256, sha256: Sha256) -> Response:
-    """An image of a run: real images, or a checkpoint's sample grid."""
+    """Real images, or a checkpoint's sample grid."""
     file = stage.run_picture(catalog, name, sha256, folder)
     headers = immutable_headers(sha256)
     if is_cached(request, headers["ETag"]):

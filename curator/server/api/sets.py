@@ -1,4 +1,4 @@
-"""Caption sets: versions, differences, statistics, checks."""
+"""Caption sets: versions, diff, statistics, checks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def get_set(request: Request, catalog: OpenCatalog, dataset: str, caption_set: s
 def commit(
     catalog: OpenCatalog, caller: Annotator, dataset: str, caption_set: str, body: Message
 ) -> stage.CommitResult:
-    """Commit the set's current captions as its next version."""
+    """Commit the current captions as the next version."""
     return stage.commit(catalog, f"{dataset}/{caption_set}", body.message, caller.person)
 
 
@@ -59,7 +59,7 @@ def commit(
 def restore(
     catalog: OpenCatalog, caller: Annotator, dataset: str, caption_set: str, number: Number
 ) -> stage.RestoreResult:
-    """Restore the set to a version by adding revisions; nothing is lost."""
+    """Restore a version by adding revisions; nothing is lost."""
     return stage.restore(catalog, f"{dataset}/{caption_set}@{number}", caller.person)
 
 
@@ -71,7 +71,7 @@ def diff(
     after: Annotated[str | None, Query(description="Default: the current captions.")] = None,
     limit: Annotated[int, Query(ge=0, le=1_000, description="Most changes to list.")] = differing.LIMIT,
 ) -> Response:
-    """The differences between two versions, caption by caption and word by word."""
+    """Differences between two versions, word by word."""
     return etag_response(request, differing.diff(catalog, before, after, limit))
 
 
@@ -90,7 +90,7 @@ def check(
     version: Version = None,
     baseline: Annotated[str | None, Query(description="dataset/set@n: fail only on what is worse than there.")] = None,
 ) -> Response:
-    """Problems with the captions, found before training on them."""
+    """Problems with the captions."""
     return etag_response(request, checking.check(catalog, _reference(dataset, caption_set, version), baseline=baseline))
 
 

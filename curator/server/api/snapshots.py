@@ -1,4 +1,4 @@
-"""List snapshots, and serve their files to trainers. The exchange is specified in schemas/spec/exchange.md."""
+"""List snapshots and serve their files. The exchange: schemas/spec/exchange.md."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def list_snapshots(
     responses=example(examples.SNAPSHOT),
 )
 def get_snapshot(request: Request, catalog: OpenCatalog, identity: Sha256) -> Response:
-    """One snapshot. `trainer train` takes the address of its files, /snapshots/{identity}/..."""
+    """One snapshot. `trainer train` takes /snapshots/{identity}."""
     return etag_response(request, stage.snapshot_line(catalog, identity))
 
 
@@ -57,7 +57,7 @@ def download(
     identity: Sha256,
     path: Annotated[str, Path(examples=["manifest.json"], description="As named by the manifest or metadata.jsonl.")],
 ) -> Response:
-    """A file of a snapshot, unchanged; supports ranges. It never changes."""
+    """A file of a snapshot, which never changes; supports ranges."""
     file = stage.snapshot_file(catalog, identity, path)
     headers = immutable_headers(f"{identity[:32]}/{path}")
     if is_cached(request, headers["ETag"]):

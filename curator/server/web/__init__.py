@@ -1,7 +1,6 @@
-"""Pages for people: rendered on the server with Jinja from stage results.
+"""Pages for people, rendered with Jinja from stage results.
 
-Caption changes use the same API as programs. The small scripts in static/ only save page loads: without them every page
-still shows everything and its forms work. Static files are part of the package, at addresses with a content hash.
+Without the scripts in static/ every page still shows everything and its forms work.
 """
 
 from fastapi import APIRouter

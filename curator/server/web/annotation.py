@@ -1,4 +1,4 @@
-"""The state of each Label Studio project: progress, people, disagreements, answers to pull."""
+"""Label Studio projects: progress, disagreements, answers to pull."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def settle_one(
     expected: Annotated[int | None, Form()],
     text: Annotated[str, Form(max_length=LONGEST)] = "",
 ) -> Response:
-    """Make one of the people's captions the image's caption, as the caller's decision."""
+    """Make one of people's captions the caller's decision."""
     check_dataset(catalog, dataset)
     settle(catalog, dataset, target, image, text, expected, caller.person)
     return RedirectResponse(
@@ -61,7 +61,7 @@ def settle_one(
 
 
 def _disagreements(catalog: Catalog, result: StatusResult | None) -> dict[str, list[Disagreement]]:
-    """Return the disagreements by `dataset/set`, each set once even if several projects refine into it."""
+    """Return them by `dataset/set`; several projects may refine one set."""
     by_target: dict[str, list[Disagreement]] = {}
     for project in result.projects if result else []:
         dataset, _, name = project.target.rpartition("/")

@@ -1,4 +1,4 @@
-"""Serve the stylesheet and scripts at addresses with a content hash, so that browsers can cache them for ever."""
+"""Serve static files at addresses with a content hash, cacheable for ever."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def assets() -> dict[str, bytes]:
 
 @cache
 def version() -> str:
-    """Return 12 hexadecimal digits over all files, because scripts import each other by relative addresses."""
+    """One hash over all files, because scripts import each other by relative addresses."""
     digest = hashlib.sha256()
     for name, content in sorted(assets().items()):
         digest.update(f"{name} {len(content)} ".encode() + content)
@@ -39,7 +39,7 @@ def address(name: str) -> str:
 
 @router.get("/static/{requested}/{name}")
 def asset(requested: str, name: str) -> Response:
-    """Return a static file. An old version's address gets the current file, without caching."""
+    """An old version's address gets the current file, without caching."""
     if name not in assets():
         raise NotFound(f"There is no static file {name[:60]!r}.")
     headers = {"Cache-Control": IMMUTABLE if requested == version() else "no-cache"}

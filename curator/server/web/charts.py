@@ -1,4 +1,4 @@
-"""Layout of line charts over epochs for a small SVG."""
+"""Layout of line charts over epochs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 508, 12, 200
 
 @dataclass(frozen=True)
 class Line:
-    """The line of one run: colour number, SVG `points`, and dots with their labels."""
+    """Colour number, SVG `points`, dots with labels."""
 
     name: str
     colour: int
@@ -21,7 +21,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines and the labels of both axes, in SVG units."""
+    """Lines and axis labels, in SVG units."""
 
     lines: list[Line]
     across: list[tuple[float, int]]
@@ -29,7 +29,7 @@ class Chart:
 
 
 def chart(series: Mapping[str, Sequence[tuple[int, float]]]) -> Chart | None:
-    """Lay out (epoch, loss) points of each run. Return None if there are none."""
+    """Lay out (epoch, loss) points; None if there are none."""
     all_points = [point for points in series.values() for point in points]
     if not all_points:
         return None

@@ -1,4 +1,4 @@
-"""Caption sets side by side on the same images. A job compares very large datasets."""
+"""Caption sets side by side. A job compares very large datasets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ router = APIRouter(dependencies=[Depends(needs("read"))])
 
 @router.get("/compare")
 def first(catalog: OpenCatalog) -> Response:
-    """Redirect to the comparison of the first dataset."""
     names = catalog.dataset_names()
     return RedirectResponse(f"/datasets/{quote(names[0], safe='')}/compare" if names else "/", 303)
 
@@ -38,7 +37,6 @@ def side_by_side(
     dataset: str,
     sets: Annotated[list[str], Query(default_factory=list)],
 ) -> Response:
-    """Compare the chosen sets; without a choice, show the sets to choose from."""
     check_dataset(catalog, dataset)
     lines = [line for line in versions(catalog).sets if line.dataset == dataset]
     result, problem, as_job, job = None, None, "", None

@@ -1,4 +1,4 @@
-"""Home: every dataset with its health and next steps."""
+"""Home: datasets with health and next steps."""
 
 from __future__ import annotations
 
@@ -43,5 +43,4 @@ def home(request: Request, catalog: OpenCatalog) -> Response:
 
 @router.get("/datasets/{dataset}/rejects")
 def rejected(request: Request, catalog: OpenCatalog, dataset: str) -> Response:
-    """List the files and rows that ingest couldn't use, with the reasons."""
     return render(request, "rejects.html", dataset=dataset, result=rejects(catalog, dataset))

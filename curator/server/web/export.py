@@ -1,4 +1,4 @@
-"""Export a snapshot: preview the split, then let a job write it."""
+"""Preview a snapshot, then let a job write it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SUBFOLDER = "snapshots"  # in the jobs' output folder
 
 
 class ExportForm(BaseModel):
-    """The form's fields as typed. Empty fields are ignored."""
+    """The fields as typed."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -51,7 +51,7 @@ class ExportForm(BaseModel):
 
     @model_validator(mode="after")
     def _update_suggested_folder(self) -> Self:
-        """Replace an unedited folder name if other versions were chosen."""
+        """Rename an unedited folder if other versions were chosen."""
         if self.text and self.folder and self.folder == self.suggested:
             self.folder = _folder(self)
         return self
@@ -63,7 +63,7 @@ class ExportForm(BaseModel):
 
     @property
     def rule(self) -> Holdout:
-        """The holdout rule. Raise BadOption for an invalid number."""
+        """Raise BadOption."""
         return Holdout(
             _number(int, "--holdout", self.holdout),
             _number(float, "--holdout-fraction", self.holdout_fraction),
@@ -73,7 +73,7 @@ class ExportForm(BaseModel):
 
     @property
     def command(self) -> list[str]:
-        """The job's words. Values follow `=`, so that none is read as an option."""
+        """Values follow `=`, so that none is read as an option."""
         if not FOLDER.fullmatch(self.folder):
             raise BadOption(f"Folder {self.folder!r}: give a name of letters, digits, '.', '_' and '-', not a path.")
         words = ["snapshot", *self.references, f"--out={SUBFOLDER}/{self.folder}"]
@@ -90,7 +90,6 @@ class ExportForm(BaseModel):
 def show(
     request: Request, catalog: OpenCatalog, jobs: ServiceJobs, dataset: str, form: Annotated[ExportForm, Query()]
 ) -> Response:
-    """Show the form, and a preview if a version is chosen."""
     return _page(request, catalog, jobs, dataset, form)
 
 
@@ -152,7 +151,7 @@ def _page(
 
 
 def _preview(catalog: Catalog, jobs: Jobs, dataset: str, form: ExportForm) -> SnapshotPreview:
-    """Return the preview. Raise the errors of `curator snapshot`, and Busy if other previews take too long."""
+    """Raise like `curator snapshot`, and Busy if other previews take too long."""
     if gallery(catalog, dataset, limit=1).total > LARGE:
         raise BadOption(f"{dataset} has more than {LARGE:,} images, so a job works out the split. Start it below.")
     for reference in form.references:
@@ -172,13 +171,12 @@ def _preview(catalog: Catalog, jobs: Jobs, dataset: str, form: ExportForm) -> Sn
 
 
 def _with_default_version(lines: list[SetVersions], form: ExportForm) -> ExportForm:
-    """Choose the last version of the first set, if there is one."""
     names = [f"{first.dataset}/{first.set_name}@{first.versions[-1].number}" for first in lines[:1]]
     return form.model_copy(update={"text": names[0]}) if names else form
 
 
 def _folder(form: ExportForm) -> str:
-    """Suggest a folder name from the versions: `zoo-human-2`, `zoo-human-2-and-1-more`."""
+    """Suggest `zoo-human-2`, or `zoo-human-2-and-1-more`."""
     name = re.sub(r"[^A-Za-z0-9_]+", "-", form.text).strip("-") or "snapshot"
     others = len(form.references) - 1
     return f"{name[:80]}-and-{others}-more" if others else name[:80]

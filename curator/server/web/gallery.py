@@ -1,6 +1,6 @@
-"""The gallery of a dataset, with filters, and the page of one image.
+"""The gallery, and the page of one image.
 
-The image page keeps the gallery's filters in its address, so that next and previous walk through the matching images.
+The image page keeps the filters in its address, so that next and previous walk through the matches.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MORE_FILTERS = {  # hidden until one of them is used
 
 @router.get("")
 def images(request: Request, catalog: OpenCatalog, dataset: str) -> Response:
-    """Show the gallery. An invalid filter gives an error above an empty gallery."""
+    """Show an invalid filter's error above an empty gallery."""
     check_dataset(catalog, dataset)
     parameters, problem = _parameters(request), None
     try:
@@ -59,7 +59,7 @@ def images(request: Request, catalog: OpenCatalog, dataset: str) -> Response:
 
 @router.get("/tiles")
 def tiles(request: Request, catalog: OpenCatalog, dataset: str) -> Response:
-    """Return the next page's tiles, which a script appends to the last."""
+    """Return the next tiles, which a script appends."""
     page, parameters = _page(catalog, dataset, request), _parameters(request)
     return render(
         request,
@@ -74,9 +74,6 @@ def tiles(request: Request, catalog: OpenCatalog, dataset: str) -> Response:
 
 @router.get("/images/{sha256}")
 def one(request: Request, catalog: OpenCatalog, dataset: str, sha256: Sha256) -> Response:
-    """Show an image with its captions, history, metadata and near-duplicates, and links to the images before and after
-    it.
-    """
     facts, parameters = image(catalog, dataset, sha256), _parameters(request)
     filters = filters_of(request)
     after = gallery(catalog, dataset, filters, after=facts.number, limit=1)
@@ -112,7 +109,6 @@ def write(
     expected: Annotated[int | Literal["none"], Form()],
     text: Annotated[str, Form(max_length=LONGEST)] = "",
 ) -> Response:
-    """Write the caption as the caller's, then show the image again."""
     revise(catalog, dataset, caption_set, sha256, text, caller.person, expected)
     return _redirect(request, dataset, sha256)
 
@@ -127,7 +123,7 @@ def undo(
     caption_set: str,
     caption_id: Annotated[int, Form()],
 ) -> Response:
-    """Undo an edit if it is still the current caption, then show the image again."""
+    """Undo an edit if it is still the current caption."""
     undo_revision(catalog, dataset, caption_set, sha256, caption_id, caller.person)
     return _redirect(request, dataset, sha256)
 
@@ -142,7 +138,7 @@ def _page(catalog: Catalog, dataset: str, request: Request) -> GalleryResult:
 
 
 def _parameters(request: Request) -> dict[str, Any]:
-    """Return the gallery's query parameters that are not empty."""
+    """Return the parameters that are not empty."""
     parameters: dict[str, Any] = {}
     for name in (*GalleryFilters.model_fields, SHOWN_SET):
         values = [value for value in request.query_params.getlist(name) if value.strip()]
@@ -152,7 +148,7 @@ def _parameters(request: Request) -> dict[str, Any]:
 
 
 def filters_of(request: Request) -> GalleryFilters:
-    """Return the filters of the request's address. Raise BadOption."""
+    """Raise BadOption."""
     parameters = {name: value for name, value in _parameters(request).items() if name != SHOWN_SET}
     try:
         return GalleryFilters.model_validate(parameters)
@@ -166,10 +162,7 @@ def _number(request: Request, name: str) -> int | None:
 
 
 def _shown(request: Request, page: GalleryResult) -> str | None:
-    """Return the set shown below the thumbnails.
-
-    The requested one, the filter's, or the first with a caption on this page.
-    """
+    """Return the set whose captions are shown: requested, filtered by, or the first with a caption."""
     parameters = _parameters(request)
     requested = parameters.get(SHOWN_SET) or parameters.get("caption_set")
     if requested in page.sets:

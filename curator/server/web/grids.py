@@ -1,7 +1,6 @@
-"""The samples of several runs in one table: a row per prompt, a column per seed of each run, at one epoch.
+"""Samples of several runs in one table: a row per prompt, a column per seed of each run.
 
-A run's sample grid is one image of tiles (rows: prompts, columns: seeds). An SVG viewBox cuts each tile out of it. The
-table has the prompts and seeds of all runs; samples that a run did not generate are missing.
+A run's grid is one image of tiles (rows: prompts, columns: seeds); an SVG viewBox cuts each tile out of it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from schemas.run import Grid, Prompt
 
 @dataclass(frozen=True)
 class Tile:
-    """A tile of a run's grid: its viewBox, and the size of the whole grid in pixels."""
+    """A viewBox, and the size of the whole grid in pixels."""
 
     view: str
     width: int
@@ -24,24 +23,21 @@ class Tile:
 
 @dataclass(frozen=True)
 class RunColumn:
-    """One run: address of its grid and loss by epoch, and its tiles by (prompt index, seed index)."""
+    """Grid address and loss by epoch; tiles by (prompt index, seed index)."""
 
     key: str
     name: str
-    pictures: dict[int, str]
+    grids: dict[int, str]
     losses: dict[int, str]
     tiles: dict[tuple[int, int], Tile] = field(repr=False)
 
     @property
     def last(self) -> str:
-        """The grid of the last epoch."""
-        return self.pictures[max(self.pictures)]
+        return self.grids[max(self.grids)]
 
 
 @dataclass(frozen=True)
 class SampleTable:
-    """The samples of several runs. `missing`: table cells without a sample."""
-
     prompts: list[Prompt]
     seeds: list[int]
     epochs: list[int]
@@ -56,7 +52,7 @@ class SampleTable:
 def sample_table(
     results: Sequence[RunResult], names: Sequence[str], losses: Sequence[dict[int, float]]
 ) -> SampleTable | None:
-    """Build the table of these runs, in their order. Return None if no run's grids are here."""
+    """Return None if no run's grids are here."""
     by_text: dict[str, Prompt] = {}
     for prompt in (prompt for one in results for prompt in one.report.prompts):
         by_text.setdefault(prompt.text, prompt)
@@ -69,7 +65,7 @@ def sample_table(
     ]
     if not runs:
         return None
-    epochs = sorted({epoch for run in runs for epoch in run.pictures})
+    epochs = sorted({epoch for run in runs for epoch in run.grids})
     return SampleTable(prompts, seeds, epochs, runs)
 
 
@@ -91,8 +87,8 @@ def _column(
             if prompt.text in texts and seed in one.report.seeds:
                 tile = _tile(grid, texts.index(prompt.text), one.report.seeds.index(seed))
                 tiles |= {(row, column): tile} if tile else {}
-    pictures = {epoch: f"/api/v1/runs/{one.run_key}/pictures/{grid.file.sha256}" for epoch, grid in grids.items()}
-    return RunColumn(one.run_key, name, pictures, {epoch: f"{loss:.4f}" for epoch, loss in losses.items()}, tiles)
+    addresses = {epoch: f"/api/v1/runs/{one.run_key}/pictures/{grid.file.sha256}" for epoch, grid in grids.items()}
+    return RunColumn(one.run_key, name, addresses, {epoch: f"{loss:.4f}" for epoch, loss in losses.items()}, tiles)
 
 
 def _tile(grid: Grid, row: int, column: int) -> Tile | None:

@@ -1,4 +1,4 @@
-"""The list of jobs with their progress and results; start, cancel and resume jobs."""
+"""The list of jobs; start, cancel, resume."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONGEST_COMMAND = 4_000
 
 @router.get("")
 def show(request: Request, jobs: ServiceJobs, command: str = "") -> Response:
-    """List the jobs, newest first. `command` fills the form."""
+    """`command` fills the form."""
     return _page(request, jobs, command[:LONGEST_COMMAND])
 
 
@@ -29,7 +29,6 @@ def show(request: Request, jobs: ServiceJobs, command: str = "") -> Response:
 def begin(
     request: Request, jobs: ServiceJobs, caller: Writer, command: Annotated[str, Form(max_length=LONGEST_COMMAND)] = ""
 ) -> Response:
-    """Start the typed command; an error is shown beside it."""
     try:
         jobs.start(_words(command), caller.person)
     except AmatlError as error:
@@ -39,20 +38,17 @@ def begin(
 
 @router.post("/{name}/cancel")
 def cancel(jobs: ServiceJobs, _: Writer, name: str) -> Response:
-    """Stop a job after its current batch."""
     jobs.cancel(name)
     return RedirectResponse("/jobs", 303)
 
 
 @router.post("/{name}/resume")
 def resume(jobs: ServiceJobs, _: Writer, name: str) -> Response:
-    """Run a job's command again."""
     jobs.resume(name)
     return RedirectResponse("/jobs", 303)
 
 
 def typed(job: Job) -> str:
-    """Return the command as typed in a shell."""
     return shlex.join(["curator", *job.command])
 
 

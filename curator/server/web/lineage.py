@@ -1,4 +1,4 @@
-"""Snapshots and runs: the lineage graph, and the runs of a snapshot side by side."""
+"""The lineage graph, and the runs of a snapshot side by side."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ router = APIRouter(dependencies=[Depends(needs("read"))])
 
 @router.get("/snapshots")
 def every_snapshot(request: Request, catalog: OpenCatalog) -> Response:
-    """Show which run came from which captions."""
     snapshot_lines, run_lines = snapshots(catalog).snapshots, runs(catalog).runs
     graph = lineage_graph(snapshot_lines, run_lines) if snapshot_lines else None
     return render(request, "snapshots.html", snapshots=snapshot_lines, runs=run_lines, graph=graph)
@@ -30,7 +29,6 @@ def every_snapshot(request: Request, catalog: OpenCatalog) -> Response:
 
 @router.get("/snapshots/{identity}")
 def one_snapshot(request: Request, catalog: OpenCatalog, identity: Sha256) -> Response:
-    """Show a snapshot and the samples of its runs side by side."""
     line = snapshot_line(catalog, identity)
     results = [run(catalog, one.run_key, images_folder(request)) for one in runs(catalog, identity).runs]
     title = f"{line.dataset}, snapshot {identity[:12]}"
@@ -46,7 +44,7 @@ def one_run(request: Request, catalog: OpenCatalog, key: Sha256) -> Response:
 
 
 def _side_by_side(catalog: Catalog, results: list[RunResult]) -> dict[str, Any]:
-    """Return the template's variables for some runs: samples by epoch, losses, real images."""
+    """Return the template's variables."""
     names = _names(results)
     held_out = [_held_out(one) for one in results]
     training = {
@@ -63,7 +61,7 @@ def _side_by_side(catalog: Catalog, results: list[RunResult]) -> dict[str, Any]:
 
 
 def _real(catalog: Catalog, results: list[RunResult]) -> set[str]:
-    """Return the images in this catalog whose captions are the runs' prompts."""
+    """Return the images here whose captions are prompts."""
     by_dataset: dict[str, list[str]] = {}
     for one in results:
         images = [prompt.image_sha256 for prompt in one.report.prompts if prompt.image_sha256]
@@ -72,13 +70,13 @@ def _real(catalog: Catalog, results: list[RunResult]) -> set[str]:
 
 
 def _names(results: list[RunResult]) -> list[str]:
-    """Return a name for each run; runs with equal names get their key too."""
+    """Equal names get the run's key."""
     names, keys = [one.report.name for one in results], [one.run_key[:8] for one in results]
     return [f"{name} {key}" if names.count(name) > 1 else name for name, key in zip(names, keys, strict=True)]
 
 
 def _held_out(one: RunResult) -> list[tuple[int, float]]:
-    """Return the mean held-out loss by epoch under the run's own captions, if it trained on a single track."""
+    """Return the mean held-out loss per epoch under the run's own captions, if it trained on one track."""
     points = []
     for checkpoint in one.report.checkpoints:
         losses = checkpoint.evaluation.held_out.get(one.report.captions) if checkpoint.evaluation else None

@@ -1,4 +1,4 @@
-"""Layout of the lineage graph for an SVG: images, caption versions, snapshots and runs, from left to right."""
+"""Layout of the lineage graph: images, versions, snapshots, runs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ HEADS = ("Images", "Captions", "Snapshots", "Runs")
 
 @dataclass(frozen=True)
 class Box:
-    """A node of the graph: position, texts, and the address of its page."""
-
     x: int
     y: float
     name: str
@@ -27,7 +25,7 @@ class Box:
 
 @dataclass(frozen=True)
 class LineageGraph:
-    """Boxes and the curves between them, in SVG units."""
+    """Boxes and curves, in SVG units."""
 
     width: int
     height: int

@@ -1,4 +1,4 @@
-"""The login page. Its form posts to curator.server.login."""
+"""The login page; its form posts to curator.server.login."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Render templates with shared filters, notices and error pages."""
+"""Render templates, notices and error pages."""
 
 from __future__ import annotations
 
@@ -46,12 +46,11 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
 
 
 def error_page(request: Request, document: dict[str, Any]) -> HTMLResponse:
-    """Render a problem as a page."""
     return render(request, "error.html", document["status"], problem=document, back=_form_page(request))
 
 
 def _form_page(request: Request) -> str | None:
-    """Return the address of our page whose form sent this change, or None."""
+    """Return our page whose form sent this change, if any."""
     page = urlsplit(request.headers.get("referer", ""))
     if request.method in ("GET", "HEAD") or page.netloc != request.headers.get("host") or not page.path.startswith("/"):
         return None
@@ -59,18 +58,18 @@ def _form_page(request: Request) -> str | None:
 
 
 def query(**parameters: Any) -> str:
-    """Return `?a=1&b=2` of the parameters that are not empty, in order; "" if all are."""
+    """Return `?a=1&b=2` without empty parameters."""
     given = {name: value for name, value in parameters.items() if value not in (None, "", (), [])}
     return f"?{urlencode(given, doseq=True)}" if given else ""
 
 
 def notice_parameters(request: Request, notice: str, run: int | None = None) -> dict[str, Any]:
-    """Return query parameters with a notice for the next page, signed so that a forged link can't show a notice."""
+    """Sign a notice for the next page, so that a forged link can't show one."""
     return {"said": notice, "run": run, "sign": _sign(request, notice, str(run or ""))}
 
 
 def read_notice(request: Request) -> tuple[str | None, str | None]:
-    """Return the notice and the run that can be undone; (None, None) without a valid signature."""
+    """Return the notice and the run to undo; (None, None) without a valid signature."""
     parameters = request.query_params
     notice, run = parameters.get("said", ""), parameters.get("run", "")
     sign = parameters.get("sign", "")
@@ -84,13 +83,13 @@ def _sign(request: Request, notice: str, run: str) -> str:
 
 
 def for_page(message: str) -> str:
-    """Replace the command line's options in a message by the labels of the page's fields."""
+    """Replace command-line options by the labels of the page's fields."""
     message = message.replace("add --", "tick --").replace("Add --", "Tick --")
     return OPTION.sub(lambda match: f"“{LABELS[match[0]]}”" if match[0] in LABELS else match[0], message)
 
 
 def plain(value: Any) -> str:
-    """Format a metadata value as the gallery's filter expects it."""
+    """Format a metadata value as the filter expects it."""
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
         return ", ".join(plain(item) for item in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -33,7 +33,6 @@ def show(
     ignore_case: bool = False,
     selection: str = "",
 ) -> Response:
-    """Preview a replace in a set, or in the captions of the selected images."""
     check_dataset(catalog, dataset)
     images = _selected(request, dataset, selection)
     rows = catalog.caption_sets()
@@ -78,7 +77,6 @@ def apply(
     ignore_case: Annotated[bool, Form()] = False,
     selection: Annotated[str, Form()] = "",
 ) -> Response:
-    """Replace, as the caller."""
     images = _selected(request, dataset, selection)
     done = _replace(catalog, dataset, caption_set, find, replacement, where, regex, ignore_case, images, caller.person)
     changed = f"{plural(done.changed, 'caption')} changed"
@@ -96,7 +94,6 @@ def undo(
     run: Annotated[int, Form(ge=1, lt=2**62)],
     selection: Annotated[str, Form()] = "",
 ) -> Response:
-    """Undo a replace."""
     done = undo_replace(catalog, f"{dataset}/{caption_set}", run, caller.person)
     left = f" {done.left:,} changed since then stay as they are." if done.left else ""
     notice = f"Undone: {plural(done.restored, 'caption')} restored.{left}"

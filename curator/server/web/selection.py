@@ -1,4 +1,4 @@
-"""Actions on selected images: accept their captions, restore them, send the images to annotators."""
+"""Actions on chosen images: accept, restore, send to annotators."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def choose(
     images: Annotated[list[str], Form(default_factory=list)],
     everything: Annotated[bool, Form()] = False,
 ) -> Response:
-    """Store the selection (chosen images, or all that match the gallery's filters) and redirect to its page."""
+    """Store the chosen or all matching images, and redirect to their page."""
     check_dataset(catalog, dataset)
     chosen = [*image, *(one for group in images for one in group.split())]
     if everything:
@@ -46,7 +46,6 @@ def choose(
 
 @router.get("/{name}")
 def show(request: Request, catalog: OpenCatalog, dataset: str, name: str, caption_set: str = "") -> Response:
-    """Show the selected images and the actions on their captions in a set."""
     check_dataset(catalog, dataset)
     lines = [line for line in versions(catalog).sets if line.dataset == dataset]
     images = selections_of(request).read(dataset, name)
@@ -81,7 +80,7 @@ def accept_them(
     caption_set: Annotated[str, Form()],
     seen: Annotated[int, Form(ge=0, lt=2**62)],
 ) -> Response:
-    """Accept the captions as the caller's, except those changed since the page was loaded."""
+    """Leave out captions changed since the page was loaded."""
     images = selections_of(request).read(dataset, name)
     done = accept(catalog, f"{dataset}/{caption_set}", images=images, seen=seen, person=caller.person)
     overtaken = f" {done.overtaken:,} changed meanwhile; look at them again." if done.overtaken else ""
@@ -114,7 +113,6 @@ def restore_them(
     caption_set: Annotated[str, Form()],
     version: Annotated[int, Form(ge=1, lt=2**31)],
 ) -> Response:
-    """Restore the captions to a version of the set."""
     images = selections_of(request).read(dataset, name)
     done = restore(catalog, f"{dataset}/{caption_set}@{version}", caller.person, images)
     changes = done.added + done.removed + done.changed
@@ -134,7 +132,6 @@ def send(
     caption_set: Annotated[str, Form()],
     target: Annotated[str, Form(max_length=100)],
 ) -> Response:
-    """Start a job that sends the images to Label Studio."""
     images = selections_of(request).read(dataset, name)
     if len(images) > MAX_SENT:
         raise BadOption(f"{len(images):,} images are chosen; at most {MAX_SENT:,} can be sent from this page.")

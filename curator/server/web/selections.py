@@ -1,7 +1,4 @@
-"""Store images selected in a gallery by content in the service's data folder, so that a selection has an address.
-
-Its pages can be reloaded, revisited and shared. Only the newest selections are stored.
-"""
+"""Store chosen images by content, so that a selection has an address. Only the newest are kept."""
 
 from __future__ import annotations
 
@@ -26,14 +23,12 @@ IMAGE = re.compile(r"[0-9a-f]{64}")
 
 
 class Selections:
-    """The selections of a service."""
-
     def __init__(self, data: Path) -> None:
         """`data`: the service's data folder."""
         self.folder = data / "selections"
 
     def store(self, dataset: str, images: Iterable[str]) -> str:
-        """Store images of a dataset, in order, and return the selection's name. Raise BadOption."""
+        """Return the selection's name. Raise BadOption."""
         chosen = list(dict.fromkeys(images))
         if not chosen:
             raise BadOption("No image is chosen. Choose some in the gallery.")
@@ -51,7 +46,7 @@ class Selections:
         return name
 
     def read(self, dataset: str, name: str) -> list[str]:
-        """Return the images. Raise NotFound if the selection is deleted or of another dataset."""
+        """Raise NotFound."""
         file = self.folder / name
         if not NAME.fullmatch(name) or not file.is_file():
             raise NotFound("This selection was deleted. Choose the images in the gallery again.")
@@ -74,6 +69,6 @@ def selections_of(request: Request) -> Selections:
 
 
 def names_of(catalog: Catalog, dataset: str, images: list[str]) -> dict[str, str]:
-    """Return a file name for each of these images that is in the dataset, in order."""
+    """Return a file name per image that is in the dataset, in order."""
     names = dict(catalog.names_of_images(dataset, pl.DataFrame({"image_sha256": images})).iter_rows())
     return {image: names[image] for image in images if image in names}

@@ -1,4 +1,4 @@
-"""The versions of each set: commit, restore, diff."""
+"""Versions of each set: commit, restore, diff."""
 
 from __future__ import annotations
 
@@ -25,13 +25,11 @@ MAX_SHOWN = 1_000
 
 @router.get("/versions")
 def every_set(request: Request, catalog: OpenCatalog) -> Response:
-    """List all sets, by dataset."""
     return render(request, "versions.html", sets=versions(catalog).sets)
 
 
 @router.get(ONE)
 def one_set(request: Request, catalog: OpenCatalog, dataset: str, caption_set: str) -> Response:
-    """Show a set's versions, newest first."""
     reference = resolve(catalog, f"{dataset}/{caption_set}")
     current = resolve(catalog, f"{reference.dataset}/{reference.set_name}")
     lines = versions(catalog).sets
@@ -57,7 +55,7 @@ def commit_set(
     message: Annotated[str, Form(max_length=1_000)] = "",
     seen: Annotated[int | None, Form()] = None,
 ) -> Response:
-    """Commit the set's captions, if they are still those the page showed."""
+    """Raise Overtaken if the captions changed since the page was loaded."""
     _check_seen(catalog, dataset, caption_set, seen)
     result = commit(catalog, f"{dataset}/{caption_set}", message, caller.person)
     unchanged = f"Nothing new: the captions already equal {result.version}."
@@ -75,7 +73,7 @@ def restore_set(
     number: Annotated[int, Path(ge=1, lt=2**31)],
     seen: Annotated[int | None, Form()] = None,
 ) -> Response:
-    """Restore the set to a version, if its captions are still those the page showed."""
+    """Raise Overtaken if the captions changed since the page was loaded."""
     _check_seen(catalog, dataset, caption_set, seen)
     done = restore(catalog, f"{dataset}/{caption_set}@{number}", caller.person)
     changes = done.added + done.removed + done.changed
@@ -91,7 +89,6 @@ def differences(
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=MAX_SHOWN)] = SHOWN,
 ) -> Response:
-    """Show the differences between two versions, word by word."""
     result = diff(catalog, before, after or None, limit)
     states = [state for line in versions(catalog).sets for state in _states(line)]
     more = None
@@ -101,7 +98,7 @@ def differences(
 
 
 def _check_seen(catalog: Catalog, dataset: str, caption_set: str, seen: int | None) -> None:
-    """Raise Overtaken if the set changed. `seen`: its last caption_id on the page (None: unknown)."""
+    """Raise Overtaken if `seen` is not the set's last caption_id."""
     now = resolve(catalog, f"{dataset}/{caption_set}").last_caption_id
     if seen not in (None, now):
         raise Overtaken(
@@ -110,7 +107,7 @@ def _check_seen(catalog: Catalog, dataset: str, caption_set: str, seen: int | No
 
 
 def _states(line: SetVersions) -> list[str]:
-    """Return the names of a set's current captions and of its versions, newest first."""
+    """Return the set and its versions, newest first."""
     name = f"{line.dataset}/{line.set_name}"
     return [name, *(f"{name}@{one.number}" for one in reversed(line.versions))]
 

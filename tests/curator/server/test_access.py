@@ -34,7 +34,7 @@ async def body(request: Request) -> int:
 
 
 def probed(client: TestClient) -> TestClient:
-    """The client, of an app that also has the routes above."""
+    """Return a client of an app with the routes above."""
     app = client.app
     assert isinstance(app, FastAPI)
     app.include_router(router)
@@ -53,7 +53,7 @@ def bearer(value: str) -> dict[str, str]:
 
 @pytest.fixture
 def abroad(make_client: MakeClient) -> TestClient:
-    """A client of a service that other machines reach."""
+    """Return a client of a service that needs a token."""
     return probed(make_client("https://lab.example", host="0.0.0.0", require_token=True))
 
 

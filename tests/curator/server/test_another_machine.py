@@ -56,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(folder: Path) -> Iterator[Serving]:
-    """A service that wants a token, of a catalog where `bo` has one in a file."""
+    """Start a service that needs a token; `bo` has one in a file."""
     with Catalog(folder / "lab.duckdb") as catalog:
         token = add(catalog, "bo", "write", None, "ana").token
         reads = add(catalog, "cy", "read", None, "ana").token

@@ -82,14 +82,14 @@ NOT_BOTH = {"init", "serve", "token add", "annotate start"}
 
 @dataclass(frozen=True)
 class Way:
-    """A folder with pictures and a catalog, and the options by which commands come by that catalog."""
+    """A folder of images, a catalog, and the options that name the catalog."""
 
     folder: Path
     options: Sequence[str]
     names: Mapping[str, str]
 
     def told(self, as_json: bool) -> list[tuple[tuple[str, ...], int, str, str]]:
-        """The whole story: command, exit code and both outputs, less times, people and what the folder is called."""
+        """Return commands, exit codes and outputs, without times, people and the folder's name."""
         found = []
         for words in STORY:
             arguments = [word.replace("{folder}", str(self.folder)) for word in words]
@@ -100,7 +100,7 @@ class Way:
         return found
 
     def plain(self, text: str) -> str:
-        """By URL a catalog is called by that, paths of this machine by its name, pictures by their place in a cache."""
+        """Replace the URL, the machine's name and cache paths of a remote catalog."""
         for name, meant in self.names.items():
             text = text.replace(name, meant)
         text = text.replace(str(self.folder), "FOLDER")
@@ -114,7 +114,7 @@ class Way:
 
 
 class Looking(Robot):
-    """One that looks: what it writes is of the picture's bytes, wherever they come from."""
+    """A strategy whose caption depends on the image's bytes."""
 
     def preprocess(self, item: Item) -> str:
         pixels_HWC = read_rgb(item.path)
@@ -169,7 +169,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folders(tmp_path: Path, pictures: Path) -> tuple[Path, Path]:
-    """Two with the same pictures and an empty catalog each, their names equally long: tables are as wide as paths."""
+    """Return two labs with the same images. Their names are equally long, because tables are as wide as paths."""
     for name in ("file", "held"):
         shutil.copytree(pictures, tmp_path / name)
         made = CliRunner().invoke(main, ["init", str(tmp_path / name / "lab.duckdb")])

@@ -26,7 +26,7 @@ CAPTION = ("caption", "zoo", "--set", "made", "--strategy", "fixed", "-o", "text
 
 
 class Far:
-    """A service that is reached through a proxy, a token for it, and a folder of pictures on this side."""
+    """A service behind a proxy, a token for it, and a local folder of images."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.catalog = folder, folder / "lab.duckdb"
@@ -49,18 +49,18 @@ class Far:
         return self.run("ingest", str(self.folder / "zoo"), "--dataset", "zoo")
 
     def sent(self) -> int:
-        """How many pictures were sent, whether they arrived or not."""
+        """Return the number of images sent, including those that did not arrive."""
         return sum(seen.startswith("PUT /uploads/") for seen in self.proxy.seen)
 
     def swept(self, count: int) -> None:
-        """Until the service has noticed that the rest of a picture won't come, and keeps so many whole ones."""
+        """Wait until the service has dropped the partial image and stores this many complete ones."""
         ends = time.monotonic() + PATIENCE_S
         while len(self.kept()) != count:
             assert time.monotonic() < ends, self.kept()
             time.sleep(0.05)
 
     def kept(self) -> list[Path]:
-        """What lies among the uploads, half-sent files too."""
+        """Return the uploaded files, including partial ones."""
         return [file for file in uploads_folder(self.catalog).rglob("*") if file.is_file()]
 
 
@@ -136,7 +136,7 @@ def test_a_token_that_ends_meanwhile_ends_the_ingest_and_a_new_one_goes_on(
     fault, lock, revoked = far.proxy.fault, threading.Lock(), list[int]()
 
     def revoking(method: str, path: str) -> Fault | None:
-        """Four pictures are sent at a time: when the ninth comes some have arrived."""
+        """Interrupt at the ninth image: four are sent at a time, so some have arrived by then."""
         found = fault(method, path)
         with lock:
             if far.sent() > 8 and not revoked:

@@ -202,7 +202,7 @@ def test_previews_and_files_are_asked_of_the_service_by_name_alone(
 
 
 def images_changed(lab: Lab, but: str) -> list[str]:
-    """The lab says 1 byte of every file, so all that are there have changed."""
+    """The lab records a size of 1 byte for every file, so all files count as changed."""
     return sorted(path for (path,) in lab.run("SELECT path FROM files") if path != but)
 
 

@@ -35,13 +35,13 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 @pytest.fixture
 def go_on() -> threading.Event:
-    """The model of `slowly` waits for it after 16 pictures, two batches."""
+    """The model of `slowly` waits for this event after 16 images, two batches."""
     return threading.Event()
 
 
 @pytest.fixture
 def slowly(monkeypatch: pytest.MonkeyPatch, go_on: threading.Event) -> Iterator[list[str]]:
-    """A command that captions some pictures a second, by a model on loopback; a batch takes longer than an event."""
+    """Return a command that captions a few images per second; a batch takes longer than an event."""
 
     def model(asked: Asked) -> Reply:
         if asked.number < 16:
@@ -142,7 +142,7 @@ def test_jobs_that_began_in_one_second_are_told_newest_first_also_by_the_next_se
 def test_a_job_that_is_seen_to_have_ended_is_written_so(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else one that is resumed at once is overwritten by how it had ended."""
+    """Otherwise the result of the first run would overwrite a job that is resumed at once."""
     write = jobs.Jobs._write
 
     def slow(self: jobs.Jobs, job: jobs.Job, pid: int | None = None) -> None:

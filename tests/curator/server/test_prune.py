@@ -21,7 +21,7 @@ OLD = 8 * 86_400
 
 
 class Disk:
-    """A catalog with pictures from another machine, and the folder of its service."""
+    """A catalog with images of another machine, and the service's folder."""
 
     def __init__(self, folder: Path) -> None:
         self.lab = Lab(folder)

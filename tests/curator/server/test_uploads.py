@@ -34,7 +34,7 @@ def abroad(make_client: MakeClient, catalog: Catalog) -> TestClient:
 
 
 def kept(catalog: Catalog) -> list[str]:
-    """Every file among the uploads, hidden ones too."""
+    """Return every uploaded file, including hidden ones."""
     return sorted(file.name for file in uploads_folder(catalog.path).rglob("*") if file.is_file())
 
 

@@ -216,7 +216,7 @@ def test_a_share_that_selects_nothing_is_noted() -> None:
     groups = sorted(singles(50), key=lambda group: hash_position(group.representative_sha256))[-3:]
     assert assign(groups, Rule()).notes == [
         "No image is held out: the share of 0.1 selected none. "
-        "To hold out a fixed number, use --holdout N --holdout-trained."
+        "To hold out a fixed number, use --holdout N with --holdout-trained."
     ]
     assert not assign(groups, Rule(fraction=0)).notes
 

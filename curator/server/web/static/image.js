@@ -68,7 +68,7 @@ function fetchAhead(where) {
   const coming = fetched(link.href);
   coming.catch(() => {}); // reported when the page is used
   ahead.set(link.href, coming);
-  new Image().src = link.dataset.picture;
+  new Image().src = link.dataset.image;
 }
 
 const forms = () => [...page().querySelectorAll("form.caption")];

@@ -14,12 +14,12 @@ if (stage) {
   };
 
   function showRun(head, epoch) {
-    const pictures = JSON.parse(head.dataset.pictures);
+    const grids = JSON.parse(head.dataset.grids);
     const losses = JSON.parse(head.dataset.losses);
-    const at = upTo(pictures, epoch);
+    const at = upTo(grids, epoch);
     for (const image of stage.querySelectorAll(`[data-of="${head.dataset.run}"]`)) {
       image.parentElement.classList.toggle("off", at === null);
-      if (at !== null && image.getAttribute("href") !== pictures[at]) image.setAttribute("href", pictures[at]);
+      if (at !== null && image.getAttribute("href") !== grids[at]) image.setAttribute("href", grids[at]);
     }
     const loss = at !== null && losses[at] ? `loss ${losses[at]}` : "";
     const when = at === null ? "no samples yet" : at === epoch ? "" : `as of ${words(at)}`;
@@ -47,6 +47,6 @@ if (stage) {
   });
   show();
   addEventListener("load", () => {
-    for (const head of heads) for (const address of Object.values(JSON.parse(head.dataset.pictures))) new Image().src = address;
+    for (const head of heads) for (const address of Object.values(JSON.parse(head.dataset.grids))) new Image().src = address;
   });
 }

@@ -1,4 +1,4 @@
-"""The service's fixtures, and a snapshot of its catalog."""
+"""Fixtures of the service, and a snapshot of its catalog."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trainer and a service over a real connection: a snapshot fetched, a run reported, and what is refused."""
+"""A trainer and a service over a real connection: download a snapshot, report a run, refusals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["report"]
 
 @contextmanager
 def running(app: FastAPI) -> Iterator[str]:
-    """The app on a port of this machine: its address."""
+    """Serve the app on a local port; yield its address."""
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -59,7 +59,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def run(report: dict[str, Any], tmp_path: Path) -> Path:
-    """A run's folder, with two pictures."""
+    """Return a run folder with two images."""
     folder = tmp_path / "run"
     (folder / "grids").mkdir(parents=True)
     (folder / "grids" / "references.png").write_bytes(REFERENCES)

@@ -34,7 +34,7 @@ REFERENCES, EPOCH = picture(1), picture(2)
 
 @pytest.fixture
 def report(made: SnapshotResult) -> dict[str, Any]:
-    """The report of the specification's example, as of a run on the snapshot, with two pictures."""
+    """Return the specification's example report, for this snapshot, with two images."""
     document: dict[str, Any] = example("run")
     document["snapshot"]["identity"] = made.identity
     document["captions"] = "human"

@@ -28,7 +28,7 @@ HOST = {"Host": "127.0.0.1:8400"}
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """Two images, a set and its version, a snapshot."""
+    """Return a lab with two images, a committed set and a snapshot."""
     made = Lab(tmp_path_factory.mktemp("schema"))
     images = {made.add(f"{name}.png", place, {"title": name}): f"a {name}" for place, name in enumerate(["fox", "owl"])}
     made.commit("human", images)

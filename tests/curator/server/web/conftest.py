@@ -1,4 +1,4 @@
-"""The pages over the service's small catalog."""
+"""Fixtures of the pages: a service with images, captions and runs, and a browser."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LASTING = "const short = setTimeout; window.setTimeout = (done, ms) => short(don
 
 
 class Service:
-    """A service over a catalog of its own, on a port of its own."""
+    """A service with its own catalog and port."""
 
     def __init__(self, lab: Lab) -> None:
         import uvicorn
@@ -80,7 +80,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def report_run(service: Service, identity: str, name: str) -> None:
-    """A run with a grid before training and one after an epoch, two prompts by one seed."""
+    """Report a run with sample grids at epochs 0 and 1: two prompts, one seed."""
     document = example("run")
     document["name"] = document["captions"] = name
     document["snapshot"]["identity"] = identity
@@ -112,9 +112,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, service: Service) -> Iterator[Page]:
-    """A page that may not complain: neither of a script's error nor of what its policy forbids.
+    """Yield a page; fail on script errors and content-policy violations.
 
-    That a change was refused (412) Chromium notes as an error of its own; the test that provokes it looks for the text.
+    Chromium also reports a refused change (412) as an error; that one is allowed.
     """
     context = browser.new_context(base_url=service.address, viewport=WIDE)  # type: ignore[arg-type]
     opened = context.new_page()

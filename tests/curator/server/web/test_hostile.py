@@ -44,7 +44,7 @@ class Tags(HTMLParser):
 
 @pytest.fixture
 def odd(tmp_path: Path) -> Iterator[Lab]:
-    """A dataset of oddly named images; captions, metadata and messages full of markup; one set of one image."""
+    """Return a lab with odd image names, markup in captions, metadata and messages, and a set with one image."""
     lab = Lab(tmp_path)
     images = [lab.add(name, number, {MARKUP: MARKUP, "a": MARKUP}) for number, name in enumerate(NAMES)]
     lab.commit("human", dict.fromkeys(images, MARKUP), "template")

@@ -29,7 +29,7 @@ def caption(service: Service, image: str, set_name: str) -> Any:
 
 
 def at_rest(page: Page) -> None:
-    """Once it has scrolled, and scrolls no more."""
+    """Wait until the page has stopped scrolling."""
     page.wait_for_function(
         """async () => {
             const at = scrollY;

@@ -1,9 +1,10 @@
-"""Every page over a small catalog: it shows what the stages say, and its forms do what they do."""
+"""Every page over a small catalog shows what the stages return, and its forms work."""
 
 from __future__ import annotations
 
 import re
 from html import unescape
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -14,8 +15,8 @@ from curator.caption_sets.versions import versions
 from curator.catalog import Catalog
 from curator.datasets.image import image_caption
 from curator.server.access_tokens import add
-from curator.server.web import annotation
-from curator.server.web.render import query
+from curator.server.web import annotation, render
+from curator.server.web.render import LABELS, for_page, query
 from tests.curator.lab import Lab
 from tests.curator.server.conftest import MakeClient
 
@@ -116,7 +117,7 @@ def test_only_edits_are_undone_from_the_image(client: TestClient, catalog: Catal
     now = image_caption(catalog, "zoo", fox(lab), "template")
     undo = {"caption_id": now.caption_id, "csrf_token": ""}
     answer = client.post(f"{here}/captions/template/undo", data=undo, headers=HTML)
-    assert answer.status_code == 404 and "nothing to undo" in answer.text
+    assert answer.status_code == 404 and "there is nothing to undo" in answer.text
 
 
 def test_a_change_from_a_browser_needs_the_pages_token(client: TestClient, lab: Lab) -> None:
@@ -213,6 +214,16 @@ def test_assets_are_kept_for_good_under_the_address_of_their_content(client: Tes
 
 def test_a_query_leaves_out_what_says_nothing() -> None:
     assert query(a="", b=0, c=["x y", "z"]) == "?b=0&c=x+y&c=z"
+
+
+def test_a_message_names_the_fields_of_the_page_for_the_options() -> None:
+    folder = Path(render.__file__).with_name("templates")
+    pages = "".join(page.read_text(encoding="utf-8") for page in folder.glob("*.html"))
+    assert [label for label in LABELS.values() if label not in pages] == []
+    assert for_page("--holdout 9: add --keep-missing.") == (
+        "“Number of images” 9: tick “Include images without all captions”."
+    )
+    assert for_page("curator ingest FOLDER --dataset zoo") == "curator ingest FOLDER --dataset zoo"
 
 
 def test_a_job_that_is_none_is_said_beside_what_was_typed(client: TestClient) -> None:

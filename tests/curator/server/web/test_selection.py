@@ -39,7 +39,7 @@ def chosen(client: TestClient, lab: Lab, *names: str) -> str:
 
 
 def form(client: TestClient, address: str, action: str) -> dict[str, Any]:
-    """The hidden fields of the form of an address that leads to `action`."""
+    """Return the hidden fields of the page's form with this action."""
     page = client.get(address, headers=HTML).text
     found = page[page.index(f'/{action}"') :]
     fields = re.findall(r'name="([^"]+)" value="([^"]*)"', found[: found.index("</form>")])

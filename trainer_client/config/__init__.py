@@ -49,7 +49,7 @@ SECTIONS = {  # Sections of `--help` with their options, in order; also the orde
 
 
 class MethodChoice(Options):
-    method: Method = option("full", "How to train.")
+    method: Method = option("full", "Training method.")
 
 
 class TrainConfig(Options):

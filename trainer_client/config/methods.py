@@ -31,7 +31,7 @@ InstancePrompt = Annotated[
 ]
 ClassPrompt = Annotated[
     str | None,
-    Field(description="Class of the subject; the base model samples images of it, so that it keeps what it knows."),
+    Field(description="Prompt of the subject's class; the base model samples images of it, to keep what it knows."),
 ]
 ClassImages = Annotated[int | None, Field(ge=0, description="Number of class images to sample.")]
 PriorWeight = Annotated[float | None, Field(ge=0, description="Weight of the class images' loss; 0 for none.")]

@@ -223,7 +223,7 @@ def test_what_fsdp_is_not_done_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("FSDP_OFFLOAD_PARAMS", "false")
     monkeypatch.setenv("FSDP_VERSION", "1")
     monkeypatch.setenv("FSDP_SHARDING_STRATEGY", "HYBRID_SHARD")
-    with pytest.raises(BadOption, match=r"HYBRID_SHARD: not supported\. Use FULL_SHARD"):
+    with pytest.raises(BadOption, match=r"HYBRID_SHARD: not supported. Use FULL_SHARD"):
         fsdp.settings()
 
 

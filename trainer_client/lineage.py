@@ -1,7 +1,7 @@
-"""Where a model comes from: the chain of models, snapshots and runs behind it, kept in every file's own header.
+"""The lineage of a model: the models, snapshots and runs it was trained from, kept in the file's header.
 
-A checkpoint's safetensors header has it whole (`amatl.lineage` and the run's own facts), so it survives the loss of the
-run's folder; the digest of every link is that of its weights.
+A checkpoint's safetensors header holds all of it (`amatl.lineage` and the run's own fields), so it survives without the
+run's folder. Each link's digest is that of its weights.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trainer_client.run_folder import FILE, open_run
 
 
 class LineageResult(BaseModel):
-    """A model's line, oldest first. `links[-1]` is the model itself, its digest None for a run that isn't finished."""
+    """A model's lineage, oldest first. `links[-1]` is the model; its digest is None while the run is unfinished."""
 
     model: str
     ancestors: list[Ancestor]
@@ -32,7 +32,7 @@ class LineageResult(BaseModel):
 
 
 def lineage(model: str) -> LineageResult:
-    """The line of a run, a checkpoint, a model or a LoRA file. Raises NotFound, BadDocument."""
+    """Return the lineage of a run, a checkpoint, a model or a LoRA file. Raises NotFound, BadDocument."""
     folder = Path(model).expanduser()
     if (folder / FILE).is_file():
         report = open_run(folder)
@@ -53,7 +53,7 @@ def lineage(model: str) -> LineageResult:
 
 
 def of_family(family: Family) -> list[Ancestor]:
-    """The line of a loaded base, itself at the end. Of an adapter that has been baked in, its folder still tells."""
+    """Return the lineage of a loaded base, itself last. A merged adapter is read from the base's folder."""
     found = from_header(_header(load_model.resolve(str(family.identity.located))))
     if found is None:
         return [Ancestor(name=family.base, digest=family.digest)]
@@ -62,7 +62,7 @@ def of_family(family: Family) -> list[Ancestor]:
 
 
 def of_adapter(folder: Path, found: Adapter) -> list[Ancestor]:
-    """The line of a checkpoint that holds an adapter, itself at the end; its base isn't looked at."""
+    """Return the lineage of a checkpoint with an adapter, itself last, without opening its base."""
     line = from_header(header_of(folder / found.weights.path))
     digest = combined(found.base.digest, found)
     if line is None:
@@ -72,20 +72,20 @@ def of_adapter(folder: Path, found: Adapter) -> list[Ancestor]:
 
 
 def of_file(file: Path) -> list[Ancestor]:
-    """The line of a file that a run of ours made, itself at the end."""
+    """Return the lineage of a file written by a run, itself last."""
     line = from_header(header_of(file))
     return [*(line[0] if line else []), link_of(file)]
 
 
 def link_of(file: Path) -> Ancestor:
-    """A file as a link of a line, by its content; of one that a run of ours made, with what its header says of it."""
+    """Return a file as a link by its digest, with its header's fields if a run wrote it."""
     line = from_header(header_of(file))
     link = line[1] if line else Ancestor(name=file.name, digest="0" * 64)
     return link.model_copy(update={"digest": sha256_file(file)})
 
 
 def metadata(report_lineage: list[Ancestor], **facts: str) -> dict[str, str]:
-    """The header of what is made of the last of these."""
+    """Return the header for a model trained from the last of these links."""
     line = json.dumps([ancestor.model_dump(mode="json") for ancestor in report_lineage])
     return {f"amatl.{name}": value for name, value in {**facts, "lineage": line}.items()}
 
@@ -96,13 +96,13 @@ def _header(found: load_model.ResolvedModel) -> Mapping[str, str]:
         return header_of(folder / found.adapter.weights.path)
     if not (folder / INDEX).is_file():
         return {}
-    trained = family_of(folder).denoiser_folder  # Every training changes it: its header says where it comes from.
+    trained = family_of(folder).denoiser_folder  # Every method changes it, so its header has the lineage.
     paths = sorted((folder / trained).glob("*.safetensors"))
     return header_of(paths[0]) if paths else {}
 
 
 def from_header(header: Mapping[str, str]) -> tuple[list[Ancestor], Ancestor] | None:
-    """The models before, and the model itself with the digest of zeros, which only its files can tell."""
+    """Return the ancestors, then the model with a digest of zeros: only its files give the real one."""
     facts = {name.removeprefix("amatl."): value for name, value in header.items() if name.startswith("amatl.")}
     if "run" not in facts:
         return None
@@ -127,7 +127,7 @@ def _ancestors(text: str, run: str) -> list[Ancestor]:
 
 
 def _only_base(facts: Mapping[str, str]) -> list[Ancestor]:
-    """What a header without a line says of the base alone."""
+    """Return the base's link from a header without a lineage."""
     known = "base_name" in facts and "base" in facts
     return [Ancestor(name=facts["base_name"], digest=facts["base"])] if known else []
 
@@ -142,7 +142,7 @@ def _in_words(report: RunReport) -> str:
 
 
 def link_in_words(link: Ancestor) -> str:
-    """A model in a line: what it is called, how it was made, its digest."""
+    """Describe a link: name, method, digest."""
     epoch = "" if link.epoch is None else f", epoch {link.epoch}"
     data = "" if link.snapshot is None else f" on `{link.captions}` of snapshot {link.snapshot[:12]}"
     made = "from elsewhere" if link.method is None else f"{link.method}{data}"
@@ -150,7 +150,7 @@ def link_in_words(link: Ancestor) -> str:
     return f"{link.name}{epoch}: {made}{digest}"
 
 
-def render(result: LineageResult) -> str:
-    """For a person: a line a model, oldest first."""
+def text_of_lineage(result: LineageResult) -> str:
+    """Return a line per model, oldest first."""
     lines = [*(link_in_words(link) for link in result.ancestors), result.itself]
     return "\n".join(f"{'  ' * depth}{'' if depth == 0 else '-> '}{line}" for depth, line in enumerate(lines))

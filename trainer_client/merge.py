@@ -1,4 +1,4 @@
-"""`trainer merge`: an adapter baked into its base, as a whole model that needs nothing else."""
+"""`trainer merge`: merge an adapter into its base, as a complete model."""
 
 from __future__ import annotations
 
@@ -46,11 +46,10 @@ def merge(
     save_dtype: str = "fp16",
     progress: Progress = silent,
 ) -> MergeResult:
-    """Writes `out`, a model in diffusers layout that draws what `source` on its base draws.
+    """Write `out`, a diffusers model that samples like `source` on its base.
 
-    `source` is a run, a checkpoint with an adapter, or a LoRA's file; `base` says on which model, where that isn't the
-    one the adapter names, `base_config` where the configuration of a base in a single file is. Raises NotFound,
-    BadOption, BadDocument, AlreadyExists.
+    `source` is a run, a checkpoint with an adapter, or a LoRA file. `base` overrides the base named in the adapter;
+    `base_config` is the configuration of a single-file base. Raises NotFound, BadOption, BadDocument, AlreadyExists.
     """
     if not math.isfinite(strength):
         raise BadOption(f"--strength {strength}: give a number, such as 0.8.")
@@ -76,20 +75,20 @@ def merge(
 
 
 def _checkpoint(source: Path, epoch: int | None) -> Path:
-    """The adapter's folder or file."""
+    """Return the adapter's folder or file."""
     if (source / FILE).is_file():
         report = open_run(source)
         source = source / find_checkpoint(report, source, epoch).folder
     elif epoch is not None:
-        raise BadOption(f"--epoch {epoch}: {source} is no run. Leave --epoch out, or give the run's folder.")
+        raise BadOption(f"--epoch {epoch}: {source} is not a run. Leave out --epoch, or give the run's folder.")
     if not source.exists():
         raise NotFound(f"{source}: there is no such run or file.")
     if source.is_dir() and not (source / adapter.FILE).is_file():
-        raise BadOption(f"{source}: a whole model already, there is nothing to merge. Use it as it is.")
+        raise BadOption(f"{source}: already a complete model. Use it as it is.")
     return source
 
 
-Merged = tuple[Family, str, list[Ancestor]]  # With the adapter in it, the name of its base, and the line of both.
+Merged = tuple[Family, str, list[Ancestor]]  # The merged model, its base's name, its ancestors.
 
 
 def _merged_folder(folder: Path, base: str | None, config: str | None, strength: float) -> Merged:
@@ -130,7 +129,7 @@ def _merged_file(file: Path, base: str | None, config: str | None, strength: flo
 def _merged(
     family: Family, layers: Mapping[LayerKey, Layer], strength: float, conventions: Conventions, line: list[Ancestor]
 ) -> Family:
-    """The model with the layers in it; its digest names everything that it was made of. Raises BadOption."""
+    """Merge the layers; the digest covers everything merged. Raises BadOption."""
     parts = [*(link.digest for link in line), str(strength)]
     merged = family.identified(conventions=conventions, changed=sha256_json(parts))
     merge_layers(merged, layers, strength)
@@ -138,14 +137,13 @@ def _merged(
 
 
 def _under_file(base: str, config: str | None, continued: bool) -> Family:
-    """What a LoRA's file is put on. One that went on from a LoRA holds that one's update too: it replaces it."""
+    """Return the base of a LoRA file. A LoRA that continued another one includes its update and replaces it."""
     found = load_model.resolve(base, config)
     if continued and found.adapter is not None and found.adapter.method == "lora":
         return load_model.load_adapter_base(found)
     return methods.bake(load_model.load(base, config=config))
 
 
-def render(result: MergeResult) -> str:
-    """For a person."""
+def text_of_merge(result: MergeResult) -> str:
     strength = "" if result.strength == 1 else f" at strength {result.strength:g}"
     return f"{result.source}{strength} baked into {result.base}: {result.out}\ndigest {result.digest}"

@@ -1,7 +1,6 @@
-"""`trainer post`: send a run's record and pictures to the curator service that its snapshot came from.
+"""`trainer post`: send a run's record and sample grids to its snapshot's curator service.
 
-Idempotent: the service knows the record by the digest of its bytes, pictures by theirs. The exchange is
-schemas/spec/exchange.md.
+Idempotent: the service knows records and grids by digest. The protocol is schemas/spec/exchange.md.
 """
 
 from __future__ import annotations
@@ -24,29 +23,27 @@ from trainer_client.service import client, refusal, unreachable
 if TYPE_CHECKING:
     import httpx
 
-ATTEMPTS = 3  # attempts at a request whose connection breaks
+ATTEMPTS = 3  # attempts if the connection breaks
 
 
 class PostResult(BaseModel):
-    """What was posted."""
-
     run: Path
     address: str = Field(description="Where the run is at the service.")
     digest: str
     unchanged: bool = Field(description="The service had this record.")
-    sent: int = Field(description="Pictures sent now.")
-    already_there: int = Field(description="Pictures it had.")
+    sent: int = Field(description="Grids sent now.")
+    already_there: int = Field(description="Grids that the service had.")
 
 
 def post(run: Path, to: str, progress: Progress = silent) -> PostResult:
-    """Post the run record in a run's folder, then the pictures that the service lacks.
+    """Post the run record, then the grids that the service lacks.
 
-    Raises NotFound (no run, or a snapshot the service doesn't know), BadOption, BadDocument, ChecksumMismatch for a
-    picture that changed, ServiceFailed.
+    Raises NotFound (run, or the service has no such snapshot), BadOption, BadDocument, ChecksumMismatch (changed grid),
+    ServiceFailed.
     """
     base = address_of(to)
     if base is None:
-        raise BadOption(f"--to {to}: not an address. Write http://HOST:PORT.")
+        raise BadOption(f"--to {to}: not an address. Give http://HOST:PORT.")
     named = pictures(open_run(run))
     content = (run / FILE).read_bytes()
     with client(base) as http:
@@ -69,14 +66,13 @@ def post(run: Path, to: str, progress: Progress = silent) -> PostResult:
     )
 
 
-def render(result: PostResult) -> str:
-    """A line for what was sent, and where the run is now."""
+def text_of_post(result: PostResult) -> str:
     if result.unchanged and not result.sent:
-        said = "the service has it already, with every picture."
+        said = "the service already has the run record and every grid."
     else:
         what = "was there already" if result.unchanged else "is posted"
         had = f", {result.already_there} were there" if result.already_there else ""
-        said = f"the run record {what}; {plural(result.sent, 'picture')} sent{had}."
+        said = f"the run record {what}; {plural(result.sent, 'grid')} sent{had}."
     return f"{result.run}: {said}\n{result.address}"
 
 
@@ -84,9 +80,9 @@ def _receipt(base: str, answer: httpx.Response, content: bytes) -> RunReceipt:
     try:
         receipt = RunReceipt.model_validate_json(answer.content)
     except ValidationError as error:
-        raise ServiceFailed(f"{base}: what answers there isn't a curator service. Look at the address.") from error
+        raise ServiceFailed(f"{base}: not a curator service. Check the address.") from error
     if receipt.digest != record_digest(content):
-        raise ServiceFailed(f"{base}: took other bytes than were sent. Something in between changes them.")
+        raise ServiceFailed(f"{base}: the service received other bytes than were sent. Check the proxy in between.")
     return receipt
 
 
@@ -102,7 +98,7 @@ def _bytes(run: Path, picture: FileRef) -> bytes:
 
 
 def _sent(http: httpx.Client, method: str, address: str, content: bytes, media_type: str) -> httpx.Response:
-    """Repeating any of these does no harm, so a broken connection is tried again."""
+    """Send a request. All of them are idempotent, so a broken connection is retried."""
     import httpx
 
     def request() -> httpx.Response:

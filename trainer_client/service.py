@@ -1,6 +1,6 @@
-"""How the trainer speaks to a curator service: addresses, the token, answers that are problems.
+"""HTTP to a curator service: address, token, errors.
 
-The token comes from the environment (AMATL_TOKEN) and goes into one header, never into a message.
+The token comes from AMATL_TOKEN and goes into one header, never into a message.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ CONNECTIONS = 8
 
 
 def client(address: str) -> httpx.Client:
-    """Connections to a service, with the token where there is one. Redirects aren't followed: it stays there."""
+    """Return an HTTP client, with the token if it is set. Redirects are not followed, so the token is not sent
+    elsewhere.
+    """
     import httpx
 
     from schemas import __version__
@@ -29,7 +31,7 @@ def client(address: str) -> httpx.Client:
     headers = {"User-Agent": f"amatl-trainer/{__version__}"}
     if token := os.environ.get(TOKEN, "").strip():
         if not token.isascii() or not token.isprintable():
-            raise ServiceFailed(f"{TOKEN}: holds characters that no token has. Set it again.")
+            raise ServiceFailed(f"{TOKEN}: has characters that no token has. Set it again.")
         headers["Authorization"] = f"Bearer {token}"
         if is_rank_zero():
             warn_in_the_clear(address)
@@ -41,25 +43,27 @@ def client(address: str) -> httpx.Client:
 
 
 def refusal(address: str, answer: httpx.Response) -> AmatlError:
-    """The error an answer tells of, with the service's own words where it has some."""
+    """Return the error for a response, with the service's message if it has one."""
     status = answer.status_code
     said = _detail(answer)
     if status == 401:
         what = "refuses the token" if os.environ.get(TOKEN) else "wants a token"
-        return ServiceFailed(f"{address}: the service {what}. Set {TOKEN}; curator token makes one.")
+        return ServiceFailed(f"{address}: the service {what}. Set {TOKEN}; `curator token` creates one.")
     if status == 413:
-        return ServiceFailed(f"{address}: larger than the service takes. {said}".rstrip())
+        return ServiceFailed(f"{address}: larger than the service accepts. {said}".rstrip())
     if status == 404:
-        return NotFound(f"{address}: {said or 'there is nothing at this address.'}")
+        return NotFound(f"{address}: {said or 'nothing at this address. Check it.'}")
     if 300 <= status < 400:
         return ServiceFailed(
             f"{address}: has moved to {answer.headers.get('location', 'elsewhere')}. Give that address."
         )
-    return ServiceFailed(f"{address}: {said or f'answered {status}, and not as a curator service does.'}")
+    return ServiceFailed(
+        f"{address}: {said or f'answered {status}, not as a curator service does. Check the address.'}"
+    )
 
 
 def unreachable(address: str, error: Exception) -> ServiceFailed:
-    """What a connection that can't be made, or breaks, comes to."""
+    """Return the error for a connection that fails or breaks."""
     reason = str(error) or type(error).__name__
     return ServiceFailed(f"{address}: can't be reached ({reason}). Is the service running?")
 

@@ -35,9 +35,9 @@ from trainer_client.data.plan import Plan
 from trainer_client.data.snapshot import Row as ImageRow
 from trainer_client.methods import begin
 from trainer_client.performance.attention import fused
-from trainer_client.sample import draw_tiles
-from trainer_client.sample.engine import Drawing
-from trainer_client.train.train_step import Learner
+from trainer_client.sample import sample_tiles
+from trainer_client.sample.engine import SamplingDenoiser
+from trainer_client.train.train_step import TrainStep
 
 
 def bench() -> list[Row]:
@@ -97,12 +97,12 @@ class Measured(Card):
 
     def stepping(
         self, family: Any, data: TrainingSet, config: TrainConfig, compiling: bool
-    ) -> tuple[Learner, Callable[[], torch.Tensor]]:
+    ) -> tuple[TrainStep, Callable[[], torch.Tensor]]:
         """The learner, and a function that does its next step and gives the step's mean loss."""
         plan = Plan(
             len(data.sha256s), config.optimiser.batch_size * config.optimiser.accumulation, config.schedule.epochs
         )
-        learner = Learner(begin(family, config), config, plan, compiled=compiling)
+        learner = TrainStep(begin(family, config), config, plan, compiled=compiling)
 
         def steps() -> Iterator[torch.Tensor]:
             for epoch in range(1, config.schedule.epochs + 1):
@@ -328,12 +328,12 @@ class Measured(Card):
         seeds = list(range(self.scale.pictures[1]))
         steps = 20 if self.device.type == "cuda" else 2
         count = len(prompts) * len(seeds)
-        draw_tiles(family, prompts[:1], seeds[:1], steps)
+        sample_tiles(family, prompts[:1], seeds[:1], steps)
 
         found = {
             "": self.drawn(family, prompts, seeds, steps, None),
-            ", the next checkpoint": self.drawn(family, prompts, seeds, steps, Drawing("off")),
-            ", compiled": self.drawn(family, prompts, seeds, steps, Drawing("on")),
+            ", the next checkpoint": self.drawn(family, prompts, seeds, steps, SamplingDenoiser("off")),
+            ", compiled": self.drawn(family, prompts, seeds, steps, SamplingDenoiser("on")),
         }
         pipeline = StableDiffusionPipeline(
             vae=family.vae.to(self.dtype),
@@ -357,12 +357,12 @@ class Measured(Card):
             self.add(f"sampling a grid, ours{name}", count / taken, told, "sampling, pipeline calls one by one")
 
     def drawn(
-        self, family: Any, prompts: list[str], seeds: list[int], steps: int, drawing: Drawing | None
+        self, family: Any, prompts: list[str], seeds: list[int], steps: int, drawing: SamplingDenoiser | None
     ) -> tuple[float, str]:
         """A grid's seconds; those that getting ready took, once for all grids of a `drawing`, are told beside it."""
 
         def grid() -> None:
-            draw_tiles(family, prompts, seeds, steps, drawing=drawing)
+            sample_tiles(family, prompts, seeds, steps, denoiser=drawing)
 
         ready = f"the first after {self.seconds(grid):.0f} s, " if drawing else ""
         self.watch_memory()

@@ -115,14 +115,14 @@ def cached_epoch(family: Family, rows: list[ImageRow], config: TrainConfig, cach
     from trainer_client.data.latents import cache_latents, cache_text
     from trainer_client.data.plan import Plan
     from trainer_client.methods import begin
-    from trainer_client.train.train_step import Learner
+    from trainer_client.train.train_step import TrainStep
 
     captions = [row.captions["text"] or "" for row in rows]
     text = cache_text(family, captions, cache)
     latents = cache_latents(family, rows, cache)
     data = TrainingSet([row.sha256 for row in rows], latents, text.indices(captions), text)
     plan = Plan(len(rows), BATCH, 1)
-    learner = Learner(begin(family, config), config, plan)
+    learner = TrainStep(begin(family, config), config, plan)
 
     def epoch() -> None:
         for drawn in epoch_steps(family, data, plan, epoch=1):

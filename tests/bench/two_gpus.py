@@ -182,9 +182,9 @@ def trained(
     from trainer_client.data.plan import Plan
     from trainer_client.device import synchronise
     from trainer_client.methods import begin
-    from trainer_client.train.train_step import Learner
+    from trainer_client.train.train_step import TrainStep
 
-    learner = Learner(begin(family, config), config, Plan(images, images, 1), processes, compiled)
+    learner = TrainStep(begin(family, config), config, Plan(images, images, 1), processes, compiled)
     with torch.no_grad():
         text = TextEmbeddings({"": 0}, family.encode_text(family.tokenise([""])))
     no_latents: Any = None

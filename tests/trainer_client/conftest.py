@@ -31,10 +31,10 @@ def one_thread() -> None:
 @pytest.fixture(autouse=True)
 def hardly_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """No run times the device first: the figures mean nothing here. tests/trainer_client/check does, and some runs."""
-    from trainer_client.check.benchmark import Pace
+    from trainer_client.check.benchmark import Benchmark
 
     monkeypatch.setattr("trainer_client.check.benchmark.MOST_CALLS", 1)
-    monkeypatch.setattr("trainer_client.check.measure_pace", lambda *_, **__: Pace(0.01, 0.01, 0.01, 0.01))
+    monkeypatch.setattr("trainer_client.check.run_benchmark", lambda *_, **__: Benchmark(0.01, 0.01, 0.01, 0.01))
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from schemas.run import RunReport
 from tests.trainer_client.methods.runs import pictures, run, tensors
 from trainer_client import load_model
 from trainer_client.cli import main
-from trainer_client.lineage import lineage, render
+from trainer_client.lineage import lineage, text_of_lineage
 from trainer_client.merge import merge
 from trainer_client.methods.lora.read import WrongBase
 from trainer_client.models.weights import header_of
@@ -66,11 +66,11 @@ def test_strength_and_epoch(lora: Path, base: Path, tmp_path: Path) -> None:
 def test_what_can_not_be_merged(lora: Path, base: Path, v_base: Path, tmp_path: Path) -> None:
     with pytest.raises(AlreadyExists, match="Choose another --out"):
         merge(lora, base)
-    with pytest.raises(BadOption, match="a whole model already"):
+    with pytest.raises(BadOption, match="already a complete model"):
         merge(base, tmp_path / "out")
     with pytest.raises(BadOption, match="--strength nan"):
         merge(lora, tmp_path / "out", strength=float("nan"))
-    with pytest.raises(BadOption, match="is no run"):
+    with pytest.raises(BadOption, match="is not a run"):
         merge(file_of(lora), tmp_path / "out", epoch=1)
     with pytest.raises(NotFound, match="no such run or file"):
         merge(tmp_path / "nowhere", tmp_path / "out")
@@ -111,7 +111,7 @@ def test_the_chain_is_kept_in_the_report_and_in_every_file(continued: Path, lora
     found = lineage(str(copied))
     assert found.ancestors == report.lineage
     assert found.itself.startswith("third, epoch 1: full on `template` of snapshot")
-    lines = render(lineage(str(continued))).splitlines()
+    lines = text_of_lineage(lineage(str(continued))).splitlines()
     assert len(lines) == 5
     assert lines[0].endswith(f"from elsewhere, digest {digests[0][:12]}")
     assert lines[4].strip().startswith("-> third: full on `template` of drawn, 1 epoch, complete")

@@ -1,6 +1,6 @@
-"""Everything that can be known before training: whether the snapshot is whole, which words are lost, time, cost, space.
+"""Check everything before training: snapshot, truncated captions, time, cost, disk.
 
-`check` is the command; `examine` is the part that `train` calls too, on what it has loaded by then.
+`check` is the command; `train` calls `examine` on what it has loaded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from schemas.run import Truncation
 from schemas.snapshot import SPLITS
 from trainer_client import methods
 from trainer_client.cache import default_folder
-from trainer_client.check.benchmark import NotEnoughMemory, Pace, measure_pace, trained_name
+from trainer_client.check.benchmark import Benchmark, NotEnoughMemory, run_benchmark, trained_name
 from trainer_client.config import TrainConfig
 from trainer_client.data.buckets import BucketAssignment, assignments, table_lines
 from trainer_client.data.images import decode_all
@@ -34,23 +34,23 @@ from trainer_client.models import Family
 from trainer_client.performance import torch_compile
 from trainer_client.sample.prompts import default_prompts, read_prompts
 
-EXAMPLES = 3  # Truncated captions shown of a track.
+EXAMPLES = 3  # Truncated captions shown per track.
 SHOWN = 48  # Characters of a caption shown on either side of the cut.
-SPARE = 1.05  # Space asked for over what the files will take.
+SPARE = 1.05  # Factor on the files' size.
 
 
 class TrackCheck(BaseModel):
-    """A caption track against the base's tokenizer."""
+    """A caption track measured with the base's tokenizer."""
 
     name: str
     version: str
-    missing: int = Field(description="Images without a caption: where there are any, the track can't be trained on.")
+    missing: int = Field(description="Images without a caption. Training needs 0.")
     empty: int
     truncation: Truncation
 
 
 class Estimate(BaseModel):
-    """What a run will take on this device, from a few real steps. Encoding counts as if nothing were cached."""
+    """The expected time and cost on this device, from a few real steps. Assumes an empty cache."""
 
     images_per_second: float = Field(description="In training.")
     epoch_seconds: float
@@ -73,7 +73,7 @@ class Space(BaseModel):
 
 
 class CheckResult(BaseModel):
-    """What `trainer check` found: a snapshot that can be trained on."""
+    """The result of `trainer check` for a usable snapshot."""
 
     snapshot: Path
     identity: str
@@ -88,20 +88,20 @@ class CheckResult(BaseModel):
     precision: str
     epochs: int
     checkpoint_epochs: list[int]
-    pictures: int = Field(description="Drawn at each checkpoint.")
+    pictures: int = Field(description="Samples at each checkpoint.")
     tracks: list[TrackCheck]
-    buckets: list[BucketAssignment] = Field(default_factory=list, description="With --buckets: where every image goes.")
-    unread_orientation: list[str] = Field(
-        default_factory=list, description="Images whose EXIF is damaged: they are taken as they are stored."
+    buckets: list[BucketAssignment] = Field(
+        default_factory=list, description="With --buckets: the buckets and their images."
     )
+    unread_orientation: list[str] = Field(default_factory=list, description="Images with damaged EXIF, used as stored.")
     estimate: Estimate
     space: Space
 
 
 def check(config: TrainConfig, progress: Progress = silent) -> CheckResult:
-    """Opens, verifies and examines everything that training with this config would use. Writes nothing.
+    """Verify and examine everything that training with this config uses. Write nothing.
 
-    Without `config.data.captions` every track is counted. Raises what is wrong with snapshot, base, options or disk.
+    Count all tracks if `config.data.captions` is None. Raises errors of snapshot, base, options and disk.
     """
     snapshot = Snapshot.open(config.data.snapshot, verify=True, progress=progress)
     track, subject = None, config.method.subject
@@ -122,11 +122,11 @@ def examine(
     budget_seconds: float | None = None,
     track: TrainingTrack | None = None,
 ) -> CheckResult:
-    """Decodes every image, counts lost words, times a few steps, compares the disk. The snapshot is verified already.
+    """Decode every image, count truncated captions, time a few steps, compare the disk. The snapshot must be verified.
 
-    `budget_seconds` is for how long each thing is timed (see benchmark.py). Without a `track` all are counted.
+    `budget_seconds`: time for each measurement (see benchmark.py). Counts all tracks if `track` is None.
 
-    Raises BadImage, NotEnoughMemory, NotEnoughSpace. Leaves the model's weights as they were.
+    Raises BadImage, NotEnoughMemory, NotEnoughSpace. Leaves the model's weights unchanged.
     """
     family = method.family
     rows = [row for split in SPLITS for row in snapshot.rows(split)]
@@ -141,12 +141,12 @@ def examine(
     batch_size = min(config.optimiser.batch_size, len(snapshot.rows("train")))
     while True:
         try:
-            pace = measure_pace(
+            benchmark = run_benchmark(
                 method, rows, batch_size, config.data.background, progress, config.hardware.cuda_graph, budget_seconds
             )
             break
         except NotEnoughMemory:
-            # Compiled passes take less memory than these, so that fewer images tell of the pace, not of the fit.
+            # Compiled passes take less memory, so a smaller batch still gives the speed.
             compiling = config.hardware.compile != "off" and family.device.type == "cuda"
             if not (config.optimiser.auto_batch or compiling) or batch_size == 1:
                 raise
@@ -173,7 +173,7 @@ def examine(
         estimate=estimate(
             config,
             snapshot,
-            pace,
+            benchmark,
             batch_size,
             prompts * len(config.sampling.seeds),
             family.device.type,
@@ -185,7 +185,6 @@ def examine(
 
 
 def check_track(family: Family, snapshot: Snapshot, name: str, rows: Iterable[Row]) -> TrackCheck:
-    """A track's captions over these rows."""
     captions = [row.captions[name] for row in rows]
     there = [caption for caption in captions if caption is not None]
     return TrackCheck(
@@ -198,7 +197,7 @@ def check_track(family: Family, snapshot: Snapshot, name: str, rows: Iterable[Ro
 
 
 def truncation(family: Family, captions: list[str]) -> Truncation:
-    """How many captions lose words past the tokenizer's limit, with examples that show where the cut falls."""
+    """Count captions longer than the tokenizer's limit, with examples of the cut."""
     counts = family.count_tokens(captions)
     lost = [caption for caption, count in zip(captions, counts, strict=True) if count > family.token_limit]
     return Truncation(
@@ -210,7 +209,7 @@ def truncation(family: Family, captions: list[str]) -> Truncation:
 
 
 def _cut(caption: str, lost: str) -> str:
-    """The last kept words, how many are lost, the first of these: `... by the river [3 words lost:] and a boat`."""
+    """Return `... by the river [3 words lost:] and a boat`: the last words kept, and the first lost."""
     kept = caption[: len(caption) - len(lost)].rstrip()
     opening = kept if len(kept) <= SHOWN else f"... {kept[-SHOWN:].split(' ', 1)[-1]}"
     ending = lost if len(lost) <= SHOWN else f"{lost[:SHOWN].rsplit(' ', 1)[0]} ..."
@@ -220,16 +219,16 @@ def _cut(caption: str, lost: str) -> str:
 def estimate(
     config: TrainConfig,
     snapshot: Snapshot,
-    pace: Pace,
+    benchmark: Benchmark,
     batch_size: int,
     pictures: int,
     device: str = "cpu",
     compiling_seconds: float = torch_compile.TRAINING.new_seconds,
     captions: str | None = None,
 ) -> Estimate:
-    """The run's seconds by part, and money where there is a price. What compiling would bring is taken as usual.
+    """Return seconds by part, and the cost if there is a price. The gain of compiling is a typical value.
 
-    `device` is its type: cpu, cuda. `captions` is the track measured, the first if None.
+    `device` is a type: cpu, cuda. `captions` is the measured track, the first if None.
     """
     train_images = len(snapshot.rows("train"))
     measures = choose_measures(snapshot, captions or snapshot.tracks[0], config.evaluation.eval_images)
@@ -238,8 +237,8 @@ def estimate(
     forwards = config.sampling.sample_steps * (2 if config.sampling.guidance_scale != 1 else 1)
     subject = config.method.subject
     of_class = subject.class_images if subject.prior_weight else 0
-    each = 2 if of_class else 1  # An image of the class goes with every image.
-    rate = batch_size / pace.step / each
+    each = 2 if of_class else 1  # Each image is trained with a class image.
+    rate = batch_size / benchmark.step / each
     extra = 0.0
     training_seconds = train_images * config.schedule.epochs / rate
     if torch_compile.TRAINING.pays(config.hardware.compile, device, training_seconds, compiling_seconds):
@@ -247,11 +246,11 @@ def estimate(
     epoch_seconds = train_images / rate
     parts = {
         "preparing_seconds": extra
-        + (train_images + len(measures.held_out) + of_class) * pace.encoding
-        + of_class * (forwards * pace.forward + pace.decoding),
+        + (train_images + len(measures.held_out) + of_class) * benchmark.encoding
+        + of_class * (forwards * benchmark.forward + benchmark.decoding),
         "training_seconds": epoch_seconds * config.schedule.epochs,
-        "sampling_seconds": checkpoints * pictures * (forwards * pace.forward + pace.decoding),
-        "evaluating_seconds": checkpoints * measured * config.evaluation.eval_timesteps * pace.forward,
+        "sampling_seconds": checkpoints * pictures * (forwards * benchmark.forward + benchmark.decoding),
+        "evaluating_seconds": checkpoints * measured * config.evaluation.eval_timesteps * benchmark.forward,
     }
     total = sum(parts.values())
     return Estimate(
@@ -265,7 +264,7 @@ def estimate(
 
 
 def needed_space(config: TrainConfig, method: Method) -> Space:
-    """The checkpoints, and the resume state, which is there twice while it is replaced."""
+    """Return the space for the checkpoints and two resume states: the old one stays until replaced."""
     in_model = 2 if config.output.save_dtype == "fp16" else 4  # bytes a weight
     trained = sum(weight.numel() for weight in method.parameters.values())
     checkpoints = len(config.schedule.checkpoint_epochs())
@@ -283,11 +282,10 @@ def needed_space(config: TrainConfig, method: Method) -> Space:
     )
 
 
-def render(result: CheckResult) -> str:
-    """For a person."""
+def text_of_check(result: CheckResult) -> str:
     found = result.estimate
     lines = [
-        f"{result.snapshot}: whole. {result.train_images} training and {result.held_out_images} held-out images of"
+        f"{result.snapshot}: complete. {result.train_images} training and {result.held_out_images} held-out images of"
         f" {result.dataset}, every checksum right, every image decoded.",
         f"{result.base}: {result.family}, {result.resolution_px} px, {result.precision} on {result.device}.",
         "",
@@ -299,7 +297,7 @@ def render(result: CheckResult) -> str:
         f" {duration(found.epoch_seconds)} an epoch.",
         f"About {duration(found.total_seconds)}{_money(found)} for a track:"
         f" training {duration(found.training_seconds)}, sampling {duration(found.sampling_seconds)}"
-        f" ({plural(result.pictures, 'picture')} at each of"
+        f" ({plural(result.pictures, 'sample')} at each of"
         f" {plural(len(result.checkpoint_epochs), 'checkpoint')}), evaluating {duration(found.evaluating_seconds)},"
         f" preparing {duration(found.preparing_seconds)}.",
         f"Disk: {size(result.space.needed_bytes)} needed, {size(result.space.free_bytes)} free.",
@@ -312,7 +310,7 @@ def _money(found: Estimate) -> str:
 
 
 def _tracks(tracks: list[TrackCheck]) -> list[str]:
-    """A line a track, and what is lost."""
+    """Return a line per track, then examples of truncated captions."""
     width = max(len("track"), *(len(track.name) for track in tracks))
     lines = [f"{'track':<{width}}  {'captions':>8}  {'empty':>6}  {'missing':>7}  {'losing words':>12}  version"]
     for track in tracks:

@@ -1,7 +1,7 @@
-"""How fast this device is at what a run consists of, by doing a few of each: what `check` bases its estimate on.
+"""Benchmark a run's operations on this device, for `check`'s estimate.
 
-The training step is a real one (forward, backward, clipping, AdamW) on random data, with a learning rate of zero: it
-takes the memory and the time of a step and leaves every weight as it was.
+The training step is real (forward, backward, clipping, AdamW) but on random data with a learning rate of zero: it takes
+the time and memory of a step and changes no weight.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from trainer_client.methods import Method
 from trainer_client.models import Family
 from trainer_client.performance.cuda_graphs import GraphedBackward, worth_it
 
-BUDGET_SECONDS = 2.0  # For each of the four measurements, after one call to warm up.
-SHORT_BUDGET_SECONDS = 0.3  # The same at the start of a run, where a rough figure will do.
+BUDGET_SECONDS = 2.0  # For each of the four measurements, after one warm-up call.
+SHORT_BUDGET_SECONDS = 0.3  # The same at the start of a run.
 MOST_CALLS = 5
-ENCODED = 4  # Pictures encoded to measure encoding.
+ENCODED = 4  # Images encoded to time encoding.
 
 
 class NotEnoughMemory(AmatlError):
@@ -36,16 +36,16 @@ class NotEnoughMemory(AmatlError):
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Seconds each thing takes."""
+class Benchmark:
+    """Seconds per operation."""
 
     step: float  # a training step of one batch
-    forward: float  # one picture through the denoiser
-    decoding: float  # one picture out of the autoencoder
-    encoding: float  # one image read and into the autoencoder, with its mirror image
+    forward: float  # one image through the denoiser
+    decoding: float  # one image decoded by the autoencoder
+    encoding: float  # one image read and encoded, with its mirror image
 
 
-def measure_pace(
+def run_benchmark(
     method: Method,
     rows: Sequence[Row],
     batch_size: int,
@@ -53,8 +53,8 @@ def measure_pace(
     progress: Progress = silent,
     cuda_graph: str = "auto",
     budget_seconds: float | None = None,
-) -> Pace:
-    """Times a few calls of each, for about `budget_seconds`. Raises NotEnoughMemory where a batch doesn't fit."""
+) -> Benchmark:
+    """Time each operation for about `budget_seconds`. Raises NotEnoughMemory if a batch does not fit."""
     budget_seconds = BUDGET_SECONDS if budget_seconds is None else budget_seconds
     family = method.family
     draw = torch.Generator().manual_seed(0)
@@ -94,11 +94,11 @@ def measure_pace(
         ) from error
     finally:
         step.undo()
-    return Pace(seconds[0], seconds[1] / batch_size, seconds[2], seconds[3] / max(1, len(some)))
+    return Benchmark(seconds[0], seconds[1] / batch_size, seconds[2], seconds[3] / max(1, len(some)))
 
 
 def trained_name(family: Family, config: TrainConfig) -> str:
-    """What names the compiled passes of training, once its method has begun with the family."""
+    """Return the name under which compiled training passes are cached. Call it after `methods.begin`."""
     processes = os.environ.get("WORLD_SIZE", "1")
     return family.compile_key(
         config.method.name, config.optimiser.batch_size, config.data.buckets, config.hardware.bf16_copy, processes
@@ -146,13 +146,13 @@ class TrainingStep:
         return losses_B.detach()
 
     def undo(self) -> None:
-        """Leaves no gradient behind."""
+        """Clear the gradients."""
         self.graphed = None
         self.optimiser.zero_grad(set_to_none=True)
 
 
 def _seconds(call: Callable[[], None], device: torch.device, budget_seconds: float) -> float:
-    """Seconds a call takes: the mean of a few, after one that doesn't count."""
+    """Return the mean seconds of a call, after one warm-up call."""
     call()
     synchronise(device)
     began = time.monotonic()

@@ -1,6 +1,6 @@
-"""Sets runs side by side: same prompts, seeds, noise and held-out images, other captions. No model is loaded.
+"""Compare runs with the same prompts, seeds, noise and held-out images but other captions. Loads no model.
 
-Run folders go in, one `schemas.comparison.Comparison` and one self-contained page come out.
+Reads run folders; returns a `schemas.comparison.Comparison` and writes one self-contained page.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trainer_client.compare.pairing import differences, refuse_unpaired, setting
 from trainer_client.compare.ranking import weigh
 from trainer_client.compare.runs import Run, runs_below
 from trainer_client.compare.summary import verdict
-from trainer_client.compare.tracks import all_tracks, shared_examples, told_apart
+from trainer_client.compare.tracks import all_tracks, label_versions, shared_examples
 from trainer_client.evaluate.bootstrap import estimate
 
 DEVICE_KEYS = ("device_name", "device", "gpu", "cpu")
@@ -33,10 +33,10 @@ def compare(
     unpaired: bool = False,
     progress: Progress = silent,
 ) -> Comparison:
-    """Compares run folders and writes the page to `out`, last and whole.
+    """Compare run folders, then write the page to `out`.
 
-    `folders` are one group; each folder in `beside` holds runs that form groups of their own. Raises NotPaired when
-    runs of a group differ in more than their captions, unless `unpaired`.
+    `folders` form one group; each folder in `beside` holds runs that form their own groups. Raises NotPaired if runs of
+    a group differ in more than their captions, unless `unpaired`.
     """
     _refuse_out(out)
     groups = _open(folders, beside, progress)
@@ -55,12 +55,12 @@ def compare(
 
 
 def _refuse_out(out: Path) -> None:
-    """Before any work: the page's place must be a file's, below folders."""
+    """Raise BadOption before any work if the page can't be written at `out`."""
     if out.is_dir():
-        raise BadOption(f"--out {out}: is a folder. Name the page, for example {out / 'report.html'}.")
+        raise BadOption(f"--out {out}: is a folder. Give a file, for example {out / 'report.html'}.")
     parent = next(folder for folder in out.absolute().parents if folder.exists())
     if not parent.is_dir():
-        raise BadOption(f"--out {out}: {parent} is a file, so no page can lie in it. Choose another place.")
+        raise BadOption(f"--out {out}: {parent} is a file, not a folder. Choose another --out.")
 
 
 def _open(folders: Sequence[Path], beside: Sequence[Path], progress: Progress) -> list[tuple[str, list[Run]]]:
@@ -75,7 +75,7 @@ def _open(folders: Sequence[Path], beside: Sequence[Path], progress: Progress) -
     groups = [("These runs", live)]
     for folder in beside:
         groups += runs_below(folder)
-    return [(title, told_apart(runs)) for title, runs in groups]
+    return [(title, label_versions(runs)) for title, runs in groups]
 
 
 def _group(title: str, runs: list[Run], live: bool) -> Group:
@@ -118,7 +118,7 @@ def _group(title: str, runs: list[Run], live: bool) -> Group:
 
 
 def _base(runs: list[Run]) -> dict[str, Estimate]:
-    """By track, the base's held-out loss: the same for every paired run, so the first that measured it."""
+    """Return the base's held-out loss by track, from the first run that measured it."""
     found: dict[str, Estimate] = {}
     for run in runs:
         evaluation = run.evaluation(0)
@@ -130,7 +130,7 @@ def _base(runs: list[Run]) -> dict[str, Estimate]:
 
 
 def _prompts(runs: list[Run]) -> list[Prompt]:
-    """The prompts of all runs, each text once, in the first run's order."""
+    """Return the prompts of all runs, each text once, in the first run's order."""
     by_text: dict[str, Prompt] = {}
     for run in runs:
         for prompt in run.report.prompts:
@@ -143,8 +143,8 @@ def _device(run: Run) -> str:
     return next((environment[key] for key in DEVICE_KEYS if environment.get(key)), "unknown device")
 
 
-def in_words(comparison: Comparison, out: Path) -> str:
-    """What the command prints for a person: the headline and findings of each group, then where the page is."""
+def text_of_comparison(comparison: Comparison, out: Path) -> str:
+    """Return each group's headline and findings, then the page's path."""
     lines = []
     for group in comparison.groups:
         lines += [f"{group.title}: {group.dataset}, {group.date}, {group.device}", f"  {group.headline}"]

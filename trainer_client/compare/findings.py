@@ -1,4 +1,4 @@
-"""What the figures say about captions and epochs, a sentence a finding; one that they don't carry is not written."""
+"""Findings on captions and epochs, one sentence each; left out if the measures do not support it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from schemas.run import Evaluation
 from trainer_client.compare.ranking import Ranking, Weighed, compare_means, rank
 from trainer_client.evaluate.bootstrap import LEAST, above_zero, below_zero, change
 
-NAMED = 3  # tracks that a run unlearned, said one by one
+NAMED = 3  # forgotten tracks named one by one
 
 
 def follows(weighed: Weighed, ranking: Ranking) -> list[str]:
-    """Whose words count: the ranking by reliance of the runs that learned."""
+    """Rank the runs that learned by reliance on their captions."""
     idle = [label for label in weighed.own_loss if label not in weighed.reliance]
     none = f" The captions of {listed(idle)} are all alike, so there are no words to follow." if idle else ""
     unlearned = [label for label in weighed.reliance if label not in ranking.order]
@@ -45,7 +45,7 @@ def _rise(label: str, value: Estimate) -> str:
 
 
 def stops_paying(weighed: Weighed) -> list[str]:
-    """Where more training no longer helps, or does harm."""
+    """Report where more training no longer helps, or harms."""
     runs = [run for run in weighed.compared.values() if run.plateau_epoch is not None]
     parts = _by_epoch("after", {run.label: run.plateau_epoch for run in runs if not run.still_improving})
     sentences = [f"By held-out loss under its own captions, training stops paying {listed(parts)}."] if parts else []
@@ -64,7 +64,7 @@ def stops_paying(weighed: Weighed) -> list[str]:
 
 
 def _by_epoch(word: str, epochs: dict[str, int | None]) -> list[str]:
-    """`from epoch 15 for template`, `from epoch 30 for empty and fixed`: the runs of an epoch together."""
+    """Return `from epoch 15 for template`, `from epoch 30 for empty and fixed`."""
     found: dict[int, list[str]] = {}
     for label, epoch in epochs.items():
         if epoch:
@@ -73,7 +73,7 @@ def _by_epoch(word: str, epochs: dict[str, int | None]) -> list[str]:
 
 
 def leaks(weighed: Weighed) -> list[str]:
-    """Whose style gets into prompts that never asked for it."""
+    """Rank the runs by leakage into unrelated prompts."""
     ranking = rank(weighed.leakage, weighed.paired, highest_first=True)
     if not ranking.order:
         return []
@@ -104,7 +104,7 @@ def leaks(weighed: Weighed) -> list[str]:
 
 
 def misleads(weighed: Weighed, chosen: list[str]) -> list[str]:
-    """What held-out loss alone would have chosen, where it isn't what reliance and leakage say."""
+    """Report the choice by held-out loss alone, if reliance and leakage disagree with it."""
     ranking = rank(weighed.own_loss, weighed.paired, highest_first=False)
     if len(ranking.order) < 2 or not chosen or not weighed.reliance:
         return []
@@ -124,7 +124,7 @@ def misleads(weighed: Weighed, chosen: list[str]) -> list[str]:
 
 
 def learned(weighed: Weighed, learned: list[str]) -> list[str]:
-    """Held-out loss against the base's, each run under its own captions."""
+    """Compare held-out loss with the base's, each run under its own captions."""
     changes = {label: value for label in weighed.own_loss if (value := weighed.own_change(label)) is not None}
     if not changes:
         return []
@@ -145,7 +145,7 @@ def learned(weighed: Weighed, learned: list[str]) -> list[str]:
 
 
 def forgets(weighed: Weighed) -> list[str]:
-    """Runs that lost the hold of words which the base had, under a track they didn't train on."""
+    """Report runs that rely less than the base on words of a track they did not train on."""
     lost = []
     for label, run in weighed.runs.items():
         base, now = run.evaluation(0), run.evaluation(weighed.epoch or 0)
@@ -161,7 +161,7 @@ def forgets(weighed: Weighed) -> list[str]:
 
 
 def _reliance(evaluation: Evaluation | None, track: str) -> list[float]:
-    """By held-out image: loss with a wrong caption minus with the true one; empty where not measured."""
+    """Return the loss with a shuffled minus the true caption, per held-out image; empty if not measured."""
     if evaluation is None or track not in evaluation.held_out:
         return []
     pairs = zip(evaluation.held_out_shuffled.get(track, ()), evaluation.held_out[track], strict=False)

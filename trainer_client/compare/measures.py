@@ -1,11 +1,10 @@
-"""What each checkpoint of a run shows, from the per-image losses in its report.
+"""Measures of each checkpoint, from the per-image losses in the run record.
 
-- held-out change: loss on held-out images minus the base's, image by image, under every track.
-- reliance: loss with captions shuffled among the images minus with the true ones; zero when the words don't matter.
-- train-subset change: the same change on a fixed subset of training images; the gap to the held-out one is what was
-  learned by heart.
-- leakage: how far the pictures of unrelated prompts moved from the base's, same seed and noise.
-- plateau: the first checkpoint that no later one betters clearly, held out, under the run's own track.
+- held-out change: loss on held-out images minus the base's, under every track
+- reliance: loss with shuffled captions minus with true ones; zero if the words don't matter
+- train-subset change: the same change on fixed training images; its gap to the held-out change is memorisation
+- leakage: distance of samples of unrelated prompts from the base's, same seed and noise
+- plateau: the first checkpoint that no later one clearly improves on, held out, own track
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from trainer_client.train.early_stopping import own_losses, plateau
 
 
 def measured(run: Run, label: str, differs: dict[str, object]) -> ComparedRun:
-    """Every measure of one run, checkpoint by checkpoint."""
+    """Return every measure of a run, by checkpoint."""
     report = run.report
     plateau, improving, worse = paying(run)
     return ComparedRun(
@@ -46,12 +45,11 @@ def measured(run: Run, label: str, differs: dict[str, object]) -> ComparedRun:
 
 
 def total_seconds(cost: Cost) -> float:
-    """Everything a run spent."""
     return cost.preparing_seconds + cost.training_seconds + cost.sampling_seconds + cost.evaluating_seconds
 
 
 def held_out_changes(run: Run, epoch: int) -> dict[str, Estimate]:
-    """By track: held-out loss at `epoch` minus at epoch 0, over images; empty where either wasn't evaluated."""
+    """Return by track the held-out loss at `epoch` minus at epoch 0; empty if either was not evaluated."""
     base, now = run.evaluation(0), run.evaluation(epoch)
     if base is None or now is None:
         return {}
@@ -60,7 +58,7 @@ def held_out_changes(run: Run, epoch: int) -> dict[str, Estimate]:
 
 
 def reliances(evaluation: Evaluation | None) -> dict[str, Estimate]:
-    """By track: held-out loss with shuffled captions minus with true ones, over images."""
+    """Return by track the held-out loss with shuffled minus with true captions."""
     if evaluation is None:
         return {}
     shuffled = evaluation.held_out_shuffled
@@ -69,8 +67,9 @@ def reliances(evaluation: Evaluation | None) -> dict[str, Estimate]:
 
 
 def paying(run: Run) -> tuple[int | None, bool, int | None]:
-    """(plateau epoch, whether that is the last checkpoint, first later checkpoint clearly worse); (None, False, None)
-    when there is nothing to judge by: no own track, no held-out images, fewer than two evaluated checkpoints."""
+    """Return (plateau epoch, whether it is the last checkpoint, first later checkpoint clearly worse); (None, False,
+    None) without own track, held-out images or two evaluated checkpoints.
+    """
     found = plateau(own_losses(run.report)) if run.own_track is not None else None
     return found or (None, False, None)
 
@@ -99,7 +98,7 @@ def _at(run: Run, point: Checkpoint) -> EpochMeasures:
 
 
 def _train_pair(run: Run, epoch: int) -> tuple[list[float], list[float]] | None:
-    """Train-subset losses (at `epoch`, at the base): the own track's, else the only one there is."""
+    """Return train-subset losses (at `epoch`, at the base), of the own track or the only one."""
     base, now = run.evaluation(0), run.evaluation(epoch)
     if base is None or now is None:
         return None

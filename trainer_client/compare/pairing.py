@@ -1,8 +1,7 @@
-"""Which runs may be compared pair by pair: same images, split, base, seed, steps, prompts; only captions or the method
-differ.
+"""Check that runs are paired: they differ only in captions or method.
 
-Runs by different methods draw the same noise for the same images too. Settings that belong to a method, or whose
-default is the method's, may differ between them.
+Images, split, base, seed, steps and prompts must match. Runs by different methods use the same noise too; settings or
+defaults of a method may differ between them.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from schemas.errors import AmatlError
 from trainer_client.compare.runs import Run
 from trainer_client.config import as_resolved_now, method_fields
 
-# Settings that may differ between paired runs: what is compared, where things lie, what it costs, how fast it goes.
-# Prompts and base are compared as they were resolved; checkpoints may be missing without changing what others learned.
+# Settings that may differ between paired runs: captions, paths, cost, speed. Prompts and base are compared after
+# they are resolved; missing checkpoints do not change the others.
 MAY_DIFFER = {
     "base",
     "base_config",
@@ -37,24 +36,24 @@ class NotPaired(AmatlError):
 
 
 def differences(runs: list[Run]) -> list[str]:
-    """What differs between the first run and each other one, in words; empty when they are a fair pair."""
+    """Describe how each other run differs from the first; empty if they are paired."""
     return [line for run in runs[1:] for line in _between(runs[0], run)]
 
 
 def refuse_unpaired(runs: list[Run]) -> None:
-    """Raises NotPaired naming every difference and how to go on."""
+    """Raise NotPaired with every difference and what to do."""
     found = differences(runs)
     if found:
         more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
         raise NotPaired(
             f"These runs differ in more than their captions: {'; '.join(found[:NAMED])}{more}. "
-            "Train them again on the same snapshot with the same settings, leave out the odd ones, "
-            "or pass --unpaired to set them side by side all the same (the page will say so)."
+            "Train them again on the same snapshot with the same settings, leave out the runs that differ, "
+            "or pass --unpaired to compare them all the same (the page says so)."
         )
 
 
 def settings(runs: list[Run]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Configuration and environment: what is equal in all runs, and each run's own values of the rest."""
+    """Return the settings that are equal in all runs, and each run's other settings."""
     flat = [{**_flat(run.report.config), **_flat(dict(run.report.environment), "environment.")} for run in runs]
     keys = sorted({key for values in flat for key in values})
     equal = {key: flat[0].get(key) for key in keys if all(values.get(key) == flat[0].get(key) for values in flat)}
@@ -80,7 +79,7 @@ def _between(first: Run, other: Run) -> list[str]:
 
 
 def _steps(first: Run, other: Run) -> list[str]:
-    """A checkpoint of the same epoch must have seen as many steps."""
+    """Compare the steps done at equal epochs."""
     own = {record.epoch: record.steps for record in first.report.epochs}
     for record in other.report.epochs:
         if own.get(record.epoch, record.steps) != record.steps:
@@ -104,7 +103,7 @@ def _text(value: Any) -> str:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names."""
+    """Flatten nested settings to dotted names."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}

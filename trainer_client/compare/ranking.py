@@ -1,4 +1,4 @@
-"""Weighing runs against one another at one checkpoint: who comes first, and who can't be told from the first."""
+"""Rank runs at one checkpoint, with those that are not clearly worse than the first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainer_client.evaluate.bootstrap import above_zero, below_zero, change, di
 
 @dataclass(frozen=True)
 class Ranking:
-    """Labels from best to worst, and those (the first among them) that the figures can't tell from the first."""
+    """Labels from best to worst; `leaders` are the first and those not clearly different from it."""
 
     order: list[str]
     leaders: list[str]
@@ -28,7 +28,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Weighed:
-    """What a group's runs show at the judged checkpoint: by label, a value per image (per picture for leakage)."""
+    """A group's runs at the judged checkpoint: by label a value per image (per sample for leakage)."""
 
     epoch: int | None
     paired: bool
@@ -39,22 +39,22 @@ class Weighed:
     leakage: dict[str, list[float]] = field(default_factory=dict)
 
     def measures(self, label: str, epoch: int | None = None) -> EpochMeasures | None:
-        """A run's measures at `epoch`, by default the judged one."""
+        """Return a run's measures at `epoch`, by default the judged one."""
         wanted = self.epoch if epoch is None else epoch
         return next((point for point in self.compared[label].epochs if point.epoch == wanted), None)
 
     def own_change(self, label: str) -> Estimate | None:
-        """A run's held-out change under its own track at the judged checkpoint."""
+        """Return a run's held-out change under its own track at the judged checkpoint."""
         point, own = self.measures(label), self.compared[label].own_track
         return point.held_out_change.get(own) if point and own else None
 
     def learned(self, label: str) -> bool:
-        """Whether its held-out loss under its own captions is clearly below the base's."""
+        """Return whether held-out loss under its own captions is clearly below the base's."""
         return below_zero(self.own_change(label))
 
 
 def weigh(runs: list[Run], compared: list[ComparedRun], paired: bool) -> Weighed:
-    """Picks the checkpoint to judge at and collects what is to be ranked."""
+    """Choose the judged checkpoint and collect the values to rank."""
     epoch = judged_epoch(runs, compared)
     labels = {item.label: run for item, run in zip(compared, runs, strict=True)}
     found = Weighed(epoch, paired, labels, {item.label: item for item in compared})
@@ -69,7 +69,7 @@ def weigh(runs: list[Run], compared: list[ComparedRun], paired: bool) -> Weighed
 
 
 def judged_epoch(runs: list[Run], compared: list[ComparedRun]) -> int | None:
-    """The first checkpoint that all runs have at which every run has stopped improving; else their last common one."""
+    """Return the first common checkpoint at which every run has stopped improving, else the last common one."""
     evaluated = [{point.epoch for point in run.report.checkpoints if point.evaluation} for run in runs]
     common = sorted(epoch for epoch in set.intersection(*evaluated) if epoch > 0)
     if not common:
@@ -80,7 +80,7 @@ def judged_epoch(runs: list[Run], compared: list[ComparedRun]) -> int | None:
 
 
 def rank(values: Mapping[str, Sequence[float]], paired: bool, highest_first: bool) -> Ranking:
-    """Orders runs by their means; the leaders are those whose difference from the first isn't clear (95%)."""
+    """Order runs by mean; leaders are those not clearly different from the first (95%)."""
     known = {label: list(each) for label, each in values.items() if len(each)}
     order = sorted(known, key=lambda label: float(np.mean(known[label])), reverse=highest_first)
     clear = below_zero if highest_first else above_zero
@@ -90,7 +90,7 @@ def rank(values: Mapping[str, Sequence[float]], paired: bool, highest_first: boo
 
 
 def compare_means(values: Mapping[str, Sequence[float]], label: str, other: str, paired: bool) -> Estimate | None:
-    """Mean of `label` minus mean of `other`: image by image where the runs are paired, else each by itself."""
+    """Return the mean of `label` minus that of `other`, image by image if the runs are paired."""
     if paired and len(values[label]) == len(values[other]):
         return change(values[label], values[other])
     return difference(values[label], np.asarray(values[other]))

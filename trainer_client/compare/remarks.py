@@ -1,4 +1,4 @@
-"""What else a reader should know: memorising, cost, and the reasons to doubt the figures."""
+"""Remarks: memorisation, cost, reasons to doubt the measures."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from trainer_client.evaluate.bootstrap import above_zero
 
 FEW_IMAGES = 20
 GAP_OF_NOTE = 0.2  # of the train-subset change
-ALIKE = 1.15  # epochs whose times differ by less are said in one number
+ALIKE = 1.15  # below this ratio one epoch time is given for all runs
 
 
 def by_heart(weighed: Weighed) -> list[str]:
-    """Runs whose loss fell clearly and markedly further on training images than on held-out ones."""
+    """Report runs whose loss fell clearly and much more on training than on held-out images."""
     told: dict[int, list[str]] = {}
     for label in weighed.compared:
         point = next((each for each in reversed(weighed.compared[label].epochs) if each.gap is not None), None)
@@ -29,7 +29,7 @@ def by_heart(weighed: Weighed) -> list[str]:
 
 
 def cost(weighed: Weighed) -> list[str]:
-    """Seconds and money of an epoch, and of everything."""
+    """Report time and money of an epoch, and in total."""
     trained = {label: run for label, run in weighed.compared.items() if run.epochs_trained}
     if not trained:
         return []
@@ -49,7 +49,7 @@ def cost(weighed: Weighed) -> list[str]:
 
 
 def _alike(trained: dict[str, ComparedRun], each: dict[str, float]) -> list[str]:
-    """`0.4 s for empty and fixed`, `0.3 s for template`: the runs of a time together."""
+    """Return `0.4 s for empty and fixed`, `0.3 s for template`."""
     found: dict[str, list[str]] = {}
     for label, seconds in each.items():
         found.setdefault(_priced(trained[label], seconds), []).append(label)
@@ -62,7 +62,7 @@ def _priced(run: ComparedRun, seconds: float) -> str:
 
 
 def caveats(weighed: Weighed) -> list[str]:
-    """Reasons to doubt: no pairs, few images, unfinished runs, captions cut short."""
+    """Report reasons for doubt: unpaired runs, few images, unfinished runs, truncated captions."""
     told = []
     if not weighed.paired:
         told.append(
@@ -70,10 +70,10 @@ def caveats(weighed: Weighed) -> list[str]:
         )
     images = min((len(run.report.held_out_images) for run in weighed.runs.values()), default=0)
     if images == 0:
-        told.append("No images were held out, so loss on unseen pictures and reliance on words were not measured.")
+        told.append("No images were held out, so held-out loss and reliance on captions were not measured.")
     elif images < FEW_IMAGES:
         told.append(
-            f"Only {plural(images, 'held-out image')}: take every figure as a hint; another draw could turn it."
+            f"Only {plural(images, 'held-out image')}: take every figure as a hint; other images could reverse it."
         )
     for label, run in weighed.compared.items():
         if run.status != "complete":
@@ -82,7 +82,7 @@ def caveats(weighed: Weighed) -> list[str]:
     epochs = {tuple(point.epoch for point in run.epochs) for run in weighed.compared.values()}
     if len(epochs) > 1:
         told.append(
-            "The runs were not saved at the same epochs; empty places in the grids are checkpoints that don't exist."
+            "The runs were not saved at the same epochs; empty cells in the grids are checkpoints that don't exist."
         )
     if len(weighed.compared) == 1:
         told.append("One run only: train another strategy on the same snapshot to compare captions.")

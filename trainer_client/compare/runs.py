@@ -1,4 +1,4 @@
-"""Run folders read for a comparison: the report, its pictures, and the names its tracks go by."""
+"""Run folders read for a comparison."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path) -> Run:
-        """Open a run's folder, checkpoints by epoch. Raises NotFound, BadDocument if the record contradicts itself."""
+        """Open a run's folder, checkpoints by epoch. Raises NotFound, BadDocument if the record is inconsistent."""
         report = open_run(folder)
         ordered = report.model_copy(update={"checkpoints": sorted(report.checkpoints, key=lambda point: point.epoch)})
         run = cls(folder, ordered)
@@ -33,7 +33,7 @@ class Run:
 
     @property
     def own_track(self) -> str | None:
-        """The track it trained on, where it was measured under it (a mix is a track of its own)."""
+        """The track it trained on, if it was measured under it (a mix has no track)."""
         captions = self.report.captions
         return captions if any(track.name == captions for track in self.report.snapshot.tracks) else None
 
@@ -46,12 +46,12 @@ class Run:
 
 
 def runs_below(folder: Path) -> list[tuple[str, list[Run]]]:
-    """The groups of runs in a folder: its own run folders, else those of each of its folders.
+    """Return the groups of runs in a folder: its own run folders, else those of its subfolders.
 
-    Returns (title, runs) pairs sorted by title. Raises NotFound when there is no run in it at all.
+    Returns (title, runs) pairs sorted by title. Raises NotFound if there is no run.
     """
     if not folder.is_dir():
-        raise NotFound(f"{folder}: there is no such folder to set beside the runs.")
+        raise NotFound(f"{folder}: there is no such folder. Give --beside a folder of runs.")
     own = _runs_in(folder)
     if own:
         return [("/".join(folder.parts[-2:]), own)]
@@ -67,7 +67,7 @@ def _runs_in(folder: Path) -> list[Run]:
 
 
 def _check_lists(run: Run, path: Path) -> None:
-    """Every list of losses must have a value for each image it is about, else pairing would pair strangers."""
+    """Raise BadDocument if a list of losses does not match its images: pairing needs one loss per image."""
     report = run.report
     held_out, subset = len(report.held_out_images), len(report.train_subset_images)
     for point in report.checkpoints:
@@ -85,7 +85,7 @@ def _check_lists(run: Run, path: Path) -> None:
                     )
                 if not all(map(math.isfinite, losses)):
                     raise BadDocument(
-                        f"{path}: epoch {point.epoch}, {field}.{track} has a loss that is no number: it diverged. "
+                        f"{path}: epoch {point.epoch}, {field}.{track} has a loss that is not finite. "
                         "Train it again with a lower learning rate, or leave it out."
                     )
     if len(report.prompt_references) != len(report.prompts):

@@ -1,9 +1,8 @@
-"""The summary in plain words. Every sentence is made of the figures; one that they don't carry is not written.
+"""The summary of a comparison in plain words.
 
-The headline's rule: among the runs that learned anything (held-out loss under their own captions clearly below the
-base's), the captions whose words the model follows most (reliance at the judged checkpoint), with those that can't be
-told from them; and as many epochs as they needed until no later checkpoint was clearly better. Held-out loss isn't the
-rule: captions that say nothing make the loss low and the words idle.
+Headline: of the runs whose held-out loss under their own captions is clearly below the base's, take the captions with
+the highest reliance at the judged checkpoint, and those not clearly different; give the epochs up to their plateau.
+Held-out loss alone is no criterion: captions without content give a low loss but no reliance.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from trainer_client.evaluate.bootstrap import LEAST
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a group's page says first."""
+    """A group's headline and findings."""
 
     headline: str
     chosen: list[str]
@@ -27,7 +26,6 @@ class Verdict:
 
 
 def verdict(weighed: Weighed) -> Verdict:
-    """The headline, the runs it names, and the findings."""
     learned = [label for label in weighed.own_loss if weighed.learned(label)]
     by_reliance = rank({k: v for k, v in weighed.reliance.items() if k in learned}, weighed.paired, highest_first=True)
     chosen = by_reliance.leaders or _least_leaking(weighed, learned)
@@ -50,9 +48,9 @@ def _headline(weighed: Weighed, learned: list[str], chosen: list[str]) -> str:
         trained = any(point.epoch for run in weighed.compared.values() for point in run.epochs)
         return "No checkpoint that all runs share has been evaluated yet." if trained else "Nothing is trained yet."
     if not weighed.own_loss:
-        return "No held-out images, so no figures to choose by: look at the pictures."
+        return "No held-out images, so no measures to choose by: look at the samples."
     if min(map(len, weighed.own_loss.values())) < LEAST:
-        return "Too few held-out images for the figures to choose: look at the pictures."
+        return "Too few held-out images to choose by measures: look at the samples."
     if not learned:
         return f"By epoch {weighed.epoch} nothing was learned that the held-out images show."
     runs = [weighed.compared[label] for label in chosen]
@@ -64,7 +62,7 @@ def _headline(weighed: Weighed, learned: list[str], chosen: list[str]) -> str:
 
 
 def _least_leaking(weighed: Weighed, learned: list[str]) -> list[str]:
-    """Where no run has words to follow, the runs that learned and left unrelated prompts most alone."""
+    """Return the learned runs with the least leakage, for runs without reliance."""
     ranking = rank({k: v for k, v in weighed.leakage.items() if k in learned}, weighed.paired, highest_first=False)
     return ranking.leaders or learned
 

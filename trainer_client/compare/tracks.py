@@ -1,4 +1,4 @@
-"""One name, one caption version: where snapshots call different versions alike, their numbers tell them apart."""
+"""Give different caption versions of the same name different labels."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from trainer_client.compare.runs import Run
 Value = TypeVar("Value")
 
 
-def told_apart(runs: list[Run]) -> list[Run]:
-    """The runs, with every track name that stands for several versions among them replaced by `name@n`."""
+def label_versions(runs: list[Run]) -> list[Run]:
+    """Rename every track name that stands for several versions to `name@n`."""
     digests: dict[str, set[str]] = {}
     for run in runs:
         for track in run.report.snapshot.tracks:
@@ -22,7 +22,7 @@ def told_apart(runs: list[Run]) -> list[Run]:
 
 
 def all_tracks(runs: list[Run]) -> dict[str, Track]:
-    """Every track of the runs by name, in order of first appearance."""
+    """Return every track by name, in order of first appearance."""
     tracks: dict[str, Track] = {}
     for run in runs:
         for track in run.report.snapshot.tracks:
@@ -31,7 +31,7 @@ def all_tracks(runs: list[Run]) -> dict[str, Track]:
 
 
 def shared_examples(runs: list[Run]) -> list[ExampleImage]:
-    """The first run's example images, with the captions that any run's tracks give them."""
+    """Return the first run's example images with the captions of all runs' tracks."""
     captions: dict[str, dict[str, str]] = {}
     for run in runs:
         for example in run.report.examples:

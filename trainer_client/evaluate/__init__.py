@@ -1,9 +1,9 @@
-"""What a model has learned, in numbers that can be compared from checkpoint to checkpoint and from run to run.
+"""Measure a model with losses that are comparable between checkpoints and runs.
 
-Denoising losses at fixed timesteps (the middles of equal parts of the schedule) and fixed noise keyed by image, on the
-autoencoder's mean, without loss weights. Neither the run's seed nor its settings enter, so two runs measure the same
-thing. Each held-out image is measured under every track's caption, and under another image's (shuffled); the same
-number of training images under the run's own track. Lists are per image, so that differences can be paired.
+Denoising losses at fixed timesteps (the middles of equal parts of the schedule), with noise keyed by image, on the
+autoencoder's mean, unweighted. The run's seed and settings play no part. Held-out images are measured under every
+track's caption and under another image's (shuffled); as many training images under the run's own track. Lists are per
+image, so differences can be paired.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ if TYPE_CHECKING:
     from trainer_client.data.latents import BucketLatents, Latents, TextEmbeddings
     from trainer_client.models import Family
 
-SEED = 0  # Of subset, shuffle and noise: fixed, so that runs of different seeds measure the same thing.
+SEED = 0  # For subset, shuffle and noise: the same in all runs.
 Pair = tuple[str, str]  # (image sha256, caption)
-Losses = list[float]  # Of one pair, a loss for each of the fixed timesteps.
+Losses = list[float]  # One pair's loss at each fixed timestep.
 
 
 @dataclass(frozen=True)
 class Measures:
-    """Which images a run is measured on, and under which captions."""
+    """The images and captions on which a run is measured."""
 
     held_out: list[Row]
     train_subset: list[Row]
     own_track: str
     tracks: list[str]
-    shuffled: dict[str, list[str]]  # By track, a caption for each of `held_out`.
+    shuffled: dict[str, list[str]]  # Track -> captions in the order of `held_out`.
 
     def held_out_pairs(self) -> list[Pair]:
-        """Every (held-out image, caption) there is to measure, once."""
+        """Return each distinct (held-out image, caption) pair."""
         pairs = [pair for track in self.tracks for pair in self._pairs(track)]
         for captions in self.shuffled.values():
             pairs += [(row.sha256, caption) for row, caption in zip(self.held_out, captions, strict=True)]
         return list(dict.fromkeys(pairs))
 
     def train_pairs(self) -> list[Pair]:
-        """The (training image, own caption) pairs."""
+        """Return the (training image, own caption) pairs."""
         return [(row.sha256, row.captions[self.own_track] or "") for row in self.train_subset]
 
     def evaluation(self, losses: Mapping[Pair, Losses], leakage: list[float], timesteps: list[int]) -> Evaluation:
-        """The measured losses, each pair's by timestep, in the report's form."""
+        """Arrange the losses of each pair by timestep for the run record."""
         mean = {pair: sum(by_timestep) / len(by_timestep) for pair, by_timestep in losses.items()}
         own = self._pairs(self.own_track) if self.own_track in self.tracks else []
         return Evaluation(
@@ -72,14 +72,14 @@ class Measures:
 
 
 def _by_timestep(pairs: Sequence[Pair], losses: Mapping[Pair, Losses]) -> list[list[float]]:
-    """For each timestep the losses of all pairs; empty without pairs."""
+    """Return the losses of all pairs for each timestep; empty without pairs."""
     return [list(at_one) for at_one in zip(*(losses[pair] for pair in pairs), strict=True)]
 
 
 def choose_measures(snapshot: Snapshot, own_track: str, images: int) -> Measures:
-    """At most `images` held-out images and as many training images, chosen by hash.
+    """Choose at most `images` held-out images and as many training images, by hash.
 
-    A track in which a held-out image has no caption at all is left out: it couldn't be compared image by image.
+    Leave out tracks without a caption for some held-out image: they can't be compared image by image.
     """
     held_out = _chosen(snapshot.rows("validation"), images)
     train_subset = _chosen(snapshot.rows("train"), min(images, len(held_out)) if held_out else images)
@@ -91,15 +91,15 @@ def choose_measures(snapshot: Snapshot, own_track: str, images: int) -> Measures
 
 
 def _chosen(rows: Sequence[Row], count: int) -> list[Row]:
-    """`count` rows by hash: growing the set changes few of them."""
+    """Choose `count` rows by hash, so a growing set changes few of them."""
     by_hash = sorted(rows, key=lambda row: key(SEED, "measure", 0, 0, row.sha256))
     return sorted(by_hash[:count], key=lambda row: row.sha256)
 
 
 def _deranged(rows: Sequence[Row], track: str) -> list[str]:
-    """Another image's caption for every image: a turn of the images in hash order.
+    """Give every image another image's caption, by rotating the images in hash order.
 
-    Of all turns the first that leaves the fewest images with words equal to their own.
+    Use the first rotation that leaves the fewest captions unchanged.
     """
     cycle = sorted(range(len(rows)), key=lambda i: key(SEED, "shuffle", 0, 0, rows[i].sha256))
     captions = [rows[i].captions[track] or "" for i in cycle]
@@ -113,7 +113,7 @@ def _deranged(rows: Sequence[Row], track: str) -> list[str]:
 
 
 def fixed_timesteps(train_timesteps: int, count: int) -> list[int]:
-    """The middles of `count` equal parts of the schedule."""
+    """Return the middles of `count` equal parts of the schedule."""
     return [int((part + 0.5) * train_timesteps / count) for part in range(count)]
 
 
@@ -128,9 +128,9 @@ def measure(
     batch_size: int,
     progress: Progress = silent,
 ) -> dict[Pair, Losses]:
-    """The losses of every pair at the fixed timesteps. `positions` finds an image in `latents` by sha256.
+    """Return the losses of every pair at the fixed timesteps. `positions` maps sha256 to the index in `latents`.
 
-    All (pair, timestep) go through the model in batches of `batch_size`; results come back from the device once.
+    Batches of `batch_size` (pair, timestep) items; results are copied from the device once.
     """
     steps = fixed_timesteps(family.train_timesteps, timesteps)
     work = [(pair, number) for pair in pairs for number in range(timesteps)]
@@ -157,7 +157,7 @@ def _losses(
     positions: Mapping[str, int],
     text: TextEmbeddings,
 ) -> Tensor:
-    """Mean squared error of each (pair, timestep), (B,)."""
+    """Return the mean squared error of each (pair, timestep), (B,)."""
     images_B = torch.tensor([positions[sha256] for (sha256, _), _ in batch])
     timesteps_B = torch.tensor([steps[number] for _, number in batch], device=family.device)
     keys_B = torch.cat([keys(SEED, "measure-noise", number, 0, [sha256]) for (sha256, _), number in batch])
@@ -173,9 +173,9 @@ def _losses(
 
 
 def leakage(base_tiles: Tensor, tiles: Tensor, rows: Sequence[int]) -> list[float]:
-    """Root mean square distance, 0 to 1, of each picture to the base's, for the prompts at `rows`, seed by seed.
+    """Return the root mean square distance, 0 to 1, of each sample to the base's, for the prompts at `rows`.
 
-    Tiles are uint8 (prompts, seeds, height, width, 3) from the same noise.
+    Tiles are uint8 (prompts, seeds, height, width, 3), sampled from the same noise.
     """
     difference = (tiles[list(rows)].double() - base_tiles[list(rows)].double()) / 255
     distances: list[float] = difference.square().mean(dim=(2, 3, 4)).sqrt().flatten().tolist()

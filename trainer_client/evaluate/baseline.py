@@ -1,7 +1,7 @@
-"""What the untrained base draws and scores, kept in the cache: every run of a comparison starts with the same epoch 0.
+"""Cache the untrained base's samples and losses: all runs of a comparison share epoch 0.
 
-An entry's name is the digest of everything it depends on: the base's weights, the arithmetic, the prompts or images
-and captions, the settings. Entries are written once and renamed into place; `rm -r` is always safe.
+An entry's name is the digest of everything it depends on: weights, precision, prompts or images and captions, settings.
+Entries are written once and renamed; `rm -r` is always safe.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from schemas.document import write_atomically
 from trainer_client.evaluate import Losses, Pair
 from trainer_client.methods import Method
 
-FORMAT = 2  # Raise it when the same key would hold other values.
+FORMAT = 2  # Increase it if the same key would give other values.
 
 
-def _whole(picture: Path) -> bool:
-    """Whether a PNG is there and decodes; its checksums tell a changed byte."""
+def is_intact_png(picture: Path) -> bool:
+    """Return whether a PNG exists and decodes without a checksum error."""
     try:
         with Image.open(picture) as image:
             image.load()
@@ -34,10 +34,10 @@ def _whole(picture: Path) -> bool:
 
 
 class Baseline:
-    """The base's pictures and losses, from the cache where they are there."""
+    """The base's cached samples and losses."""
 
     def __init__(self, cache: Path, method: Method, background: str, measured: Mapping[str, Any] | None = None) -> None:
-        """`measured` is what losses depend on beside all that pictures do."""
+        """`measured`: what the losses depend on in addition."""
         self.measured = dict(measured or {})
         family = method.family
         self.folder = cache / "base"
@@ -53,9 +53,9 @@ class Baseline:
         }
 
     def picture(self, path: Path, settings: Mapping[str, Any], draw: Callable[[Path], None]) -> None:
-        """Puts the picture that `draw` makes from `settings` at `path`, copied where it was drawn before."""
+        """Copy the grid for `settings` to `path`; if it is not cached, call `draw` and cache it."""
         kept = self._path(settings, ".png")
-        if not _whole(kept):  # A damaged picture is drawn again.
+        if not is_intact_png(kept):
             draw(path)
             self._keep(path, kept)
             return
@@ -67,11 +67,11 @@ class Baseline:
     def losses(
         self, pairs: list[Pair], timesteps: int, measure: Callable[[list[Pair]], dict[Pair, Losses]]
     ) -> dict[Pair, Losses]:
-        """The losses of every pair; measures all of them where this list wasn't measured before."""
+        """Return the losses of every pair; measure all if this list is not cached."""
         path = self._path({"pairs": pairs, "timesteps": timesteps, **self.measured}, ".json")
         try:
             return dict(zip(pairs, json.loads(path.read_bytes()), strict=True))
-        except (FileNotFoundError, ValueError):  # A damaged list is made again.
+        except (FileNotFoundError, ValueError):  # Measure a damaged entry again.
             losses = measure(pairs)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps([losses[pair] for pair in pairs]).encode())

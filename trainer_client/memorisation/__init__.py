@@ -1,9 +1,9 @@
-"""Did it learn the images by heart? The nearest training image of every picture that a checkpoint drew.
+"""Find memorised images: the nearest training image of each sample of a checkpoint.
 
-Near is judged against pictures that can't have been memorised: the held-out images, which are as much of this style as
-the drawings are. A drawing that lies nearer to a training image than every held-out image does, and nearer than what
-the base drew from the same noise and prompt, deserves a look; the sheet shows it beside its neighbours.
-After Carlini et al. 2023, "Extracting Training Data from Diffusion Models", whose measure is calibrated likewise.
+Held-out images are the reference: they can't have been memorised. A sample is suspect if it is nearer to a training
+image than any held-out image is, and nearer than the base's sample of the same prompt and noise. The sheet shows it
+beside its neighbours. After Carlini et al. 2023, "Extracting Training Data from Diffusion Models", which calibrates
+likewise.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from trainer_client.sample.contact_sheet import contact_sheet
 
 FOLDER = "memorisation"
 BATCH = 64
-SHOWN = 12  # Pictures on the sheet, the nearest first.
+SHOWN = 12  # Samples on the sheet, the nearest first.
 LATENTS = "autoencoder"
-COPY_BITS = 8  # A hash tells copies, not likeness: with more differing bits, drawings that share nothing come near too.
+COPY_BITS = 8  # Above this, unrelated images have similar hashes too.
 PROMPT_LETTERS = 60
 
 
 class Neighbour(BaseModel):
-    """A training image and how far it lies; `base_distance` is how far the base's picture lies from its own nearest."""
+    """The nearest training image; `base_distance` is the distance of the base's sample to its own nearest."""
 
     image_sha256: str
     file_name: str
@@ -59,8 +59,8 @@ class Neighbour(BaseModel):
     nearer_than_held_out: bool | None = Field(description="Null with too few held-out images to say.")
 
 
-class Drawn(BaseModel):
-    """A picture of the grid and its nearest training images."""
+class SampleNeighbours(BaseModel):
+    """A sample of the grid and its nearest training images."""
 
     prompt: str
     seed: int
@@ -70,7 +70,7 @@ class Drawn(BaseModel):
 
 
 class Memorisation(BaseModel):
-    """What `trainer memorisation` found; distances are 1 - cosine of features, and differing bits of 64."""
+    """The result of `trainer memorisation`. Distances: 1 - cosine of features, and differing bits of 64."""
 
     run: str
     captions: str
@@ -82,13 +82,13 @@ class Memorisation(BaseModel):
     nearest_held_out_hash: float | None
     suspects: int
     finding: str
-    pictures: list[Drawn] = Field(description="Nearest by features first.")
+    pictures: list[SampleNeighbours] = Field(description="Nearest by features first.")
     sheet: Path
 
 
 @dataclass(frozen=True)
 class Marks:
-    """What pictures are told apart by: features (N, D) and hashes (N, 64)."""
+    """Features (N, D) and hashes (N, 64)."""
 
     features_ND: Tensor
     hashes_NK: Tensor
@@ -102,11 +102,11 @@ def memorisation(
     device: str = "auto",
     progress: Progress = silent,
 ) -> Memorisation:
-    """Looks for training images among the pictures of a checkpoint's grid (default: the last), and writes what it
-    found, with a sheet of the nearest, below the run's folder.
+    """Compare a checkpoint's grid (default: the last) with the training images; write the result and a sheet in the
+    run's folder.
 
-    `snapshot`: where the snapshot is now, if it moved; `features`: `autoencoder`, or an image encoder by name.
-    Raises NotFound (run, checkpoint, snapshot, model), BadOption, BadDocument, ChecksumMismatch.
+    `snapshot`: its current path, if it moved; `features`: `autoencoder`, or an image encoder by name. Raises NotFound
+    (run, checkpoint, snapshot, model), BadOption, BadDocument, ChecksumMismatch.
     """
     report = open_run(run_folder)
     point = _checkpoint(report, run_folder, epoch)
@@ -139,8 +139,8 @@ def memorisation(
         sheet=run_folder / FOLDER / f"{name}.png",
     )
     result.finding = _in_words(result)
-    places = {asked: place for place, asked in enumerate(prompts_and_seeds)}
-    _write_sheet(result, places, tiles_NHWC, base_NHWC, {row.sha256: row for row in train}, background)
+    indices = {asked: index for index, asked in enumerate(prompts_and_seeds)}
+    _write_sheet(result, indices, tiles_NHWC, base_NHWC, {row.sha256: row for row in train}, background)
     write_atomically(run_folder / FOLDER / f"{name}.json", result.model_dump_json(indent=1).encode())
     return result
 
@@ -150,7 +150,7 @@ def _checkpoint(report: RunReport, run_folder: Path, epoch: int | None) -> Check
     found = [point for point in drawn if epoch is None or point.epoch == epoch]
     if not found:
         there = f"There are {', '.join(str(point.epoch) for point in drawn)}." if drawn else "There are none yet."
-        asked = "with pictures" if epoch is None else f"{epoch} with pictures"
+        asked = "with samples" if epoch is None else f"{epoch} with samples"
         raise BadOption(f"{run_folder}: no trained checkpoint {asked}. {there}")
     return found[-1]
 
@@ -164,10 +164,10 @@ def _snapshot(report: RunReport, given: Path | None, progress: Progress) -> Snap
 
 
 def _tiles(run_folder: Path, point: Checkpoint) -> Tensor:
-    """A checkpoint's pictures, prompt by prompt, seed by seed: uint8 (N, H, W, 3)."""
+    """Read a checkpoint's samples, prompt by prompt, seed by seed: uint8 (N, H, W, 3)."""
     grid = point.grid
     if grid is None:
-        raise BadDocument(f"{run_folder}: epoch {point.epoch} has no pictures to compare.")
+        raise BadDocument(f"{run_folder}: epoch {point.epoch} has no samples to compare.")
     path = run_folder / grid.file.path
     check_file(path, grid.file)
     return read_tiles(path, grid.rows, grid.columns).flatten(0, 1)
@@ -192,7 +192,7 @@ def _of_tiles(tiles_NHWC: Tensor, mark: Features) -> Marks:
 def _of_images(
     rows: Sequence[Row], side_px: int, background: str, mark: Features, what: str, progress: Progress
 ) -> Marks:
-    """Of images as training sees them, a batch in memory at a time."""
+    """Compute features and hashes of images as training sees them, one batch in memory at a time."""
     features, hashes = [], []
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
@@ -207,11 +207,11 @@ def _of_images(
 
 
 class _Search:
-    """Nearest training images, and how near an image lies that wasn't trained on."""
+    """Search for nearest training images, with held-out distances as the reference."""
 
     def __init__(self, rows: Sequence[Row], trained: Marks, unseen: Marks) -> None:
         self.rows, self.trained = rows, trained
-        self.centre_D = trained.features_ND.mean(dim=0)  # What all images share tells none of them apart.
+        self.centre_D = trained.features_ND.mean(dim=0)  # Remove what all images share.
         enough = len(unseen.hashes_NK) >= LEAST
         self.least_features = float(self._features(unseen).min()) if enough else None
         self.least_hash = float(hash_distances(unseen.hashes_NK, trained.hashes_NK).min()) if enough else None
@@ -219,8 +219,8 @@ class _Search:
     def _features(self, marks: Marks) -> Tensor:
         return feature_distances(marks.features_ND - self.centre_D, self.trained.features_ND - self.centre_D)
 
-    def neighbours(self, asked: Sequence[tuple[str, int]], drawn: Marks, base: Marks) -> list[Drawn]:
-        """For each picture, in the order of `asked`."""
+    def neighbours(self, asked: Sequence[tuple[str, int]], drawn: Marks, base: Marks) -> list[SampleNeighbours]:
+        """Return the neighbours of each sample, in the order of `asked`."""
         by_features = self._nearest(self._features(drawn), self._features(base), self.least_features)
         by_hash = self._nearest(
             hash_distances(drawn.hashes_NK, self.trained.hashes_NK),
@@ -228,7 +228,9 @@ class _Search:
             self.least_hash,
         )
         return [
-            Drawn(prompt=prompt, seed=seed, by_features=one, by_hash=other, suspect=_suspect(one) or _copied(other))
+            SampleNeighbours(
+                prompt=prompt, seed=seed, by_features=one, by_hash=other, suspect=_suspect(one) or _copied(other)
+            )
             for (prompt, seed), one, other in zip(asked, by_features, by_hash, strict=True)
         ]
 
@@ -237,13 +239,13 @@ class _Search:
         base = base_NM.min(dim=1).values.tolist()
         return [
             Neighbour(
-                image_sha256=self.rows[place].sha256,
-                file_name=self.rows[place].path.name,
+                image_sha256=self.rows[index].sha256,
+                file_name=self.rows[index].path.name,
                 distance=distance,
                 base_distance=base_distance,
                 nearer_than_held_out=None if least is None else distance < least,
             )
-            for place, distance, base_distance in zip(
+            for index, distance, base_distance in zip(
                 nearest.indices.tolist(), nearest.values.tolist(), base, strict=True
             )
         ]
@@ -262,46 +264,48 @@ def _in_words(result: Memorisation) -> str:
     if result.nearest_held_out_features is None:
         nearest = result.pictures[0].by_features.distance
         return (
-            f"Too few held-out images ({result.held_out_images}) to say what is near. The nearest of {count} pictures"
+            f"Too few held-out images ({result.held_out_images}) to judge distances. The nearest of {count} samples"
             f" lies {nearest:.3f} from a training image."
         )
     if not result.suspects:
-        return f"No sign of memorisation: of {count} pictures none lies nearer to a training image than held-out ones."
+        return (
+            f"No sign of memorisation: none of {count} samples is nearer to a training image than held-out images are."
+        )
     lie = "lies" if result.suspects == 1 else "lie"
     return (
-        f"{result.suspects} of {count} pictures {lie} nearer to a training image than any of {result.held_out_images}"
+        f"{result.suspects} of {count} samples {lie} nearer to a training image than any of {result.held_out_images}"
         " held-out images does, and nearer than the base's: look at them."
     )
 
 
 def _write_sheet(
     result: Memorisation,
-    places: dict[tuple[str, int], int],
+    indices: dict[tuple[str, int], int],
     tiles_NHWC: Tensor,
     base_NHWC: Tensor,
     rows: dict[str, Row],
     background: str,
 ) -> None:
-    """The nearest pictures, each beside its nearest training images and what the base drew."""
+    """Write the nearest samples beside their training images and the base's sample."""
     side_px, shown = tiles_NHWC.shape[1], result.pictures[:SHOWN]
     lines, labels = [], []
     for picture in shown:
-        place = places[picture.prompt, picture.seed]
+        index = indices[picture.prompt, picture.seed]
         near = [rows[found.image_sha256] for found in (picture.by_features, picture.by_hash)]
         images = [torch.from_numpy(pixels(row, side_px, background)) for row in near]
-        lines.append(torch.stack([tiles_NHWC[place], *images, base_NHWC[place]]))
-        told = f"{picture.by_features.distance:.3f}, {picture.by_hash.distance:.0f} bits"
-        labels.append(f"{'LOOK: ' if picture.suspect else ''}{told}. {picture.prompt}, seed {picture.seed}")
-    columns = ["drawn", "nearest by features", "nearest by hash", "the base's"]
+        lines.append(torch.stack([tiles_NHWC[index], *images, base_NHWC[index]]))
+        distances = f"{picture.by_features.distance:.3f}, {picture.by_hash.distance:.0f} bits"
+        labels.append(f"{'LOOK: ' if picture.suspect else ''}{distances}. {picture.prompt}, seed {picture.seed}")
+    columns = ["sample", "nearest by features", "nearest by hash", "base"]
     title = f"{result.run} · captions {result.captions} · epoch {result.epoch} · nearest training images"
     least = result.nearest_held_out_features
     detail = "" if least is None else f"nearest held-out image: {least:.3f}, {result.nearest_held_out_hash:.0f} bits"
     write_png(contact_sheet(torch.stack(lines), labels, columns, title, detail), result.sheet)
 
 
-def render(result: Memorisation) -> str:
-    """For a person: the finding, the nearest pictures, the sheet."""
-    lines = [result.finding, "", f"{'features':>8}  {'hash':>7}  picture"]
+def text_of_memorisation(result: Memorisation) -> str:
+    """List the finding, the nearest samples, the sheet."""
+    lines = [result.finding, "", f"{'features':>8}  {'hash':>7}  sample"]
     for picture in result.pictures[:SHOWN]:
         mark = "  <- look" if picture.suspect else ""
         distances = f"{picture.by_features.distance:>8.3f}  {picture.by_hash.distance:>2.0f} bits"
@@ -309,5 +313,5 @@ def render(result: Memorisation) -> str:
         lines.append(f"{distances}  {prompt} (seed {picture.seed}), {picture.by_features.file_name}{mark}")
     if result.nearest_held_out_features is not None:
         held_out = f"{result.nearest_held_out_features:>8.3f}  {result.nearest_held_out_hash:>2.0f} bits"
-        lines.append(f"{held_out}  (the held-out image that lies nearest to a training image)")
+        lines.append(f"{held_out}  (the held-out image nearest to a training image)")
     return "\n".join([*lines, "", str(result.sheet)])

@@ -1,6 +1,6 @@
-"""Two ways to say how alike two pictures are: a perceptual hash, which finds copies, and features, which find likeness.
+"""Two image distances: a perceptual hash, which finds copies, and features, which find similar images.
 
-Shapes: N, M pictures, H and W pixels, D features. Distances are 0 for the same picture.
+Shapes: N, M images, H and W pixels, D features. Equal images have distance 0.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from schemas.errors import AmatlError, BadOption, NotFound
 from trainer_client.models import Family, hub
 
 HASH_SIDE_PX, HASH_WAVES = 32, 8
-POOLED_SIDE = 16  # Latent rows and columns that count: finer ones are texture.
+POOLED_SIDE = 16  # Latent rows and columns: finer detail is texture.
 
-Features = Callable[[Tensor], Tensor]  # uint8 pictures (N, H, W, 3) -> float32 (N, D)
+Features = Callable[[Tensor], Tensor]  # uint8 images (N, H, W, 3) -> float32 (N, D)
 
 
 class NoFeatures(AmatlError):
-    """The feature model can't be used. Give one that transformers loads as an image encoder, or leave it out."""
+    """The feature model can't be used. Give an image encoder of transformers, or leave out --features."""
 
 
 def perceptual_hashes(pictures_NHWC: Tensor) -> Tensor:
-    """bool (N, 64): which of a picture's 64 slowest cosine waves lie above their median (pHash, Zauner 2010)."""
+    """Return bool (N, 64): which of the 64 lowest DCT coefficients exceed their median (pHash, Zauner 2010)."""
     luma = torch.tensor([0.299, 0.587, 0.114])
     grey_N1HW = (pictures_NHWC.float() @ luma)[:, None]
     small_NHW = torch.nn.functional.interpolate(
@@ -36,30 +36,30 @@ def perceptual_hashes(pictures_NHWC: Tensor) -> Tensor:
     )[:, 0]
     waves = _cosine_waves()
     slow_NK = (waves @ small_NHW @ waves.T).flatten(1)
-    median_N1 = slow_NK[:, 1:].median(dim=1, keepdim=True).values  # The mean brightness says nothing of the shape.
+    median_N1 = slow_NK[:, 1:].median(dim=1, keepdim=True).values  # Without the mean brightness.
     return slow_NK > median_N1
 
 
 def _cosine_waves() -> Tensor:
-    """The slowest waves of the discrete cosine transform (type II), (HASH_WAVES, HASH_SIDE_PX)."""
+    """Return the lowest basis vectors of the type II DCT, (HASH_WAVES, HASH_SIDE_PX)."""
     place = (torch.arange(HASH_SIDE_PX) + 0.5) / HASH_SIDE_PX
     return torch.cos(math.pi * torch.arange(HASH_WAVES)[:, None] * place)
 
 
 def hash_distances(one_NK: Tensor, other_MK: Tensor) -> Tensor:
-    """How many of the 64 bits differ, (N, M)."""
+    """Return the number of differing bits of 64, (N, M)."""
     one, other = one_NK.float(), other_MK.float()
     return one @ (1 - other).T + (1 - one) @ other.T
 
 
 def feature_distances(one_ND: Tensor, other_MD: Tensor) -> Tensor:
-    """One minus the cosine, (N, M): 0 the same direction, 1 unrelated, 2 opposite."""
+    """Return 1 - cosine, (N, M): 0 same direction, 1 unrelated, 2 opposite."""
     normalise = torch.nn.functional.normalize
     return (1 - normalise(one_ND, dim=1) @ normalise(other_MD, dim=1).T).clamp_min(0)
 
 
 def autoencoder_features(family: Family) -> Features:
-    """The base model's own latents, pooled to at most 16 x 16: what the denoiser itself has to tell pictures apart."""
+    """Return the base's own latents, pooled to at most 16 x 16."""
 
     @torch.no_grad()
     def features(pictures_NHWC: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def autoencoder_features(family: Family) -> Features:
 
 
 def model_features(name: str, device: torch.device) -> Features:
-    """An image encoder of transformers (CLIP, SigLIP, DINOv2, ViT ...) by folder or hub name: its image embedding.
+    """Load an image encoder of transformers (CLIP, SigLIP, DINOv2, ViT ...) by folder or hub name.
 
     Raises NotFound (no such model), NoFeatures (not an image encoder).
     """
@@ -85,7 +85,7 @@ def model_features(name: str, device: torch.device) -> Features:
     except OSError as error:
         raise unasked or NotFound(f"--features {name}: can't be loaded ({_first(error)}).") from error
     except (ValueError, ImportError) as error:
-        raise NoFeatures(f"--features {name}: no image encoder that can be used here. ({_first(error)})") from error
+        raise NoFeatures(f"--features {name}: not a usable image encoder. ({_first(error)})") from error
 
     @torch.no_grad()
     def features(pictures_NHWC: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ def model_features(name: str, device: torch.device) -> Features:
             found = model(pixel_values=pixels)
         embedding = found if isinstance(found, Tensor) else getattr(found, "pooler_output", None)
         if embedding is None:
-            raise NoFeatures(f"--features {name}: {type(model).__name__} gives no embedding of a picture. Try CLIP.")
+            raise NoFeatures(f"--features {name}: {type(model).__name__} gives no image embedding. Try CLIP.")
         return embedding.flatten(1).float().cpu()
 
     return features
@@ -107,6 +107,6 @@ def _first(error: Exception) -> str:
 
 
 def check_side(side_px: int) -> None:
-    """Raises BadOption where pictures are too small to tell apart."""
+    """Raise BadOption if images are too small to compare."""
     if side_px < HASH_WAVES:
-        raise BadOption(f"pictures of {side_px} px are too small to compare.")
+        raise BadOption(f"Samples of {side_px} px are too small to compare. Train at a higher --resolution.")

@@ -1,7 +1,7 @@
-"""Pictures from a model: the same prompts and the same noise at every checkpoint of every run, and a labelled sheet.
+"""Sample from checkpoints with the same prompts and noise every time, and write images and a contact sheet.
 
-The noise is a function of the seed alone, not of prompt, run or checkpoint: what differs between two tiles of one
-seed is what the model learnt, or what the words say. Shapes: P prompts, S seeds, B pictures, H and W pixels.
+The noise depends on the seed alone, so two samples of one seed differ only by the model or the prompt. Shapes: P
+prompts, S seeds, B images, H and W pixels.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from trainer_client.performance.torch_compile import set_cache_folder
 from trainer_client.randomness import key, normal
 from trainer_client.run_folder import find_checkpoints, open_run
 from trainer_client.sample.contact_sheet import contact_sheet
-from trainer_client.sample.engine import Drawing
+from trainer_client.sample.engine import SamplingDenoiser
 
 STEPS = 20
 GUIDANCE_SCALE = 7.5
-BATCH_SIZE = 16  # Pictures at once.
+BATCH_SIZE = 16
 SHEET = "sheet.png"
 
 
 class Picture(BaseModel):
-    """One picture on disk."""
+    """One sample on disk."""
 
     path: Path
     prompt: str
@@ -51,7 +51,7 @@ class Picture(BaseModel):
 
 
 class SampleResult(BaseModel):
-    """What `trainer sample` wrote."""
+    """The result of `trainer sample`."""
 
     run: str
     captions: str
@@ -64,13 +64,13 @@ class SampleResult(BaseModel):
 
 
 def seed_noise(seed: int, latent_shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
-    """The noise that every picture of this seed starts from, (C, H, W)."""
+    """Return the initial noise of a seed, (C, H, W)."""
     keys_B = torch.tensor([key(seed, "sample", 0, 0, "")], device=device)
     return normal(keys_B, latent_shape)[0]
 
 
 @torch.no_grad()
-def draw_tiles(
+def sample_tiles(
     family: Family,
     prompts: Sequence[str],
     seeds: Sequence[int],
@@ -78,19 +78,20 @@ def draw_tiles(
     guidance_scale: float = GUIDANCE_SCALE,
     batch_size: int = BATCH_SIZE,
     progress: Progress = silent,
-    drawing: Drawing | None = None,
+    denoiser: SamplingDenoiser | None = None,
 ) -> Tensor:
-    """Every prompt with every seed: uint8 (P, S, H, W, 3) on the CPU. Raises BadOption where steps are too many.
+    """Sample every prompt with every seed: uint8 (P, S, H, W, 3) on the CPU. Raises BadOption if there are too many
+    steps.
 
-    `drawing` is shared by checkpoints that are drawn one after another.
+    Pass one `denoiser` to sample several checkpoints in turn.
     """
     if not 1 <= steps <= family.train_timesteps:
         raise BadOption(f"--steps {steps}: this model takes 1 to {family.train_timesteps}.")
-    drawing = drawing or Drawing()
+    denoiser = denoiser or SamplingDenoiser()
     with (
         family.autocast(),
-        drawing.by(family) as denoise,
-    ):  # Round all batches: weights are cast, and kernels recorded, once.
+        denoiser.by(family) as denoise,
+    ):  # Around all batches: weights are cast, and graphs recorded, once.
         distinct = list(dict.fromkeys(["", *prompts]))
         parts = [family.encode_text(family.tokenise(distinct[i : i + 64])) for i in range(0, len(distinct), 64)]
         text = dict(zip(distinct, torch.cat(parts), strict=True))
@@ -100,19 +101,19 @@ def draw_tiles(
         for start in range(0, len(wanted), batch_size):
             batch = wanted[start : start + batch_size]
             count = len(batch)
-            batch = drawing.filled(batch)
+            batch = denoiser.filled(batch)
             text_BTD = torch.stack([text[prompt] for prompt, _ in batch])
             noise_BCHW = torch.stack([noise[seed] for _, seed in batch])
             tiles_BHWC = family.sample(denoise, text_BTD, text[""][None], noise_BCHW, steps, guidance_scale)
             drawn.append(tiles_BHWC[:count].cpu())
-            drawing.drew(count)
-            progress("drawing pictures", start + count, len(wanted))
+            denoiser.drew(count)
+            progress("sampling", start + count, len(wanted))
     tiles_BHWC = torch.cat(drawn)
     return tiles_BHWC.view(len(prompts), len(seeds), *tiles_BHWC.shape[1:])
 
 
 def write_grid(tiles_PSHWC: Tensor, file: Path, run_folder: Path) -> Grid:
-    """Writes tiles as one PNG without gaps or labels (rows are prompts, columns are seeds) and describes it."""
+    """Write tiles as one PNG without gaps or labels, a row per prompt, a column per seed."""
     rows, columns, height, width, _ = tiles_PSHWC.shape
     grid = tiles_PSHWC.permute(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
     write_png(Image.fromarray(grid.numpy()), file)
@@ -123,14 +124,14 @@ def write_grid(tiles_PSHWC: Tensor, file: Path, run_folder: Path) -> Grid:
 
 
 def read_tiles(file: Path, rows: int, columns: int) -> Tensor:
-    """A grid's tiles as they were drawn, uint8 (P rows, S columns, H, W, 3): what `write_grid` put together."""
+    """Read the tiles of a grid: uint8 (P, S, H, W, 3)."""
     with Image.open(file) as image:
         grid = torch.from_numpy(np.array(image.convert("RGB")))
     height, width = grid.shape[0] // rows, grid.shape[1] // columns
     return grid.view(rows, height, columns, width, 3).transpose(1, 2)
 
 
-def draw_grid(
+def sample_grid(
     family: Family,
     prompts: Sequence[str],
     seeds: Sequence[int],
@@ -140,15 +141,15 @@ def draw_grid(
     guidance_scale: float = GUIDANCE_SCALE,
     batch_size: int = BATCH_SIZE,
     progress: Progress = silent,
-    drawing: Drawing | None = None,
+    denoiser: SamplingDenoiser | None = None,
 ) -> tuple[Tensor, Grid]:
-    """`draw_tiles`, then `write_grid`: what a checkpoint's grid is made by."""
-    tiles_PSHWC = draw_tiles(family, prompts, seeds, steps, guidance_scale, batch_size, progress, drawing)
+    """Sample a checkpoint's grid and write it."""
+    tiles_PSHWC = sample_tiles(family, prompts, seeds, steps, guidance_scale, batch_size, progress, denoiser)
     return tiles_PSHWC, write_grid(tiles_PSHWC, file, run_folder)
 
 
 def write_png(image: Image.Image, file: Path) -> None:
-    """Writes a PNG under a temporary name and renames it."""
+    """Write a PNG under a temporary name, then rename it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.tmp")
     image.save(temporary, format="PNG")
@@ -170,12 +171,11 @@ def sample(
     base: str | None = None,
     progress: Progress = silent,
 ) -> SampleResult:
-    """Draws prompts and seeds with a run's checkpoints: a PNG each and a labelled sheet.
+    """Sample prompts and seeds with a run's checkpoints; write a PNG each and a contact sheet.
 
-    What isn't given is the run's: its last checkpoint, its prompts, seeds, steps, guidance scale. The folder's default
-    name is a function of what is asked, so that asking again overwrites the same pictures and nothing else. `base` says
-    where the base of a checkpoint that holds an adapter is now.
-    Raises NotFound (no run, no such checkpoint), AlreadyExists (`out` holds other things), BadOption.
+    Defaults are the run's: last checkpoint, prompts, seeds, steps, guidance scale. The default folder's name depends on
+    the request, so repeating it overwrites the same files. `base` is the current path of an adapter's base. Raises
+    NotFound (run, checkpoint), AlreadyExists (`out` holds other files), BadOption.
     """
     report = open_run(run_folder)
     if out is not None:
@@ -191,7 +191,7 @@ def sample(
 
     set_cache_folder(default_folder())
     each = len(prompts) * len(seeds)
-    drawing = Drawing(compile, each * len(checkpoints), default_folder(), progress)
+    denoiser = SamplingDenoiser(compile, each * len(checkpoints), default_folder(), progress)
     pictures: list[Picture] = []
     tiles: list[Tensor] = []
 
@@ -205,10 +205,10 @@ def sample(
             resolution_px=report.config.get("resolution"),
             adapter_base=base,
         )
-        drawn_PSHWC = draw_tiles(family, prompts, seeds, steps, guidance_scale, batch_size, shown, drawing)
+        drawn_PSHWC = sample_tiles(family, prompts, seeds, steps, guidance_scale, batch_size, shown, denoiser)
         pictures += _write_pictures(drawn_PSHWC, prompts, seeds, out, checkpoint.epoch, len(checkpoints) > 1)
         tiles.append(drawn_PSHWC)
-        del family  # Its weights make room for the next one's.
+        del family  # Free its memory for the next one.
     detail = f"{steps} steps, guidance {guidance_scale:g}"
     write_png(_sheet(report, numbers, tiles, prompts, seeds, detail), out / SHEET)
     return SampleResult(
@@ -226,10 +226,10 @@ def sample(
 def _folder_name(
     epochs: Sequence[int], prompts: Sequence[str], seeds: Sequence[int], steps: int, guidance_scale: float
 ) -> str:
-    asked = [prompts, [str(seed) for seed in seeds], steps, str(guidance_scale)]
+    request = [prompts, [str(seed) for seed in seeds], steps, str(guidance_scale)]
     if len(epochs) == 1:
-        return f"epoch-{epochs[0]:03d}-{sha256_json(asked)[:8]}"
-    return f"epochs-{epochs[0]:03d}-to-{epochs[-1]:03d}-{sha256_json([*asked, epochs])[:8]}"
+        return f"epoch-{epochs[0]:03d}-{sha256_json(request)[:8]}"
+    return f"epochs-{epochs[0]:03d}-to-{epochs[-1]:03d}-{sha256_json([*request, epochs])[:8]}"
 
 
 def _sheet(
@@ -240,7 +240,7 @@ def _sheet(
     seeds: Sequence[int],
     detail: str,
 ) -> Image.Image:
-    """Prompts by seeds; of several checkpoints, what each drew of a prompt and seed side by side."""
+    """Lay out prompts by seeds; with several checkpoints, a row per prompt and seed, a column per checkpoint."""
     title = f"{report.name} · captions {report.captions} · {counted(epochs)}"
     if len(tiles) == 1:
         return contact_sheet(tiles[0], prompts, [f"seed {seed}" for seed in seeds], title, detail)
@@ -252,14 +252,14 @@ def _sheet(
 
 
 def counted(epochs: Sequence[int]) -> str:
-    """`epoch 5`, `epochs 1, 2, 5`."""
+    """Return `epoch 5` or `epochs 1, 2, 5`."""
     return f"{'epoch' if len(epochs) == 1 else 'epochs'} {', '.join(map(str, epochs))}"
 
 
 def _refuse_strangers(out: Path) -> None:
-    """Pictures go into a folder of their own: never among other files, say a snapshot's. Earlier samples are fine."""
+    """Raise AlreadyExists if the folder holds anything but earlier samples."""
     if out.exists() and not out.is_dir():
-        raise AlreadyExists(f"{out}: is a file; the pictures need a folder. Choose another --out.")
+        raise AlreadyExists(f"{out}: is a file, not a folder. Choose another --out.")
     names = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
     strangers = [
         name for name in names if name != SHEET and not re.search(r"^\d\d+-.*-seed-\d+(-epoch-\d+)?\.png$", name)
@@ -269,11 +269,11 @@ def _refuse_strangers(out: Path) -> None:
 
 
 def read_prompt_lines(path: Path) -> list[str]:
-    """Prompts of a text file, one a line; a `[role]` before one, empty lines and `#` comments are left out."""
+    """Read prompts from a text file, one a line. Skip `[role]` tags, empty lines and `#` comments."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError as error:
-        raise NotFound(f"{path}: there is no such file. Give --prompts a text file, a prompt a line.") from error
+        raise NotFound(f"{path}: there is no such file. Give --prompts a text file with one prompt a line.") from error
     except UnicodeDecodeError as error:
         raise BadDocument(f"{path}: not UTF-8 text.") from error
     prompts = [re.sub(r"^\[[^\]]*\]\s*", "", line) for line in lines if line and not line.startswith("#")]
@@ -283,11 +283,11 @@ def read_prompt_lines(path: Path) -> list[str]:
 
 
 def _write_pictures(
-    tiles_PSHWC: Tensor, prompts: Sequence[str], seeds: Sequence[int], out: Path, epoch: int, told: bool
+    tiles_PSHWC: Tensor, prompts: Sequence[str], seeds: Sequence[int], out: Path, epoch: int, with_epoch: bool
 ) -> list[Picture]:
-    """A PNG each; its name tells the epoch where there are several."""
+    """Write a PNG each, with the epoch in its name if there are several checkpoints."""
     pictures = []
-    ending = f"-epoch-{epoch:03d}" if told else ""
+    ending = f"-epoch-{epoch:03d}" if with_epoch else ""
     for (row, prompt), (column, seed) in itertools.product(enumerate(prompts), enumerate(seeds)):
         path = out / f"{row + 1:02d}-{_slug(prompt)}-seed-{seed}{ending}.png"
         write_png(Image.fromarray(tiles_PSHWC[row, column].numpy()), path)
@@ -296,14 +296,14 @@ def _write_pictures(
 
 
 def _slug(prompt: str) -> str:
-    """A prompt as part of a file name; of one without Latin letters or digits, its digest."""
+    """Return a prompt as part of a file name, or its digest if it has no Latin letters or digits."""
     slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:48].strip("-")
     return slug or hashlib.sha256(prompt.encode()).hexdigest()[:8]
 
 
-def render(result: SampleResult) -> str:
-    """For a person: the sheet first, then every picture."""
-    pictures = plural(len(result.pictures), "picture")
+def text_of_samples(result: SampleResult) -> str:
+    """List the contact sheet, then every sample."""
+    pictures = plural(len(result.pictures), "sample")
     lines = [
         f"{result.run}, {counted(result.epochs)}: {pictures} in {result.folder}",
         str(result.sheet),

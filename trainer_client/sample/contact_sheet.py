@@ -1,4 +1,4 @@
-"""A contact sheet: tiles with their prompts on the left and their seeds above, as one picture."""
+"""Contact sheets: tiles with prompts on the left and seeds above."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 GAP_PX = 8
-SMALLEST_TILE_PX = 128  # Small pictures are shown enlarged, pixel by pixel.
+SMALLEST_TILE_PX = 128  # Smaller tiles are enlarged without smoothing.
 INK, GREY, PAPER = "#1c1c1c", "#6b6b6b", "#ffffff"
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -16,7 +16,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 def contact_sheet(
     tiles_PSHWC: Tensor, rows: Sequence[str], columns: Sequence[str], title: str, detail: str = ""
 ) -> Image.Image:
-    """uint8 tiles (P rows, S columns, H, W, 3) as a labelled picture."""
+    """Return uint8 tiles (P rows, S columns, H, W, 3) as one labelled image."""
     height, width = tiles_PSHWC.shape[2:4]
     scale = max(1, -(-SMALLEST_TILE_PX // width))
     tile_width, tile_height = width * scale, height * scale
@@ -47,7 +47,7 @@ def contact_sheet(
 
 
 def wrapped(text: str, width_px: float, font: Font, most: int) -> list[str]:
-    """The text in lines of at most this width; words longer than a line are cut, and so are lines past `most`."""
+    """Wrap the text to this width. Cut longer words, and lines past `most`."""
     lines: list[str] = []
     words = (text or "(no words)").split()
     while words:
@@ -62,7 +62,7 @@ def wrapped(text: str, width_px: float, font: Font, most: int) -> list[str]:
 
 
 def shortened(text: str, width_px: float, font: Font) -> str:
-    """The text, its end cut off with an ellipsis where it is wider."""
+    """Cut the text to this width, with an ellipsis."""
     if font.getlength(text) <= width_px:
         return text
     while text and font.getlength(f"{text}…") > width_px:

@@ -1,7 +1,7 @@
-"""The prompts that every checkpoint draws, each with the reason it is asked (its role).
+"""The prompts sampled at every checkpoint, each with its role.
 
-The default suite is a pure function of the snapshot, never of the run's track, so that all runs on a snapshot draw the
-same prompts. A prompt that is word for word a caption of the snapshot is shown beside its real image.
+The default suite depends on the snapshot, not on the run's track, so all runs on a snapshot sample the same prompts. A
+prompt equal to a caption is shown beside its real image.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from trainer_client.data.snapshot import Row, Snapshot
 
 ROLES: tuple[Role, ...] = get_args(Role)
 TAGGED = re.compile(r"\[([^\]]*)\]\s*(.*)")
-# Each candidate is a thing and a way to ask for it. The first whose thing no caption names is asked: a made-up subject
-# or an unrelated prompt must be neither trained on nor held out.
+# (subject, prompt). The first whose subject no caption mentions is used: it must be neither trained on nor held out.
 MADE_UP = (
     ("elephant", "a purple elephant with wings"),
     ("whale", "a striped whale wearing a hat"),
@@ -42,9 +41,9 @@ FIGHTING_STYLE = "an oil painting with thick brush strokes of {subject}"
 
 
 def read_prompts(path: Path, snapshot: Snapshot) -> list[Prompt]:
-    """The prompts of a file: one a line, `[role] text` or text alone; empty lines and `#` comments are skipped.
+    """Read prompts from a file, one a line, as `[role] text` or text. Skip empty lines and `#` comments.
 
-    Raises NotFound, BadDocument naming the line.
+    Raises NotFound, or BadDocument naming the line.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -60,7 +59,7 @@ def read_prompts(path: Path, snapshot: Snapshot) -> list[Prompt]:
             continue
         prompt = _parse(text, f"{path}, line {number}", known)
         if any(prompt.text == earlier.text for earlier in prompts):
-            raise BadDocument(f"{path}, line {number}: the prompt {prompt.text!r} is there twice.")
+            raise BadDocument(f"{path}, line {number}: the prompt {prompt.text!r} is repeated. Remove one.")
         prompts.append(prompt)
     if not prompts:
         raise BadDocument(f"{path}: no prompts. Write one a line.")
@@ -74,17 +73,17 @@ def _parse(line: str, where: str, known: dict[str, Prompt]) -> Prompt:
         role = next((known_role for known_role in ROLES if known_role == tagged[1].strip()), None)
         text = tagged[2].strip()
         if role is None:
-            raise BadDocument(f"{where}: `{tagged[1]}` is no role. Roles: {', '.join(ROLES)}.")
+            raise BadDocument(f"{where}: `{tagged[1]}` is not a role. Use one of: {', '.join(ROLES)}.")
         if not text:
-            raise BadDocument(f"{where}: no text after [{role}].")
+            raise BadDocument(f"{where}: no text after [{role}]. Write a prompt there.")
     prompt = known.get(text, Prompt(text=text))
     return prompt if role is None else prompt.model_copy(update={"role": role})
 
 
 def _captions_by_text(snapshot: Snapshot) -> dict[str, Prompt]:
-    """Every caption that points at images, as a prompt; where several images share one, the first.
+    """Return each caption as a prompt for the first image that has it.
 
-    A track that calls everything the same says nothing of any image and is left out.
+    Leave out tracks with the same caption for all images.
     """
     known: dict[str, Prompt] = {}
     for track in speaking_tracks(snapshot):
@@ -101,11 +100,11 @@ def _roles(snapshot: Snapshot) -> list[tuple[Role, list[Row]]]:
 
 
 def speaking_tracks(snapshot: Snapshot) -> list[str]:
-    """The tracks that tell images apart, the one with the longest captions first."""
+    """Return the tracks with more than one distinct caption, the longest captions first."""
     rows = [*snapshot.rows("train"), *snapshot.rows("validation")]
     spoken: dict[str, list[str]] = {}
     for track in snapshot.tracks:
-        if track in snapshot.made:  # Of other tracks' captions.
+        if track in snapshot.made:  # Made of other tracks' captions.
             continue
         captions = [row.captions[track] or "" for row in rows]
         if len(set(captions)) > 1:
@@ -114,7 +113,7 @@ def speaking_tracks(snapshot: Snapshot) -> list[str]:
 
 
 def default_prompts(snapshot: Snapshot) -> list[Prompt]:
-    """The suite made from the snapshot; caption prompts are left out where no track tells images apart."""
+    """Return the default suite, without caption prompts if no track has distinct captions."""
     tracks = speaking_tracks(snapshot)
     prompts = _caption_prompts(snapshot, tracks)
     words = _words(snapshot)
@@ -127,7 +126,7 @@ def default_prompts(snapshot: Snapshot) -> list[Prompt]:
 
 
 def _caption_prompts(snapshot: Snapshot, tracks: list[str]) -> list[Prompt]:
-    """A seen image's caption, the same image's in other tracks (two at most), a held-out image's."""
+    """Return a training image's caption, its captions in two other tracks, and a held-out image's caption."""
     prompts: list[Prompt] = []
     seen, held_out = snapshot.rows("train"), snapshot.rows("validation")
     roles: list[Role] = ["seen-caption", "other-track-caption", "other-track-caption"]
@@ -141,7 +140,7 @@ def _caption_prompts(snapshot: Snapshot, tracks: list[str]) -> list[Prompt]:
 
 
 def _first(rows: list[Row], tracks: list[str]) -> Row | None:
-    """The first image (by sha256, so by chance) that every speaking track has words for."""
+    """Return the first image (by sha256, so random) with a caption in every track."""
     if not tracks:
         return None
     return next((row for row in rows if all(row.captions[track] for track in tracks)), None)
@@ -162,27 +161,29 @@ def _words(snapshot: Snapshot) -> set[str]:
 
 
 def _unheard_of(candidates: Iterable[tuple[str, str]], words: set[str]) -> list[str]:
-    """The candidates whose thing no caption names; all of them if every one is named."""
+    """Return the candidates whose subject no caption mentions; all of them if every one is mentioned."""
     listed = list(candidates)
     free = [text for thing, text in listed if not {thing, f"{thing}s"} & words]
     return free or [text for _, text in listed]
 
 
 def _common_opening(snapshot: Snapshot, tracks: list[str]) -> str:
-    """The words that all captions of a track begin with ("openmoji drawing of "), of the first track that has any."""
+    """Return the words that all captions of a track begin with, from the first track with any."""
     for track in tracks:
         captions = [(row.captions[track] or "").split() for row in snapshot.rows("train")]
         shared = itertools.takewhile(lambda words: len(set(words)) == 1, zip(*captions, strict=False))
-        opening = re.sub(r"(^| )(a|an|the)$", "", " ".join(words[0] for words in shared))  # What follows has its own.
+        opening = re.sub(
+            r"(^| )(a|an|the)$", "", " ".join(words[0] for words in shared)
+        )  # The subject has its own article.
         if opening:
             return f"{opening} "
     return ""
 
 
 def _fighting(prompts: Sequence[Prompt], opening: str) -> str:
-    """A seen image's caption, its own style words cut off, in words of another style.
+    """Return a training image's caption with its style prefix replaced by another style.
 
-    Of its captions the first that begins with the style words: of the others nobody knows what is style.
+    Only a caption that begins with the common prefix is used: in others the style is unknown.
     """
     seen = [prompt.text for prompt in prompts if prompt.role in ("seen-caption", "other-track-caption")]
     styled = [text for text in seen if text.startswith(opening)]

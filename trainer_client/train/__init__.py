@@ -1,7 +1,7 @@
-"""The training run: epochs, checkpoints with pictures and losses, a report, a state to resume from.
+"""Train a run: epochs, checkpoints with samples and losses, the run record, a state to resume from.
 
-A run's folder can be killed at any moment. Order of writing at a checkpoint epoch: resume state, model folder, grid,
-report; so what the report lists is there, and what it doesn't list yet is made again from the state.
+The run can be killed at any moment. A checkpoint epoch writes in this order: resume state, model folder, grid, record.
+A checkpoint that the record does not list is made again from the state.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from trainer_client.data.batches import epoch_steps
 from trainer_client.distributed.processes import Processes
 from trainer_client.performance import torch_compile
 from trainer_client.run_folder import FILE, read_record
-from trainer_client.train.assess_checkpoint import draw, evaluate, tiles, write_references
+from trainer_client.train.assess_checkpoint import evaluate, sample_checkpoint, tiles, write_references
 from trainer_client.train.checkpoint import checkpoint_name, save_checkpoint
 from trainer_client.train.early_stopping import judge, out_of_patience
-from trainer_client.train.errors import in_words
+from trainer_client.train.errors import with_advice
 from trainer_client.train.model_card import write_card
 from trainer_client.train.preparation import Prepared, encode, prepare
 from trainer_client.train.resume_state import Position, RunBusy, load_state, only_trainer, remove_state, save_state
 from trainer_client.train.stop_signals import StopRequest
-from trainer_client.train.summary import TrainResult, outcome
+from trainer_client.train.summary import TrainResult, summarise
 from trainer_client.train.timing import Clock, Ledger
 from trainer_client.train.trackers import Tracker
-from trainer_client.train.train_step import Learner
+from trainer_client.train.train_step import TrainStep
 
-LOOK_EVERY_SECONDS = 1.0  # How often the loop waits for the device, to show and check the loss.
+LOOK_EVERY_SECONDS = 1.0  # Interval at which the loop waits for the device.
 
 
 class NotFinite(AmatlError):
-    """The loss is no number any more. Lower the learning rate."""
+    """The loss is not finite. Lower the learning rate."""
 
 
 def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
-    """Trains as `config` says, or goes on with the run that was interrupted in its folder.
+    """Train by `config`, or resume the interrupted run in its folder.
 
-    Raises what the checks raise before any training; NotFinite, NotSaved, NotEnoughMemory, ProcessLost, OtherRun,
-    RunBusy; KeyboardInterrupt after the state is saved.
+    Raises what the checks raise; NotFinite, NotSaved, NotEnoughMemory, ProcessLost, OtherRun, RunBusy;
+    KeyboardInterrupt after the state is saved.
     """
     with StopRequest() as stop:
 
@@ -62,29 +62,29 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
         ledger = Ledger(config.hardware.price_per_hour)
         with ledger.timed("preparing"):
             prepared = prepare(config, watched, device)
-            processes.wait()  # None may change the folder before all have looked at it.
+            processes.wait()  # No rank may change the folder before all have read it.
         if isinstance(prepared, RunReport):
             if processes.is_rank_zero:
-                remove_state(config.output.out)  # A kill between the last report and this left it.
-            return outcome(prepared, config.output.out, was_complete=True)
+                remove_state(config.output.out)  # Left if the run was killed after its last record.
+            return summarise(prepared, config.output.out, was_complete=True)
         with only_trainer(config.output.out) if processes.is_rank_zero else nullcontext():
             if processes.is_rank_zero:
                 _refuse_stale(prepared)
             run = Run(prepared, processes, ledger, stop, progress, watched)
-            with in_words(prepared, ledger, processes):
+            with with_advice(prepared, ledger, processes):
                 run.go()
-        return outcome(run.report, config.output.out, resumed=run.resumed, tracker_failure=run.tracker.failure)
+        return summarise(run.report, config.output.out, resumed=run.resumed, tracker_failure=run.tracker.failure)
 
 
 def _refuse_stale(prepared: Prepared) -> None:
-    """Raises RunBusy where another process has trained in the folder between the first look at it and the lock."""
+    """Raise RunBusy if another process trained in the folder before this one locked it."""
     folder = prepared.config.output.out
     if read_record(folder) != prepared.before:
-        raise RunBusy(f"{folder}: another process has just trained there. Give the command again to go on from that.")
+        raise RunBusy(f"{folder}: another process has just trained there. Run the command again to resume.")
 
 
 class Run:
-    """One run while it goes on. `watched` may raise KeyboardInterrupt; `progress` never does."""
+    """A run in progress. `watched` may raise KeyboardInterrupt; `progress` never does."""
 
     def __init__(
         self,
@@ -106,31 +106,31 @@ class Run:
         self.position = Position(config_digest=prepared.report.config_digest, cost=prepared.report.cost)
         self.saved_at = time.monotonic()
         self.resumed = False
-        self.tracker = Tracker("none", self.report, self.folder)  # Begun when everything else is ready.
+        self.tracker = Tracker("none", self.report, self.folder)  # Replaced when everything else is ready.
 
     @property
     def report(self) -> RunReport:
-        """As written last."""
+        """Return the run record as last written."""
         return self.prepared.report
 
     def go(self) -> None:
-        """The whole run. Leaves the report as `interrupted` whenever it ends early."""
+        """Run to the end. Mark the record `interrupted` if it ends early."""
         before = self.report.cost
         try:
             with self.ledger.timed("preparing"):
                 with self.processes.rank_zero_first():
                     encode(self.prepared, self.watched)
-                self.learner = Learner(
+                self.train_step = TrainStep(
                     self.prepared.method, self.config, self.plan, self.processes, self.prepared.compiled
                 )
                 self._restore()
-                if self.learner.blocks is not None:
+                if self.train_step.blocks is not None:
                     some = next(epoch_steps(self.family, self.prepared.data, self.plan, 1))
-                    self.learner.compile(self.prepared.data, some, self.watched)
+                    self.train_step.compile(self.prepared.data, some, self.watched)
                     if self.processes.is_rank_zero:
                         torch_compile.TRAINING.remember(self.prepared.cache, self.prepared.compiling)
             self.ledger.carry_over(before, self.position.cost)
-            self._write("running")  # First of all files: by it the folder is known for a run's.
+            self._write("running")  # The first file: it marks the folder as a run.
             if self.processes.is_rank_zero:
                 self._begin_files()
             self._write("running")
@@ -148,8 +148,8 @@ class Run:
     def _begin_files(self) -> None:
         for leftover in self.folder.glob(".*.tmp"):
             leftover.unlink()
-        told = {"references": write_references(self.prepared), "epochs": self.position.epochs}
-        self.prepared.report = self.report.model_copy(update=told)
+        fields = {"references": write_references(self.prepared), "epochs": self.position.epochs}
+        self.prepared.report = self.report.model_copy(update=fields)
         self.tracker = Tracker(self.config.output.tracker, self.report, self.folder, self.progress)
 
     def _train(self) -> None:
@@ -163,7 +163,7 @@ class Run:
                 self._checkpoint(epoch)
 
     def _out_of_patience(self) -> bool:
-        """The first process has measured, and so decides."""
+        """Let rank 0 decide: only it has the losses."""
         return self.processes.any(
             self.processes.is_rank_zero and out_of_patience(self.report, self.config.evaluation.patience)
         )
@@ -185,14 +185,14 @@ class Run:
     # Training
 
     def _train_epoch(self, epoch: int) -> None:
-        """Trains what is left of an epoch and records it."""
+        """Train the remaining steps of an epoch and record it."""
         first, last = self.position.steps_done, self.plan.steps_per_epoch
         loss_sum = torch.tensor(self.position.loss_sum, dtype=torch.float64, device=self.family.device)
         clock = Clock(self.position.epoch_seconds)
         looked = time.monotonic()
         steps = epoch_steps(self.family, self.prepared.data, self.plan, epoch, first)
         for step, drawn in enumerate(steps, start=first + 1):
-            loss_sum += self.learner.learn(self.prepared.data, drawn)
+            loss_sum += self.train_step.learn(self.prepared.data, drawn)
             now = time.monotonic()
             due = self.processes.any(self.stop.asked or now - self.saved_at >= self.config.output.state_every_seconds)
             if due or step == last or now - looked >= LOOK_EVERY_SECONDS:
@@ -206,23 +206,23 @@ class Run:
             self._save_state(Clock())
 
     def _look(self, epoch: int, step: int, loss_sum: Tensor, clock: Clock) -> None:
-        """Waits for the device, refuses to go on without numbers, and says how far the run is."""
+        """Wait for the device, raise NotFinite if the loss or gradient is not finite, report progress."""
         total = float(loss_sum)
         self.ledger.seconds["training"] += clock.lap()
-        if not (math.isfinite(total) and bool(self.learner.finite)):
+        if not (math.isfinite(total) and bool(self.train_step.finite)):
             raise NotFinite(self._not_finite(epoch, step))
         self.position = self.position.model_copy(update={"steps_done": step, "loss_sum": total})
         images = min(step * self.plan.images_per_step, self.plan.images)
         rate = images / clock.seconds
         detail = f"epoch {epoch}/{self.config.schedule.epochs}, loss {total / images:.4f}, {rate:.3g} images/s"
-        if self.learner.lowered:
-            detail += f", {self.learner.images_at_once} at once"
+        if self.train_step.lowered:
+            detail += f", {self.train_step.images_at_once} at once"
         done = (epoch - 1) * self.plan.images + images
         left = self._left(epoch, self.config.schedule.epochs * self.plan.images - done, rate)
         self.progress("training", done, self.config.schedule.epochs * self.plan.images, f"{detail}, {left}")
 
     def _left(self, epoch: int, images: int, rate: float) -> str:
-        """Time, and money where there is a price, still to be spent at the pace so far."""
+        """Return the time left at the current speed, and its cost if there is a price."""
         paces = [checkpoint.sampling_seconds + checkpoint.evaluating_seconds for checkpoint in self.report.checkpoints]
         checkpoints = sum(later >= epoch for later in self.config.schedule.checkpoint_epochs())
         seconds = images / rate + max(paces, default=0.0) * checkpoints
@@ -232,19 +232,19 @@ class Run:
         return f"{so_far} so far, {duration(seconds)} {TO_THE_END}{bill}"
 
     def _not_finite(self, epoch: int, step: int) -> str:
-        kept = max((checkpoint.epoch for checkpoint in self.report.checkpoints), default=0)
+        last = max((checkpoint.epoch for checkpoint in self.report.checkpoints), default=0)
         advice = "" if self.config.optimiser.clip_norm else " and --clip-norm 1"
         return (
-            f"{self.folder}: the loss is no number at epoch {epoch}, step {step}; checkpoint {kept} is kept."
+            f"{self.folder}: the loss is not finite at epoch {epoch}, step {step}; checkpoint {last} is kept."
             f" Train into another --out with --learning-rate below {self.config.method.learning_rate:g}{advice}."
         )
 
     def _end_epoch(self, epoch: int, clock: Clock) -> None:
         done = EpochRecord(
             epoch=epoch,
-            steps=self.learner.step,
+            steps=self.train_step.step,
             train_loss=self.position.loss_sum / self.plan.images,
-            learning_rate=self.learner.rate(self.learner.step - 1),
+            learning_rate=self.train_step.rate(self.train_step.step - 1),
             seconds=clock.seconds,
             images_per_second=self.plan.images / clock.seconds,
         )
@@ -257,29 +257,29 @@ class Run:
     # Resuming
 
     def _restore(self) -> None:
-        """Takes position and weights from the resume state, where there is one."""
+        """Load position and weights from the resume state, if there is one."""
         found = load_state(self.folder, "cpu" if self.processes.sharded else str(self.family.device))
         if found is None or found[0].config_digest != self.report.config_digest:
             return
         self.position, tensors = found
         done = self.position.epochs_done * self.plan.steps_per_epoch + self.position.steps_done
-        self.learner.restore(tensors, done)
+        self.train_step.restore(tensors, done)
         if self.config.optimiser.auto_batch and self.position.images_at_once is not None:
-            self.learner.images_at_once = min(self.position.images_at_once, self.config.optimiser.batch_size)
+            self.train_step.images_at_once = min(self.position.images_at_once, self.config.optimiser.batch_size)
         self.resumed = True
 
     def _save_state(self, clock: Clock) -> None:
-        """Saves the state, outside the epoch's time; ends the run here if a stop was asked for."""
+        """Save the state outside the epoch's time. Raise KeyboardInterrupt if a stop was requested."""
         if self.stop.asked:
             self.progress("stopping", 0, 1, "saving the state")
         with self.ledger.timed("preparing"):
-            now_true = {
+            changed = {
                 "epoch_seconds": clock.seconds if self.position.steps_done else 0.0,
                 "cost": self.ledger.cost(),
-                "images_at_once": self.learner.images_at_once if self.learner.lowered else None,
+                "images_at_once": self.train_step.images_at_once if self.train_step.lowered else None,
             }
-            self.position = self.position.model_copy(update=now_true)
-            tensors = self.learner.tensors()
+            self.position = self.position.model_copy(update=changed)
+            tensors = self.train_step.tensors()
             if self.processes.is_rank_zero:
                 save_state(self.folder, self.position, tensors)
         clock.start()
@@ -290,10 +290,10 @@ class Run:
     # Checkpoints
 
     def _checkpoint(self, epoch: int) -> None:
-        """Saves, draws and measures the model as it is; the report lists it when all of it is there."""
+        """Save, sample and evaluate the current model, then list it in the record."""
         if epoch:
             self._save_state(Clock())
-        with self.learner.averaged(), self.processes.gathered_weights():
+        with self.train_step.averaged(), self.processes.gathered_weights():
             if self.processes.is_rank_zero:
                 self._write_checkpoint(epoch)
             else:
@@ -306,7 +306,7 @@ class Run:
         with self.ledger.timed("preparing"):
             name = self._save_model(epoch)
         with self.ledger.timed("sampling") as sampling:
-            grid = draw(self.prepared, epoch, self.watched)
+            grid = sample_checkpoint(self.prepared, epoch, self.watched)
         with self.ledger.timed("evaluating") as evaluating:
             evaluation = evaluate(self.prepared, epoch, self.watched)
         listed = Checkpoint(
@@ -321,11 +321,11 @@ class Run:
         so_far = {"checkpoints": [*self.report.checkpoints, listed], "epochs": self.position.epochs}
         self.prepared.report = self.report.model_copy(update=so_far)
         write_card(self.folder / name, self.report, self.prepared.snapshot.manifest, epoch, tiles(self.prepared, epoch))
-        self.tracker.checkpoint(self.report, listed, self.learner.step, self.folder)
+        self.tracker.checkpoint(self.report, listed, self.train_step.step, self.folder)
         self._write("running")
 
     def _save_model(self, epoch: int) -> str:
-        """Saves the checkpoint's folder; returns its name in the run's folder."""
+        """Save the checkpoint and return its folder's name."""
         facts = {
             "run": self.report.name,
             "snapshot": self.report.snapshot.identity,
@@ -352,7 +352,7 @@ class Run:
 
 
 def _elsewhere(epoch: int) -> Checkpoint:
-    """A checkpoint as the processes know it that don't write it."""
+    """Return the checkpoint's entry for ranks that do not write it."""
     return Checkpoint(
         epoch=epoch,
         folder=checkpoint_name(epoch),

@@ -1,6 +1,6 @@
-"""What a checkpoint shows: the grid of prompts and seeds, the losses, the distance of its pictures from the base's.
+"""Assess a checkpoint: its grid of samples, its losses, the distance of its samples from the base's.
 
-Pictures of earlier epochs are read back from their grids, so that nothing but files is needed after a resume.
+Samples of earlier epochs are read from their grids, so a resumed run needs no other state.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from schemas.run import Evaluation, Grid
 from trainer_client.data.images import pixels
 from trainer_client.data.latents import TextEmbeddings
 from trainer_client.evaluate import Losses, Pair, fixed_timesteps, leakage, measure
-from trainer_client.sample import draw_grid, read_tiles, write_grid
-from trainer_client.sample.engine import Drawing
+from trainer_client.sample import read_tiles, sample_grid, write_grid
+from trainer_client.sample.engine import SamplingDenoiser
 
 if TYPE_CHECKING:
     from trainer_client.train.preparation import Prepared
 
 FOLDER = "grids"
-UNRELATED = "unrelated"  # The role whose pictures should stay the base's.
+UNRELATED = "unrelated"  # The role whose samples should stay like the base's.
 
 
 def grid_name(epoch: int) -> str:
-    """An epoch's grid, relative to the run's folder."""
+    """Return the grid's path relative to the run's folder."""
     return f"{FOLDER}/epoch-{epoch:03d}.png"
 
 
 def write_references(prepared: Prepared) -> Grid | None:
-    """One row of real images, the report's examples, as training sees them."""
+    """Write the record's example images, as training sees them, as one row."""
     if not prepared.example_rows:
         return None
     config, side_px = prepared.config, prepared.family.resolution_px
@@ -43,8 +43,8 @@ def write_references(prepared: Prepared) -> Grid | None:
     return write_grid(torch.stack(tiles)[None], config.output.out / FOLDER / "references.png", config.output.out)
 
 
-def draw(prepared: Prepared, epoch: int, progress: Progress) -> Grid:
-    """The epoch's grid, by the model as it is now; epoch 0's from the cache where another run drew it."""
+def sample_checkpoint(prepared: Prepared, epoch: int, progress: Progress) -> Grid:
+    """Sample the epoch's grid. Epoch 0 comes from the cache if another run sampled it."""
     config, report = prepared.config, prepared.report
     prompts = [prompt.text for prompt in report.prompts]
     pictures = len(prompts) * len(report.seeds)
@@ -58,7 +58,7 @@ def draw(prepared: Prepared, epoch: int, progress: Progress) -> Grid:
     }
 
     def by_model(file: Path) -> None:
-        draw_grid(
+        sample_grid(
             prepared.family,
             prompts,
             report.seeds,
@@ -68,7 +68,7 @@ def draw(prepared: Prepared, epoch: int, progress: Progress) -> Grid:
             config.sampling.guidance_scale,
             config.sampling.sample_batch_size,
             _over_checkpoints(prepared, epoch, "sampling", progress),
-            Drawing(config.hardware.compile, later * pictures, prepared.cache, progress),
+            SamplingDenoiser(config.hardware.compile, later * pictures, prepared.cache, progress),
         )
 
     if epoch == 0:
@@ -80,11 +80,11 @@ def draw(prepared: Prepared, epoch: int, progress: Progress) -> Grid:
 
 
 def evaluate(prepared: Prepared, epoch: int, progress: Progress) -> Evaluation:
-    """The epoch's losses and leakage; epoch 0's losses from the cache where another run measured them."""
+    """Measure losses and leakage. Losses of epoch 0 come from the cache if another run measured them."""
     measures, timesteps = prepared.measures, prepared.config.evaluation.eval_timesteps
     parts = (measures.held_out_pairs(), measures.train_pairs())
     losses: dict[Pair, Losses] = {}
-    embedded = functools.cache(prepared.embeddings)  # Of a text encoder in training: made once, and only if needed.
+    embedded = functools.cache(prepared.embeddings)  # Costly if the text encoder is trained.
 
     def by_model(pairs: list[Pair]) -> dict[Pair, Losses]:
         before, in_all = len(losses) * timesteps, sum(map(len, parts)) * timesteps
@@ -93,7 +93,7 @@ def evaluate(prepared: Prepared, epoch: int, progress: Progress) -> Evaluation:
             prepared, pairs, embedded(), lambda stage, done, total, detail="": shown(stage, before + done, in_all)
         )
 
-    for pairs in filter(None, parts):  # Nothing may be measured, and the captions of nothing have no embeddings.
+    for pairs in filter(None, parts):  # No pairs, no embeddings.
         made = prepared.baseline.losses(pairs, timesteps, by_model) if epoch == 0 else by_model(pairs)
         losses |= made
     steps = fixed_timesteps(prepared.family.train_timesteps, timesteps)
@@ -101,9 +101,9 @@ def evaluate(prepared: Prepared, epoch: int, progress: Progress) -> Evaluation:
 
 
 def _measured(prepared: Prepared, pairs: list[Pair], text: TextEmbeddings, progress: Progress) -> dict[Pair, Losses]:
-    latents, places, options = prepared.latents, prepared.places, prepared.config.evaluation
+    latents, indices, options = prepared.latents, prepared.indices, prepared.config.evaluation
     return measure(
-        prepared.family, pairs, latents, places, text, options.eval_timesteps, options.eval_batch_size, progress
+        prepared.family, pairs, latents, indices, text, options.eval_timesteps, options.eval_batch_size, progress
     )
 
 
@@ -113,13 +113,13 @@ def _leakage(prepared: Prepared, epoch: int) -> list[float]:
 
 
 def tiles(prepared: Prepared, epoch: int) -> Tensor:
-    """An epoch's pictures, uint8 (prompts, seeds, height, width, 3)."""
+    """Read an epoch's samples, uint8 (prompts, seeds, height, width, 3)."""
     report = prepared.report
     return read_tiles(prepared.config.output.out / grid_name(epoch), len(report.prompts), len(report.seeds))
 
 
 def _over_checkpoints(prepared: Prepared, epoch: int, name: str, progress: Progress) -> Progress:
-    """Shows the work at one checkpoint as a part of the same work at all of them: one line a stage."""
+    """Report progress at one checkpoint as a part of all checkpoints."""
     epochs = prepared.config.schedule.checkpoint_epochs()
     before = epochs.index(epoch)
 

@@ -1,7 +1,7 @@
-"""Checkpoints: models that `from_pretrained` loads, written whole or not at all, each knowing where it comes from.
+"""Checkpoints that `from_pretrained` loads, written atomically, with their lineage.
 
-The weights' safetensors headers carry the lineage as text (the format's `__metadata__`), so that a model file that
-left its folder still says what it was trained on. Components that training doesn't touch are hard links to epoch 0's.
+The safetensors headers hold the lineage (`__metadata__`), so a model file without its folder still names its training
+data. Components that training does not change are hard links to epoch 0's.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ class NotSaved(AmatlError):
 
     @classmethod
     def to(cls, path: Path | str, error: Exception) -> Self:
-        """Says what couldn't be written and why."""
+        """Return the error for a path that can't be written."""
         reason = getattr(error, "strerror", None) or error
-        return cls(f"{path}: can't be saved ({reason}). Free some space, then run it again: it goes on from there.")
+        return cls(f"{path}: can't be saved ({reason}). Free some space, then run the command again to resume.")
 
 
 def checkpoint_name(epoch: int) -> str:
-    """The folder of an epoch's checkpoint, relative to the run's; names sort by epoch."""
+    """Return the checkpoint's folder relative to the run's; names sort by epoch."""
     return f"{FOLDER}/epoch-{epoch:03d}"
 
 
 def save_checkpoint(method: Method, run_folder: Path, epoch: int, dtype: str, metadata: Mapping[str, str]) -> Path:
-    """Saves the method's present weights as epoch `epoch`'s checkpoint, replacing an older one; returns its folder.
+    """Save the method's weights as epoch `epoch`'s checkpoint, replace an older one, return its folder.
 
-    Written to a temporary neighbour that is renamed at the end. `dtype` is `fp16` or `fp32`. Raises NotSaved.
+    `dtype` is `fp16` or `fp32`. Raises NotSaved.
     """
 
     folder, first = run_folder / checkpoint_name(epoch), run_folder / checkpoint_name(0)
@@ -56,7 +56,7 @@ def save_checkpoint(method: Method, run_folder: Path, epoch: int, dtype: str, me
         _flush(temporary)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
-    except (OSError, SafetensorError) as error:  # Of a full disk the weights' writer raises its own.
+    except (OSError, SafetensorError) as error:  # safetensors raises its own error if the disk is full.
         raise NotSaved.to(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -64,7 +64,7 @@ def save_checkpoint(method: Method, run_folder: Path, epoch: int, dtype: str, me
 
 
 def _flush(folder: Path) -> None:
-    """Has every file on the disk before the folder's name says so, whatever happens to the power."""
+    """Flush every file to disk before the folder is renamed."""
     for path in (folder, *folder.rglob("*")):
         opened = os.open(path, os.O_RDONLY)
         try:

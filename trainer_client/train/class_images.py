@@ -1,7 +1,7 @@
-"""Pictures of a class that the base draws once, for prior preservation: kept in the cache by all they depend on.
+"""Class images for prior preservation, sampled by the base and cached by everything they depend on.
 
-Picture n starts from noise of its own, a function of n alone, so that more of them keep the ones there are, and every
-run on the same base and class trains on the same pictures.
+The noise of image n depends on n alone: asking for more images keeps those in the cache, and runs with the same base
+and class train on the same images.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from schemas.progress import Progress, silent
 from trainer_client.config.methods import Subject
 from trainer_client.config.parts import SamplingOptions
 from trainer_client.data.snapshot import Row
+from trainer_client.evaluate.baseline import is_intact_png
 from trainer_client.models.family import Denoise, Family
 from trainer_client.randomness import key, normal
 from trainer_client.sample import write_png
-from trainer_client.sample.engine import Drawing
+from trainer_client.sample.engine import SamplingDenoiser
 
-FORMAT = 1  # Raise it when the same key would hold other pictures.
+FORMAT = 1  # Increase it if the same key would give other images.
 
 
 def class_images(
@@ -39,15 +40,17 @@ def class_images(
     prompt = subject.class_prompt or ""
     folder = cache / "class" / _key(family, prompt, options)
     paths = [folder / f"{number:05d}.png" for number in range(subject.class_images)]
-    missing = [number for number, path in enumerate(paths) if not _whole(path)]
+    missing = [number for number, path in enumerate(paths) if not is_intact_png(path)]
     size = options.sample_batch_size
-    drawing = Drawing(compile, len(missing), cache, progress)
-    with drawing.by(family) as denoise:
+    sampling_denoiser = SamplingDenoiser(compile, len(missing), cache, progress)
+    with sampling_denoiser.by(family) as denoise:
         for start in range(0, len(missing), size):
             batch = missing[start : start + size]
-            _draw(family, denoise, prompt, options, drawing.filled(batch), [paths[number] for number in batch])
-            drawing.drew(len(batch))
-            progress("drawing the class", len(paths) - len(missing) + start + len(batch), len(paths))
+            _draw(
+                family, denoise, prompt, options, sampling_denoiser.filled(batch), [paths[number] for number in batch]
+            )
+            sampling_denoiser.drew(len(batch))
+            progress("sampling class images", len(paths) - len(missing) + start + len(batch), len(paths))
     return [_row(path) for path in paths]
 
 
@@ -75,7 +78,7 @@ def _draw(
     numbers: Sequence[int],
     paths: Sequence[Path],
 ) -> None:
-    """Sample the images of these numbers, and write as many as there are paths."""
+    """Sample the images of these numbers and write the first `len(paths)`."""
     keys_B = torch.tensor([key(number, "class", 0, 0, "") for number in numbers], device=family.device)
     noise_BCHW = normal(keys_B, family.latent_shape)
     with family.autocast():
@@ -85,15 +88,6 @@ def _draw(
         drawn = family.sample(denoise, text_BTD, text_2TD[1:], noise_BCHW, steps, scale)
     for picture_HWC, path in zip(drawn[: len(paths)].cpu(), paths, strict=True):
         write_png(Image.fromarray(picture_HWC.numpy()), path)
-
-
-def _whole(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError):
-        return False
-    return True
 
 
 def _row(path: Path) -> Row:

@@ -1,10 +1,9 @@
-"""When training stopped paying: judged by held-out loss under the run's own captions, image by image.
+"""Decide when training stopped paying, by held-out loss under the run's own captions.
 
-Every checkpoint was measured on the same images at the same timesteps and noise, so that two checkpoints differ by
-what training did and by nothing else; a difference counts where its bootstrap interval over images leaves zero out.
-The plateau is the first checkpoint that no later one clearly betters: what follows it costs and doesn't pay. The more
-checkpoints follow, the sooner one of them is better by chance: their intervals are widened to hold together. It is
-worse from a checkpoint on only where every one from there to the last is: one that a later one makes up for is a bump.
+All checkpoints are measured on the same images, timesteps and noise. A difference counts if its bootstrap interval over
+images excludes zero. The plateau is the first checkpoint that no later one clearly improves on. Intervals are widened
+by the number of later checkpoints (Bonferroni). The loss is worse from a checkpoint on only if every checkpoint from
+there to the last is worse.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from trainer_client.evaluate.bootstrap import LEAST, above_zero, below_zero, cha
 
 
 class Plateau(NamedTuple):
-    """Epochs by what held-out loss says of them."""
+    """Epochs by held-out loss."""
 
     epoch: int
     still_improving: bool
@@ -26,7 +25,7 @@ class Plateau(NamedTuple):
 
 
 def plateau(losses: Mapping[int, Sequence[float]]) -> Plateau | None:
-    """Where it lies among checkpoints (epoch -> loss of each image); None with fewer than two checkpoints."""
+    """Find the plateau among checkpoints (epoch -> loss of each image); None with fewer than two."""
     epochs = sorted(losses)
     if len(epochs) < 2:
         return None
@@ -40,7 +39,7 @@ def plateau(losses: Mapping[int, Sequence[float]]) -> Plateau | None:
 
 
 def own_losses(report: RunReport) -> dict[int, list[float]]:
-    """Epoch -> held-out losses under the run's own track; empty where it has none, or nothing is held out."""
+    """Return epoch -> held-out losses under the run's own track; empty if it was not measured."""
     found = ((point.epoch, point.evaluation) for point in report.checkpoints)
     return {
         epoch: evaluation.held_out[report.captions]
@@ -50,14 +49,14 @@ def own_losses(report: RunReport) -> dict[int, list[float]]:
 
 
 def out_of_patience(report: RunReport, patience: int | None) -> bool:
-    """Whether the last `patience` checkpoints brought no clear gain over an earlier one."""
+    """Return whether the last `patience` checkpoints gave no clear gain over an earlier one."""
     losses = own_losses(report)
     found = plateau(losses) if patience else None
     return found is not None and patience is not None and sum(epoch > found.epoch for epoch in losses) >= patience
 
 
 def judge(report: RunReport, stopped_early: bool = False) -> Stopping | None:
-    """The report's own verdict; None where there is nothing to judge by."""
+    """Return the verdict for the record; None if nothing was measured."""
     losses = own_losses(report)
     found = plateau(losses)
     if found is None:
@@ -81,5 +80,5 @@ def _in_words(found: Plateau, losses: Mapping[int, Sequence[float]], stopped_ear
         return f"Still improving at epoch {last}, the last one: held-out loss is clearly lower than at any before."
     gain = "No significant gain over the base" if found.epoch == 0 else f"No significant gain after epoch {found.epoch}"
     worse = f"; clearly worse from epoch {found.worse_from}" if found.worse_from is not None else ""
-    stopped = f" Stopped at epoch {last}: patience is at its end." if stopped_early else ""
+    stopped = f" Stopped at epoch {last}: --patience ran out." if stopped_early else ""
     return f"{gain} (held-out loss, 95% interval over {len(losses[last])} images){worse}.{stopped}"

@@ -1,4 +1,4 @@
-"""What ends a run from outside, in words: a full disk, a full memory, another process that is gone."""
+"""Turn a full disk, out of memory or a lost process into an error with advice."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ProcessLost(AmatlError):
-    """Another process of this run has ended: see what it said, or its launcher. The same command goes on from there."""
+    """Another process of this run has ended: see its output or its launcher's. Run the same command again to resume."""
 
 
 @contextmanager
-def in_words(prepared: Prepared, ledger: Ledger, processes: Processes) -> Iterator[None]:
+def with_advice(prepared: Prepared, ledger: Ledger, processes: Processes) -> Iterator[None]:
     """Wrap a run. Raises NotSaved, NotEnoughMemory, ProcessLost."""
     try:
         yield
@@ -46,16 +46,16 @@ def in_words(prepared: Prepared, ledger: Ledger, processes: Processes) -> Iterat
 
 
 def memory_advice(doing: str, config: TrainConfig, processes: int) -> str:
-    """Which setting to lower, and whether the run can go on with it."""
+    """Return which setting to lower, and whether the run can resume with it."""
     batch = {"sampling": "sample_batch_size", "evaluating": "eval_batch_size"}.get(doing)
     sizes = {
         "sample_batch_size": config.sampling.sample_batch_size,
         "eval_batch_size": config.evaluation.eval_batch_size,
     }
     if batch and (size := sizes[batch]) > 1:
-        return f"Use a --{batch.replace('_', '-')} below {size} to go on with this run."
+        return f"Use a --{batch.replace('_', '-')} below {size} to resume this run."
     if doing == "training" and processes > 1:
-        return "Go on with more processes, or begin another run with a smaller --batch-size and more --accumulation."
+        return "Resume with more processes, or start another run with a smaller --batch-size and more --accumulation."
     if doing == "training" and not config.optimiser.auto_batch and config.optimiser.batch_size > 1:
-        return "Use --auto-batch to go on with this run: the same steps, in smaller batches."
-    return "Free some of it, or begin another run with a smaller --resolution or --method lora."
+        return "Use --auto-batch to resume this run: the same steps, in smaller batches."
+    return "Free some of it, or start another run with a smaller --resolution or --method lora."

@@ -1,7 +1,7 @@
-"""The model card of a checkpoint: what it was made of, from which pictures and captions, under which licences.
+"""The model card of a checkpoint: base, images, captions, licences.
 
-A `README.md` with the front matter that model hubs read (https://huggingface.co/docs/hub/model-cards), and a sheet of
-the pictures the checkpoint drew beside it. Everything is taken from the run report and the snapshot's manifest.
+A `README.md` with the hub's front matter (https://huggingface.co/docs/hub/model-cards) and a contact sheet. All facts
+come from the run record and the snapshot's manifest.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ TOLD = (
 def write_card(
     folder: Path, report: RunReport, manifest: SnapshotManifest, epoch: int, tiles_PSHWC: Tensor | None
 ) -> None:
-    """Writes the card of `epoch`'s checkpoint into its folder; `tiles_PSHWC` are its pictures (uint8), if any."""
+    """Write the card into the checkpoint's folder; `tiles_PSHWC` are its samples (uint8), if any."""
     if tiles_PSHWC is not None:
         prompts = [prompt.text for prompt in report.prompts]
         seeds = [f"seed {seed}" for seed in report.seeds]
@@ -72,7 +72,7 @@ def write_card(
 
 
 def card(report: RunReport, manifest: SnapshotManifest, epoch: int, has_sheet: bool) -> str:
-    """The card as Markdown."""
+    """Return the card as Markdown."""
     parts = [
         _front_matter(report),
         f"# {report.name}, epoch {epoch}\n",
@@ -88,7 +88,7 @@ def card(report: RunReport, manifest: SnapshotManifest, epoch: int, has_sheet: b
 
 
 def _front_matter(report: RunReport) -> str:
-    # A hub takes the name of a model that it has; a folder of this machine tells it nothing.
+    # The hub accepts model names, not local folders.
     on_hub = report.base.name.count("/") == 1 and not Path(report.base.name).expanduser().exists()
     facts: dict[str, Any] = {
         **({"base_model": report.base.name} if on_hub else {}),
@@ -96,7 +96,7 @@ def _front_matter(report: RunReport) -> str:
         "pipeline_tag": "text-to-image",
         "tags": ["text-to-image", report.base.family, str(report.config.get("method", "full")), "amatl"],
     }
-    # JSON is YAML too, and quotes what needs it.
+    # JSON is valid YAML.
     return "\n".join(["---", *(f"{name}: {json.dumps(value)}" for name, value in facts.items()), "---", ""])
 
 
@@ -111,7 +111,7 @@ def _in_short(report: RunReport, epoch: int) -> str:
 
 
 def _use(report: RunReport) -> str:
-    """How to draw with it in a few lines."""
+    """Return a code example that samples from the model."""
     base, load = public_name(report.base.name), []
     method = report.config.get("method", "full")
     if method == "lora":
@@ -125,7 +125,7 @@ def _use(report: RunReport) -> str:
         *load,
         f"pipeline({json.dumps(report.prompts[0].text if report.prompts else '')}).images[0]",
     ]
-    where = f"In this folder{f', with {base} where it says so' if adapted else ''}:\n"
+    where = f"In this folder{f', with {base} where the code says so' if adapted else ''}:\n"
     return "\n".join([where, "```python", *lines, "```\n"])
 
 
@@ -164,7 +164,7 @@ def _lineage(report: RunReport) -> str:
 
 
 def public_name(name: str) -> str:
-    """A model's name as strangers may read it: of a path on this machine the end alone."""
+    """Return a model's name without local folders: only the last part of a path."""
     path = Path(name).expanduser()
     if not path.is_absolute():
         return name

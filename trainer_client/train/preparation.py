@@ -1,4 +1,4 @@
-"""Everything a run needs before its first step, and every reason to refuse it, found before any time is spent."""
+"""Prepare a run: all checks and encoding before the first step."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from trainer_client.train.trackers import refuse_missing
 from trainer_client.train.writable import refuse_unwritable
 
 TEXT_BATCH = 64
-MANY_STEPS = 1000  # A run of more, of which no pace is known, is worth compiling for.
+MANY_STEPS = 1000  # Compile longer runs even if their speed is unknown.
 
 
 class OtherRun(AmatlError):
@@ -53,7 +53,7 @@ class OtherRun(AmatlError):
 
 @dataclass
 class Prepared:
-    """A run, checked and encoded. `report` goes on from `before`, what the run's folder had when it was looked at."""
+    """A run, checked and encoded. `before` is the record found in the folder; `report` continues it."""
 
     config: TrainConfig
     snapshot: Snapshot
@@ -63,19 +63,19 @@ class Prepared:
     before: RunReport | None
     report: RunReport
     track: TrainingTrack
-    cache: Path  # Of what can be made anew.
+    cache: Path  # Holds only what can be computed again.
     example_rows: list[Row]
     baseline: Baseline
-    compiled: bool = False  # Whether training is so long that compiling the denoiser pays.
-    compiling: str = ""  # What names that, see compiled.named.
+    compiled: bool = False  # Training is long enough to compile the denoiser.
+    compiling: str = ""  # Name of the compiled passes, see Family.compiled_name.
     measures: Measures = field(init=False)
     data: TrainingSet = field(init=False)
     latents: Latents | BucketLatents = field(init=False)
-    places: dict[str, int] = field(init=False)
+    indices: dict[str, int] = field(init=False)
     text: TextEmbeddings | None = field(init=False)
 
     def embeddings(self) -> TextEmbeddings:
-        """Of every caption that is measured; made anew where the text encoder is trained."""
+        """Return the embeddings of all measured captions; encode them again if the text encoder is trained."""
         if self.text is not None:
             return self.text
         pairs = self.measures.held_out_pairs() + self.measures.train_pairs()
@@ -83,9 +83,9 @@ class Prepared:
 
 
 def prepare(config: TrainConfig, progress: Progress, device: str | None = None) -> Prepared | RunReport:
-    """Check everything, the cheapest first; return the report of a run that is complete already.
+    """Check everything, the cheapest first. Return the record if the run is already complete.
 
-    `device` is this process's own, if it has one. Raises what any check raises. `encode` does the rest.
+    `device` is this rank's device, if any. Raises what any check raises. Call `encode` next.
     """
     cache = config.output.cache or default_folder()
     refuse_unwritable("--out", config.output.out)
@@ -112,7 +112,7 @@ def prepare(config: TrainConfig, progress: Progress, device: str | None = None) 
     remove_leftovers(cache)
     torch_compile.set_cache_folder(cache)
     seconds = _training_left(report, plan)
-    if not report.checkpoints:  # What goes on was examined when it began.
+    if not report.checkpoints:  # A resumed run was examined at its start.
         checked = examine(config, snapshot, method, len(prompts), progress, SHORT_BUDGET_SECONDS, track).estimate
         seconds = checked.epoch_seconds * plan.epochs
         price = "" if checked.cost is None else f", cost {money(checked.cost)}"
@@ -127,14 +127,14 @@ def prepare(config: TrainConfig, progress: Progress, device: str | None = None) 
 
 
 def _training_left(report: RunReport, plan: Plan) -> float:
-    """Seconds of training to go at the pace of a run's last epoch; inf where none is done."""
+    """Return the training seconds left at the speed of the last epoch; inf before the first."""
     if not report.epochs:
         return float("inf") if plan.steps > MANY_STEPS else 0.0
     return (plan.epochs - len(report.epochs)) * report.epochs[-1].seconds
 
 
 def _prompts(config: TrainConfig, snapshot: Snapshot) -> list[Prompt]:
-    """What is drawn: the file's prompts, or what the instance prompt asks for and the snapshot's own suite."""
+    """Return the file's prompts, or the instance prompt and the snapshot's default suite."""
     if config.sampling.prompts:
         return read_prompts(config.sampling.prompts, snapshot)
     prompts = [*subject_prompts(snapshot, config.method.subject), *default_prompts(snapshot)]
@@ -142,9 +142,9 @@ def _prompts(config: TrainConfig, snapshot: Snapshot) -> list[Prompt]:
 
 
 def _is_complete(before: RunReport, config: TrainConfig, snapshot: Snapshot, prompts: list[Prompt]) -> bool:
-    """Whether nothing is left to do, found out without loading the model.
+    """Return whether the run is complete, without loading the model.
 
-    If machine or base decides a value (`resolved.OPEN`) and none is asked for, any value of the run's will do.
+    Options that the machine or base decides (`resolved.OPEN`) match any value if not given.
     """
     if before.status != "complete":
         return False
@@ -177,7 +177,7 @@ def _refuse_blind_patience(options: EvaluationOptions, measures: Measures) -> No
 def _report(
     config: TrainConfig, snapshot: Snapshot, family: Family, prompts: list[Prompt], track: TrainingTrack
 ) -> tuple[RunReport, list[Row]]:
-    """A new run's report, and the rows of its examples."""
+    """Return a new run's record, and the rows of its examples."""
     values = config.flat()
     examples = run_report.choose_examples(snapshot, prompts)
     measures = choose_measures(snapshot, track.name, config.evaluation.eval_images)
@@ -223,21 +223,21 @@ def _captions(snapshot: Snapshot, tracks: list[str]) -> list[str]:
 
 
 def _go_on(before: RunReport, asked: RunReport) -> RunReport:
-    """The report found in the folder, with what may change between a kill and the resume. Raises OtherRun."""
+    """Return the record in the folder, updated with what may change on resume. Raises OtherRun."""
     facts = run_report.decisive(asked.config, asked.snapshot.identity, asked.base.digest, asked.prompts)
     other = run_report.differences(before, facts)
     if other:
         raise OtherRun(
             f"{asked.config['out']}: holds a run with other settings: {'; '.join(other)}."
-            " Choose another --out, or give the same settings to go on."
+            " Choose another --out, or give the same settings to resume."
         )
     cost = before.cost.model_copy(update={"price_per_hour": asked.cost.price_per_hour})
-    kept = {"config": asked.config, "environment": asked.environment, "cost": cost, "status": "running"}
-    return before.model_copy(update=kept)
+    fields = {"config": asked.config, "environment": asked.environment, "cost": cost, "status": "running"}
+    return before.model_copy(update=fields)
 
 
 def encode(run: Prepared, progress: Progress) -> None:
-    """Encodes pictures and captions, or takes them from the cache; fills in the rest of `run`."""
+    """Encode images and captions, or load them from the cache, into `run`."""
     config, family, snapshot = run.config, run.family, run.snapshot
     run.measures = choose_measures(snapshot, run.track.name, config.evaluation.eval_images)
     train = snapshot.rows("train")
@@ -248,7 +248,7 @@ def encode(run: Prepared, progress: Progress) -> None:
     run.latents = _latents(run, rows, progress)
     if config.loss.masked_loss:
         _refuse_useless_masks(config.loss, train, run.latents)
-    run.places = {row.sha256: place for place, row in enumerate(rows)}
+    run.indices = {row.sha256: index for index, row in enumerate(rows)}
     own = [row.captions[run.track.name] or "" for row in train]
     measured = [caption for _, caption in run.measures.held_out_pairs()]
     shares = run.track.shares
@@ -285,15 +285,15 @@ def _latents(run: Prepared, rows: list[Row], progress: Progress) -> Latents | Bu
 
 
 def _refuse_useless_masks(options: LossOptions, train: list[Row], latents: Latents | BucketLatents) -> None:
-    """Where nothing is transparent the option does nothing; where everything is there is nothing to learn."""
+    """Raise BadOption if no image is transparent, or if some are wholly transparent."""
     most = [float(latents.opaque_share(place)) for place in range(len(train))]
     if min(most) == 1:
-        raise BadOption("--masked-loss: no training image has a transparent part. Leave it out.")
+        raise BadOption("--masked-loss: no training image has a transparent part. Leave out --masked-loss.")
     empty = [row.path for row, share in zip(train, most, strict=True) if share == 0]
     if empty and not options.background_weight:
         raise BadOption(
             f"--masked-loss: {len(empty)} of {len(train)} training images are wholly transparent ({empty[0]} is one)."
-            " Take them out of the set, or give --background-weight."
+            " Remove them from the snapshot, or give --background-weight."
         )
 
 

@@ -1,4 +1,4 @@
-"""A run's options with every default filled in that depends on the snapshot, the base model or the machine."""
+"""Fill in the options that depend on the snapshot, the base model or the machine."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from trainer_client.models import Family
 from trainer_client.train.schedule import warmup_steps
 
 PRECISION = {"torch.bfloat16": "bf16", "torch.float32": "fp32"}
-OPEN = ("precision", "resolution", "zero_terminal_snr", "clip_skip", "max_tokens")  # Known when the model is loaded.
+OPEN = ("precision", "resolution", "zero_terminal_snr", "clip_skip", "max_tokens")  # Known after the model is loaded.
 
 
 def with_snapshot(config: TrainConfig, track: TrainingTrack, plan: Plan) -> TrainConfig:
-    """Fill in what the snapshot decides: track, epochs to save, warm-up."""
+    """Fill in the track, the epochs to save and the warm-up."""
     return config.updated(
         captions=track.captions,
         save_epochs=config.schedule.checkpoint_epochs(),
@@ -22,7 +22,7 @@ def with_snapshot(config: TrainConfig, track: TrainingTrack, plan: Plan) -> Trai
 
 
 def with_model(config: TrainConfig, family: Family) -> TrainConfig:
-    """Fill in what the loaded model decides: resolution, device, precision and how the model is used."""
+    """Fill in resolution, device, precision and model conventions."""
     conventions = family.conventions
     unusual = conventions.non_defaults()
     return config.updated(

@@ -1,8 +1,7 @@
-"""The resume state: everything a run can't compute again, in one file that is replaced atomically.
+"""The resume state: one safetensors file, replaced atomically.
 
-Randomness needs no state (see randomness.py), so this is: fp32 weights, AdamW's moments, the moving average, how many
-steps are done, the running loss, the finished epochs' records and the seconds spent. One safetensors file, the small
-things as JSON in its header: a kill leaves the old file or the new one.
+It holds fp32 weights, AdamW's moments, the moving average; and in its header as JSON the steps done, the running loss,
+the records of finished epochs, the cost. Randomness needs no state (see randomness.py).
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class RunBusy(AmatlError):
 
 
 class Position(Document):
-    """Where a run stands: `epochs_done` whole epochs and `steps_done` steps of the next."""
+    """A run's position: `epochs_done` whole epochs and `steps_done` steps of the next."""
 
     type: Literal["amatl/resume-state/v1"] = "amatl/resume-state/v1"
     config_digest: str
@@ -48,7 +47,7 @@ class Position(Document):
 
 
 def save_state(run_folder: Path, position: Position, tensors: dict[str, Tensor]) -> None:
-    """Replaces the resume state, on disk before it counts. Raises NotSaved."""
+    """Replace the resume state and flush it to disk. Raises NotSaved."""
 
     path = run_folder / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,14 +57,14 @@ def save_state(run_folder: Path, position: Position, tensors: dict[str, Tensor])
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except (OSError, SafetensorError) as error:  # Of a full disk the file's writer raises its own.
+    except (OSError, SafetensorError) as error:  # safetensors raises its own error if the disk is full.
         raise NotSaved.to(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def load_state(run_folder: Path, device: str) -> tuple[Position, dict[str, Tensor]] | None:
-    """The resume state with its tensors on `device`, None where there is none. Raises BadDocument."""
+    """Load the state with its tensors on `device`; None if there is none. Raises BadDocument."""
     path = run_folder / FILE
     if not path.is_file():
         return None
@@ -80,13 +79,12 @@ def load_state(run_folder: Path, device: str) -> tuple[Position, dict[str, Tenso
 
 
 def remove_state(run_folder: Path) -> None:
-    """Removes the state of a complete run."""
     shutil.rmtree((run_folder / FILE).parent, ignore_errors=True)
 
 
 @contextmanager
 def only_trainer(run_folder: Path) -> Iterator[None]:
-    """Hold the run's folder for this process. Raises RunBusy."""
+    """Lock the run's folder for this process. Raises RunBusy."""
     busy = RunBusy(f"{run_folder}: another process is training there. Wait for it, or choose another --out.")
     with only_process(run_folder / LOCK, lambda: busy):
         yield

@@ -1,4 +1,4 @@
-"""The run report's parts: what doesn't change while a run goes on, and what makes two runs the same."""
+"""Build the run record: its fixed parts, and the settings by which two runs are the same."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ EXAMPLES = 8  # Real images shown beside the grids, the prompts' own first.
 
 
 def decisive(config: dict[str, Any], snapshot: str, base: str, prompts: Sequence[Prompt]) -> dict[str, Any]:
-    """Everything that decides what a run learns, draws and measures, by name."""
+    """Return every setting that affects training, sampling or evaluation, by name."""
     fields = {name: config.get(name) for name in decisive_fields()}
     asked = [prompt.model_dump(mode="json") for prompt in prompts]
     return fields | {"snapshot": snapshot, "base": base, "prompts": asked}
 
 
 def config_digest(facts: dict[str, Any]) -> str:
-    """SHA-256 of the decisive facts."""
+    """Return the SHA-256 of the decisive settings."""
     return sha256_json(facts)
 
 
 def differences(report: RunReport, facts: dict[str, Any]) -> list[str]:
-    """How a run in progress differs from the one asked for, a phrase a field."""
+    """List how the run in the folder differs from the requested one."""
     begun = decisive(as_resolved_now(report.config), report.snapshot.identity, report.base.digest, report.prompts)
     return [_difference(name, begun.get(name), asked) for name, asked in facts.items() if begun.get(name) != asked]
 
@@ -54,7 +54,6 @@ def _text(value: Any) -> str:
 
 
 def snapshot_ref(snapshot: Snapshot) -> SnapshotRef:
-    """What the report says of the snapshot."""
     manifest = snapshot.manifest
     return SnapshotRef(
         identity=manifest.identity,
@@ -67,12 +66,11 @@ def snapshot_ref(snapshot: Snapshot) -> SnapshotRef:
 
 
 def base_ref(family: Family) -> BaseModelRef:
-    """What the report says of the base."""
     return BaseModelRef(name=family.base, family=family.name, digest=family.digest, revision=family.identity.revision)
 
 
 def environment(family: Family) -> dict[str, str]:
-    """The device, versions and platform a run has."""
+    """Return device, versions and platform."""
 
     return {
         "amatl": __version__,
@@ -89,17 +87,17 @@ def environment(family: Family) -> dict[str, str]:
 
 
 def choose_examples(snapshot: Snapshot, prompts: Sequence[Prompt]) -> list[tuple[ExampleImage, Row]]:
-    """The prompts' own images, then others by hash, held-out and trained in turn, up to eight in all."""
+    """Choose the prompts' own images, then others by hash, held-out and training in turn, eight in all."""
     rows: dict[str, tuple[Split, Row]] = {}
     splits: tuple[Split, ...] = ("validation", "train")
     for split in splits:
         rows |= {row.sha256: (split, row) for row in snapshot.rows(split)}
     chosen = dict.fromkeys(prompt.image_sha256 for prompt in prompts if prompt.image_sha256 in rows)
     by_hash = [sorted(snapshot.rows(split), key=lambda row: key(0, "example", 0, 0, row.sha256)) for split in splits]
-    for place in range(EXAMPLES):
+    for index in range(EXAMPLES):
         for listed in by_hash:
-            if place < len(listed) and len(chosen) < EXAMPLES:
-                chosen.setdefault(listed[place].sha256)
+            if index < len(listed) and len(chosen) < EXAMPLES:
+                chosen.setdefault(listed[index].sha256)
     return [_example(*rows[sha256]) for sha256 in chosen if sha256 is not None]
 
 
@@ -109,6 +107,6 @@ def _example(split: Split, row: Row) -> tuple[ExampleImage, Row]:
 
 
 def prompt_references(prompts: Sequence[Prompt], examples: Sequence[ExampleImage]) -> list[int | None]:
-    """For each prompt, where its real image stands among the examples."""
-    places = {example.image_sha256: place for place, example in enumerate(examples)}
-    return [places.get(prompt.image_sha256) if prompt.image_sha256 else None for prompt in prompts]
+    """For each prompt, return the index of its real image among the examples."""
+    indices = {example.image_sha256: index for index, example in enumerate(examples)}
+    return [indices.get(prompt.image_sha256) if prompt.image_sha256 else None for prompt in prompts]

@@ -1,7 +1,4 @@
-"""What changes over a run as pure functions of the step: the learning rate and the moving average's decay.
-
-Pure, so that a resumed run needs no schedule state.
-"""
+"""Learning rate and moving-average decay as pure functions of the step: a resumed run needs no schedule state."""
 
 from __future__ import annotations
 
@@ -12,13 +9,14 @@ from trainer_client.data.plan import Plan
 
 
 def warmup_steps(options: ScheduleOptions, plan: Plan) -> int:
-    """The steps asked for, or one epoch and at most 100: never a share of the run, so that epoch k is the same
-    whether the run goes on to epoch 45 or 100."""
+    """Return the warm-up given, or one epoch, at most 100 steps. Not a share of the run: epoch k is the same in runs of
+    any length.
+    """
     return min(plan.steps_per_epoch, MAX_WARMUP_STEPS) if options.warmup_steps is None else options.warmup_steps
 
 
 def learning_rate(peak: float, options: ScheduleOptions, plan: Plan, step: int) -> float:
-    """Return the rate of optimiser step `step` (from 0); `peak` is that after the warm-up."""
+    """Return the rate of optimiser step `step` (from 0); `peak` is the rate after the warm-up."""
     warmup = warmup_steps(options, plan)
     if step < warmup:
         return peak * (step + 1) / (warmup + 1)
@@ -29,8 +27,8 @@ def learning_rate(peak: float, options: ScheduleOptions, plan: Plan, step: int) 
 
 
 def ema_decay(most: float, step: int) -> float:
-    """The moving average's decay after step `step` (from 0): (1 + n) / (10 + n) until it reaches the one asked for.
+    """Return the decay after step `step` (from 0): (1 + n) / (10 + n), at most the decay given.
 
-    Without the warm-up a short run's average would still be mostly the base model.
+    Without this warm-up a short run's average would be mostly the base model.
     """
     return min(most, (2 + step) / (11 + step))

@@ -1,4 +1,4 @@
-"""Ctrl-C, a polite kill and a closed terminal as a request that the loop grants between two steps, never amid one."""
+"""Turn SIGINT, SIGTERM and SIGHUP into a request to stop between two steps."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SAME_REQUEST_SECONDS = 1.0  # Ctrl-C reaches a whole group of processes, and torchrun then tells its own once more.
+SAME_REQUEST_SECONDS = 1.0  # torchrun repeats Ctrl-C to its processes.
 
 
 class StopRequest:
-    """While entered, the first signal only sets `asked`; one that comes later than an echo acts as it did before.
+    """A context: the first signal sets `asked`; one more than SAME_REQUEST_SECONDS later acts as usual.
 
-    What the caller had ignored (SIGHUP under `nohup`) stays ignored.
+    Signals that the caller ignores (SIGHUP under `nohup`) stay ignored.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class StopRequest:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # Elsewhere handlers can't be set.
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers in the main thread only.
             heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
             self._before = {number: signal.signal(number, self._ask) for number in heard}
         return self
@@ -35,7 +35,7 @@ class StopRequest:
         self._restore()
 
     def check(self) -> None:
-        """Raises KeyboardInterrupt if a stop was asked for: call it where stopping loses nothing."""
+        """Raise KeyboardInterrupt if a stop was requested. Call it only where stopping loses nothing."""
         if self.asked:
             raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""What `trainer train` says at the end, for a person and as JSON. The whole story is in the run's `run.json`."""
+"""The final summary of `trainer train`, as text and JSON. `run.json` has every detail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainer_client.train.timing import PARTS
 
 
 class CheckpointLine(BaseModel):
-    """One checkpoint in short: mean losses and leakage; changes against the base with 95% intervals over images."""
+    """A checkpoint's mean losses and leakage; changes from the base have 95% intervals over images."""
 
     epoch: int
     folder: str
@@ -28,7 +28,7 @@ class CheckpointLine(BaseModel):
 
 
 class NoiseLevel(BaseModel):
-    """Held-out loss at one of the fixed timesteps, of the base and of the best checkpoint."""
+    """Held-out loss at one timestep, of the base and of the best checkpoint."""
 
     timestep: int
     base: float
@@ -56,14 +56,14 @@ class TrainResult(BaseModel):
     tracker_failure: str | None = None
 
 
-def outcome(
+def summarise(
     report: RunReport,
     folder: Path,
     was_complete: bool = False,
     resumed: bool = False,
     tracker_failure: str | None = None,
 ) -> TrainResult:
-    """The result of a run with this report."""
+    """Return the result of a run with this record."""
     seconds = sum(epoch.seconds for epoch in report.epochs)
     images = len(report.epochs) * report.snapshot.train_images
     return TrainResult(
@@ -112,7 +112,7 @@ def _held_out_change(report: RunReport, checkpoint: Checkpoint) -> Estimate | No
 
 
 def _gap(report: RunReport, checkpoint: Checkpoint) -> Estimate | None:
-    """What was learned of the training images and not of the held-out ones: two changes, over unlike images."""
+    """Return the held-out change minus the training-subset change. The images differ, so it is unpaired."""
     base, now, own = _base(report), checkpoint.evaluation, report.captions
     if checkpoint.epoch == 0 or base is None or now is None or own not in now.held_out or own not in base.held_out:
         return None
@@ -123,7 +123,7 @@ def _gap(report: RunReport, checkpoint: Checkpoint) -> Estimate | None:
 
 
 def _noise_levels(report: RunReport) -> list[NoiseLevel]:
-    """Empty where the best checkpoint is the base, or losses weren't kept by timestep."""
+    """Return losses by timestep; empty if the base is best or losses have no timesteps."""
     best = report.stopping.best_epoch if report.stopping else 0
     now = next((point.evaluation for point in report.checkpoints if point.epoch == best), None)
     base = _base(report)
@@ -140,8 +140,8 @@ def _mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def render(result: TrainResult) -> str:
-    """For a person: a line a checkpoint, then where the time went."""
+def text_of_run(result: TrainResult) -> str:
+    """Return a line per checkpoint, then the costs."""
     if result.was_complete:
         return f"{result.folder} is complete already, with these settings: nothing to do."
     lines = [f"{'epoch':>5}  {'train loss':>10}  {'held-out loss':>13}  {'against the base (95%)':>28}  {'leakage':>7}"]
@@ -153,7 +153,7 @@ def render(result: TrainResult) -> str:
 
 
 def _judged(result: TrainResult) -> list[str]:
-    """When training stopped paying, where in the noise, and how much of it was learned by heart."""
+    """Return lines on the plateau, the gap and the losses by timestep."""
     if result.stopping is None:
         return []
     lines = [result.stopping.finding]

@@ -1,4 +1,4 @@
-"""Where a run's seconds go, and how a person reads them."""
+"""The seconds of a run by part."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ PARTS = ("training", "sampling", "evaluating", "preparing")
 
 
 class Clock:
-    """Seconds of one thing that is done in laps, with pauses that don't count."""
+    """A stopwatch with laps; pauses between laps do not count."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
         self.start()
 
     def start(self) -> None:
-        """Begins a lap now."""
         self._began = time.monotonic()
 
     def lap(self) -> float:
-        """Ends the lap, adds it, begins the next; returns its seconds."""
+        """End the lap, start the next, return the lap's seconds."""
         now = time.monotonic()
         lap, self._began = now - self._began, now
         self.seconds += lap
@@ -31,9 +30,9 @@ class Clock:
 
 
 class Ledger:
-    """The run's seconds by part; `preparing` is loading, checking, encoding and saving.
+    """Seconds by part; `preparing` is loading, checking, encoding and saving.
 
-    `doing` is the part that goes on, or at which an error ended the run.
+    `doing` is the current part, or the one that failed.
     """
 
     def __init__(self, price_per_hour: float | None) -> None:
@@ -43,7 +42,7 @@ class Ledger:
 
     @contextmanager
     def timed(self, part: str) -> Iterator[Clock]:
-        """Books the time inside, also when it ends by an error."""
+        """Record the time of the block, also if it raises."""
         clock, self.doing = Clock(), part
         try:
             yield clock
@@ -52,18 +51,17 @@ class Ledger:
         self.doing = "training"
 
     def carry_over(self, *costs: Cost) -> None:
-        """Adds what earlier sessions of the same run spent: of several records the fullest."""
+        """Add the cost of earlier sessions: the largest of several records."""
         for part in PARTS:
             self.seconds[part] += max(getattr(cost, f"{part}_seconds") for cost in costs)
 
     def cost(self) -> Cost:
-        """The report's form."""
         return Cost(
             **{f"{part}_seconds": seconds for part, seconds in self.seconds.items()}, price_per_hour=self.price_per_hour
         )
 
     def money(self, more_seconds: float = 0.0) -> float | None:
-        """What the run has cost, with `more_seconds` on top; None without a price."""
+        """Return the cost so far plus `more_seconds`; None without a price."""
         if self.price_per_hour is None:
             return None
         return self.price_per_hour * (sum(self.seconds.values()) + more_seconds) / 3600

@@ -1,9 +1,9 @@
-"""A run's figures and pictures for a tracker: TensorBoard, Weights & Biases, MLflow, trackio, through accelerate.
+"""Log losses and samples to TensorBoard, Weights & Biases, MLflow or trackio, through accelerate.
 
-The truth is `run.json`; a tracker is for watching. Figures are logged by optimiser step. TensorBoard's files lie in the
-run's folder, so `tensorboard --logdir runs` shows all runs beside each other; in the others they are the runs of one
-project, by their names. A resumed run goes on in the same curve. One that fails while the run goes on is said once, and
-costs the run nothing. MLflow and trackio get no pictures: accelerate sends them none.
+`run.json` stays the record. Losses are logged by optimiser step. TensorBoard's files are in the run's folder, so
+`tensorboard --logdir runs` compares runs; the other trackers put all runs in one project. A resumed run continues its
+curve. A tracker's error is reported once and never ends the run. MLflow and trackio get no samples: accelerate does not
+send them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from schemas.run import Checkpoint, EpochRecord, RunReport
 from trainer_client.train.early_stopping import own_losses
 
 FOLDER = "tensorboard"
-PROJECT = "amatl"  # What all runs are in, so that they are drawn beside each other.
+PROJECT = "amatl"  # One project for all runs, to compare them.
 TAG = "amatl.run"
 MOST_IN_A_ROW = 3
 
@@ -37,10 +37,10 @@ class NoTracker(AmatlError):
 
 
 class Tracker:
-    """Where a run's figures go. Begun with the report as it is; `finish` closes it.
+    """A run's tracker. `finish` closes it.
 
-    `failure` is what went wrong first, None while nothing has. After a few failures in a row it is left alone: some
-    services make every call wait for minutes.
+    `failure` is the first error, or None. After a few failures in a row logging stops: some services block for minutes
+    on each call.
     """
 
     def __init__(self, name: str, report: RunReport, folder: Path, progress: Progress = silent) -> None:
@@ -49,7 +49,7 @@ class Tracker:
         self.failure: str | None = None
 
     def epoch(self, record: EpochRecord) -> None:
-        """One epoch's loss, rate and speed."""
+        """Log an epoch's loss, rate and speed."""
         values = {
             "train/loss": record.train_loss,
             "train/learning_rate": record.learning_rate,
@@ -59,7 +59,7 @@ class Tracker:
         self._tell(lambda tracker: tracker.log(values, step=record.steps))
 
     def checkpoint(self, report: RunReport, point: Checkpoint, step: int, folder: Path) -> None:
-        """One checkpoint's held-out losses, leakage and pictures."""
+        """Log a checkpoint's held-out losses, leakage and samples."""
         losses = own_losses(report).get(point.epoch)
         values = {} if losses is None else {"held_out/loss": sum(losses) / len(losses)}
         if point.evaluation is not None and point.evaluation.leakage:
@@ -75,7 +75,7 @@ class Tracker:
         self._tell(tell)
 
     def finish(self) -> None:
-        """Closes it; a second time is harmless."""
+        """Close the tracker. Safe to call twice."""
         self._tell(lambda tracker: _ended(self._name, tracker))
         self._tracker = None
 
@@ -83,10 +83,10 @@ class Tracker:
         if self._tracker is None:
             return
         try:
-            with redirect_stdout(sys.stderr):  # The result's own.
+            with redirect_stdout(sys.stderr):  # stdout is for the result.
                 what(self._tracker)
             self._in_a_row = 0
-        except Exception as error:  # Of services there are as many errors as there are services.
+        except Exception as error:  # Each service raises its own types.
             self._in_a_row += 1
             if self.failure is None:
                 self.failure = f"{self._name}: {_first_line(error)}"
@@ -96,19 +96,19 @@ class Tracker:
 
 
 def refuse_missing(name: str) -> None:
-    """Raises NoTracker where its package isn't installed; found out without loading it."""
+    """Raise NoTracker if the package is not installed, without importing it."""
     if name != "none" and find_spec(name) is None:
         raise NoTracker(f"--tracker {name}: {name} isn't installed. `pip install {name}`, or --tracker none.")
 
 
 def _started(name: str, report: RunReport, folder: Path) -> Any:
-    """accelerate's tracker of that name, started. Raises NoTracker where its package is missing or won't start."""
+    """Start accelerate's tracker. Raises NoTracker if its package is missing or fails."""
     from accelerate import PartialState
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-    PartialState()  # Its trackers ask which process they are in.
+    PartialState()  # accelerate's trackers need it.
     try:
-        with redirect_stdout(sys.stderr):  # The result's own.
+        with redirect_stdout(sys.stderr):  # stdout is for the result.
             tracker = LOGGER_TYPE_TO_CLASS[name](*_where(name, folder), **_settings(name, report))
             tracker.start()
             _tell_config(name, tracker, report)
@@ -117,40 +117,40 @@ def _started(name: str, report: RunReport, folder: Path) -> Any:
         raise NoTracker(
             f"--tracker {name}: {missing} isn't installed. `pip install {missing}`, or --tracker none."
         ) from error
-    except Exception as error:  # Of services there are as many errors as there are services.
+    except Exception as error:  # Each service raises its own types.
         raise NoTracker(
-            f"--tracker {name}: can't be started ({_first_line(error)}). Mend it, or use --tracker none."
+            f"--tracker {name}: can't be started ({_first_line(error)}). Fix the cause, or use --tracker none."
         ) from error
     return tracker
 
 
 def _ended(name: str, tracker: Any) -> None:
-    if name == "trackio":  # Its run alone, ended, is ended again as the program ends, which is told on stdout.
+    if name == "trackio":  # Ending the run only would print to stdout at exit.
         import_module("trackio").finish()
     else:
         tracker.finish()
 
 
 def _tell_config(name: str, tracker: Any, report: RunReport) -> None:
-    if name == "tensorboard":  # Its own way writes the configuration into a folder of a new name each time.
+    if name == "tensorboard":  # accelerate would write a new folder each time.
         tracker.log({"config": _as_text(report.config)}, step=0)
-    elif name != "mlflow" or not report.epochs:  # MLflow refuses another value of what it was told before.
+    elif name != "mlflow" or not report.epochs:  # MLflow refuses to change a value.
         tracker.store_init_configuration({key: str(value) for key, value in report.config.items()})
 
 
 def _where(name: str, folder: Path) -> tuple[Any, ...]:
     if name == "tensorboard":
         return (FOLDER, str(folder))
-    asked = os.environ.get("WANDB_PROJECT") if name == "wandb" else None  # accelerate reads MLflow's own.
+    asked = os.environ.get("WANDB_PROJECT") if name == "wandb" else None  # accelerate reads MLflow's variable.
     return (asked or PROJECT,)
 
 
 def _settings(name: str, report: RunReport) -> dict[str, Any]:
-    """What names a run, and makes a resumed one go on in its own curve."""
+    """Return the tracker's run name, and the id to resume."""
     steps = report.epochs[-1].steps if report.epochs else 0
     own = sha256_json([report.name, report.config_digest, report.started_at])[:16]
     if name == "tensorboard":
-        return {"purge_step": steps + 1}  # What a run that was killed had told of later steps is told again.
+        return {"purge_step": steps + 1}  # Drop steps logged after the resume state.
     if name == "wandb":
         return {"name": report.name, "id": own, "resume": "allow"}
     if name == "trackio":
@@ -160,7 +160,7 @@ def _settings(name: str, report: RunReport) -> dict[str, Any]:
 
 
 def _begun_in_mlflow(own: str) -> str | None:
-    """MLflow's name for a run that was begun before; None where it isn't there."""
+    """Return MLflow's id of the run to resume; None if MLflow does not know it."""
     project = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
     found = import_module("mlflow").search_runs(
         experiment_names=[project], filter_string=f"tags.`{TAG}` = '{own}'", max_results=1, output_format="list"
@@ -177,7 +177,7 @@ def _as_text(config: dict[str, Any]) -> str:
 
 
 def _picture(path: Path, name: str) -> Any:
-    """A grid as the tracker wants it: TensorBoard (1, 3, H, W), others a list of pictures."""
+    """Return a grid in the tracker's form: TensorBoard (1, 3, H, W), others a list of images."""
     with Image.open(path) as image:
         picture = image.convert("RGB")
     return np.asarray(picture).transpose(2, 0, 1)[None] if name == "tensorboard" else [picture]

@@ -1,4 +1,4 @@
-"""One optimiser step after another: gradients, clipping, AdamW, the moving average. Knows neither files nor epochs."""
+"""The training step: gradients, clipping, AdamW, moving average. No files, no epochs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from trainer_client.performance.torch_compile import Blocks
 from trainer_client.train.schedule import ema_decay, learning_rate
 
 
-class Learner:
-    """The weights in training, fp32, with their optimiser. `step` counts the optimiser steps done.
+class TrainStep:
+    """The fp32 weights with their optimiser. `step` counts optimiser steps.
 
-    `compiled` says that the denoiser's blocks are, or will be: their kernels are then worth recording at any size.
+    `compiled`: the denoiser's blocks are compiled. CUDA graphs then pay at any model size.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Learner:
         denoiser, dtype = self.family.denoiser, self.family.dtype
         rounded = here and bf16_copy.worth_it(config.hardware.bf16_copy, denoiser, dtype)
         compiled, rounded = map(self.processes.all, (here and compiled, rounded))
-        # Of pictures in many sizes, a large model's passes would be recorded for each size and number of images.
+        # With buckets a large model would need a graph for each size and batch size.
         recorded = cuda_graphs.worth_it(config.hardware.cuda_graph, denoiser, compiled and not config.data.buckets)
         self.recorded = recorded and here and not method.encodes_text_each_step
         adds_up = self.processes.count > 1 and (compiled or rounded or self.recorded)
@@ -60,7 +60,7 @@ class Learner:
         self.added = FlatGradients(self.parameters.values()) if adds_up else None
         if self.added and self.working:
             self.working.refresh()
-        # Recorded kernels read the rate from the device.
+        # CUDA graphs read the rate from the device.
         rate = torch.zeros((), device=self.family.device) if self.recorded else config.method.learning_rate
         self.optimiser = torch.optim.AdamW(
             self.parameters.values(),
@@ -73,14 +73,14 @@ class Learner:
         )
         averaged = self.parameters if options.ema else {}
         self.average = {name: weight.detach().clone() for name, weight in averaged.items()}
-        self.gain = torch.zeros((), device=self.family.device)  # What it takes of the weights at a recorded step.
+        self.gain = torch.zeros((), device=self.family.device)  # 1 - decay, for CUDA graphs.
         self.images_at_once = self.processes.largest_pass(options.batch_size, plan)
         self.finite = torch.ones((), dtype=torch.bool, device=self.family.device)
         self._record_anew()
 
     @property
     def lowered(self) -> bool:
-        """Whether memory gave out, and passes are smaller since."""
+        """Return whether the batch size was lowered after running out of memory."""
         return self.images_at_once < self.processes.largest_pass(self.config.optimiser.batch_size, self.plan)
 
     def rate(self, step: int) -> float:
@@ -88,7 +88,7 @@ class Learner:
         return learning_rate(self.config.method.learning_rate, self.config.schedule, self.plan, step)
 
     def compile(self, data: TrainingSet, drawn: Step, progress: Progress) -> None:
-        """Has the blocks compiled, by passes over a step's images that leave no trace. Nothing to do where none are."""
+        """Compile the blocks with passes that change no weight. Does nothing if no blocks are compiled."""
         if self.blocks is None:
             return
         with self.blocks.watch(progress):
@@ -97,23 +97,22 @@ class Learner:
         self._clear()
 
     def _record_anew(self) -> None:
-        """Forgets what was recorded, and with it the memory that it holds."""
+        """Drop recorded CUDA graphs and their memory."""
         weights = list(self.parameters.values())
         self.graphed = GraphedBackward(self._backward, weights) if self.recorded else None
         self.moved = GraphedUpdate(self._move) if self.recorded else self._move
 
     def release(self) -> None:
-        """Gives back the memory of a large model's recorded passes, which pictures and measures may need."""
+        """Free the memory of a large model's CUDA graphs for sampling and evaluation."""
         if self.graphed and not cuda_graphs.is_small(self.family.denoiser):
             self._clear()
             self._record_anew()
             torch.cuda.empty_cache()
 
     def learn(self, data: TrainingSet, drawn: Step) -> Tensor:
-        """One step on the images drawn; returns the sum of their losses, still on the device.
+        """Do one step on a batch and return the sum of its losses, on the device.
 
-        The gradient is the sum of the images' gradients over the images of a full step: in a short last step every
-        image counts as much as in any other, and nothing is dropped.
+        Gradients are divided by the images of a full step, so an image counts the same in a short last step.
         """
         loss_sum = self._gradients(data, drawn)
         while loss_sum is None:
@@ -122,7 +121,7 @@ class Learner:
         return loss_sum
 
     def _gradients(self, data: TrainingSet, drawn: Step) -> Tensor | None:
-        """The step's gradients and the sum of its losses; None where memory gave out and smaller batches may fit."""
+        """Compute gradients and summed losses; None if memory ran out and the batch size was halved."""
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.family.device)
         try:
             batches = self.processes.passes(drawn, self.images_at_once)
@@ -138,7 +137,7 @@ class Learner:
         except torch.OutOfMemoryError:
             if not self.config.optimiser.auto_batch or self.images_at_once == 1:
                 raise
-        # Out of the handler, since the error's frames hold the tensors that took the memory.
+        # After the handler: the error's frames hold the tensors.
         self.images_at_once = -(-self.images_at_once // 2)
         self._clear()
         self._record_anew()
@@ -147,13 +146,13 @@ class Learner:
         return None
 
     def _whole(self, micro: Batch) -> Batch:
-        """A short batch filled up with images that count nothing, where another size would be compiled anew."""
+        """Fill a short batch with zero-weight images if another size would compile again."""
         return micro if self.blocks is None or self.config.data.buckets else micro.padded(self.images_at_once)
 
     def _backward(self, micro: Batch, text_BTD: Tensor, first: bool = True) -> Tensor:
-        """The weighted mean squared error of each image, (B,); adds its gradient to the parameters'.
+        """Return the weighted mean squared error of each image, (B,), and accumulate gradients.
 
-        `first` are a step's first passes, which need no zeros to add to.
+        `first`: the first passes of a step, which have no gradients to add to.
         """
         predicted_BCHW = self.family.predict(
             self.modules["denoiser"], micro.noisy_BCHW, micro.timesteps_B, text_BTD, micro.sizes_B6
@@ -162,7 +161,7 @@ class Learner:
         if micro.mask_B1HW is not None:
             errors_BCHW = errors_BCHW * micro.mask_B1HW
         losses_B = errors_BCHW.mean(dim=(1, 2, 3)) * micro.weights_B
-        # DDP and FSDP average the processes' gradients.
+        # DDP and FSDP average gradients over ranks.
         summed = losses_B.sum() * (1 if self.added else self.processes.count)
         (summed / self.plan.full_step_images).backward()  # type: ignore[no-untyped-call]
         if self.working:
@@ -182,7 +181,7 @@ class Learner:
         self.step += 1
 
     def _move(self, loss_sum: Tensor) -> None:
-        """Clips, moves the weights, their average and their copy; leaves no gradient. Waits for nothing."""
+        """Clip, update weights, average and copy, clear gradients. Never waits for the device."""
         limit = self.config.optimiser.clip_norm or float("inf")
         norm = gather_tensor(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit, foreach=True))
         self.finite &= norm.isfinite() & loss_sum.isfinite()
@@ -194,7 +193,7 @@ class Learner:
         if self.average:
             weights = [weight.detach() for weight in self.parameters.values()]
             averages = list(self.average.values())
-            if self.recorded:  # Recorded kernels read what they take of the weights from the device.
+            if self.recorded:  # CUDA graphs read the factor from the device.
                 torch._foreach_add_(averages, torch._foreach_mul(torch._foreach_sub(weights, averages), self.gain))
             else:
                 torch._foreach_lerp_(averages, weights, 1 - ema_decay(self.config.optimiser.ema_decay, self.step))
@@ -208,13 +207,13 @@ class Learner:
             self.optimiser.zero_grad(set_to_none=True)
 
     def _uncopied(self) -> list[Tensor]:
-        """The weights that no copy stands for."""
+        """Return the weights without a bf16 copy."""
         copied = {id(weight) for weight in self.working.masters} if self.working else set()
         return [weight for weight in self.parameters.values() if id(weight) not in copied]
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """While entered, the model has the moving average's weights (where there is one), and memory to draw with."""
+        """Give the model the moving average's weights, if any, and free memory for sampling."""
         self.release()
         self._swap()
         try:
@@ -231,9 +230,9 @@ class Learner:
             average.copy_(kept)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a resume needs beside the step: weights, both moments, the average; whole, in the first process.
+        """Return weights, AdamW's moments and average for the resume state; complete on rank 0 only.
 
-        All processes call it together.
+        Call it on all ranks.
         """
         found = {f"weight/{name}": weight.detach() for name, weight in self.parameters.items()}
         for name, weight in self.parameters.items():
@@ -241,11 +240,11 @@ class Learner:
             found |= {f"{moment}/{name}": moments[moment] for moment in ("exp_avg", "exp_avg_sq") if moment in moments}
         found |= {f"average/{name}": average for name, average in self.average.items()}
         made = gather(found, keep=self.processes.is_rank_zero)
-        return {name: tensor.contiguous() for name, tensor in made.items()}  # As files have them.
+        return {name: tensor.contiguous() for name, tensor in made.items()}  # safetensors requires contiguous tensors.
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
-        """Goes back to what `tensors` gave after `step` steps."""
+        """Restore `tensors`, saved after `step` steps."""
         self.step = step
         for name, weight in self.parameters.items():
             weight.copy_(shard_like(tensors[f"weight/{name}"], weight))

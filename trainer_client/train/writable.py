@@ -1,4 +1,4 @@
-"""Whether a folder could be written to, found out before any work and without making it."""
+"""Check that a folder is writable, without creating it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class NotWritable(AmatlError):
 
 
 def refuse_unwritable(option: str, folder: Path) -> None:
-    """Raises NotWritable where `folder`, or what of its path exists, lets no file be made in it."""
+    """Raise NotWritable if `folder`, or its nearest existing parent, is not writable."""
     there = folder.absolute()
     try:
         while not there.exists():

@@ -20,10 +20,10 @@ from trainer_client.check import (
     estimate,
     examine,
     needed_space,
-    render,
+    text_of_check,
     truncation,
 )
-from trainer_client.check.benchmark import NotEnoughMemory, Pace, measure_pace
+from trainer_client.check.benchmark import Benchmark, NotEnoughMemory, run_benchmark
 from trainer_client.cli import main
 from trainer_client.config import TrainConfig
 from trainer_client.data.images import BadImage
@@ -67,11 +67,12 @@ def test_a_good_snapshot(snapshot: Path, base: Path, tmp_path: Path, monkeypatch
     assert result.estimate.images_per_second > 0 and result.estimate.cost is None
     assert calls["verifying checksums"] == calls["decoding images"] == (16, 16)
     assert not list(tmp_path.iterdir()), "a check writes nothing"
-    assert "EXIF" not in render(result) and "\n10 epochs at " in render(result)
-    assert "\n1 epoch at " in render(result.model_copy(update={"epochs": 1}))
+    assert "EXIF" not in text_of_check(result) and "\n10 epochs at " in text_of_check(result)
+    assert "\n1 epoch at " in text_of_check(result.model_copy(update={"epochs": 1}))
     damaged = result.model_copy(update={"unread_orientation": ["cut.jpg"]})
-    assert "1 picture has EXIF that can't be read, so which way up is unknown; taken as stored: cut.jpg." in render(
-        damaged
+    assert (
+        "1 picture has EXIF that can't be read, so which way up is unknown; taken as stored: cut.jpg."
+        in text_of_check(damaged)
     )
 
 
@@ -134,7 +135,7 @@ def test_the_estimate_adds_up(snapshot: Path, base: Path) -> None:
         eval_timesteps=4,
         price_per_hour=2,
     )
-    pace = Pace(step=2.0, forward=0.1, decoding=0.5, encoding=0.25)
+    pace = Benchmark(step=2.0, forward=0.1, decoding=0.5, encoding=0.25)
     found = estimate(config, Snapshot.open(snapshot), pace, batch_size=8, pictures=6)
     assert (found.images_per_second, found.epoch_seconds, found.training_seconds) == (4.0, 3.0, 30.0)
     assert found.sampling_seconds == pytest.approx(3 * 6 * (20 * 2 * 0.1 + 0.5))
@@ -175,7 +176,7 @@ def test_timing_changes_no_weight(family: Family, snapshot: Path, base: Path, tr
     modules = (family.denoiser, family.text_encoders["text_encoder"])
     before = [{name: tensor.clone() for name, tensor in module.state_dict().items()} for module in modules]
     flags = [weight.requires_grad for module in modules for weight in module.parameters()]
-    pace = measure_pace(method, Snapshot.open(snapshot).rows("train"), 3)
+    pace = run_benchmark(method, Snapshot.open(snapshot).rows("train"), 3)
     assert min(pace.step, pace.forward, pace.decoding, pace.encoding) > 0
     for module, state in zip(modules, before, strict=True):
         assert all(torch.equal(tensor, state[name]) for name, tensor in module.state_dict().items())
@@ -191,7 +192,7 @@ def test_a_batch_too_large_for_the_device(
 
     monkeypatch.setattr(type(family), "predict", predict)
     with pytest.raises(NotEnoughMemory, match=r"A batch of 3 at 16 px .* --batch-size"):
-        measure_pace(begin(family, config_for(snapshot, base)), Snapshot.open(snapshot).rows("train"), 3)
+        run_benchmark(begin(family, config_for(snapshot, base)), Snapshot.open(snapshot).rows("train"), 3)
 
 
 def test_auto_batch_finds_one_that_fits(

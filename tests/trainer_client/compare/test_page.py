@@ -18,7 +18,7 @@ from schemas.document import FileRef
 from schemas.run import ExampleImage, Grid, Prompt
 from tests.trainer_client.compare.synthetic_runs import TRACKS, Plan, make_run, prompts, sha
 from trainer_client.compare import compare
-from trainer_client.compare.page.charts import Panel, Series, draw, ticks, y_range
+from trainer_client.compare.page.charts import Panel, Series, chart, ticks, y_range
 from trainer_client.compare.page.sprites import Sheets
 from trainer_client.compare.runs import Run
 
@@ -121,7 +121,7 @@ def test_the_base_is_embedded_once(page: str) -> None:
 
 def test_roles_are_in_words_and_captions_beside_pictures(page: str) -> None:
     for words in (
-        "caption of a held-out picture (template)",
+        "caption of a held-out image (template)",
         "nothing to do with the training",
         "says nothing in particular",
     ):
@@ -248,6 +248,6 @@ def test_a_chart_of_nothing_and_of_one_point() -> None:
     from schemas.comparison import Estimate
 
     nothing = Panel("empty", [Series("a", 0, {})])
-    assert "Not measured" in draw(nothing, y_range([nothing]), [])
+    assert "Not measured" in chart(nothing, y_range([nothing]), [])
     one = Panel("one", [Series("a <b>", 0, {0: Estimate(mean=0, low=0, high=0, count=5)})])
-    assert "nan" not in (svg := draw(one, y_range([one]), [0])) and "a &lt;b&gt;" in svg
+    assert "nan" not in (svg := chart(one, y_range([one]), [0])) and "a &lt;b&gt;" in svg

@@ -80,7 +80,7 @@ def test_few_images_are_said_and_tiny_numbers_choose_nothing(tmp_path: Path) -> 
     some = group_of(tmp_path / "some", plan("template", 0.03, 0.03, 0.1, held_out=10))
     assert "Only 10 held-out images" in text(some)
     tiny = group_of(tmp_path / "tiny", plan("template", 0.03, 0.03, 0.1, held_out=3))
-    assert "look at the pictures" in tiny.headline
+    assert "look at the samples" in tiny.headline
 
 
 def test_few_pictures_rank_no_leakage(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from trainer_client.data.latents import BucketLatents
 from trainer_client.data.snapshot import Row, Snapshot
 from trainer_client.distributed.processes import Processes
 from trainer_client.train import train
-from trainer_client.train.train_step import Learner
+from trainer_client.train.train_step import TrainStep
 
 
 def row(width: int, height: int, path: Path = Path()) -> Row:
@@ -143,7 +143,7 @@ def place_of(run: Any, one: Batch) -> int:
 def test_every_image_counts_alike_in_a_step_of_several_sizes(shaped: Path, base: Path, tmp_path: Path) -> None:
     """The gradient of a step is the sum of its images' own, over the images of a full step; also of a short one."""
     run = prepared(shaped, base, tmp_path, buckets=True, batch_size=5, clip_norm=0.0)
-    learner = Learner(run.method, run.config, run.plan)
+    learner = TrainStep(run.method, run.config, run.plan)
     *_, short = epoch_steps(run.family, run.data, run.plan, 1)
     whole = next(iter(epoch_steps(run.family, run.data, run.plan, 1)))
     assert len(short) == 2
@@ -154,7 +154,7 @@ def test_every_image_counts_alike_in_a_step_of_several_sizes(shaped: Path, base:
             torch.testing.assert_close(gradient, singly[name], rtol=1e-4, atol=1e-6)
 
 
-def gradients(learner: Learner, run: Any, steps: list[Any]) -> dict[str, torch.Tensor]:
+def gradients(learner: TrainStep, run: Any, steps: list[Any]) -> dict[str, torch.Tensor]:
     learner.optimiser.zero_grad()
     for step in steps:
         learner._gradients(run.data, step)

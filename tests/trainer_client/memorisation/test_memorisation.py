@@ -18,7 +18,7 @@ from tests.trainer_client.conftest import write_snapshot
 from trainer_client.config import TrainConfig
 from trainer_client.data.images import pixels
 from trainer_client.data.snapshot import Snapshot
-from trainer_client.memorisation import memorisation, render
+from trainer_client.memorisation import memorisation, text_of_memorisation
 from trainer_client.memorisation.likeness import feature_distances, hash_distances, perceptual_hashes
 from trainer_client.train import train
 
@@ -86,8 +86,8 @@ def test_a_copied_training_image_is_found_and_named(run: Path) -> None:
     assert (first.prompt, first.seed, first.suspect) == ("a grey wolf", 1, True)
     assert first.by_features.image_sha256 == first.by_hash.image_sha256 == copied.sha256
     assert first.by_features.distance == pytest.approx(0, abs=1e-5) and first.by_hash.distance == 0
-    assert found.suspects >= 1 and found.finding.startswith(f"{found.suspects} of 4 pictures")
-    assert "<- look" in render(found)
+    assert found.suspects >= 1 and found.finding.startswith(f"{found.suspects} of 4 samples")
+    assert "<- look" in text_of_memorisation(found)
     with Image.open(found.sheet) as sheet:
         assert sheet.width > 400
     kept = json.loads((run / "memorisation" / "epoch-001.json").read_text(encoding="utf-8"))
@@ -103,7 +103,7 @@ def test_every_picture_is_listed_once(run: Path) -> None:
 
 
 def test_bad_input_is_named(run: Path, snapshot: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadOption, match=r"no trained checkpoint 7 with pictures. There are 1"):
+    with pytest.raises(BadOption, match=r"no trained checkpoint 7 with samples. There are 1"):
         memorisation(run, epoch=7, device="cpu")
     with pytest.raises(BadOption, match="holds other images than run trained on"):
         memorisation(run, snapshot=snapshot, device="cpu")

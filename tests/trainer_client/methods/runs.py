@@ -14,7 +14,7 @@ from schemas.run import RunReport
 from trainer_client.config import TrainConfig
 from trainer_client.data.batches import TrainingSet
 from trainer_client.load_model import load
-from trainer_client.sample import draw_tiles
+from trainer_client.sample import sample_tiles
 from trainer_client.train import train
 from trainer_client.train.preparation import Prepared, encode, prepare
 
@@ -66,7 +66,7 @@ def varied(run: Prepared, **options: Any) -> TrainingSet:
 
 def pictures(model: Path | str, prompts: tuple[str, ...] = ("a red fox",), steps: int = 3, **settings: Any) -> Any:
     """What a model or checkpoint draws: int (P, 2, H, W, 3)."""
-    return draw_tiles(load(str(model), **settings), list(prompts), [1, 2], steps=steps).int()
+    return sample_tiles(load(str(model), **settings), list(prompts), [1, 2], steps=steps).int()
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:

@@ -20,7 +20,7 @@ from trainer_client.data.training_track import TRACK
 from trainer_client.train import train
 from trainer_client.train.checkpoint import checkpoint_name
 from trainer_client.train.class_images import class_images
-from trainer_client.train.train_step import Learner
+from trainer_client.train.train_step import TrainStep
 
 SUBJECT: dict[str, Any] = {
     "method": "dreambooth",
@@ -121,7 +121,7 @@ def test_the_loss_is_that_of_the_images_plus_the_weighted_one_of_the_class(
     snapshot: Path, base: Path, tmp_path: Path
 ) -> None:
     found = prepared(snapshot, base, tmp_path / "run", **SUBJECT, prior_weight=0.5)
-    learner = Learner(found.method, found.config, found.plan)
+    learner = TrainStep(found.method, found.config, found.plan)
     step = next(epoch_steps(found.family, found.data, found.plan, 1))
     with torch.no_grad():
         text = found.data.embedded(found.family, step.captions_B)

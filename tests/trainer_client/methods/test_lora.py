@@ -19,7 +19,7 @@ from trainer_client.config import TrainConfig
 from trainer_client.methods.lora.files import DIFFUSERS_FILE
 from trainer_client.methods.lora.read import WrongBase, read_lora
 from trainer_client.models import load_family
-from trainer_client.sample import draw_tiles, seed_noise
+from trainer_client.sample import sample_tiles, seed_noise
 from trainer_client.train import train
 from trainer_client.train.checkpoint import checkpoint_name
 
@@ -108,7 +108,7 @@ def drawn_by_diffusers(base: Path, folder: Path, file: str) -> Any:
     pipeline.load_lora_weights(folder, weight_name=file)
     encoders = {"text_encoder": pipeline.text_encoder.eval()}
     family = replace(load_family(str(base)), denoiser=pipeline.unet.eval(), text_encoders=encoders)
-    return draw_tiles(family, ["a red fox"], [1, 2], steps=3).int()
+    return sample_tiles(family, ["a red fox"], [1, 2], steps=3).int()
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

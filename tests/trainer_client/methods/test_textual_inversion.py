@@ -18,10 +18,10 @@ from trainer_client.load_model import load
 from trainer_client.merge import merge
 from trainer_client.methods.textual_inversion.embeddings import FILE, add_word, initial_rows, read_rows
 from trainer_client.models import load_family
-from trainer_client.sample import draw_tiles
+from trainer_client.sample import sample_tiles
 from trainer_client.train import train
 from trainer_client.train.checkpoint import checkpoint_name
-from trainer_client.train.train_step import Learner
+from trainer_client.train.train_step import TrainStep
 
 WORD: dict[str, Any] = {
     "method": "textual-inversion",
@@ -53,7 +53,7 @@ def test_only_the_new_vectors_change(snapshot: Path, base: Path, tmp_path: Path)
     assert names == ["text_encoder.rows"]
     modules = (family.denoiser, family.text_encoders["text_encoder"])
     before = [{name: tensor.clone() for name, tensor in module.state_dict().items()} for module in modules]
-    learner = Learner(found.method, found.config, found.plan)
+    learner = TrainStep(found.method, found.config, found.plan)
     for step in epoch_steps(family, found.data, found.plan, 1):
         learner.learn(found.data, step)
     changed = [
@@ -130,7 +130,7 @@ def drawn_by_diffusers(base: Path, file: Path, token: str | None) -> Any:
     family.tokenizers["tokenizer"] = pipeline.tokenizer
     asked = [pipeline.maybe_convert_prompt(prompt, pipeline.tokenizer) for prompt in ASKED]
     assert asked == ["a drawing of <frog> <frog>_1 <frog>_2"]
-    return draw_tiles(family, asked, [1, 2], steps=3).int()
+    return sample_tiles(family, asked, [1, 2], steps=3).int()
 
 
 class Stop(Exception):

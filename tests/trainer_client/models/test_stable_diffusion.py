@@ -18,7 +18,7 @@ from schemas.errors import BadDocument, BadOption, NotFound
 from trainer_client.models import Family, load_family
 from trainer_client.models.weights import in_order, tensor_digests
 from trainer_client.randomness import keys, normal
-from trainer_client.sample import draw_tiles, seed_noise
+from trainer_client.sample import sample_tiles, seed_noise
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +115,7 @@ def test_pictures_are_those_of_the_pipeline(family: Family, guidance_scale: floa
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     prompts = ["a red fox in the snow", "a wolf"]
-    tiles = draw_tiles(family, prompts, [11, 12], steps=8, guidance_scale=guidance_scale, batch_size=3)
+    tiles = sample_tiles(family, prompts, [11, 12], steps=8, guidance_scale=guidance_scale, batch_size=3)
     noise = torch.stack([seed_noise(seed, family.latent_shape) for seed in (11, 12)] * 2)
     expected = pipeline(
         [prompt for prompt in prompts for _ in range(2)],
@@ -289,8 +289,8 @@ def test_a_hub_name_with_only_an_fp16_variant(base: Path, monkeypatch: pytest.Mo
 @pytest.mark.gpu
 @pytest.mark.parametrize(("dtype", "levels"), [(torch.float32, 2), (torch.bfloat16, 40)])
 def test_pictures_on_the_gpu_are_those_on_the_cpu(base: Path, dtype: torch.dtype, levels: int) -> None:
-    on_cpu = draw_tiles(load_family(str(base)), ["a red fox"], [1, 2], steps=8).int()
-    on_gpu = draw_tiles(load_family(str(base), "cuda", dtype), ["a red fox"], [1, 2], steps=8).int()
+    on_cpu = sample_tiles(load_family(str(base)), ["a red fox"], [1, 2], steps=8).int()
+    on_gpu = sample_tiles(load_family(str(base), "cuda", dtype), ["a red fox"], [1, 2], steps=8).int()
     assert (on_cpu - on_gpu).abs().float().mean() <= levels
 
 

@@ -14,7 +14,7 @@ from tests.trainer_client.methods.runs import pictures, prepared, run, tensors
 from trainer_client.data.images import crop_sizes
 from trainer_client.data.snapshot import Row
 from trainer_client.models import Family, base_digest, load_family
-from trainer_client.sample import draw_tiles, seed_noise
+from trainer_client.sample import sample_tiles, seed_noise
 from trainer_client.train.checkpoint import checkpoint_name
 
 
@@ -61,7 +61,7 @@ def test_captions_are_encoded_as_the_pipeline_does(family: Family, xl_base: Path
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_pictures_are_the_pipelines(family: Family, xl_base: Path) -> None:
-    ours = draw_tiles(family, ["a red fox"], [1], steps=3)[0, 0].float()
+    ours = sample_tiles(family, ["a red fox"], [1], steps=3)[0, 0].float()
     assert (drawn_by(pipeline_of(xl_base)) - ours).abs().max() < 2
 
 

@@ -16,8 +16,8 @@ from trainer_client.data.batches import epoch_steps, make_batch
 from trainer_client.models import load_family
 from trainer_client.performance import channels_last, torch_compile
 from trainer_client.performance.bf16_copy import DenoiserCopy, worth_it
-from trainer_client.sample.engine import drawn_name
-from trainer_client.train.train_step import Learner
+from trainer_client.sample.engine import sampling_name
+from trainer_client.train.train_step import TrainStep
 
 
 def test_the_exchanged_layers_compute_what_the_others_do(base: Path) -> None:
@@ -63,7 +63,7 @@ def test_the_copy_follows_the_weights_and_gives_its_gradients_away(base: Path, s
 
 def test_passes_through_the_copy_add_up_in_float32(base: Path, snapshot: Path, tmp_path: Path) -> None:
     run = prepared(snapshot, base, tmp_path, precision="bf16", bf16_copy="on")
-    learner = Learner(run.method, run.config, run.plan)
+    learner = TrainStep(run.method, run.config, run.plan)
     kept: list[dict[str, torch.Tensor]] = []
     learner._update = lambda _: kept.append(  # type: ignore[method-assign]
         {name: weight.grad.clone() for name, weight in learner.parameters.items() if weight.grad is not None}
@@ -131,7 +131,7 @@ def test_what_an_earlier_run_has_compiled_costs_little(
     monkeypatch.delenv(torch_compile.FOLDER_VARIABLE, raising=False)
     one, other = (prepared(snapshot, base, tmp_path, batch_size=size) for size in (2, 3))
     names = [trained_name(run.family, run.config) for run in (one, other, one)]
-    assert names[0] == names[2] != names[1] != drawn_name(one.family)
+    assert names[0] == names[2] != names[1] != sampling_name(one.family)
     assert worth.seconds(cache, names[0]) == worth.seconds(None, names[0]) == worth.new_seconds
     worth.remember(cache, names[0])
     assert [worth.seconds(cache, name) for name in names[:2]] == [worth.cached_seconds, worth.new_seconds]
@@ -158,7 +158,7 @@ def test_the_state_of_channels_last_weights_is_saved_and_restored(
 
     monkeypatch.setattr(torch_compile.Blocks, "__init__", lambda self, *_, **__: setattr(self, "modules", []))
     run = prepared(snapshot, base, tmp_path)
-    learner = Learner(run.method, run.config, run.plan, compiled=True)
+    learner = TrainStep(run.method, run.config, run.plan, compiled=True)
     (images,) = make_batch(run.family, run.data, 1, range(5)).split(5)
     learner.learn(run.data, images)
     save_file(learner.tensors(), tmp_path / "state.safetensors")
@@ -180,7 +180,7 @@ def test_compiled_blocks_learn_what_others_learn(
     losses = {}
     for wanted in (True, False):
         run = prepared(shaped if buckets else snapshot, base, tmp_path, buckets=buckets, batch_size=5)
-        learner = Learner(run.method, run.config, run.plan, compiled=wanted)
+        learner = TrainStep(run.method, run.config, run.plan, compiled=wanted)
         steps = [drawn for epoch in (1, 2) for drawn in epoch_steps(run.family, run.data, run.plan, epoch)]
         learner.compile(run.data, steps[0], lambda stage, done, total, detail="": told.append((stage, done, total)))
         assert all(weight.grad is None for weight in learner.parameters.values())
@@ -205,7 +205,7 @@ def test_a_gpu_learns_the_same_compiled_and_recorded(
         run = prepared(
             shaped if buckets else snapshot, base, tmp_path, device="cuda", precision="bf16", buckets=buckets, ema=True
         )
-        learner = Learner(run.method, run.config, run.plan, compiled=wanted)
+        learner = TrainStep(run.method, run.config, run.plan, compiled=wanted)
         learner.compile(run.data, next(epoch_steps(run.family, run.data, run.plan, 1)), silent)
         losses[wanted] = [
             float(learner.learn(run.data, drawn)) / len(drawn)

@@ -12,8 +12,8 @@ import torch
 
 from trainer_client.models import Family, load_family
 from trainer_client.performance import torch_compile
-from trainer_client.sample import draw_tiles, engine
-from trainer_client.sample.engine import Drawing
+from trainer_client.sample import engine, sample_tiles
+from trainer_client.sample.engine import SamplingDenoiser
 
 ASKED = (["a fox", "a wolf", "a red car"], [1, 2])
 
@@ -29,7 +29,7 @@ def families(base: Path) -> list[Family]:
 
 
 def tiles(family: Family, **settings: Any) -> torch.Tensor:
-    return draw_tiles(family, *ASKED, steps=2, batch_size=4, **settings).int()
+    return sample_tiles(family, *ASKED, steps=2, batch_size=4, **settings).int()
 
 
 @pytest.fixture
@@ -44,9 +44,9 @@ def by_copy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_checkpoints_in_turn_go_through_one_copy(families: list[Family]) -> None:
     expected = [tiles(family) for family in families]
     assert not torch.equal(*expected)
-    shared, modules = Drawing("on"), []
+    shared, modules = SamplingDenoiser("on"), []
     for family, plain in zip([*families, families[0]], [*expected, expected[0]], strict=True):
-        assert (tiles(family, drawing=shared) - plain).abs().max() <= 1
+        assert (tiles(family, denoiser=shared) - plain).abs().max() <= 1
         modules.append(shared.module)
         assert shared.family is None and shared.denoiser is None
     assert modules[0] is modules[1] is modules[2] is not None
@@ -56,23 +56,23 @@ def test_checkpoints_in_turn_go_through_one_copy(families: list[Family]) -> None
 @pytest.mark.slow
 @pytest.mark.usefixtures("by_copy")
 def test_another_architecture_gets_a_copy_of_its_own(base: Path, xl_base: Path) -> None:
-    shared = Drawing("on")
+    shared = SamplingDenoiser("on")
     for folder in (base, xl_base, base):
         family = load_family(str(folder))
-        assert (tiles(family, drawing=shared) - tiles(family)).abs().max() <= 1
+        assert (tiles(family, denoiser=shared) - tiles(family)).abs().max() <= 1
 
 
 def test_a_cpu_draws_through_the_model_itself(families: list[Family], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copy, "deepcopy", lambda *_: pytest.fail("A copy was made."))
-    shared = Drawing("auto", pictures=10**9)
-    assert torch.equal(tiles(families[0], drawing=shared), tiles(families[0]))
+    shared = SamplingDenoiser("auto", pictures=10**9)
+    assert torch.equal(tiles(families[0], denoiser=shared), tiles(families[0]))
 
 
 def test_every_batch_is_as_large_as_the_largest(
     families: list[Family], by_copy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    shared, own = Drawing("on"), type(families[0]).predict
+    shared, own = SamplingDenoiser("on"), type(families[0]).predict
 
     def noted(family: Family, denoiser: torch.nn.Module, noisy: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
         seen.append(len(noisy))
@@ -80,7 +80,7 @@ def test_every_batch_is_as_large_as_the_largest(
 
     monkeypatch.setattr(type(families[0]), "predict", noted)
     for family in families:
-        tiles(family, drawing=shared)
+        tiles(family, denoiser=shared)
     assert set(seen) == {2 * 4}
 
 
@@ -120,21 +120,21 @@ def test_compiling_begins_when_what_is_left_earns_it_back(
     )
     family = families[0]
     if kept:
-        torch_compile.SAMPLING.remember(tmp_path, engine.drawn_name(family))
+        torch_compile.SAMPLING.remember(tmp_path, engine.sampling_name(family))
     told: list[str] = []
-    shared = Drawing("auto", pictures, tmp_path, lambda stage, *_: told.append(stage))
+    shared = SamplingDenoiser("auto", pictures, tmp_path, lambda stage, *_: told.append(stage))
     prompts = [f"a fox {number}" for number in range(3)]
-    found = draw_tiles(family, prompts, [1, 2, 3, 4], steps=1, batch_size=4, drawing=shared)
+    found = sample_tiles(family, prompts, [1, 2, 3, 4], steps=1, batch_size=4, denoiser=shared)
     assert (shared.blocks is not None) is compiles and told == ["compiling"] * compiles
-    assert torch_compile.SAMPLING.seconds(tmp_path, engine.drawn_name(family)) == (8.0 if kept or compiles else 58.0)
-    assert (found.int() - draw_tiles(family, prompts, [1, 2, 3, 4], steps=1).int()).abs().max() <= 1
+    assert torch_compile.SAMPLING.seconds(tmp_path, engine.sampling_name(family)) == (8.0 if kept or compiles else 58.0)
+    assert (found.int() - sample_tiles(family, prompts, [1, 2, 3, 4], steps=1).int()).abs().max() <= 1
 
 
 def test_the_copy_before_is_gone_when_the_next_is_made(
     families: list[Family], by_copy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two of them are 10 GB of SDXL."""
-    shared, family = Drawing("on"), families[0]
+    shared, family = SamplingDenoiser("on"), families[0]
     copied, there = copy.deepcopy, []
     with shared.by(family):
         assert shared.module is not None
@@ -158,10 +158,10 @@ def test_compiled_blocks_draw_the_same_pictures(
     """Nothing is compiled anew for the next checkpoint, nor for the last, smaller batch."""
     monkeypatch.setattr(torch_compile, "BACKEND", "aot_eager")
     told: list[tuple[int, int | None]] = []
-    shared = Drawing("on", 12, tmp_path, lambda _, done, total, detail="": told.append((done, total)))
+    shared = SamplingDenoiser("on", 12, tmp_path, lambda _, done, total, detail="": told.append((done, total)))
     for number, family in enumerate(families):
         torch._dynamo.utils.counters.clear()
-        assert (tiles(family, drawing=shared) - tiles(family)).abs().max() <= 1
+        assert (tiles(family, denoiser=shared) - tiles(family)).abs().max() <= 1
         assert (torch._dynamo.utils.counters["stats"]["unique_graphs"] == 0) is bool(number)
     counts = [done for done, _ in told]
     assert counts == sorted(counts) and counts[-1] == told[-1][1]
@@ -171,7 +171,7 @@ def test_compiled_blocks_draw_the_same_pictures(
 @pytest.mark.parametrize("wanted", ["off", "on"])
 def test_a_gpu_draws_the_same_pictures_recorded_and_compiled(base: Path, wanted: str) -> None:
     plain = tiles(load_family(str(base)))
-    shared = Drawing(wanted)
+    shared = SamplingDenoiser(wanted)
     for _ in range(2):
-        found = tiles(load_family(str(base), "cuda", torch.bfloat16), drawing=shared)
+        found = tiles(load_family(str(base), "cuda", torch.bfloat16), denoiser=shared)
         assert (found - plain).abs().float().mean() < 4

@@ -47,7 +47,7 @@ def test_a_caption_of_the_snapshot_is_recognised_with_its_image(opened: Snapshot
     seen, held_out = opened.rows("train")[3], opened.rows("validation")[1]
     caption = seen.captions["human"]
     text = f"{caption}\n{held_out.captions['human']}\n[made-up-subject] {caption} \ndrawing\n"
-    with pytest.raises(BadDocument, match=r"line 3: the prompt .* is there twice"):
+    with pytest.raises(BadDocument, match=r"line 3: the prompt .* is repeated"):
         read(text, opened, tmp_path)
     prompts = read(text.replace("[made-up-subject]", "#"), opened, tmp_path)
     assert [(prompt.role, prompt.image_sha256, prompt.track) for prompt in prompts] == [
@@ -67,7 +67,7 @@ def test_a_given_role_wins_over_the_recognised_one(opened: Snapshot, tmp_path: P
 def test_a_bad_role_names_the_line_and_the_roles(opened: Snapshot, tmp_path: Path) -> None:
     with pytest.raises(BadDocument) as caught:
         read("a frog\n[sene-caption] a frog", opened, tmp_path)
-    assert "prompts.txt, line 2: `sene-caption` is no role" in str(caught.value)
+    assert "prompts.txt, line 2: `sene-caption` is not a role" in str(caught.value)
     assert all(role in str(caught.value) for role in ROLES)
 
 

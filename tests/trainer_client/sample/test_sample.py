@@ -17,7 +17,7 @@ from trainer_client.cli import main
 from trainer_client.config import TrainConfig
 from trainer_client.models import Family, load_family
 from trainer_client.run_folder import find_checkpoint, last_checkpoint, open_run
-from trainer_client.sample import draw_grid, draw_tiles, read_prompt_lines, sample, seed_noise
+from trainer_client.sample import read_prompt_lines, sample, sample_grid, sample_tiles, seed_noise
 from trainer_client.sample.contact_sheet import contact_sheet
 from trainer_client.train import train
 
@@ -59,16 +59,16 @@ def test_noise_is_the_seeds() -> None:
 
 
 def test_tiles_do_not_depend_on_what_is_drawn_beside_them(family: Family) -> None:
-    together = draw_tiles(family, ["a fox", "a wolf"], [1, 2, 3], steps=3, batch_size=4)
+    together = sample_tiles(family, ["a fox", "a wolf"], [1, 2, 3], steps=3, batch_size=4)
     assert together.shape == (2, 3, 16, 16, 3)
-    alone = draw_tiles(family, ["a wolf"], [3], steps=3)
+    alone = sample_tiles(family, ["a wolf"], [3], steps=3)
     assert (together[1, 2].int() - alone[0, 0].int()).abs().max() <= 1
     assert not torch.equal(together[0, 0], together[0, 1]), "another seed is another picture"
 
 
 def test_progress_counts_pictures(family: Family) -> None:
     calls: list[tuple[int, int | None]] = []
-    draw_tiles(
+    sample_tiles(
         family, ["a", "b"], [1, 2, 3], steps=1, batch_size=4, progress=lambda _, n, of, __="": calls.append((n, of))
     )
     assert calls == [(4, 6), (6, 6)]
@@ -77,12 +77,12 @@ def test_progress_counts_pictures(family: Family) -> None:
 @pytest.mark.parametrize("steps", [0, 1001])
 def test_steps_out_of_range(family: Family, steps: int) -> None:
     with pytest.raises(BadOption, match="1 to 1000"):
-        draw_tiles(family, ["a"], [1], steps=steps)
+        sample_tiles(family, ["a"], [1], steps=steps)
 
 
 def test_a_grid_is_its_tiles(family: Family, tmp_path: Path) -> None:
     path = tmp_path / "grids" / "epoch-001.png"
-    tiles, grid = draw_grid(family, ["a fox", "a wolf"], [1, 2, 3], path, tmp_path, steps=2)
+    tiles, grid = sample_grid(family, ["a fox", "a wolf"], [1, 2, 3], path, tmp_path, steps=2)
     assert (grid.rows, grid.columns, grid.tile_px) == (2, 3, 16)
     assert (grid.file.path, grid.file.sha256) == ("grids/epoch-001.png", sha256_file(path))
     with Image.open(path) as image:
@@ -113,7 +113,7 @@ def test_several_checkpoints_side_by_side(run: Path, tmp_path: Path) -> None:
     both = sample(
         run, ["a wolf"], [1, 2], "all", device="cpu", progress=lambda stage, n, of, _="": told.append((stage, n, of))
     )
-    assert both.epochs == [0, 1] and told == [("drawing pictures", 2, 4), ("drawing pictures", 4, 4)]
+    assert both.epochs == [0, 1] and told == [("sampling", 2, 4), ("sampling", 4, 4)]
     assert [(picture.seed, picture.epoch) for picture in both.pictures] == [(1, 0), (2, 0), (1, 1), (2, 1)]
     assert both.pictures[2].path.name == "01-a-wolf-seed-1-epoch-001.png"
     for epoch in (0, 1):
@@ -217,4 +217,4 @@ def test_pictures_are_not_put_among_other_files(run: Path, tmp_path: Path) -> No
     (out / "0955ae54ab04608d.png").unlink()
     for _ in range(2):
         again = CliRunner().invoke(main, [*asked, "--out", str(out)])
-        assert again.exit_code == 0 and "1 picture in" in again.stdout
+        assert again.exit_code == 0 and "1 sample in" in again.stdout

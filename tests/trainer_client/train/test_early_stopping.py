@@ -15,7 +15,7 @@ from tests.trainer_client.conftest import write_snapshot
 from trainer_client.config import TrainConfig
 from trainer_client.train import train
 from trainer_client.train.early_stopping import Plateau, judge, out_of_patience, plateau
-from trainer_client.train.summary import outcome, render
+from trainer_client.train.summary import summarise, text_of_run
 
 IMAGES = 8
 
@@ -135,7 +135,7 @@ def test_patience_ends_a_run_that_gains_nothing(tmp_path: Path, held_out: Path, 
     report = RunReport.read(tmp_path / "run" / "run.json")
     assert (report.status, [point.epoch for point in report.checkpoints]) == ("complete", [0, 1, 2])
     assert report.stopping is not None and report.stopping.stopped_early
-    assert "Stopped at epoch 2: patience is at its end." in render(result)
+    assert "Stopped at epoch 2: --patience ran out." in text_of_run(result)
     assert not (tmp_path / "run" / "state").exists()
     assert train(asked).was_complete
 
@@ -152,7 +152,7 @@ def test_what_a_person_reads_has_intervals_gap_and_noise_levels(tmp_path: Path, 
     assert best.epoch > 0 and best.held_out_change is not None and best.gap is not None
     changes = [level.change.mean for level in result.noise_levels if level.change]
     assert sum(changes) / 2 == pytest.approx(best.held_out_change.mean)
-    text = render(outcome(RunReport.read(tmp_path / "run" / "run.json"), tmp_path / "run"))
+    text = text_of_run(summarise(RunReport.read(tmp_path / "run" / "run.json"), tmp_path / "run"))
     assert "against the base (95%)" in text and "Gap to the training images" in text and "By timestep" in text
 
 

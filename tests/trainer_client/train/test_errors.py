@@ -13,7 +13,7 @@ import torch
 from trainer_client.config import TrainConfig
 from trainer_client.distributed.processes import Processes
 from trainer_client.train.checkpoint import NotSaved
-from trainer_client.train.errors import ProcessLost, in_words, memory_advice
+from trainer_client.train.errors import ProcessLost, memory_advice, with_advice
 from trainer_client.train.timing import Ledger
 
 
@@ -24,13 +24,13 @@ def config(**values: Any) -> TrainConfig:
 @pytest.mark.parametrize(
     ("doing", "values", "processes", "said"),
     [
-        ("sampling", {}, 1, "Use a --sample-batch-size below 16 to go on"),
-        ("evaluating", {"eval_batch_size": 8}, 2, "Use a --eval-batch-size below 8 to go on"),
-        ("training", {}, 1, "Use --auto-batch to go on"),
-        ("training", {}, 2, "more processes, or begin another run with a smaller --batch-size"),
-        ("training", {"auto_batch": True}, 1, "begin another run with a smaller --resolution"),
-        ("training", {"batch_size": 1}, 1, "begin another run with a smaller --resolution"),
-        ("sampling", {"sample_batch_size": 1}, 1, "begin another run with a smaller --resolution"),
+        ("sampling", {}, 1, "Use a --sample-batch-size below 16 to resume this run"),
+        ("evaluating", {"eval_batch_size": 8}, 2, "Use a --eval-batch-size below 8 to resume this run"),
+        ("training", {}, 1, "Use --auto-batch to resume this run"),
+        ("training", {}, 2, "more processes, or start another run with a smaller --batch-size"),
+        ("training", {"auto_batch": True}, 1, "start another run with a smaller --resolution"),
+        ("training", {"batch_size": 1}, 1, "start another run with a smaller --resolution"),
+        ("sampling", {"sample_batch_size": 1}, 1, "start another run with a smaller --resolution"),
     ],
 )
 def test_memory_advice_names_the_setting(doing: str, values: dict[str, Any], processes: int, said: str) -> None:
@@ -49,21 +49,21 @@ def run(processes: int) -> tuple[Any, Ledger, Processes]:
 
 def test_a_full_disk_and_a_used_up_quota_are_said_and_other_errors_pass() -> None:
     for number in (errno.ENOSPC, errno.EDQUOT):
-        with pytest.raises(NotSaved, match=r"o/grid\.png: can't be saved"), in_words(*run(1)):
+        with pytest.raises(NotSaved, match=r"o/grid\.png: can't be saved"), with_advice(*run(1)):
             raise OSError(number, "full", "o/grid.png")
-    with pytest.raises(PermissionError), in_words(*run(1)):
+    with pytest.raises(PermissionError), with_advice(*run(1)):
         raise PermissionError(errno.EACCES, "no")
 
 
 def test_a_process_that_is_gone_is_told_from_a_mistake() -> None:
     gone = RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]")
-    with pytest.raises(ProcessLost, match="The same command goes on from there"), in_words(*run(2)):
+    with pytest.raises(ProcessLost, match="Run the same command again to resume"), with_advice(*run(2)):
         raise gone
-    with pytest.raises(ProcessLost), in_words(*run(2)):
+    with pytest.raises(ProcessLost), with_advice(*run(2)):
         raise torch.distributed.DistBackendError("NCCL error: remote process exited")
-    with pytest.raises(RuntimeError, match="gloo"), in_words(*run(1)):
+    with pytest.raises(RuntimeError, match="gloo"), with_advice(*run(1)):
         raise gone
-    with pytest.raises(RuntimeError, match="shapes"), in_words(*run(2)):
+    with pytest.raises(RuntimeError, match="shapes"), with_advice(*run(2)):
         raise RuntimeError("shapes don't match")
 
 

@@ -13,7 +13,7 @@ from tests.trainer_client.methods.runs import varied
 from trainer_client.config import TrainConfig
 from trainer_client.data.batches import epoch_steps, make_batch
 from trainer_client.train.preparation import Prepared, encode, prepare
-from trainer_client.train.train_step import Learner
+from trainer_client.train.train_step import TrainStep
 
 
 def prepared(snapshot: Path, base: Path, tmp_path: Path, **values: Any) -> Prepared:
@@ -32,8 +32,8 @@ def prepared(snapshot: Path, base: Path, tmp_path: Path, **values: Any) -> Prepa
     return run
 
 
-def learn(run: Prepared, epochs: int = 1) -> tuple[Learner, list[float]]:
-    learner, losses = Learner(run.method, run.config, run.plan), []
+def learn(run: Prepared, epochs: int = 1) -> tuple[TrainStep, list[float]]:
+    learner, losses = TrainStep(run.method, run.config, run.plan), []
     for epoch in range(1, epochs + 1):
         steps = epoch_steps(run.family, run.data, run.plan, epoch)
         losses += [float(learner.learn(run.data, drawn)) / len(drawn) for drawn in steps]
@@ -104,7 +104,7 @@ def test_accumulation_gives_the_gradient_of_the_large_batch(snapshot: Path, base
 
 def test_a_short_last_step_weighs_its_images_as_any_other(snapshot: Path, base: Path, tmp_path: Path) -> None:
     run = prepared(snapshot, base, tmp_path, batch_size=5, clip_norm=0.0)
-    learner = Learner(run.method, run.config, run.plan)
+    learner = TrainStep(run.method, run.config, run.plan)
     gradients: list[dict[str, torch.Tensor]] = []
 
     def keep(_: torch.Tensor) -> None:
@@ -126,7 +126,7 @@ def test_a_short_last_step_weighs_its_images_as_any_other(snapshot: Path, base: 
 def test_clipping_bounds_the_gradient(snapshot: Path, base: Path, tmp_path: Path) -> None:
     run = prepared(snapshot, base, tmp_path, clip_norm=1e-9, epsilon=1e-3, weight_decay=0.0)
     before = {
-        name: weight.detach().clone() for name, weight in Learner(run.method, run.config, run.plan).parameters.items()
+        name: weight.detach().clone() for name, weight in TrainStep(run.method, run.config, run.plan).parameters.items()
     }
     learner, _ = learn(run)
     moved = max(float((weight.detach() - before[name]).abs().max()) for name, weight in learner.parameters.items())
@@ -146,7 +146,7 @@ def test_the_average_is_swapped_in_and_out(snapshot: Path, base: Path, tmp_path:
 
 def test_the_average_is_the_one_of_its_formula(snapshot: Path, base: Path, tmp_path: Path) -> None:
     run = prepared(snapshot, base, tmp_path, ema=True, ema_decay=0.3)
-    learner = Learner(run.method, run.config, run.plan)
+    learner = TrainStep(run.method, run.config, run.plan)
     name = next(iter(learner.parameters))
     average, steps = learner.parameters[name].detach().double().clone(), 0
     for epoch in (1, 2):

@@ -11,7 +11,7 @@ import torch
 
 from tests.trainer_client.methods.runs import run
 from trainer_client.load_model import load
-from trainer_client.sample import draw_tiles, seed_noise
+from trainer_client.sample import sample_tiles, seed_noise
 from trainer_client.train.checkpoint import checkpoint_name
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Of its solver.
@@ -37,7 +37,7 @@ def drawn_by_diffusers(folder: Path, prompt: str, **settings: Any) -> torch.Tens
 
 
 def drawn_by_us(folder: Path, prompt: str) -> torch.Tensor:
-    return draw_tiles(load(str(folder)), [prompt], [1], steps=STEPS)[0, 0].int()
+    return sample_tiles(load(str(folder)), [prompt], [1], steps=STEPS)[0, 0].int()
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from trainer_client.config import TrainConfig
 from trainer_client.sample import sample
 from trainer_client.train import train
 from trainer_client.train.model_card import _front_matter, _use, public_name
-from trainer_client.train.summary import render
+from trainer_client.train.summary import text_of_run
 from trainer_client.train.timing import Clock
 from trainer_client.train.trackers import NoTracker, Tracker
 
@@ -123,7 +123,7 @@ def test_a_tracker_that_fails_in_the_middle_costs_the_run_nothing(
     assert RunReport.read(tmp_path / "run" / "run.json").status == "complete" and result.epochs == 6
     assert said == ["tensorboard: no route to host; the run goes on, run.json has every figure"]
     assert failing.calls == 1 + 3  # After three failures in a row it is left alone.
-    assert "The tracker lacks figures (tensorboard: no route to host); the report has them all." in render(result)
+    assert "The tracker lacks figures (tensorboard: no route to host); the report has them all." in text_of_run(result)
 
 
 class Talking:

@@ -24,7 +24,7 @@ from trainer_client.train import NotFinite, TrainResult, train
 from trainer_client.train.checkpoint import checkpoint_name
 from trainer_client.train.preparation import OtherRun, prepare
 from trainer_client.train.resume_state import RunBusy
-from trainer_client.train.train_step import Learner
+from trainer_client.train.train_step import TrainStep
 
 
 def test_the_report_tells_everything(whole: Path, snapshot: Path) -> None:
@@ -207,7 +207,7 @@ def test_too_little_memory_is_said_and_the_run_goes_on_with_smaller_batches(
             train(config(folder, snapshot, base, "large"))
         assert RunReport.read(folder / "large" / "run.json").status == "interrupted"
     with monkeypatch.context() as patch, pytest.raises(NotEnoughMemory, match="Use --auto-batch to go on with this"):
-        patch.setattr(Learner, "_backward", too_large)
+        patch.setattr(TrainStep, "_backward", too_large)
         train(config(folder, snapshot, base, "large"))
     train(config(folder, snapshot, base, "large", sample_batch_size=3, state_every_seconds=1))
     assert weights(folder / "large").keys() == weights(whole).keys()
@@ -219,16 +219,16 @@ def test_auto_batch_goes_on_with_what_fitted(
 ) -> None:
     """The same steps in smaller batches; a run that is cut off remembers how small."""
     tried: list[int] = []
-    backward = Learner._backward
+    backward = TrainStep._backward
 
-    def small(learner: Learner, micro: Batch, *more: Any) -> Any:
+    def small(learner: TrainStep, micro: Batch, *more: Any) -> Any:
         tried.append(len(micro.timesteps_B))
         if tried[-1] > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return backward(learner, micro, *more)
 
     settings = {"batch_size": 6, "auto_batch": True, "epochs": 4, "save_epochs": (1,), "state_every_seconds": 0}
-    monkeypatch.setattr(Learner, "_backward", small)
+    monkeypatch.setattr(TrainStep, "_backward", small)
     whole = train(config(folder, snapshot, base, "auto-whole", **settings))
     assert set(tried[2:]) == {2} and tried[:2] == [6, 3]
     with pytest.raises(Stop):

@@ -1,4 +1,4 @@
-"""Draws a comparison as one HTML file that asks nothing of the network: styles, script, pictures and all."""
+"""Render a comparison as one HTML file with styles, script and images embedded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SECTIONS = (
 
 
 def page(comparison: Comparison, runs: list[list[Run]], progress: Progress = silent) -> str:
-    """The page of a comparison. `runs` are the run folders of each group, in the comparison's order."""
+    """Return the page. `runs` are the runs of each group, in the comparison's order."""
     sheets = Sheets()
     pictures = [collect(group, own, sheets) for group, own in zip(comparison.groups, runs, strict=True)]
     environment = Environment(
@@ -67,7 +67,7 @@ def _view(number: int, group: Group, pictures: Pictures, key: dict[str, int]) ->
 
 
 def _differing(group: Group) -> list[tuple[str, list[str]]]:
-    """The settings that aren't equal, each with every run's value."""
+    """Return each differing setting with every run's value."""
     names = sorted({name for run in group.runs for name in run.differs})
     return [(name, [_setting(run.differs.get(name)) for run in group.runs]) for name in names]
 
@@ -88,11 +88,11 @@ def _functions() -> dict[str, Any]:
 
 
 def _sign(key: int) -> Markup:
-    """A run's sign for legends and headings."""
+    """Return a run's marker for legends and headings."""
     return Markup(f'<svg class="sign k{key}" viewBox="0 0 12 12" aria-hidden="true">{mark(key, 6, 6, 4)}</svg>')
 
 
 def _json(data: Any) -> Markup:
-    """JSON that can stand in a script element whatever the captions say."""
+    """Return JSON escaped for a script element."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))

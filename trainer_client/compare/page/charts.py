@@ -1,7 +1,6 @@
-"""Small line charts as inline SVG: a measure by epoch, a line and an interval band a run. No script, no library.
+"""Line charts as inline SVG: a measure by epoch, a line and an interval band per run.
 
-The epoch axis is square-root scaled: checkpoints are asked for densely at the start (1, 2, 5) and sparsely later
-(60, 70, 100), and a root spreads both.
+The epoch axis is square-root scaled: checkpoints are dense at the start (1, 2, 5) and sparse later (60, 70, 100).
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from schemas.edge.words import MINUS, signed
 
 WIDTH, HEIGHT = 360, 232
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 34
-NOTHING = 0.01  # half the scale where every value is zero
-LEAST_TICK_GAP = 15  # units of the drawing between two epoch labels
+NOTHING = 0.01  # half the scale if every value is zero
+LEAST_TICK_GAP = 15  # SVG units between two epoch labels
 SHAPES = ("circle", "square", "triangle", "diamond", "ring", "bar")
 
 
 @dataclass(frozen=True)
 class Series:
-    """One run's line: its colour and shape by `key`, its estimates by epoch."""
+    """One run's line: colour and marker by `key`, estimates by epoch."""
 
     label: str
     key: int
@@ -33,11 +32,11 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart: a title, its lines, and the words a screen reader says in its place."""
+    """One chart: title and lines."""
 
     title: str
     series: list[Series]
-    marked: int | None = None  # the key of the line drawn strongest: the run whose own track the panel is about
+    marked: int | None = None  # key of the run whose own track this is: the bold line
 
     @property
     def empty(self) -> bool:
@@ -45,7 +44,7 @@ class Panel:
 
 
 def y_range(panels: Sequence[Panel]) -> tuple[float, float]:
-    """A common scale for panels that are to be compared: every mean and interval, and zero."""
+    """Return a common scale: every mean and interval, and zero."""
     ends = [
         end
         for panel in panels
@@ -60,8 +59,8 @@ def y_range(panels: Sequence[Panel]) -> tuple[float, float]:
     return low - (pad if low < 0 else 0), high + (pad if high > 0 else 0)
 
 
-def draw(panel: Panel, limits: tuple[float, float], epochs: Sequence[int]) -> Markup:
-    """The SVG of one panel."""
+def chart(panel: Panel, limits: tuple[float, float], epochs: Sequence[int]) -> Markup:
+    """Return the SVG of one panel."""
     scale = _Scale(limits, max(epochs, default=1) or 1)
     parts = [*_y_axis(scale), *_x_axis(scale, epochs)]
     parts += [_band(line, scale) for line in panel.series]
@@ -132,7 +131,7 @@ def _dot(line: Series, epoch: int, x: float, y: float) -> str:
 
 
 def mark(key: int, x: float, y: float, size: float = 3.2) -> str:
-    """A run's sign, so that lines can be told apart without colour."""
+    """Return a run's marker, which identifies it without colour."""
     shape = SHAPES[key % len(SHAPES)]
     if shape in ("circle", "ring"):
         kind = ' class="open"' if shape == "ring" else ""
@@ -148,7 +147,7 @@ def mark(key: int, x: float, y: float, size: float = 3.2) -> str:
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Round values (1, 2 or 5 times a power of ten apart) within the limits, zero among them when inside."""
+    """Return values 1, 2 or 5 times a power of ten apart within the limits, including zero."""
     raw = (high - low) / wanted
     power = 10 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)

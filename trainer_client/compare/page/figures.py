@@ -1,4 +1,4 @@
-"""A group's charts, score card and bars: what the template draws besides pictures."""
+"""A group's charts, score card and cost bars."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from markupsafe import Markup
 
 from schemas.comparison import ComparedRun, EpochMeasures, Estimate, Group
 from trainer_client.compare.measures import total_seconds
-from trainer_client.compare.page.charts import Panel, Series, draw, y_range
+from trainer_client.compare.page.charts import Panel, Series, chart, y_range
 
 Value = Callable[[EpochMeasures], Estimate | None]
 HELD_OUT = (
-    "One chart for each set of captions the held-out pictures are read with; every run is measured under all of them. "
+    "One chart for each track of captions of the held-out images; every run is measured under all of them. "
     "Lower is better. A line is heavier under the run's own captions."
 )
 RELIANCE = (
-    "How much the loss rises when held-out pictures are given each other's captions. At zero the words don't matter; "
+    "How much the loss rises if held-out images get each other's captions. At zero the words don't matter; "
     "higher means the model follows them more."
 )
 OTHERS = (
-    "Leakage: how far pictures of unrelated prompts moved from the base's. Train subset: the change in loss on "
-    "pictures trained on. Gap: how much further it fell there than on held-out pictures."
+    "Leakage: how far samples of unrelated prompts moved from the base's. Train subset: the change in loss on "
+    "training images. Gap: how much further it fell there than on held-out images."
 )
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Some charts of one measure, and the same figures as a table: label, epoch, a value for each column."""
+    """Charts of one measure, and the same as a table: label, epoch, a value per column."""
 
     title: str
     note: str
@@ -39,7 +39,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Bar:
-    """A run's seconds by what they went to: (what, seconds, percent of the longest run's)."""
+    """A run's seconds by part: (part, seconds, percent of the longest run's total)."""
 
     run: ComparedRun
     parts: list[tuple[str, float, float]]
@@ -48,13 +48,13 @@ class Bar:
 
 
 def keys(groups: list[Group]) -> dict[str, int]:
-    """A colour and sign for every run's label, the same in all groups."""
+    """Return a colour and marker number for every run label, the same in all groups."""
     labels = dict.fromkeys(run.label for group in groups for run in group.runs)
     return {label: number for number, label in enumerate(labels)}
 
 
 def figures(group: Group, key: dict[str, int]) -> list[Figure]:
-    """Every figure that has a value to show."""
+    """Return every figure with a value."""
     charts = _Charts(group, key)
     held_out = charts.tracks(lambda point: point.held_out_change)
     relying = charts.tracks(lambda point: point.reliance)
@@ -67,25 +67,24 @@ def figures(group: Group, key: dict[str, int]) -> list[Figure]:
 
 
 def bars(group: Group) -> list[Bar]:
-    """Seconds of every run."""
     longest = max((total_seconds(run.cost) for run in group.runs), default=0.0) or 1.0
     return [_bar(run, longest) for run in group.runs]
 
 
 def at(run: ComparedRun, epoch: int | None) -> EpochMeasures | None:
-    """A run's measures at an epoch."""
+    """Return a run's measures at an epoch."""
     return next((point for point in run.epochs if point.epoch == epoch), None)
 
 
 class _Charts:
-    """Draws one group's measures."""
+    """The charts of one group."""
 
     def __init__(self, group: Group, key: dict[str, int]) -> None:
         self.group, self.key = group, key
         self.epochs = sorted({point.epoch for run in group.runs for point in run.epochs})
 
     def tracks(self, of: Callable[[EpochMeasures], dict[str, Estimate]]) -> list[str]:
-        """The tracks that a measure was taken under, in the snapshot's order."""
+        """Return the tracks of a measure, in the snapshot's order."""
         found = {track for run in self.group.runs for point in run.epochs for track in of(point)}
         names = list(self.group.tracks)
         return sorted(found, key=lambda track: (names.index(track) if track in names else len(names), track))
@@ -93,7 +92,7 @@ class _Charts:
     def by_track(
         self, title: str, note: str, tracks: list[str], of: Callable[[EpochMeasures], dict[str, Estimate]]
     ) -> Figure:
-        """A panel for each track, all on one scale."""
+        """Return a panel per track, all on one scale."""
         values = [_under(track, of) for track in tracks]
         names = [f"under {track} captions" for track in tracks]
         own = {run.own_track: self.key[run.label] for run in self.group.runs if run.own_track}
@@ -102,11 +101,11 @@ class _Charts:
             for track, name, value in zip(tracks, names, values, strict=True)
         ]
         limits = y_range(panels)
-        drawn = [(name, draw(panel, limits, self.epochs)) for name, panel in zip(names, panels, strict=True)]
+        drawn = [(name, chart(panel, limits, self.epochs)) for name, panel in zip(names, panels, strict=True)]
         return Figure(title, note, drawn, [f"under {track}" for track in tracks], self._rows(values))
 
     def others(self, title: str, note: str) -> Figure:
-        """The measures that aren't by track, each on a scale of its own."""
+        """Return the measures without a track, each on its own scale."""
         kinds: list[tuple[str, Value]] = [
             ("leakage", lambda point: point.leakage),
             ("train subset, change from the base", lambda point: point.train_subset_change),
@@ -114,7 +113,7 @@ class _Charts:
         ]
         panels = [(name, Panel(name.capitalize(), self._series(value)), value) for name, value in kinds]
         shown = [(name, panel, value) for name, panel, value in panels if not panel.empty]
-        drawn = [(name, draw(panel, y_range([panel]), self.epochs)) for name, panel, _ in shown]
+        drawn = [(name, chart(panel, y_range([panel]), self.epochs)) for name, panel, _ in shown]
         return Figure(title, note, drawn, [name for name, _, _ in shown], self._rows([value for _, _, value in shown]))
 
     def _series(self, value: Value) -> list[Series]:

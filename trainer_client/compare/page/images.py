@@ -1,4 +1,4 @@
-"""Which tile of which sheet shows what: (run, epoch, prompt, seed) to a place, for the template and for the script."""
+"""The tile that shows a (run, epoch, prompt, seed), for the template and the script."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from trainer_client.compare.page.sprites import Sheets
 from trainer_client.compare.runs import Run
 
 ROLES: dict[Role, str] = {
-    "seen-caption": "caption of a training picture",
-    "held-out-caption": "caption of a held-out picture",
-    "other-track-caption": "the same picture in another track's words",
+    "seen-caption": "caption of a training image",
+    "held-out-caption": "caption of a held-out image",
+    "other-track-caption": "the same image in another track's words",
     "made-up-subject": "a made-up subject",
     "generic": "says nothing in particular",
     "fighting-style": "asks for another style",
@@ -25,7 +25,7 @@ TELLING: tuple[Role, ...] = ("held-out-caption", "seen-caption", "custom", "made
 
 @dataclass(frozen=True)
 class Tile:
-    """A tile's sheet and place, and what it shows in words."""
+    """A tile's sheet and position, and its label."""
 
     sheet: str
     x: int
@@ -46,11 +46,11 @@ class Pictures:
 
     @property
     def epochs(self) -> list[int]:
-        """Every epoch at which any run has a grid."""
+        """Return every epoch at which any run has a grid."""
         return sorted({epoch for by_epoch in self.sheets for epoch in by_epoch})
 
     def tile(self, run: int, epoch: int, prompt: int, seed: int) -> Tile | None:
-        """The picture, or None where that run didn't draw it."""
+        """Return the sample's tile, or None if the run has none."""
         sheet = self.sheets[run].get(epoch)
         y, x = self.prompt_rows[run][prompt], self.seed_columns[run][seed]
         if sheet is None or x < 0 or y < 0:
@@ -60,39 +60,39 @@ class Pictures:
         return Tile(sheet, x, y, label)
 
     def real(self, prompt: int) -> Tile | None:
-        """The real image the prompt is a caption of."""
+        """Return the real image whose caption is the prompt."""
         place = self.place(self.group.prompts[prompt])
         return None if place is None else self.example(place)
 
     def place(self, prompt: Prompt) -> int | None:
-        """The position of a prompt's real image among the examples."""
+        """Return the index of a prompt's real image among the examples."""
         known = [example.image_sha256 for example in self.group.examples]
         return known.index(prompt.image_sha256) if prompt.image_sha256 in known else None
 
     def example(self, place: int) -> Tile | None:
-        """A real image by its position among the examples."""
-        return None if self.references is None else Tile(self.references, place, 0, "the real picture")
+        """Return a real image by its index among the examples."""
+        return None if self.references is None else Tile(self.references, place, 0, "the real image")
 
     @property
     def telling_prompt(self) -> int | None:
-        """The prompt of the key picture: words the model can't have learned by heart, beside a real picture."""
+        """Return the key figure's prompt: one that can't be memorised, with a real image."""
         roles = [prompt.role for prompt in self.group.prompts]
         return next((roles.index(role) for role in TELLING if role in roles), 0 if roles else None)
 
     @property
     def leaking_prompt(self) -> int | None:
-        """A prompt that should not have changed."""
+        """Return an unrelated prompt, whose samples should not change."""
         roles = [prompt.role for prompt in self.group.prompts]
         return roles.index("unrelated") if "unrelated" in roles else None
 
     @property
     def shown_epoch(self) -> int | None:
-        """The epoch the still grids show: the judged one, else the last there is."""
+        """Return the epoch of the static grids: the judged one, else the last."""
         epochs = self.epochs
         return self.group.judged_epoch if self.group.judged_epoch in epochs else (epochs[-1] if epochs else None)
 
     def for_script(self) -> dict[str, Any]:
-        """The same as plain data."""
+        """Return the tiles as plain data."""
         return {
             "runs": [run.label for run in self.group.runs],
             "epochs": self.epochs,
@@ -115,12 +115,12 @@ class Pictures:
 
 
 def role_words(prompt: Prompt) -> str:
-    """A prompt's role as a person says it, with the track its caption is of."""
+    """Return a prompt's role in words, with its caption's track."""
     return f"{ROLES[prompt.role]} ({prompt.track})" if prompt.track else ROLES[prompt.role]
 
 
 def collect(group: Group, runs: list[Run], sheets: Sheets) -> Pictures:
-    """Reads every grid of a group's runs into `sheets`."""
+    """Read every grid of a group's runs into `sheets`."""
     texts = [[prompt.text for prompt in run.report.prompts] for run in runs]
     return Pictures(
         group=group,
@@ -138,7 +138,7 @@ def _grids(run: Run, sheets: Sheets) -> dict[int, str]:
 
 
 def _references(group: Group, runs: list[Run], sheets: Sheets) -> str | None:
-    """The sheet of real images: of the run whose examples the group shows."""
+    """Return the sheet of the real images that the group shows."""
     shown = [example.image_sha256 for example in group.examples]
     for run in runs:
         grid = run.report.references

@@ -1,5 +1,5 @@
 "use strict";
-// Works on the tiles already on the page: sheets are CSS classes, a tile is a class and two numbers. Nothing is fetched.
+// Uses the tiles on the page: a sheet is a CSS class, a tile is a class and two numbers. Fetches nothing.
 (() => {
   const groups = JSON.parse(document.getElementById("data").textContent);
   const AXES = { run: "captions", epoch: "epoch", prompt: "prompt", seed: "seed" };
@@ -39,9 +39,9 @@
   };
   const realTile = (group, prompt) => {
     const found = realPlace(group, prompt);
-    return found && paint(make("span", { role: "img", "aria-label": "the real picture" }), found);
+    return found && paint(make("span", { role: "img", "aria-label": "the real image" }), found);
   };
-  // The signs of the runs are taken from the page, so that the script knows no colours.
+  // Run markers are copied from the page, so the script needs no colours.
   const runName = (section, group, run) => {
     const heading = section.querySelectorAll("table.strips tbody th")[run] || section.querySelectorAll(".legend > span")[run];
     return heading ? [...heading.cloneNode(true).childNodes] : [group.runs[run]];
@@ -118,7 +118,7 @@
       if (fixed.includes("prompt") && realPlace(group, at.prompt)) {
         const real = realTile(group, at.prompt);
         real.style.width = "84px";
-        shown.append(make("span", { className: "why", textContent: ` ${group.prompts[at.prompt].role}; the real picture:` }), real);
+        shown.append(make("span", { className: "why", textContent: ` ${group.prompts[at.prompt].role}; the real image:` }), real);
       }
     };
     controls();
@@ -199,7 +199,7 @@
       const trio = make("div", { className: "trio" }, picture("", place(group, at), `${word(group, "run", at.run)}, ${word(group, "epoch", at.epoch)}, ${word(group, "seed", at.seed)}`));
       const side = make("div", {});
       if (base >= 0 && at.epoch !== base) side.append(picture("side", place(group, { ...at, epoch: base }), "the base, same seed"));
-      if (real) side.append(picture("side", real, "the real picture"));
+      if (real) side.append(picture("side", real, "the real image"));
       trio.append(side);
       dialog.replaceChildren(
         make("p", { className: "asked", textContent: quoted(prompt.text) }), make("p", { className: "why", textContent: prompt.role }), trio,
@@ -239,7 +239,7 @@
       });
       const truth = realTile(group, at.prompt);
       real.hidden = !truth;
-      real.replaceChildren(...(truth ? [truth, make("figcaption", { textContent: "the real picture" })] : []));
+      real.replaceChildren(...(truth ? [truth, make("figcaption", { textContent: "the real image" })] : []));
       slider.value = at.epoch;
       now.textContent = word(group, "epoch", at.epoch);
       slider.setAttribute("aria-valuetext", now.textContent);

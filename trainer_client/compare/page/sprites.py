@@ -1,4 +1,4 @@
-"""Grids of samples as sprites: each sheet embedded once, as WebP, however many tiles of it the page shows."""
+"""Sample grids as sprites: each sheet is embedded once, as WebP."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from schemas.errors import BadDocument, ChecksumMismatch, NotFound
 from schemas.progress import Progress, silent
 from schemas.run import Grid
 
-BUDGET_BYTES = 4_000_000  # of all sheets; base64 makes a third more of it, and the page is to stay below 6 MB
+BUDGET_BYTES = 4_000_000  # all sheets; base64 adds a third, and the page must stay below 6 MB
 LOSSLESS = 101
 STEPS = (  # (largest tile in px, WebP quality): the first that keeps within the budget
     *((192, quality) for quality in (LOSSLESS, 96, 92, 88, 84, 78, 72)),
     *((160, 68), (128, 64), (96, 60), (64, 50)),
 )
-PROBED = 6  # sheets encoded to see whether a step is worth trying
+PROBED = 6  # sheets encoded to estimate a step's size
 WEBP_LIMIT_PX = 16_383
-SMALL_TILE_PX = 96  # up to here a tile's pixels are kept square where it is drawn several times larger
+SMALL_TILE_PX = 96  # smaller tiles are enlarged without smoothing
 
 
 @dataclass
 class Sheet:
-    """One grid file: its number on the page, its shape in tiles, its pixels with tiles of at most the first step."""
+    """One grid file: its number on the page, its shape in tiles, its pixels (tiles at most STEPS[0] px)."""
 
     number: int
     columns: int
     rows: int
     tile_px: int
     image: Image.Image
-    as_it_is: bytes | None  # a small WebP goes in unchanged
+    as_it_is: bytes | None  # a small WebP is embedded unchanged
 
     @property
     def name(self) -> str:
@@ -48,13 +48,13 @@ class Sheets:
     found: dict[tuple[str, int, int], Sheet] = field(default_factory=dict)
 
     def add(self, folder: Path, grid: Grid) -> Sheet:
-        """Reads a grid of the run in `folder`. Raises NotFound, ChecksumMismatch or BadDocument naming the file."""
+        """Read a grid of the run in `folder`. Raises NotFound, ChecksumMismatch or BadDocument naming the file."""
         path = folder / grid.file.path
         if not path.is_file():
             raise NotFound(f"{path}: this grid is missing. Copy it again from where the run was made.")
         if sha256_file(path) != grid.file.sha256:
             raise ChecksumMismatch(
-                f"{path}: its bytes aren't those its run.json names. Copy it again from where the run was made."
+                f"{path}: its checksum differs from run.json. Copy it again from where the run was made."
             )
         key = (grid.file.sha256, grid.columns, grid.rows)
         if key not in self.found:
@@ -62,7 +62,7 @@ class Sheets:
         return self.found[key]
 
     def style(self, budget_bytes: int = BUDGET_BYTES, progress: Progress = silent) -> str:
-        """The CSS rules that hold every sheet as a data URI, at the best quality that keeps within the budget."""
+        """Return CSS rules with every sheet as a data URI, at the best quality within the budget."""
         sheets = list(self.found.values())
         encoded: list[bytes] = []
         for step in STEPS:
@@ -83,11 +83,13 @@ def _read(path: Path, grid: Grid, number: int) -> Sheet:
         with Image.open(path) as file:
             image, is_webp = file.convert("RGB"), file.format == "WEBP"
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise BadDocument(f"{path}: not a picture that can be read ({error}). Draw the grid again.") from error
+        raise BadDocument(
+            f"{path}: not a readable image ({error}). Copy it again from where the run was made."
+        ) from error
     if image.size != (grid.columns * grid.tile_px, grid.rows * grid.tile_px):
         raise BadDocument(
             f"{path}: {image.width}x{image.height} px, but run.json says {grid.columns}x{grid.rows} tiles of "
-            f"{grid.tile_px} px. Draw the grid again."
+            f"{grid.tile_px} px. Copy it again from where the run was made."
         )
     tile_px = min(grid.tile_px, STEPS[0][0], WEBP_LIMIT_PX // max(grid.rows, grid.columns))
     as_it_is = path.read_bytes() if is_webp and tile_px == grid.tile_px else None
@@ -96,7 +98,7 @@ def _read(path: Path, grid: Grid, number: int) -> Sheet:
 
 
 def _resized(image: Image.Image, columns: int, rows: int, from_px: int, to_px: int) -> Image.Image:
-    """Tiles scaled one by one, so that none bleeds into its neighbour."""
+    """Scale tiles one by one, so none bleeds into its neighbour."""
     if from_px == to_px:
         return image
     scaled = Image.new("RGB", (columns * to_px, rows * to_px))
@@ -109,7 +111,7 @@ def _resized(image: Image.Image, columns: int, rows: int, from_px: int, to_px: i
 
 
 def _expected_bytes(sheets: list[Sheet], step: tuple[int, int]) -> float:
-    """What all sheets would take at a step, going by a few of them."""
+    """Estimate the size of all sheets at a step from a few of them."""
     probed = sheets[:: max(1, len(sheets) // PROBED)]
     pixels = sum(sheet.image.width * sheet.image.height for sheet in sheets)
     seen = sum(sheet.image.width * sheet.image.height for sheet in probed)

@@ -41,7 +41,7 @@ class Gallery(Connection):
         return self._read("gallery_changes", dataset=dataset, last_file_id=last_file_id)
 
     def gallery_captions(self, dataset: str, last_caption_id: int) -> pl.DataFrame:
-        """Return each image's last revision newer than `last_caption_id`: set_name, sha256, caption_id, text, run_id."""
+        """Return last revisions newer than `last_caption_id`: set_name, sha256, caption_id, text, run_id."""
         return self._read("gallery_captions", dataset=dataset, last_caption_id=last_caption_id)
 
     def gallery_groups(self, dataset: str) -> pl.DataFrame:

@@ -39,7 +39,7 @@ class Lineage(Connection):
         return self._read("runs", snapshot_identity=snapshot_identity)
 
     def run_report(self, wanted: str) -> dict[str, Any] | None:
-        """Return the report with this digest, or the last of the run with this key: digest, run_key, report (JSON text) ..."""
+        """Return a report by digest, or the last one by run key: digest, run_key, report (JSON text) ..."""
         rows = self._read("run_report", wanted=wanted).to_dicts()
         return rows[0] if rows else None
 

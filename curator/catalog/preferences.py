@@ -12,7 +12,7 @@ from curator.catalog.connection import Connection, change
 
 class Preferences(Connection):
     def preference_projects(self) -> pl.DataFrame:
-        """Return every comparison, oldest first. Columns: project_key, dataset, versions (JSON list), url, label_studio_id."""
+        """Return comparisons, oldest first. Columns: project_key, dataset, versions (JSON), url, label_studio_id."""
         return self._read("preference_projects")
 
     def add_preference_project(

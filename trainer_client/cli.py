@@ -70,14 +70,14 @@ def train_command(as_json: bool, **values: Any) -> None:
       trainer train snapshots/all --captions template --base examples/mini/sd --learning-rate 1e-4 \\
           --epochs 45 --save-epochs 1,2,5,15,30,45 --prompts prompts.txt --seeds 1,2,3 --out runs/template
     """
-    from trainer_client.rank_zero import is_first, one_voice
+    from trainer_client.rank_zero import errors_printed_once, is_rank_zero
 
-    with one_voice():
+    with errors_printed_once():
         config = config_of(values)
         from trainer_client.train import train
         from trainer_client.train.summary import render
 
-        if not is_first():
+        if not is_rank_zero():
             train(config)
             return
         with progress_bar(as_json) as progress:

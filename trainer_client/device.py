@@ -1,4 +1,4 @@
-"""Which device a command runs on, in which precision, and what to call it in a report."""
+"""The device and precision of a command."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from schemas.errors import BadOption
 
 
 def choose_device(device: str = "auto", precision: str = "auto") -> tuple[torch.device, torch.dtype]:
-    """`auto` is the GPU where there is one, in bfloat16; the CPU computes in float32. Raises BadOption."""
+    """Return device and dtype; `auto` is a GPU in bfloat16 if available, else the CPU in float32. Raise BadOption."""
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         chosen = torch.device(name)
         torch.empty(0, device=chosen)
         if chosen.type == "cuda" and chosen.index is not None:
-            torch.cuda.set_device(chosen)  # CUDA graphs record on the current device, whatever their tensors' is.
+            torch.cuda.set_device(chosen)  # CUDA graphs record on the current device, not on that of their tensors.
     except (RuntimeError, AssertionError) as error:
         raise BadOption(f"--device {device}: not on this machine. Use auto, cpu, cuda or cuda:N.") from error
     dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -29,13 +29,13 @@ def choose_device(device: str = "auto", precision: str = "auto") -> tuple[torch.
 
 
 def device_name(device: torch.device) -> str:
-    """What a person calls it: the GPU's name, or the processor and how many threads torch uses."""
+    """Return the GPU's name, or the processor and torch's threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU ({platform.machine()}, {plural(torch.get_num_threads(), 'thread')})"
 
 
 def synchronise(device: torch.device) -> None:
-    """Waits until the device has done all it was given, so that a clock read afterwards is true."""
+    """Wait for queued work, so that timings are right."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

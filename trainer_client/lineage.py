@@ -90,7 +90,7 @@ def metadata(report_lineage: list[Ancestor], **facts: str) -> dict[str, str]:
     return {f"amatl.{name}": value for name, value in {**facts, "lineage": line}.items()}
 
 
-def _header(found: load_model.Start) -> Mapping[str, str]:
+def _header(found: load_model.ResolvedModel) -> Mapping[str, str]:
     folder = Path(found.base)
     if found.adapter is not None:
         return header_of(folder / found.adapter.weights.path)

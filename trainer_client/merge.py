@@ -15,7 +15,7 @@ from schemas.errors import AlreadyExists, BadDocument, BadOption, NotFound
 from schemas.progress import Progress, silent
 from schemas.run import Ancestor
 from trainer_client import lineage, load_model, methods
-from trainer_client.methods.lora.files import Layer, Place, merge_layers
+from trainer_client.methods.lora.files import Layer, LayerKey, merge_layers
 from trainer_client.methods.lora.read import read_lora
 from trainer_client.models import Family, adapter
 from trainer_client.models.adapter import Adapter
@@ -98,10 +98,10 @@ def _merged_folder(folder: Path, base: str | None, config: str | None, strength:
     if found.method != "lora":
         if strength != 1:
             raise BadOption(f"--strength {strength:g}: {folder} is no LoRA but {found.method}; it is merged as it is.")
-        family = load_model.load(str(folder), under=base, under_config=config)
+        family = load_model.load(str(folder), adapter_base=base, adapter_base_config=config)
         line = lineage.of_family(family)
         return methods.bake(family), under, line
-    family = load_model.load_under(load_model.resolve(str(folder)), base, config=config)
+    family = load_model.load_adapter_base(load_model.resolve(str(folder)), base, config=config)
     layers = read_lora(adapter.weights_of(folder, found), family)
     line = lineage.of_adapter(folder, found)
     return _merged(family, layers, strength, read_conventions(folder), line), under, line
@@ -113,7 +113,7 @@ def _merged_file(file: Path, base: str | None, config: str | None, strength: flo
     if under is None:
         raise BadOption(f"{file}: doesn't say on which model it was trained. Say it with --base.")
     ours = "amatl.run" in header
-    if ours and base is None and not load_model.may_be_found(under):
+    if ours and base is None and not load_model.may_exist(under):
         raise NotFound(f"{file}: its base {under} isn't there any more. Say with --base where it is.")
     own = ours and load_model.digest(under, config=config) == header.get("amatl.base")
     if ours and base is None and not own:
@@ -128,7 +128,7 @@ def _merged_file(file: Path, base: str | None, config: str | None, strength: flo
 
 
 def _merged(
-    family: Family, layers: Mapping[Place, Layer], strength: float, conventions: Conventions, line: list[Ancestor]
+    family: Family, layers: Mapping[LayerKey, Layer], strength: float, conventions: Conventions, line: list[Ancestor]
 ) -> Family:
     """The model with the layers in it; its digest names everything that it was made of. Raises BadOption."""
     parts = [*(link.digest for link in line), str(strength)]
@@ -141,7 +141,7 @@ def _under_file(base: str, config: str | None, continued: bool) -> Family:
     """What a LoRA's file is put on. One that went on from a LoRA holds that one's update too: it replaces it."""
     found = load_model.resolve(base, config)
     if continued and found.adapter is not None and found.adapter.method == "lora":
-        return load_model.load_under(found)
+        return load_model.load_adapter_base(found)
     return methods.bake(load_model.load(base, config=config))
 
 

@@ -1,12 +1,11 @@
-"""Stateless randomness: every draw is a pure function of a key, never of position, batch, device or what came before.
+"""Stateless random numbers: a pure function of a key, whatever the position, batch, device or earlier calls.
 
-A key is 64 bits made of (run seed, purpose, epoch, repeat, image sha256). The n-th number of a key's stream is the
-SplitMix64 finaliser applied to key + (n + 1) * gamma (Steele, Lea and Flood, "Fast splittable pseudorandom number
-generators", OOPSLA 2014), so any number can be computed alone: resuming needs no generator state, the number of devices
-changes nothing, and two caption tracks train on the same noise. All integer arithmetic is int64 that wraps, which
-torch does alike on every device; only the logarithm, sine and cosine of `normal` may differ in the last bit.
+A key is 64 bits of (run seed, purpose, epoch, repeat, image sha256). Its n-th number is the SplitMix64 finaliser of key
++ (n + 1) * gamma (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). So resuming
+needs no state, the number of devices changes nothing, and two tracks train on the same noise. Integer arithmetic is
+exact on every device; log, sin and cos in `normal` may differ in the last bit.
 
-Shapes: B keys. `normal` takes about 30 kernels whatever its size: draw for many steps at once where launches cost.
+Shapes: B keys. `normal` launches about 30 kernels whatever its size.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ UNIT = 2.0**-24
 
 
 def key(seed: int, purpose: str, epoch: int, repeat: int, sha256: str) -> int:
-    """The 64-bit key of one draw as a signed integer (it fits torch.int64). `sha256` may be any text, "" for none."""
+    """Return the 64-bit key as a signed integer. `sha256` may be any text."""
     text = f"{seed}\0{purpose}\0{epoch}\0{repeat}\0{sha256}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little", signed=True)
 
@@ -39,12 +38,12 @@ def keys(
     sha256s: Sequence[str],
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """`key` of each image: int64 (B,)."""
+    """Return int64 (B,)."""
     return torch.tensor([key(seed, purpose, epoch, repeat, sha256) for sha256 in sha256s], dtype=torch.int64).to(device)
 
 
 def words(keys_B: Tensor, n: int) -> Tensor:
-    """The first n 64-bit words of each key's stream: int64 (B, n)."""
+    """Return the first n 64-bit words per key: int64 (B, n)."""
     counters_N = torch.arange(1, n + 1, dtype=torch.int64, device=keys_B.device).mul_(GAMMA)
     z_BN = keys_B[:, None] + counters_N
     z_BN = z_BN.bitwise_xor_(_shift(z_BN, 30)).mul_(MIX_1)
@@ -53,30 +52,30 @@ def words(keys_B: Tensor, n: int) -> Tensor:
 
 
 def _shift(z: Tensor, bits: int) -> Tensor:
-    """Logical right shift: torch's own keeps the sign."""
+    """Shift right logically; torch's own operator keeps the sign."""
     return (z >> bits).bitwise_and_((1 << (64 - bits)) - 1)
 
 
 def uniform(keys_B: Tensor, n: int) -> Tensor:
-    """n numbers for each key, float32 (B, n) in [0, 1), multiples of 2^-24; exactly equal on every device."""
+    """Return float32 (B, n) in [0, 1), multiples of 2^-24; equal on every device."""
     return _shift(words(keys_B, n), 40).float().mul_(UNIT)
 
 
 def normal(keys_B: Tensor, shape: Sequence[int]) -> Tensor:
-    """Standard normal noise for each key, float32 (B, *shape); equal on every device to rounding.
+    """Return standard normal noise, float32 (B, *shape), equal on every device to rounding; at most 5.77.
 
-    Box and Muller (1958): one 64-bit word gives two 24-bit uniforms and so two normals. The largest value is 5.77.
+    Box and Muller (1958): one 64-bit word gives two 24-bit uniforms, and so two normals.
     """
     count = math.prod(shape)
     words_BH = words(keys_B, (count + 1) // 2)
-    radius_BH = _shift(words_BH, 40).add_(1).float().mul_(UNIT).log_().mul_(-2.0).sqrt_()  # of (0, 1]: never log 0
+    radius_BH = _shift(words_BH, 40).add_(1).float().mul_(UNIT).log_().mul_(-2.0).sqrt_()  # in (0, 1]: log(0) is -inf
     angle_BH = words_BH.bitwise_and_(LOW_24_BITS).float().mul_(2.0 * math.pi * UNIT)
     normals_BN = torch.cat((radius_BH * angle_BH.cos(), radius_BH * angle_BH.sin()), dim=1)
     return normals_BN[:, :count].reshape(len(keys_B), *shape)
 
 
 def integers(keys_B: Tensor, high: int) -> Tensor:
-    """One integer for each key, int64 (B,) in [0, high), high up to 2^31; exactly equal on every device.
+    """Return int64 (B,) in [0, high), high up to 2^31; equal on every device.
 
     Multiplication instead of a remainder (Lemire 2019): the bias is below high / 2^32.
     """
@@ -86,9 +85,8 @@ def integers(keys_B: Tensor, high: int) -> Tensor:
 
 
 def order(sha256s: Sequence[str], seed: int, epoch: int, repeat: int = 0) -> list[int]:
-    """The epoch's order as positions into `sha256s`: a sort by hash.
+    """Return the epoch's order as indices into `sha256s`, sorted by hash.
 
-    Whether an image comes before another depends on these two alone, so that a larger set, or one listed otherwise,
-    trains the images in the same order.
+    Two images keep their order in a larger or reordered set.
     """
     return sorted(range(len(sha256s)), key=lambda i: (key(seed, "order", epoch, repeat, sha256s[i]), sha256s[i]))

@@ -1,7 +1,7 @@
-"""Of a run's several processes one speaks: an error that all of them have is told once, by the first.
+"""Print an error once per distributed run.
 
-Another speaks only where the first has nothing to say. Whether it has shows a little later: torchrun and accelerate end
-the others as soon as one fails, so that who waits before it speaks is ended first.
+Other ranks than 0 wait first: the launcher ends them as soon as one rank fails, so they print only if rank 0 has
+nothing to report.
 """
 
 from __future__ import annotations
@@ -16,36 +16,39 @@ from pathlib import Path
 
 from schemas.errors import AmatlError
 
-LAUNCHERS_FILE = "TORCHELASTIC_ERROR_FILE"  # Where torchrun looks for what its summary says of a process.
+LAUNCHERS_FILE = "TORCHELASTIC_ERROR_FILE"  # The file that torchrun reads for its summary of a rank.
 WAIT_SECONDS = 3.0
 
 
 @contextmanager
-def one_voice() -> Iterator[None]:
-    """Round all that a process of a run does. Lets errors pass: those of others than the first late, or in silence."""
+def errors_printed_once() -> Iterator[None]:
+    """Wrap everything a rank does and re-raise errors; ranks other than 0 wait `WAIT_SECONDS` first.
+
+    After Ctrl-C they exit with status 130, silently.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        if not is_first():
+        if not is_rank_zero():
             sys.exit(130)
         raise
     except (AmatlError, OSError) as error:
-        _tell_launcher(error)
-        if not is_first():
+        _report_to_launcher(error)
+        if not is_rank_zero():
             time.sleep(WAIT_SECONDS)
         raise
 
 
-def _tell_launcher(error: Exception) -> None:
-    """In the launcher's own form, so that its summary says what happened instead of how to enable tracebacks."""
+def _report_to_launcher(error: Exception) -> None:
+    """Write the error for the launcher's summary, instead of its advice on tracebacks."""
     path = os.environ.get(LAUNCHERS_FILE)
     if not path:
         return
-    told = {"message": str(error), "extraInfo": {"timestamp": str(int(time.time()))}}
+    details = {"message": str(error), "extraInfo": {"timestamp": str(int(time.time()))}}
     with suppress(OSError):
-        Path(path).write_text(json.dumps({"message": told}), encoding="utf-8")
+        Path(path).write_text(json.dumps({"message": details}), encoding="utf-8")
 
 
-def is_first() -> bool:
-    """Whether this process is the one that writes and speaks; found out without loading anything."""
+def is_rank_zero() -> bool:
+    """Whether this process writes files and prints. Imports no library."""
     return int(os.environ.get("RANK", "0")) == 0

@@ -13,40 +13,39 @@ FILE = "run.json"
 
 
 def read_record(run_folder: Path) -> RunReport | None:
-    """Return the run record in the folder of a new or begun run, None if no run was begun.
+    """Return the run record, None if no run was started here.
 
-    Raises AlreadyExists where the folder holds something else, BadDocument.
+    Raise AlreadyExists if the folder holds something else, BadDocument.
     """
     path = run_folder / FILE
     if path.is_file():
         return RunReport.read(path)
     names = [entry.name for entry in run_folder.iterdir()] if run_folder.is_dir() else []
-    # What a run may have made that was killed before its first record was there.
-    strangers = [
+    # A run that was killed before its first record may have left these.
+    foreign = [
         name for name in names if name != "state" and not (name.startswith(f".{FILE}.") and name.endswith(".tmp"))
     ]
-    if strangers or (run_folder.exists() and not run_folder.is_dir()):
-        what = f"holds {sorted(strangers)[0]} but no {FILE}" if strangers else "is a file"
-        raise AlreadyExists(f"{run_folder}: {what}; a run needs a folder of its own. Choose another --out.")
+    if foreign or (run_folder.exists() and not run_folder.is_dir()):
+        what = f"holds {sorted(foreign)[0]} but no {FILE}" if foreign else "is a file"
+        raise AlreadyExists(f"{run_folder}: {what}; a run needs its own folder. Choose another --out.")
     return None
 
 
-def kept_checkpoints(report: RunReport, run_folder: Path, otherwise: str) -> list[Checkpoint]:
-    """Those whose folders are still there, in their order. Raises NotFound where none is; `otherwise` is what to do
-    about checkpoints that are gone."""
-    kept = [checkpoint for checkpoint in report.checkpoints if (run_folder / checkpoint.folder).is_dir()]
-    if kept:
-        return kept
+def existing_checkpoints(report: RunReport, run_folder: Path, advice: str) -> list[Checkpoint]:
+    """Return the checkpoints whose folders exist. Raise NotFound with `advice` if none does."""
+    existing = [checkpoint for checkpoint in report.checkpoints if (run_folder / checkpoint.folder).is_dir()]
+    if existing:
+        return existing
     if not report.checkpoints:
-        raise NotFound(f"{run_folder}: no checkpoint is saved yet. `trainer train` with the same options goes on.")
-    raise NotFound(f"{run_folder}: its checkpoints aren't there any more. {otherwise}")
+        raise NotFound(f"{run_folder}: no checkpoint saved yet. Run `trainer train` with the same options to continue.")
+    raise NotFound(f"{run_folder}: the folders of its checkpoints are missing. {advice}")
 
 
-DRAW_AGAIN = "Train it again to draw more pictures."
+TRAIN_AGAIN = "Train it again to sample from it."
 
 
 def open_run(folder: Path) -> RunReport:
-    """Return the run record of a run's folder. Raises NotFound, BadDocument."""
+    """Return the run record. Raise NotFound, BadDocument."""
     path = folder / FILE
     if not path.is_file():
         raise NotFound(f"{folder}: not a run, it has no {FILE}. Give a folder that `trainer train` wrote.")
@@ -54,28 +53,27 @@ def open_run(folder: Path) -> RunReport:
 
 
 def find_checkpoint(report: RunReport, run_folder: Path, epoch: int | None) -> Checkpoint:
-    """The checkpoint of an epoch, by default the last. Raises NotFound listing those that are there."""
-    there = kept_checkpoints(report, run_folder, DRAW_AGAIN)
-    found = [checkpoint for checkpoint in there if epoch is None or checkpoint.epoch == epoch]
-    if found:
-        return found[-1]
-    epochs = ", ".join(str(checkpoint.epoch) for checkpoint in there)
-    raise NotFound(f"{run_folder}: no checkpoint of epoch {epoch}. There are {epochs}.")
+    """Return an epoch's checkpoint, by default the last. Raise NotFound, which lists the epochs."""
+    existing = existing_checkpoints(report, run_folder, TRAIN_AGAIN)
+    matching = [checkpoint for checkpoint in existing if epoch is None or checkpoint.epoch == epoch]
+    if matching:
+        return matching[-1]
+    epochs = ", ".join(str(checkpoint.epoch) for checkpoint in existing)
+    raise NotFound(f"{run_folder}: no checkpoint of epoch {epoch}. Choose from {epochs}.")
 
 
 def find_checkpoints(
     report: RunReport, run_folder: Path, epochs: Sequence[int] | Literal["all"] = ()
 ) -> list[Checkpoint]:
-    """The checkpoints of these epochs in their order, all that are there, or the last. Raises NotFound."""
+    """Return the checkpoints of these epochs, of all, or the last one. Raise NotFound."""
     if epochs == "all":
-        return kept_checkpoints(report, run_folder, DRAW_AGAIN)
+        return existing_checkpoints(report, run_folder, TRAIN_AGAIN)
     if not epochs:
         return [find_checkpoint(report, run_folder, None)]
     return [find_checkpoint(report, run_folder, epoch) for epoch in sorted(set(epochs))]
 
 
 def last_checkpoint(run_folder: Path) -> Path:
-    """The folder of a run's last checkpoint that is still there. Raises NotFound."""
-    report = open_run(run_folder)
-    kept = kept_checkpoints(report, run_folder, "Give another run, or train it again.")
-    return run_folder / kept[-1].folder
+    """Return the folder of the last existing checkpoint. Raise NotFound."""
+    checkpoints = existing_checkpoints(open_run(run_folder), run_folder, "Give another run, or train it again.")
+    return run_folder / checkpoints[-1].folder

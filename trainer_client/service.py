@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from schemas.edge.address import warn_in_the_clear
 from schemas.errors import AmatlError, NotFound, ServiceFailed
-from trainer_client.rank_zero import is_first
+from trainer_client.rank_zero import is_rank_zero
 
 if TYPE_CHECKING:
     import httpx
@@ -31,7 +31,7 @@ def client(address: str) -> httpx.Client:
         if not token.isascii() or not token.isprintable():
             raise ServiceFailed(f"{TOKEN}: holds characters that no token has. Set it again.")
         headers["Authorization"] = f"Bearer {token}"
-        if is_first():
+        if is_rank_zero():
             warn_in_the_clear(address)
     return httpx.Client(
         headers=headers,

@@ -274,7 +274,7 @@ class Measured(Card):
         self.watch_memory()
         many = torch.rand(cache.BATCH_PX // side**2, 3, side, side, device=self.device) * 2 - 1
         if self.device.type == "cuda":
-            with torch.no_grad(), family.encoding_many() as encode_images:
+            with torch.no_grad(), family.compiled_image_encoder() as encode_images:
                 rate = self.rate(lambda: encode_images(many), len(many))
             detail = f"batch {len(many)}, pixels on the device, {self.memory()}, {self.share(rate, ENCODER_TFLOP)}"
             self.add("VAE encode, compiled", rate, detail, "VAE encode, eager")

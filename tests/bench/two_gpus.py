@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from tests.bench.table import Row
 
 if TYPE_CHECKING:
-    from trainer_client.data.batches import Drawn
+    from trainer_client.data.batches import Batch
     from trainer_client.distributed.processes import Processes
     from trainer_client.models import Family
 
@@ -163,7 +163,7 @@ def process(what: str, result: Path) -> None:
         if compiled and TOY:
             trainer_client.performance.torch_compile.BACKEND = "aot_eager"
         found = trained(family, config, processes, images, exact, compiled)
-    if processes.first:
+    if processes.is_rank_zero:
         result.write_text(json.dumps(found))
     processes.wait()
     if count > 1:
@@ -211,16 +211,16 @@ def trained(
     return {"images_per_second": rate, "peak_bytes": peak, "device": name, "compiling": compiling}
 
 
-def random_step(family: Family, images: int) -> Drawn:
+def random_step(family: Family, images: int) -> Batch:
     """The same random images in every process, ready for the denoiser."""
     import torch
 
-    from trainer_client.data.batches import Drawn
+    from trainer_client.data.batches import Batch
 
     chance = torch.Generator().manual_seed(1)
     noisy, target = (torch.randn(images, *family.latent_shape, generator=chance) for _ in range(2))
     timesteps = torch.randint(family.train_timesteps, (images,), generator=chance)
-    return Drawn(
+    return Batch(
         noisy.to(family.device),
         target.to(family.device),
         timesteps.to(family.device),

@@ -82,7 +82,7 @@ def test_what_can_not_be_merged(lora: Path, base: Path, v_base: Path, tmp_path: 
         merge(bare, tmp_path / "out")
     odd = tmp_path / "odd.safetensors"
     save_file({name.replace("unet", "unet_x"): tensor for name, tensor in load_file(bare).items()}, odd)
-    with pytest.raises(WrongBase, match="Give the base it was trained on"):
+    with pytest.raises(WrongBase, match="Give the base that it was trained on"):
         merge(odd, tmp_path / "out", base=str(base))
     assert not (tmp_path / "out").exists()
 
@@ -163,7 +163,7 @@ def test_a_changed_or_missing_base_is_told(lora: Path, base: Path, tmp_path: Pat
         merge(tmp_path / "lost.safetensors", tmp_path / "out")
     with pytest.raises(NotFound, match="--base nowhere: there is no such model"):
         merge(lora, tmp_path / "out", base="nowhere")
-    with pytest.raises(BadDocument, match="Give the model it was trained on"):
+    with pytest.raises(BadDocument, match="Give the model that it was trained on"):
         merge(lora, tmp_path / "out", base=str(changed))
     merge(file, tmp_path / "out", base=str(changed))  # As a person asked for it.
     names = [link.name for link in lineage(str(tmp_path / "out")).ancestors]
@@ -177,7 +177,7 @@ def test_weights_that_are_not_those_saved_are_refused(lora: Path, tmp_path: Path
     content[-1] ^= 1
     weights.write_bytes(content)
     for use in (lambda: merge(folder, tmp_path / "out"), lambda: load_model.load(str(folder))):
-        with pytest.raises(ChecksumMismatch, match=r"pytorch_lora_weights.safetensors: isn't what was saved"):
+        with pytest.raises(ChecksumMismatch, match=r"pytorch_lora_weights.safetensors: changed since it was saved"):
             use()
     weights.unlink()
     with pytest.raises(NotFound, match=r"pytorch_lora_weights.safetensors: missing"):

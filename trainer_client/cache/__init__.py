@@ -1,4 +1,4 @@
-"""The folder of cached latents and text embeddings, shared by all runs."""
+"""The cache folder, shared by all runs."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def default_folder() -> Path:
-    """`$AMATL_CACHE`, else `~/.cache/amatl`."""
+    """Return `$AMATL_CACHE`, or `~/.cache/amatl` if it is unset."""
     return Path(os.environ.get("AMATL_CACHE") or Path.home() / ".cache" / "amatl")

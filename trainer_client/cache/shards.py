@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -15,13 +16,14 @@ from torch import Tensor
 
 from schemas.document import write_atomically
 from schemas.progress import Progress, silent
-from trainer_client.cache.tensor_table import Table
+from trainer_client.cache.tensor_table import TensorTable
 
-Encoded = Generator[tuple[str, Tensor], None, None]  # To be closed where it isn't read to its end.
+Encoded = Generator[tuple[str, Tensor], None, None]  # Close it if it isn't read to its end.
+Tensors = TypeVar("Tensors", dict[str, Tensor], TensorTable)
 
 
-class Shelf:
-    """A folder of shards with tensors by key."""
+class ShardCache:
+    """A folder of shards."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -29,82 +31,61 @@ class Shelf:
     @torch.no_grad()
     def complete(
         self,
+        tensors: Tensors,
         keys: Sequence[str],
         encode: Callable[[Sequence[str]], Encoded],
-        in_shard: int,
+        shard_size: int,
         stage: str,
         progress: Progress = silent,
-    ) -> dict[str, Tensor]:
-        """The tensor of every key: from the shards, the missing ones from `encode`, which are then kept."""
-        found: dict[str, Tensor] = {}
-        self._complete(found, keys, encode, in_shard, stage, progress)
-        return found
+    ) -> Tensors:
+        """Set and return the tensor of every key: read from shards, or encoded and then written.
 
-    @torch.no_grad()
-    def fill(
-        self,
-        keys: Sequence[str],
-        encode: Callable[[Sequence[str]], Encoded],
-        in_shard: int,
-        stage: str,
-        progress: Progress = silent,
-    ) -> Table:
-        """As `complete`, in the keys' order, all of one shape, and of any number: no shard stays in memory."""
-        table = Table(keys, self.folder)
-        self._complete(table, keys, encode, in_shard, stage, progress)
-        return table
-
-    def _complete(
-        self,
-        found: dict[str, Tensor] | Table,
-        keys: Sequence[str],
-        encode: Callable[[Sequence[str]], Encoded],
-        in_shard: int,
-        stage: str,
-        progress: Progress,
-    ) -> None:
+        With a `TensorTable` no shard stays in memory.
+        """
         distinct = list(dict.fromkeys(keys))
-        self.read(set(distinct), found)
-        missing = [key for key in distinct if key not in found]
+        self.read(set(distinct), tensors)
+        missing = [key for key in distinct if key not in tensors]
         if not missing:
-            return
-        # A disk takes its time to be sure, and the encoder needs this thread.
+            return tensors
+        # Shards are written in another thread: fsync is slow, and this thread feeds the encoder.
         with ThreadPoolExecutor(1) as writer, closing(encode(missing)) as encoded:
             writing: Future[None] | None = None
             shard: dict[str, Tensor] = {}
             for number, (key, tensor) in enumerate(encoded, start=1):
-                shard[key] = tensor.clone(memory_format=torch.contiguous_format)  # its own bytes, not a batch's
-                found[key] = shard[key]
-                progress(stage, len(found), len(distinct))
-                if len(shard) == in_shard or number == len(missing):
+                shard[key] = tensor.clone(
+                    memory_format=torch.contiguous_format
+                )  # its own memory, not a view of the batch
+                tensors[key] = shard[key]
+                progress(stage, len(tensors), len(distinct))
+                if len(shard) == shard_size or number == len(missing):
                     if writing is not None:
                         writing.result()
                     writing, shard = writer.submit(self.write, shard), {}
             if writing is not None:
                 writing.result()
+        return tensors
 
-    def read(self, wanted: set[str], found: dict[str, Tensor] | Table) -> None:
-        """Adds what there is of the wanted keys. Deletes damaged shards: what they held is made again."""
+    def read(self, wanted: set[str], tensors: dict[str, Tensor] | TensorTable) -> None:
+        """Add cached tensors of wanted keys; delete damaged shards."""
         for path in sorted(self.folder.glob("*.safetensors")):
-            if len(found) == len(wanted):
+            if len(tensors) == len(wanted):
                 break
             shard = read_shard(path)
             if shard is None:
                 path.unlink(missing_ok=True)
                 continue
-            for key, tensor in shard.items():
-                if key in wanted:
-                    found[key] = tensor
+            for key in shard.keys() & wanted:
+                tensors[key] = shard[key]
 
     def write(self, shard: Mapping[str, Tensor]) -> None:
-        """Adds a shard, named by its content."""
+        """Write a shard, named by its SHA-256."""
         self.folder.mkdir(parents=True, exist_ok=True)
         content = save(dict(shard))
         write_atomically(self.folder / f"{hashlib.sha256(content).hexdigest()}.safetensors", content)
 
 
 def read_shard(path: Path) -> dict[str, Tensor] | None:
-    """A shard's tensors, or None where its bytes aren't those it is named by."""
+    """Return the tensors, or None if the bytes don't match the name."""
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != path.stem:
         return None

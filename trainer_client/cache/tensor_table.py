@@ -1,9 +1,6 @@
-"""Tensors of one shape in the order of their keys: in memory, or where they are too many for it in a mapped file.
+"""Tensors of one shape by key, in memory or in a memory-mapped file.
 
-The file has no name once it is open: the system frees it when the process ends, however it ends. What is read of it
-often stays in the system's page cache.
-
-Shapes: N keys.
+The file is unnamed, so the system frees it even after a kill. Shapes: N keys.
 """
 
 from __future__ import annotations
@@ -16,39 +13,39 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-MOST_OF_FREE_MEMORY = 0.5  # What a table may take before it goes to a file.
+MOST_OF_FREE_MEMORY = 0.5  # A larger table goes to a file.
 
 
-class Table:
-    """Rows are set by key; a key may stand in several places."""
+class TensorTable:
+    """A row for each key; keys may repeat."""
 
     def __init__(self, keys: Sequence[str], folder: Path) -> None:
-        self.places: dict[str, list[int]] = {}
-        for place, key in enumerate(keys):
-            self.places.setdefault(key, []).append(place)
-        self.folder, self.set = folder, set[str]()
+        self.indices_by_key: dict[str, list[int]] = {}
+        for index, key in enumerate(keys):
+            self.indices_by_key.setdefault(key, []).append(index)
+        self.folder, self.keys_set = folder, set[str]()
         self.rows_N: Tensor | None = None
 
     def __len__(self) -> int:
-        """How many keys are set."""
-        return len(self.set)
+        """Return the number of distinct keys that are set."""
+        return len(self.keys_set)
 
     def __contains__(self, key: str) -> bool:
-        return key in self.set
+        return key in self.keys_set
 
     def __setitem__(self, key: str, row: Tensor) -> None:
         if self.rows_N is None:
-            count = sum(map(len, self.places.values()))
-            self.rows_N = roomy((count, *row.shape), row.dtype, self.folder)
-        for place in self.places[key]:
-            self.rows_N[place] = row
-        self.set.add(key)
+            count = sum(map(len, self.indices_by_key.values()))
+            self.rows_N = allocate((count, *row.shape), row.dtype, self.folder)
+        for index in self.indices_by_key[key]:
+            self.rows_N[index] = row
+        self.keys_set.add(key)
 
 
-def roomy(shape: Sequence[int], dtype: torch.dtype, folder: Path) -> Tensor:
-    """An empty tensor: in memory, or in a file of `folder` where it would take most of what is free.
+def allocate(shape: Sequence[int], dtype: torch.dtype, folder: Path) -> Tensor:
+    """Return an empty tensor, in a file in `folder` if it would take over half of the free memory.
 
-    Raises OSError naming the folder where its disk hasn't the room: found out later, it would end the process.
+    Raise OSError with the folder if the disk is too small: a write to a hole would kill the process later.
     """
     size = torch.Size(shape)
     free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -22,13 +22,13 @@ from trainer_client import methods
 from trainer_client.cache import default_folder
 from trainer_client.check.benchmark import NotEnoughMemory, Pace, measure_pace, trained_name
 from trainer_client.config import TrainConfig
-from trainer_client.data.buckets import Place, places, table
+from trainer_client.data.buckets import BucketAssignment, assignments, table_lines
 from trainer_client.data.images import decode_all
 from trainer_client.data.snapshot import Row, Snapshot
 from trainer_client.data.training_track import TrainingTrack, training_track
 from trainer_client.device import device_name
 from trainer_client.evaluate import choose_measures
-from trainer_client.load_model import load_asked
+from trainer_client.load_model import load_for_run
 from trainer_client.methods import Method
 from trainer_client.models import Family
 from trainer_client.performance import torch_compile
@@ -90,7 +90,7 @@ class CheckResult(BaseModel):
     checkpoint_epochs: list[int]
     pictures: int = Field(description="Drawn at each checkpoint.")
     tracks: list[TrackCheck]
-    buckets: list[Place] = Field(default_factory=list, description="With --buckets: where every image goes.")
+    buckets: list[BucketAssignment] = Field(default_factory=list, description="With --buckets: where every image goes.")
     unread_orientation: list[str] = Field(
         default_factory=list, description="Images whose EXIF is damaged: they are taken as they are stored."
     )
@@ -108,7 +108,7 @@ def check(config: TrainConfig, progress: Progress = silent) -> CheckResult:
     if config.data.captions is not None or subject.instance_prompt is not None:
         track, snapshot = training_track(snapshot, config.data.captions, subject)
     prompts = read_prompts(config.sampling.prompts, snapshot) if config.sampling.prompts else default_prompts(snapshot)
-    family = load_asked(config, progress)
+    family = load_for_run(config, progress)
     counted = track if config.data.captions else None
     return examine(config, snapshot, methods.begin(family, config), len(prompts), progress, track=counted)
 
@@ -137,7 +137,7 @@ def examine(
             f"{space.folder}: {space.checkpoints} checkpoints and the resume state take {size(space.needed_bytes)},"
             f" {size(space.free_bytes)} is free. Use fewer --save-epochs, or an --out on another disk."
         )
-    found = places(snapshot, family, config.data) if config.data.buckets else []
+    found = assignments(snapshot, family, config.data) if config.data.buckets else []
     batch_size = min(config.optimiser.batch_size, len(snapshot.rows("train")))
     while True:
         try:
@@ -151,7 +151,7 @@ def examine(
             if not (config.optimiser.auto_batch or compiling) or batch_size == 1:
                 raise
         batch_size = -(-batch_size // 2)
-    names = track.counted if track else snapshot.tracks
+    names = track.counted_tracks if track else snapshot.tracks
     return CheckResult(
         snapshot=snapshot.folder,
         identity=snapshot.manifest.identity,
@@ -177,7 +177,7 @@ def examine(
             batch_size,
             prompts * len(config.sampling.seeds),
             family.device.type,
-            torch_compile.TRAINED.seconds(config.output.cache or default_folder(), trained_name(family, config)),
+            torch_compile.TRAINING.seconds(config.output.cache or default_folder(), trained_name(family, config)),
             track.captions if track else None,
         ),
         space=space,
@@ -224,7 +224,7 @@ def estimate(
     batch_size: int,
     pictures: int,
     device: str = "cpu",
-    compiling_seconds: float = torch_compile.TRAINED.new_seconds,
+    compiling_seconds: float = torch_compile.TRAINING.new_seconds,
     captions: str | None = None,
 ) -> Estimate:
     """The run's seconds by part, and money where there is a price. What compiling would bring is taken as usual.
@@ -242,8 +242,8 @@ def estimate(
     rate = batch_size / pace.step / each
     extra = 0.0
     training_seconds = train_images * config.schedule.epochs / rate
-    if torch_compile.TRAINED.pays(config.hardware.compile, device, training_seconds, compiling_seconds):
-        rate, extra = rate * torch_compile.TRAINED.gain, compiling_seconds
+    if torch_compile.TRAINING.pays(config.hardware.compile, device, training_seconds, compiling_seconds):
+        rate, extra = rate * torch_compile.TRAINING.gain, compiling_seconds
     epoch_seconds = train_images / rate
     parts = {
         "preparing_seconds": extra
@@ -294,7 +294,7 @@ def render(result: CheckResult) -> str:
         *_tracks(result.tracks),
         "",
         *([f"{in_words(result.unread_orientation)}.", ""] if result.unread_orientation else []),
-        *([*table(result.buckets), ""] if result.buckets else []),
+        *([*table_lines(result.buckets), ""] if result.buckets else []),
         f"{plural(result.epochs, 'epoch')} at {found.images_per_second:.3g} images/s,"
         f" {duration(found.epoch_seconds)} an epoch.",
         f"About {duration(found.total_seconds)}{_money(found)} for a track:"

@@ -17,13 +17,13 @@ import torch
 from schemas.errors import AmatlError
 from schemas.progress import Progress, silent
 from trainer_client.config import TrainConfig
-from trainer_client.data.batches import Drawn
+from trainer_client.data.batches import Batch
 from trainer_client.data.images import pixels
 from trainer_client.data.snapshot import Row
 from trainer_client.device import synchronise
 from trainer_client.methods import Method
 from trainer_client.models import Family
-from trainer_client.performance.cuda_graphs import Graphed, worth_it
+from trainer_client.performance.cuda_graphs import GraphedBackward, worth_it
 
 BUDGET_SECONDS = 2.0  # For each of the four measurements, after one call to warm up.
 SHORT_BUDGET_SECONDS = 0.3  # The same at the start of a run, where a rough figure will do.
@@ -100,7 +100,7 @@ def measure_pace(
 def trained_name(family: Family, config: TrainConfig) -> str:
     """What names the compiled passes of training, once its method has begun with the family."""
     processes = os.environ.get("WORLD_SIZE", "1")
-    return family.compiled_name(
+    return family.compile_key(
         config.method.name, config.optimiser.batch_size, config.data.buckets, config.hardware.bf16_copy, processes
     )
 
@@ -123,12 +123,12 @@ class TrainingStep:
         none_B = torch.zeros_like(timesteps_B)
         side_px = torch.full_like(timesteps_B, family.resolution_px)
         sizes_B6 = torch.stack((side_px, side_px, none_B, none_B, side_px, side_px), dim=1)
-        self.batch = Drawn(latents_BCHW, latents_BCHW, timesteps_B, weights_B, none_B, sizes_B6)
+        self.batch = Batch(latents_BCHW, latents_BCHW, timesteps_B, weights_B, none_B, sizes_B6)
         self.parameters = list(method.parameters.values())
         self.optimiser = torch.optim.AdamW(self.parameters, lr=0.0, weight_decay=0.0, fused=True)
-        self.text = None if method.encodes_text else text_BTD
-        recorded = not method.encodes_text and worth_it(cuda_graph, family.denoiser)
-        self.graphed = Graphed(self._backward, self.parameters) if recorded else None
+        self.text = None if method.encodes_text_each_step else text_BTD
+        recorded = not method.encodes_text_each_step and worth_it(cuda_graph, family.denoiser)
+        self.graphed = GraphedBackward(self._backward, self.parameters) if recorded else None
 
     def __call__(self) -> None:
         text_BTD = self.family.encode_text(self.ids) if self.text is None else self.text
@@ -137,7 +137,7 @@ class TrainingStep:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=self.graphed is None)
 
-    def _backward(self, drawn: Drawn, text_BTD: torch.Tensor, first: bool) -> torch.Tensor:
+    def _backward(self, drawn: Batch, text_BTD: torch.Tensor, first: bool) -> torch.Tensor:
         predicted_BCHW = self.family.predict(
             self.family.denoiser, drawn.noisy_BCHW, drawn.timesteps_B, text_BTD, drawn.sizes_B6
         )

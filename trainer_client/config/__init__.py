@@ -1,10 +1,9 @@
-"""Everything a training run can be told: the one source of `trainer train`'s options, defaults and help.
+"""The options of a training run: the one source of `trainer train`'s defaults and help.
 
-`TrainConfig` is made of parts (parts.py, methods.py), so that a function takes the options it needs. The command line,
-a recipe and the run record give all options by name, side by side: `TrainConfig.of`, `TrainConfig.flat`.
+`TrainConfig` is composed of parts (parts.py, methods.py). The command line, recipes and the run record hold the same
+options in one flat mapping: `TrainConfig.of`, `TrainConfig.flat`.
 
-The options that decide what is learned, sampled or measured make the config digest, and a run is resumed only if they
-are equal. The others (folders, device, price) may change between a kill and the resume.
+Options that decide what is learned, sampled or measured make the config digest, which must be equal to resume a run.
 """
 
 from __future__ import annotations
@@ -27,22 +26,22 @@ from trainer_client.config.parts import (
     StableDiffusionOptions,
 )
 
-SECTIONS = {  # The sections of `--help` and the options in them, in order; also their order in the run record.
+SECTIONS = {  # Sections of `--help` with their options, in order; also the order in the run record.
     "Data and model": (
         "snapshot method captions base base_config revision background resolution buckets min_side max_side clip_skip"
         " max_tokens train_text_encoder"
     ),
     "Length": "epochs save_epochs",
-    "Pictures": "prompts seeds sample_steps guidance_scale sample_batch_size",
-    "Learning": (
+    "Samples": "prompts seeds sample_steps guidance_scale sample_batch_size",
+    "Training": (
         "batch_size accumulation auto_batch learning_rate lr_schedule warmup_steps weight_decay beta1 beta2 epsilon"
         " clip_norm min_snr_gamma caption_dropout shuffle_tags keep_tags flip offset_noise zero_terminal_snr"
         " masked_loss background_weight ema ema_decay seed"
     ),
     "LoRA": "rank alpha targets",
-    "A subject (dreambooth, lora)": "instance_prompt class_prompt class_images prior_weight",
-    "A new word (textual-inversion)": "token vectors initialiser",
-    "Measures": "eval_images patience eval_timesteps eval_batch_size",
+    "Subject (dreambooth, lora)": "instance_prompt class_prompt class_images prior_weight",
+    "New word (textual-inversion)": "token vectors initialiser",
+    "Evaluation": "eval_images patience eval_timesteps eval_batch_size",
     "Run": (
         "out save_dtype state_every_seconds device precision bf16_copy compile cuda_graph cache tracker price_per_hour"
     ),
@@ -50,8 +49,6 @@ SECTIONS = {  # The sections of `--help` and the options in them, in order; also
 
 
 class MethodChoice(Options):
-    """Which method, and so which model of options."""
-
     method: Method = option("full", "How to train.")
 
 
@@ -73,10 +70,7 @@ class TrainConfig(Options):
 
     @classmethod
     def of(cls, **options: Any) -> Self:
-        """Return the config with these options by name; the others have their defaults.
-
-        Raises ValueError, of which pydantic's ValidationError is a kind; TypeError if there is no such option.
-        """
+        """Return the config with these options by name. Raise ValueError, or TypeError for an unknown option."""
         unknown = options.keys() - OPTIONS.keys()
         if unknown:
             raise TypeError(f"there is no option {', '.join(sorted(unknown))}")
@@ -87,14 +81,14 @@ class TrainConfig(Options):
         return cls(method=model.model_validate(_named(values, model)), **parts)
 
     def flat(self) -> dict[str, Any]:
-        """Return every option by name, as JSON values; None (False for a flag) if it belongs to other methods."""
+        """Return every option by name, as JSON values; None or False if it belongs to another method."""
         values: dict[str, Any] = dict.fromkeys(OPTIONS) | {"train_text_encoder": False}
         for name in type(self).model_fields:
             values |= getattr(self, name).model_dump(mode="json")
         return values | {"method": self.method.name}
 
     def updated(self, **options: Any) -> Self:
-        """Return a copy with these options in place of its own. They aren't validated."""
+        """Return a copy with these options replaced, without validation."""
         parts = {}
         for name in type(self).model_fields:
             part = getattr(self, name)
@@ -111,7 +105,6 @@ PARTS: dict[str, type[Options]] = {
 
 
 def _all_options() -> dict[str, Option]:
-    """Return every option by name, in the order of SECTIONS."""
     declared = options_in(MethodChoice) | options_of_methods()
     for part in PARTS.values():
         declared |= options_in(part)
@@ -126,7 +119,7 @@ def _named(options: dict[str, Any], model: type[Options]) -> dict[str, Any]:
 
 
 def as_resolved_now(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a run record's configuration, completed by today's defaults of the options it doesn't know."""
+    """Return a run record's configuration; options that it lacks get today's defaults."""
     known = {name: value for name, value in config.items() if name in OPTIONS}
     method = known.get("method") or "full"
     defaults = {name: each.default for name, each in OPTIONS.items() if each.default is not REQUIRED}
@@ -135,7 +128,7 @@ def as_resolved_now(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def method_fields() -> list[str]:
-    """Return the options that belong to methods or whose default a method sets."""
+    """Return the options whose default depends on the method."""
     return list(options_of_methods())
 
 

@@ -1,4 +1,4 @@
-"""Click options made from the options of a training run, so that a default, a limit or a help text is written once."""
+"""Click options generated from a training run's options."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from trainer_client.config import OPTIONS, SECTIONS, TrainConfig
 from trainer_client.config.option import REQUIRED, Option
 
 ARGUMENT = "snapshot"
-SHORT = {"lr": "learning_rate"}  # Names that people type, and what they stand for.
+SHORT = {"lr": "learning_rate"}  # Short name -> option.
 Decorated = Callable[..., Any]
 
 
 class WholeNumbers(click.ParamType):  # type: ignore[type-arg]  # Generic since click 8.4 only.
-    """Numbers with commas between: `1,2,5`."""
+    """Whole numbers separated by commas: `1,2,5`."""
 
     name = "N,N,..."
 
@@ -30,26 +30,24 @@ class WholeNumbers(click.ParamType):  # type: ignore[type-arg]  # Generic since 
         try:
             return tuple(int(part) for part in str(value).split(",") if part.strip())
         except ValueError:
-            self.fail(f"{value!r} is not whole numbers with commas between.", param, ctx)
+            self.fail(f"{value!r} is not a list of whole numbers. Write them with commas: 1,2,5.", param, ctx)
 
 
 class Epochs(WholeNumbers):
-    """Epochs with commas between, or `all`."""
+    """Epochs separated by commas, or `all`."""
 
     name = "N,N,...|all"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "all":
             return value
-        found = super().convert(value, param, ctx)
-        if (not found and value) or min(found, default=0) < 0:
-            self.fail(f"{value!r}: epochs are 0 (the base), 1, 2 and so on, or `all`.", param, ctx)
-        return found
+        epochs = super().convert(value, param, ctx)
+        if (not epochs and value) or min(epochs, default=0) < 0:
+            self.fail(f"{value!r}: give epochs from 0 (the base model) on, or `all`.", param, ctx)
+        return epochs
 
 
 class GroupedOption(click.Option):
-    """An option that knows its section of `--help`."""
-
     def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
@@ -67,7 +65,7 @@ class GroupedArgument(click.Argument):
 
 
 class GroupedCommand(click.Command):
-    """A command whose `--help` shows options in sections, in the order of the command's options."""
+    """A command whose `--help` lists options by section."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -81,7 +79,7 @@ class GroupedCommand(click.Command):
 
 
 def train_options(leaving_out: Collection[str] = ()) -> Callable[[Decorated], Decorated]:
-    """Decorate a command with the options (and the argument) of a training run, in order, but those left out."""
+    """Decorate a command with the options and the argument of a training run, except `leaving_out`."""
 
     def decorate(command: Decorated) -> Decorated:
         for section, names in reversed(SECTIONS.items()):
@@ -94,7 +92,7 @@ def train_options(leaving_out: Collection[str] = ()) -> Callable[[Decorated], De
 
 
 def config_of(values: dict[str, Any]) -> TrainConfig:
-    """Return the config for a command's parsed values. Raises BadOption naming the option."""
+    """Return the config of parsed values. Raise BadOption, which names the option."""
     try:
         return TrainConfig.of(**{name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
@@ -108,12 +106,12 @@ def config_of(values: dict[str, Any]) -> TrainConfig:
 def _parameter(option: Option, section: str) -> Callable[[Decorated], Decorated]:
     kind = option_type(option.annotation)
     if option.name == ARGUMENT:
-        told = {"group": section, "help": option.help}
-        return click.argument(option.name, cls=GroupedArgument, type=kind, metavar=option.name.upper(), **told)
+        settings: dict[str, Any] = {"cls": GroupedArgument, "group": section, "help": option.help}
+        return click.argument(option.name, type=kind, metavar=option.name.upper(), **settings)
     required = option.default is REQUIRED
     shown = option.shown or _shown(None if required else option.default)
     text = f"{option.help}  [default: {shown}]" if shown else option.help
-    settings: dict[str, Any] = {"cls": GroupedOption, "group": section, "help": text}
+    settings = {"cls": GroupedOption, "group": section, "help": text}
     if not required:
         settings["default"] = option.default
     flag = f"--{option.name.replace('_', '-')}"
@@ -124,7 +122,7 @@ def _parameter(option: Option, section: str) -> Callable[[Decorated], Decorated]
 
 
 def _shown(default: Any) -> str:
-    """A default as it would be typed; nothing for what is off or required."""
+    """Return a default as a person would type it; "" if off or required."""
     if default is None or default is False:
         return ""
     if isinstance(default, tuple):
@@ -133,7 +131,6 @@ def _shown(default: Any) -> str:
 
 
 def option_type(annotation: Any) -> click.ParamType[Any]:
-    """What the command line reads a field of this annotation with."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         return option_type(next(argument for argument in arguments if argument is not type(None)))

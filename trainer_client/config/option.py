@@ -1,4 +1,4 @@
-"""One option of a training run, as the command line, a recipe and the run record know it."""
+"""One option of a training run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Options(BaseModel):
 
 @dataclass(frozen=True)
 class Option:
-    """A field of an options model. `shown` is the text of `--help` for a default that isn't a value."""
+    """A field of an options model. `shown` describes in `--help` a default that is not a fixed value."""
 
     name: str
     annotation: Any
@@ -31,12 +31,11 @@ class Option:
 
 
 def option(default: Any, help: str, *, decides: bool = True, shown: str | None = None, **limits: Any) -> Any:
-    """Declare a field of an options model; see `Option`. `limits` are those of pydantic's Field: gt, ge, lt, le."""
+    """Declare a field of an options model. `limits` are pydantic's: gt, ge, lt, le."""
     return Field(default, description=help, json_schema_extra={"decides": decides, "shown": shown}, **limits)
 
 
 def options_in(model: type[Options]) -> dict[str, Option]:
-    """Return the options that a model declares, by name."""
     options = {}
     for name, field in model.model_fields.items():
         extra: Any = field.json_schema_extra or {}

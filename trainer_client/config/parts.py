@@ -1,7 +1,4 @@
-"""The parts of a training run's configuration, each with the options that are used together.
-
-The options of methods are in methods.py. To add an option: a field here and its name in `config.SECTIONS`.
-"""
+"""Parts of a training run's configuration. To add an option: a field here and its name in `config.SECTIONS`."""
 
 from __future__ import annotations
 
@@ -25,60 +22,62 @@ class ModelOptions(Options):
 
     base: str = option(
         REQUIRED,
-        "Model to start from: a diffusers folder, a hub name, a .safetensors file, a run or a checkpoint of one.",
+        "Model to start from: a diffusers folder, hub name, .safetensors file, run or checkpoint.",
         decides=False,
     )
     base_config: str | None = option(
         None,
-        "Folder of the same architecture, for the configuration that a single file lacks.",
+        "Diffusers folder of the same architecture; supplies the configuration that a single file lacks.",
         decides=False,
         shown="the hub's",
     )
     revision: str | None = option(None, "Revision of a hub model.", decides=False)
-    resolution: int | None = option(None, "Side of the training pictures in pixels.", shown="the base model's", gt=0)
+    resolution: int | None = option(None, "Side of the training images in pixels.", shown="the base model's", gt=0)
 
 
 class StableDiffusionOptions(Options):
-    """How a Stable Diffusion model (1.x, 2.x, XL) is used; None and False leave what the base says."""
+    """Options for Stable Diffusion (1.x, 2.x, XL). None and False keep the base's setting."""
 
     clip_skip: int | None = option(
         None,
-        "Layer of the text encoder that is read, from the end: 2 leaves the last out (NovelAI). Not for SDXL.",
+        "Text encoder layer to read, counted from the end: 2 skips the last (NovelAI). Not for SDXL.",
         shown="the base's",
         ge=1,
     )
     max_tokens: int | None = option(
-        None, "Tokens of a caption that are read, in chunks of 75: 150, 225.", shown="the base's", ge=75, le=750
+        None, "Caption tokens to read, in chunks of 75: 150, 225.", shown="the base's", ge=75, le=750
     )
     zero_terminal_snr: bool = option(
-        False, "Rescale the noise schedule so that it ends in noise alone; for a base that predicts v."
+        False, "Rescale the noise schedule so that it ends in pure noise; for v-prediction models."
     )
 
     @field_validator("max_tokens")
     @classmethod
     def _whole_chunks(cls, tokens: int | None) -> int | None:
         if tokens is not None and tokens % 75:
-            raise ValueError(f"{tokens} is no multiple of 75")
+            raise ValueError(f"{tokens} is not a multiple of 75")
         return tokens
 
 
 class DataOptions(Options):
-    """What is trained on."""
+    """The training data."""
 
     snapshot: Path = option(
-        REQUIRED, "Folder that `curator snapshot` wrote, or its address: http://HOST/snapshots/DIGEST.", decides=False
+        REQUIRED,
+        "Snapshot folder written by `curator snapshot`, or its URL: http://HOST/snapshots/DIGEST.",
+        decides=False,
     )
     captions: str | None = option(
         None,
-        "Caption track to train on, or several by weight: template:0.7,human:0.3.",
+        "Caption track to train on, or a weighted mix: template:0.7,human:0.3.",
         shown="the snapshot's only track",
     )
-    background: str = option("white", "Colour put behind transparent pictures.")
+    background: str = option("white", "Background colour of transparent images.")
     buckets: bool = option(
-        False, "Train pictures in a shape near their own, of about as many pixels; they are drawn square."
+        False, "Train images near their own aspect ratio, at about as many pixels; samples stay square."
     )
     min_side: int | None = option(None, "Shortest side of a bucket in pixels.", shown="half of --resolution", gt=0)
-    max_side: int | None = option(None, "Longest side of a bucket.", shown="twice --resolution", gt=0)
+    max_side: int | None = option(None, "Longest side of a bucket in pixels.", shown="twice --resolution", gt=0)
 
     @field_serializer("snapshot", when_used="json")
     def _as_given(self, snapshot: Path) -> str:
@@ -88,85 +87,85 @@ class DataOptions(Options):
     def _sides_of_buckets(self) -> DataOptions:
         for name in ("min_side", "max_side"):
             if getattr(self, name) is not None and not self.buckets:
-                raise ValueError(f"--{name.replace('_', '-')} belongs to --buckets; without it pictures are square")
+                raise ValueError(f"--{name.replace('_', '-')} needs --buckets; without it images are square")
         return self
 
 
 class AugmentationOptions(Options):
-    """What changes from epoch to epoch about an image and its caption."""
+    """Variation of images and captions from epoch to epoch."""
 
     seed: int = option(0, "Seed of order, timesteps, noise, flips and dropout.", ge=0, lt=2**63)
-    flip: bool = option(False, "Mirror half of the images, drawn anew each epoch.")
-    caption_dropout: float = option(0.0, "Share of captions left empty in training.", ge=0, le=1)
-    shuffle_tags: bool = option(
-        False, "Bring the parts of a caption between commas into an order drawn anew each epoch."
-    )
-    keep_tags: int = option(0, "How many of the first parts stay in their places.", ge=0)
+    flip: bool = option(False, "Mirror half of the images, chosen anew each epoch.")
+    caption_dropout: float = option(0.0, "Share of captions replaced by the empty caption.", ge=0, le=1)
+    shuffle_tags: bool = option(False, "Shuffle the comma-separated parts of a caption, anew each epoch.")
+    keep_tags: int = option(0, "Number of leading parts that --shuffle-tags keeps in place.", ge=0)
 
     @model_validator(mode="after")
     def _kept_of_shuffled(self) -> AugmentationOptions:
         if self.keep_tags and not self.shuffle_tags:
-            raise ValueError("--keep-tags belongs to --shuffle-tags; without it every tag stays in its place")
+            raise ValueError("--keep-tags needs --shuffle-tags; without it no tag moves")
         return self
 
 
 class LossOptions(Options):
-    """Noise and weights of the loss."""
+    """Noise and loss weights."""
 
-    min_snr_gamma: float | None = option(None, "Weigh timesteps by min-SNR (5 is usual).", shown="off", gt=0)
-    offset_noise: float = option(
-        0.0, "Noise that shifts a channel as a whole, for dark and bright pictures (0.05 to 0.1).", ge=0, le=1
+    min_snr_gamma: float | None = option(
+        None, "Weight timesteps by min-SNR with this gamma (usually 5).", shown="off", gt=0
     )
-    masked_loss: bool = option(False, "Learn what is opaque in pictures with an alpha channel.")
-    background_weight: float = option(0.0, "What the transparent parts count in --masked-loss.", ge=0, le=1)
+    offset_noise: float = option(
+        0.0, "Noise that shifts a whole channel, for dark and bright images (0.05 to 0.1).", ge=0, le=1
+    )
+    masked_loss: bool = option(False, "Weight the loss by the alpha channel: train on the opaque parts of images.")
+    background_weight: float = option(0.0, "Weight of transparent parts in --masked-loss.", ge=0, le=1)
 
     @model_validator(mode="after")
     def _weight_of_masks(self) -> LossOptions:
         if self.background_weight and not self.masked_loss:
-            raise ValueError("--background-weight belongs to --masked-loss; without it the whole picture counts")
+            raise ValueError("--background-weight needs --masked-loss; without it the whole image counts")
         return self
 
 
 class OptimiserOptions(Options):
-    """AdamW, its batches and the moving average. The learning rate is an option of the method."""
+    """AdamW, batches, moving average. The learning rate belongs to the method."""
 
-    batch_size: int = option(8, "Images that go through the model at once.", ge=1)
-    accumulation: int = option(1, "Batches whose gradients make one step.", ge=1)
+    batch_size: int = option(8, "Images per batch.", ge=1)
+    accumulation: int = option(1, "Batches per train step (gradient accumulation).", ge=1)
     auto_batch: bool = option(
         False,
-        "Where memory is too small, send a step's images through in smaller batches; the step stays the same.",
+        "If memory runs out, split a train step into smaller batches; the result stays the same.",
         decides=False,
     )
-    weight_decay: float = option(0.01, "Of AdamW.", ge=0)
-    beta1: float = option(0.9, "Of AdamW.", ge=0, lt=1)
-    beta2: float = option(0.999, "Of AdamW.", ge=0, lt=1)
-    epsilon: float = option(1e-8, "Of AdamW.", gt=0)
-    clip_norm: float = option(1.0, "Largest norm of a step's gradient; 0 for no limit.", ge=0)
-    ema: bool = option(False, "Save, draw and measure a moving average of the weights.")
-    ema_decay: float = option(EMA_DECAY, "Of the moving average, once it has warmed up.", ge=0, lt=1)
+    weight_decay: float = option(0.01, "Weight decay of AdamW.", ge=0)
+    beta1: float = option(0.9, "Beta 1 of AdamW.", ge=0, lt=1)
+    beta2: float = option(0.999, "Beta 2 of AdamW.", ge=0, lt=1)
+    epsilon: float = option(1e-8, "Epsilon of AdamW.", gt=0)
+    clip_norm: float = option(1.0, "Maximum gradient norm of a train step; 0 for no limit.", ge=0)
+    ema: bool = option(False, "Save, sample and evaluate a moving average of the weights.")
+    ema_decay: float = option(EMA_DECAY, "Decay of the moving average after its warm-up.", ge=0, lt=1)
 
     @model_validator(mode="after")
     def _decay_of_average(self) -> OptimiserOptions:
         if self.ema_decay != EMA_DECAY and not self.ema:
-            raise ValueError("--ema-decay belongs to --ema; without it no average is kept")
+            raise ValueError("--ema-decay needs --ema; without it there is no moving average")
         return self
 
 
 class ScheduleOptions(Options):
-    """How long to train, when to save, and how the learning rate changes."""
+    """Training length, checkpoints and the learning rate schedule."""
 
     epochs: int = option(45, "Passes over the training images.", ge=1, le=100_000)
     save_epochs: tuple[int, ...] | None = option(
         None,
-        "Epochs to save, draw and measure; 0 (the base) and the last are always among them.",
+        "Epochs to save, sample and evaluate; always includes 0 (the base) and the last.",
         shown=f"{','.join(map(str, DEFAULT_SAVE_EPOCHS))}, up to --epochs",
     )
     lr_schedule: Literal["constant", "cosine", "linear"] = option(
-        "constant", "After the warm-up. A falling rate confounds epoch with schedule."
+        "constant", "Learning rate after the warm-up. A falling rate confounds epoch with schedule."
     )
     warmup_steps: int | None = option(
         None,
-        "Steps over which the rate rises to its value.",
+        "Steps over which the learning rate rises to its value.",
         shown=f"one epoch, at most {MAX_WARMUP_STEPS}",
         ge=0,
     )
@@ -179,24 +178,24 @@ class ScheduleOptions(Options):
         return self
 
     def checkpoint_epochs(self) -> tuple[int, ...]:
-        """Return the epochs saved, sampled and measured, in order: the base, those asked for, the last."""
+        """Return the epochs to save, in order: 0 (the base), those asked for, the last."""
         asked = self.save_epochs if self.save_epochs is not None else DEFAULT_SAVE_EPOCHS
         return tuple(sorted({0, self.epochs, *(epoch for epoch in asked if epoch <= self.epochs)}))
 
 
 class SamplingOptions(Options):
-    """What is sampled at each checkpoint."""
+    """Samples at each checkpoint."""
 
     prompts: Path | None = option(
         None,
-        "Text file of prompts, one a line, `[role] text` or just text.",
+        "Text file of prompts, one per line: `[role] text` or just text.",
         decides=False,
-        shown="a suite made from the snapshot, the same for all its runs",
+        shown="a suite from the snapshot, the same for all its runs",
     )
-    seeds: tuple[int, ...] = option(DEFAULT_SEEDS, "Seeds drawn for every prompt.")
-    sample_steps: int = option(20, "Denoising steps a picture.", ge=1, le=1000)
-    guidance_scale: float = option(7.5, "Classifier-free guidance; 1 is none.", ge=0)
-    sample_batch_size: int = option(16, "Pictures drawn at once.", decides=False, ge=1)
+    seeds: tuple[int, ...] = option(DEFAULT_SEEDS, "Seeds to sample for every prompt.")
+    sample_steps: int = option(20, "Denoising steps per sample.", ge=1, le=1000)
+    guidance_scale: float = option(7.5, "Classifier-free guidance scale; 1 for none.", ge=0)
+    sample_batch_size: int = option(16, "Samples per batch.", decides=False, ge=1)
 
     @field_validator("seeds")
     @classmethod
@@ -209,43 +208,47 @@ class SamplingOptions(Options):
 
 
 class EvaluationOptions(Options):
-    """What is measured at each checkpoint."""
+    """Losses at each checkpoint."""
 
-    eval_images: int = option(64, "Held-out images, and training images, to measure losses on at most.", ge=0)
-    patience: int | None = option(
-        None, "Stop when so many checkpoints in a row bring no clear gain in held-out loss.", shown="never", ge=1
+    eval_images: int = option(
+        64, "Largest number of held-out images, and of training images, to measure losses on.", ge=0
     )
-    eval_timesteps: int = option(4, "Fixed timesteps a loss is the mean of.", ge=1, le=1000)
-    eval_batch_size: int = option(64, "Images measured at once.", decides=False, ge=1)
+    patience: int | None = option(
+        None, "Stop after this many checkpoints in a row without a clear gain in held-out loss.", shown="never", ge=1
+    )
+    eval_timesteps: int = option(4, "Fixed timesteps to average each loss over.", ge=1, le=1000)
+    eval_batch_size: int = option(64, "Images per batch in evaluation.", decides=False, ge=1)
 
 
 class HardwareOptions(Options):
-    """The device, and how its time is used and paid for."""
+    """Device, speed and price."""
 
-    device: str = option("auto", "auto, cpu, cuda or cuda:N.", decides=False)
+    device: str = option("auto", "Device: auto, cpu, cuda or cuda:N.", decides=False)
     precision: Literal["auto", "bf16", "fp32"] = option(
-        "auto", "Arithmetic of the passes; weights are kept in fp32. auto: bf16 on a GPU, fp32 on the CPU."
+        "auto", "Precision of forward and backward passes; weights stay fp32. auto: bf16 on a GPU, fp32 on the CPU."
     )
     bf16_copy: Choice = option(
-        "auto", "Train through a bf16 copy of the fp32 weights; auto: on a GPU with room for it.", decides=False
+        "auto", "Train through a bf16 copy of the fp32 weights; auto: on a GPU with enough free memory.", decides=False
     )
     compile: Choice = option(
-        "auto", "Compile the denoiser's blocks; auto: on a GPU, where the run earns it back.", decides=False
+        "auto", "Compile the denoiser's blocks; auto: on a GPU, if the run is long enough to save time.", decides=False
     )
     cuda_graph: Choice = option(
-        "auto", "Replay recorded kernels on a GPU; auto: of small models and of compiled ones.", decides=False
+        "auto", "Replay recorded kernels (CUDA graphs); auto: for small or compiled models on a GPU.", decides=False
     )
-    price_per_hour: float | None = option(None, "What the machine costs an hour, to report cost.", decides=False, ge=0)
+    price_per_hour: float | None = option(
+        None, "Price of the machine per hour, to report the run's cost.", decides=False, ge=0
+    )
 
 
 class OutputOptions(Options):
-    """Where files and figures go."""
+    """Files and metrics."""
 
     out: Path = option(
-        REQUIRED, "The run's folder; its last part names the run. An interrupted run goes on.", decides=False
+        REQUIRED, "Run folder; its last part names the run. An interrupted run is resumed.", decides=False
     )
     save_dtype: Literal["fp16", "fp32"] = option("fp16", "Number format of saved models.")
-    state_every_seconds: float = option(300.0, "How often the resume state is saved.", decides=False, ge=0)
+    state_every_seconds: float = option(300.0, "Seconds between saves of the resume state.", decides=False, ge=0)
     cache: Path | None = option(
         None,
         "Folder of cached latents and text embeddings.",
@@ -254,6 +257,6 @@ class OutputOptions(Options):
     )
     tracker: Literal["tensorboard", "wandb", "mlflow", "trackio", "none"] = option(
         "tensorboard",
-        "Where figures, and pictures (not mlflow, trackio), go as the run goes on, beside its own run.json.",
+        "Tracker for metrics and samples (mlflow, trackio: metrics only) during the run, besides run.json.",
         decides=False,
     )

@@ -1,7 +1,6 @@
-"""A recipe: a TOML file whose keys are the options of `trainer train`, and `--set key=value` on top of it.
+"""Recipes: TOML files whose keys are options of `trainer train`, and `--set key=value`.
 
-What the command line gives goes before `--set`, that before the recipe, that before the defaults. Paths are as on the
-command line: relative to the working folder.
+Precedence: command line, `--set`, recipe, defaults. Paths are relative to the working folder.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Decorated = Callable[..., Any]
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The options a recipe gives, by field. Raises NotFound, BadDocument naming file and key."""
+    """Return the options by field. Raise NotFound, or BadDocument with file and key."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -42,7 +41,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def read_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """What `--set key=value` gives, by field; lists with commas between. Raises BadOption naming the key."""
+    """Return the options in `--set` arguments, by field. Raise BadOption with the key."""
     values: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -58,27 +57,27 @@ def read_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def _options(values: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for key, value in values.items():
         name = SHORT.get(key, key.replace("-", "_"))
         if name not in OPTIONS:
             raise BadOption(_unknown(key, value))
-        if name in found:
+        if name in options:
             raise BadOption(f"`{key}` is given twice.")
-        found[name] = _typed(key, value, OPTIONS[name])
-    return found
+        options[name] = _typed(key, value, OPTIONS[name])
+    return options
 
 
 def _unknown(key: str, value: Any) -> str:
     if isinstance(value, dict):
-        return f"[{key}] is a table. Options stand by themselves, without a heading."
+        return f"[{key}] is a table. Write options at the top level, without a heading."
     close = difflib.get_close_matches(key.replace("-", "_"), [*OPTIONS, *SHORT], n=1)
     hint = f"Did you mean `{close[0]}`?" if close else "`trainer train --help` lists them."
     return f"there is no option `{key}`. {hint}"
 
 
 def _typed(key: str, value: Any, option: Option) -> Any:
-    """The value as the command line would have it, within the option's limits."""
+    """Return the value converted as on the command line. Raise BadOption."""
     kind = option_type(option.annotation)
     try:
         converted = kind.convert(_as_typed(value, kind), None, None)
@@ -93,19 +92,19 @@ def _typed(key: str, value: Any, option: Option) -> Any:
 
 
 def _as_typed(value: Any, kind: click.ParamType[Any]) -> str:
-    """The text that a person would type for it. Raises BadParameter where its type can't be meant."""
+    """Return the text that a person would type. Raise BadParameter if the TOML type is wrong."""
     if isinstance(value, list) and isinstance(kind, WholeNumbers):
         return ",".join(map(str, value))
     if isinstance(value, (list, dict)):
         raise click.BadParameter(f"{value!r} is {'a list' if isinstance(value, list) else 'a table'}. Give one value")
     takes_text = kind is click.STRING or isinstance(kind, (click.Path, click.Choice))
     if not isinstance(value, str) and (takes_text or not isinstance(value, (int, float))):
-        raise click.BadParameter(f"{value} is no text. Put it in quotes")
+        raise click.BadParameter(f"{value} is not text. Put it in quotes")
     return str(value)
 
 
 def recipe_options(command: Decorated) -> Decorated:
-    """Decorate a command with `--recipe` and `--set`, which give its other options."""
+    """Decorate a command with `--recipe` and `--set`, which set its other options."""
 
     def remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
         if value:
@@ -123,7 +122,7 @@ def recipe_options(command: Decorated) -> Decorated:
     recipe = click.option(
         "--recipe",
         type=click.Path(path_type=Path),
-        help="TOML file whose keys are these options. What is given here goes before it.",
+        help="TOML file whose keys are these options. Options on the command line override it.",
         **shared,
     )
     settings = click.option(
@@ -131,7 +130,7 @@ def recipe_options(command: Decorated) -> Decorated:
         "settings",
         multiple=True,
         metavar="KEY=VALUE",
-        help="An option in place of the recipe's; may be repeated.",
+        help="Override an option of the recipe; may be repeated.",
         **shared,
     )
     return recipe(settings(command))

@@ -1,1 +1,1 @@
-"""From a snapshot to batches: images, buckets, latents, captions, order."""
+"""From a snapshot to training batches."""

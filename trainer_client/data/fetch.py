@@ -1,10 +1,9 @@
-"""A snapshot by its address: fetched once into the cache, checked file by file, gone on with after a break.
+"""Fetch a snapshot by its address into the cache, verified file by file, resumed after a break.
 
-    http://host/snapshots/<identity>        a curator service; any server of the folder's files will do
+    http://host/snapshots/<identity>        a curator service, or any server of the folder's files
 
-Files come several at a time, each kept under its own name only when its bytes are those that manifest and
-metadata.jsonl name; a broken one goes on where it stopped (`Range`). The manifest is kept last: a folder without it is
-not a snapshot.
+Files get their names only if their bytes match the manifest and metadata.jsonl; broken ones resume (`Range`). The
+manifest is written last: a folder without it is not a snapshot.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from trainer_client.service import client, refusal, unreachable
 if TYPE_CHECKING:
     import httpx
 
-ATTEMPTS = 6  # in a row without a byte more than before
+ATTEMPTS = 6  # in a row without a new byte
 FIRST_PAUSE_SECONDS = 0.5  # doubled each time
 THREADS = 8
 PART = ".part"
@@ -48,22 +47,21 @@ class Stopped(Exception):
     """Another file failed, or a person pressed Ctrl-C."""
 
 
-def local(place: Path | str, progress: Progress = silent) -> Path:
-    """The folder of a snapshot: `place` itself, or where an address's files are in the cache, fetched if need be.
+def local_folder(snapshot: Path | str, progress: Progress = silent) -> Path:
+    """Return the folder of a snapshot; fetch an address into the cache if needed.
 
-    Raises ServiceFailed, NotFound, BadDocument, ChecksumMismatch, NotEnoughSpace; what came so far is kept.
+    Raise ServiceFailed, NotFound, BadDocument, ChecksumMismatch, NotEnoughSpace. Fetched files are kept.
     """
-    address = address_of(place)
-    return fetched(address, cache_folder(), progress) if address else Path(place)
+    address = address_of(snapshot)
+    return fetch_snapshot(address, cache_folder(), progress) if address else Path(snapshot)
 
 
 def cache_folder() -> Path:
-    """Where fetched snapshots are: `snapshots` in the cache."""
     return default_folder() / "snapshots"
 
 
-def fetched(address: str, cache: Path, progress: Progress = silent) -> Path:
-    """Fetches the snapshot at `address` into `cache/<identity>`; there already, it asks nobody."""
+def fetch_snapshot(address: str, cache: Path, progress: Progress = silent) -> Path:
+    """Fetch the snapshot into `cache/<identity>`. Send no request if it is there."""
     identity = _identity_in(address)
     if identity and (cache / identity / "manifest.json").is_file():
         return cache / identity
@@ -78,7 +76,7 @@ def fetched(address: str, cache: Path, progress: Progress = silent) -> Path:
 
             with one_at_a_time(cache / f".{read.identity}.lock", waiting):
                 if not (folder / "manifest.json").is_file():
-                    _fetch(http, address, read, manifest, folder, progress)
+                    _fetch_missing(http, address, read, manifest, folder, progress)
     return folder
 
 
@@ -91,27 +89,27 @@ def _manifest(content: bytes, where: str, identity: str | None) -> SnapshotManif
     try:
         manifest = SnapshotManifest.model_validate_json(content)
     except ValidationError as error:
-        raise BadDocument(
-            f"{where}: not a snapshot's manifest ({first_problem(error)}). Look at the address."
-        ) from error
+        raise BadDocument(f"{where}: not a snapshot's manifest ({first_problem(error)}). Check the address.") from error
     if manifest.manifest_digest not in (None, manifest_digest(json.loads(content))):
-        raise ChecksumMismatch(f"{where}: its bytes aren't those that were written. Try again.")
+        raise ChecksumMismatch(f"{where}: doesn't match its own digest. Try again.")
     if identity not in (None, manifest.identity):
-        raise ChecksumMismatch(f"{where}: is of snapshot {manifest.identity[:12]}, not {str(identity)[:12]}.")
+        raise ChecksumMismatch(
+            f"{where}: is of snapshot {manifest.identity[:12]}, not {str(identity)[:12]}. Check the address."
+        )
     return manifest
 
 
-def _fetch(
+def _fetch_missing(
     http: httpx.Client, address: str, manifest: SnapshotManifest, content: bytes, folder: Path, progress: Progress
 ) -> None:
     partial = folder.with_name(f".{folder.name}.partial")
     tables = [manifest.samples, *(count.metadata for count in manifest.splits.values())]
     for table in tables:
-        _keep(http, address, table, partial)
+        _fetch_file(http, address, table, partial)
     images = [file for count in manifest.splits.values() for file in _images(partial, count.folder, count.metadata)]
     missing = [file for file in images if not _is_there(partial, file)]
     _check_space(partial, sum(file.size_bytes for file in missing))
-    _all_of_them(http, address, missing, partial, len(images), progress)
+    _fetch_all(http, address, missing, partial, len(images), progress)
     write_atomically(partial / "manifest.json", content)
     partial.rename(folder)
 
@@ -125,15 +123,15 @@ def _images(partial: Path, folder: str, metadata: FileRef) -> Iterator[FileRef]:
         yield FileRef(path=f"{folder}/{row.file_name}", sha256=row.sha256, size_bytes=row.size_bytes)
 
 
-def _all_of_them(
+def _fetch_all(
     http: httpx.Client, address: str, missing: list[FileRef], partial: Path, images: int, progress: Progress
 ) -> None:
-    """A few at a time; the first error, or Ctrl-C, stops the rest."""
+    """Fetch several files at a time; the first error, or Ctrl-C, stops the others."""
     done, size_bytes = images - len(missing), 0
     progress("fetching the snapshot", done, images)
     pool, stopped = ThreadPoolExecutor(THREADS), Event()
     try:
-        for file in pool.map(lambda file: _keep(http, address, file, partial, stopped), missing):
+        for file in pool.map(lambda file: _fetch_file(http, address, file, partial, stopped), missing):
             done, size_bytes = done + 1, size_bytes + file.size_bytes
             progress("fetching the snapshot", done, images, size(size_bytes))
     finally:
@@ -142,14 +140,16 @@ def _all_of_them(
 
 
 def _is_there(partial: Path, file: FileRef) -> bool:
-    """Whole, by its size: it got its name when its bytes had been checked, and all are checked again when opened."""
+    """Whether the file is complete, by size: its checksum was verified before it got its name."""
     try:
         return (partial / file.path).stat().st_size == file.size_bytes
     except FileNotFoundError:
         return False
 
 
-def _keep(http: httpx.Client, address: str, file: FileRef, partial: Path, stopped: Event | None = None) -> FileRef:
+def _fetch_file(
+    http: httpx.Client, address: str, file: FileRef, partial: Path, stopped: Event | None = None
+) -> FileRef:
     target = partial / file.path
     if not _is_there(partial, file):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -161,46 +161,44 @@ def _check_space(folder: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
         raise NotEnoughSpace(
-            f"{folder}: the snapshot takes {size(needed_bytes)} more, {size(free)} is free. Make room, or "
+            f"{folder}: the snapshot needs {size(needed_bytes)} more, {size(free)} is free. Free some space, or "
             "set AMATL_CACHE to a folder on another disk."
         )
 
 
 @dataclass
 class Download:
-    """One file, however often the connection breaks. Gives up after some attempts that brought nothing."""
+    """One file, resumed after breaks; gives up after `ATTEMPTS` attempts without a new byte."""
 
     http: httpx.Client
     url: str
-    stopped: Event = field(default_factory=Event)
-    """Set from outside, it ends soon, keeping what it has."""
+    stopped: Event = field(default_factory=Event)  # Set it to stop soon; the bytes so far are kept.
 
     def content(self) -> bytes:
-        """All of a small file."""
         pieces: list[bytes] = []
 
         def attempt() -> None:
             pieces.clear()
             self._read(0, lambda piece, at: pieces.append(piece))
 
-        self._insist(attempt, lambda: 0)
+        self._retry(attempt, lambda: 0)
         return b"".join(pieces)
 
     def to(self, target: Path, file: FileRef) -> None:
-        """Into `target`, which appears when its bytes are those of `file`. Raises ChecksumMismatch."""
+        """Write `target`, which appears only if its bytes match `file`. Raise ChecksumMismatch."""
         part = target.with_name(target.name + PART)
         for last in (False, True):
-            self._insist(lambda: self._into(part, file.size_bytes), lambda: _size(part))
+            self._retry(lambda: self._into(part, file.size_bytes), lambda: _size(part))
             with part.open("rb") as opened:
-                found = hashlib.file_digest(opened, "sha256").hexdigest()
-            if found == file.sha256 and _size(part) == file.size_bytes:
+                sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+            if sha256 == file.sha256 and _size(part) == file.size_bytes:
                 part.replace(target)
                 return
             part.unlink()
             if last:
                 raise ChecksumMismatch(
-                    f"{self.url}: its SHA-256 is {found[:12]}…, the snapshot says {file.sha256[:12]}…, twice over. "
-                    "Tell whoever keeps the service; what was fetched so far is kept."
+                    f"{self.url}: its SHA-256 is {sha256[:12]}…, the snapshot says {file.sha256[:12]}…, twice."
+                    " Tell the owner of the service; the files fetched so far are kept."
                 )
 
     def _into(self, part: Path, size_bytes: int) -> None:
@@ -210,42 +208,42 @@ class Download:
 
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT, 0o666), "wb") as opened:
 
-            def keep(piece: bytes, at: int) -> None:
+            def write(piece: bytes, at: int) -> None:
                 opened.seek(at)
                 opened.write(piece)
                 opened.truncate()
 
-            self._read(start, keep)
+            self._read(start, write)
         if _size(part) < size_bytes:
             raise ConnectionError("the file ended early")
 
-    def _read(self, start: int, keep: Callable[[bytes, int], None]) -> None:
-        """Streams the file from byte `start`, or from 0 where the server knows no ranges."""
+    def _read(self, start: int, write: Callable[[bytes, int], None]) -> None:
+        """Stream from byte `start`, or from 0 if the server doesn't support ranges."""
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-        with self.http.stream("GET", self.url, headers=headers) as answer:
-            if answer.status_code == 416:  # what is there is no beginning of this file
-                keep(b"", 0)
-                raise ConnectionError("the range isn't there")
-            if answer.status_code in (429, 502, 503, 504):
-                raise ConnectionError(f"answered {answer.status_code}")
-            if answer.status_code not in (200, 206):
-                answer.read()
-                raise refusal(self.url, answer)
-            at = start if answer.status_code == 206 else 0
-            for piece in answer.iter_bytes():  # as they come: what a break leaves is on the disk
-                keep(piece, at)
+        with self.http.stream("GET", self.url, headers=headers) as response:
+            if response.status_code == 416:  # the partial file is no prefix of this file
+                write(b"", 0)
+                raise ConnectionError("the range doesn't exist")
+            if response.status_code in (429, 502, 503, 504):
+                raise ConnectionError(f"answered {response.status_code}")
+            if response.status_code not in (200, 206):
+                response.read()
+                raise refusal(self.url, response)
+            at = start if response.status_code == 206 else 0
+            for piece in response.iter_bytes():  # written at once, so that a break loses nothing
+                write(piece, at)
                 at += len(piece)
                 if self.stopped.is_set():
                     raise Stopped
 
-    def _insist(self, attempt: Callable[[], None], progress: Callable[[], int]) -> None:
+    def _retry(self, attempt: Callable[[], None], progress: Callable[[], int]) -> None:
         import httpx
 
-        def may_help(error: Exception) -> bool:
+        def is_transient(error: Exception) -> bool:
             return isinstance(error, httpx.TransportError | ConnectionError)
 
         try:
-            retried(attempt, may_help, _pauses(progress), self._wait)
+            retried(attempt, is_transient, _pauses(progress), self._wait)
         except (httpx.TransportError, ConnectionError, httpx.InvalidURL) as error:
             raise unreachable(self.url, error) from error
 
@@ -255,7 +253,7 @@ class Download:
 
 
 def _pauses(progress: Callable[[], int]) -> Iterator[float]:
-    """Yield pauses that double, from the start again after an attempt that made progress."""
+    """Yield doubling pauses, restarted after progress."""
     most, attempts = progress(), 0
     while True:
         if (now := progress()) > most:

@@ -1,15 +1,14 @@
-"""What the frozen encoders make of pictures and captions, made once and kept on disk by content.
+"""Latents and text embeddings from the frozen encoders, computed once and cached by content.
 
-An entry's key is everything that made it: for latents the picture's sha256 (and whether it is mirrored), in a folder
-named by (resolution, background, crop, autoencoder, precision); for embeddings the token ids themselves, in a folder
-named by (text encoder, precision). So an edited caption can't meet an old embedding, nor can another tokenizer's.
+A latents key is the image's sha256 (and whether it is mirrored), in a folder named by resolution, background, crop,
+autoencoder and precision; an embedding key is the token ids, in a folder named by text encoder and precision. So an
+edited caption or another tokenizer never matches an old embedding.
 
-A shard is a safetensors file named by its own bytes' SHA-256: it is written under a temporary name and renamed, two
-processes can write side by side, and a damaged one is noticed, deleted and made again. An interrupted encoding keeps
-its finished shards. No file is ever changed; `rm -r` of the cache is always safe.
+Shards are named by their own SHA-256 and renamed into place: processes can write side by side, damaged shards are
+computed again, and `rm -r` of the cache is safe.
 
-Shapes: N images, 2 = (plain, flipped; plain alone where flips weren't asked for), C latent channels, H and W latent
-rows and columns, M captions, T tokens, D text features.
+Shapes: N images, 2 = (plain, flipped; only plain without flips), C latent channels, H and W latent rows and columns, M
+captions, T tokens, D text features.
 """
 
 from __future__ import annotations
@@ -30,7 +29,8 @@ from schemas.digest import sha256_json
 from schemas.images.jpeg import Size
 from schemas.progress import Progress, silent
 from trainer_client.cache import default_folder
-from trainer_client.cache.shards import Encoded, Shelf
+from trainer_client.cache.shards import Encoded, ShardCache
+from trainer_client.cache.tensor_table import TensorTable
 from trainer_client.data.images import background_colour, crop_sizes, pixels
 from trainer_client.data.images import opacity as opacity_of
 from trainer_client.data.model import Encoders
@@ -39,107 +39,102 @@ from trainer_client.data.snapshot import Row
 
 T = TypeVar("T")
 
-FORMAT = 5  # Raise it when the same key would hold other values.
-SHARD_PX = 1 << 24  # Pictures encoded between two writes: 64 of 512 px, 4,096 of 64 px.
-BEGUN_BATCHES = 2  # Encoded by a GPU while the one before them is kept.
-BATCH_PX = 1 << 23  # Pictures encoded at once: 32 of 512 px.
-COMPILED_PX = 1 << 30  # Pictures for which compiling the encoder pays on a GPU: 4,096 of 512 px.
-FLIPPED = "-flipped"  # After the key of a mirror image.
+FORMAT = 5  # Raise it if the same key would get other values.
+SHARD_PX = 1 << 24  # Pixels per shard: 64 images of 512 px, 4,096 of 64 px.
+BATCHES_AHEAD = 2  # Encoded on a GPU while an earlier batch is stored.
+BATCH_PX = 1 << 23  # Pixels per batch: 32 images of 512 px.
+COMPILED_PX = 1 << 30  # From here compiling the encoder pays on a GPU: 4,096 images of 512 px.
+FLIPPED = "-flipped"  # Suffix of a mirror image's key.
 BATCH_CAPTIONS = 64
 
 
 @dataclass(frozen=True)
 class Latents:
-    """The encoder's distributions for N images, plain and flipped, in the order of the rows asked for."""
+    """The encoder's distributions for N images, plain and flipped, in the order of the rows."""
 
     mean_N2CHW: Tensor
     logvar_N2CHW: Tensor
-    sizes_N6: Tensor  # int64: the picture's height and width, top and left of the crop, height and width trained at.
-    opacity_NHW: Tensor | None = None  # uint8, where it was asked for.
+    sizes_N6: Tensor  # int64: see `crop_sizes`.
+    opacity_NHW: Tensor | None = None  # uint8, if it was asked for.
 
     def at(self, indices_B: Tensor, flips_B: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        """(mean, log-variance) of some images as float32 on the device; flips are 0 or 1."""
-        where = (indices_B.to(self.mean_N2CHW.device), flips_B.to(self.mean_N2CHW.device))
-        return self.mean_N2CHW[where].to(device).float(), self.logvar_N2CHW[where].to(device).float()
+        """Return (mean, log-variance), float32 on the device; flips are 0 or 1."""
+        chosen = (indices_B.to(self.mean_N2CHW.device), flips_B.to(self.mean_N2CHW.device))
+        return self.mean_N2CHW[chosen].to(device).float(), self.logvar_N2CHW[chosen].to(device).float()
 
     def opacity(self, indices_B: Tensor, flips_B: Tensor, device: torch.device) -> Tensor:
-        """How opaque some images are, (B, 1, H, W) from 0 to 1."""
+        """Return (B, 1, H, W) from 0 to 1."""
         assert self.opacity_NHW is not None
         plain_BHW = self.opacity_NHW[indices_B.to(self.opacity_NHW.device)].to(device)
         shown_BHW = torch.where(flips_B.to(device)[:, None, None] == 1, plain_BHW.flip(2), plain_BHW)
         return shown_BHW[:, None].float() / 255
 
-    def opaque_share(self, place: int) -> float:
-        """How much of one image is opaque, 0 to 1."""
+    def opaque_share(self, index: int) -> float:
+        """Return the mean opacity of one image, 0 to 1."""
         assert self.opacity_NHW is not None
-        return float(self.opacity_NHW[place].double().mean()) / 255
+        return float(self.opacity_NHW[index].double().mean()) / 255
 
     def sizes(self, indices_B: Tensor, device: torch.device) -> Tensor:
-        """(B, 6) on the device: what a denoiser that is conditioned on sizes is told of these images."""
+        """Return the size conditioning, (B, 6) on the device."""
         return self.sizes_N6[indices_B.to(self.sizes_N6.device)].to(device)
 
-    def apart(self, places: Sequence[int]) -> list[list[int]]:
-        """Which of `places` may go through a model together, as positions in that list, ascending: all of them."""
-        return [list(range(len(places)))] if places else []
+    def group_by_size(self, indices: Sequence[int]) -> list[list[int]]:
+        """Return positions in `indices`, ascending, grouped by image size."""
+        return [list(range(len(indices)))] if indices else []
 
 
 @dataclass(frozen=True)
 class BucketLatents:
-    """Latents of several sizes. What is asked for at once must be of one: see `apart`."""
+    """Latents of several sizes, with the methods of `Latents`. Request images of one size: see `group_by_size`."""
 
     parts: list[Latents]
-    part_N: Tensor  # int64 on the CPU: which part an image is in, and its place there.
+    part_N: Tensor  # int64 on the CPU: the part of each image, and its index there.
     within_N: Tensor
 
-    def apart(self, places: Sequence[int]) -> list[list[int]]:
-        """As `Latents.apart`: those of one size."""
-        found: dict[int, list[int]] = {}
-        for position, part in enumerate(self.part_N[list(places)].tolist()):
-            found.setdefault(part, []).append(position)
-        return [found[part] for part in sorted(found)]
+    def group_by_size(self, indices: Sequence[int]) -> list[list[int]]:
+        positions_by_part: dict[int, list[int]] = {}
+        for position, part in enumerate(self.part_N[list(indices)].tolist()):
+            positions_by_part.setdefault(part, []).append(position)
+        return [positions_by_part[part] for part in sorted(positions_by_part)]
 
     def at(self, indices_B: Tensor, flips_B: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        """As `Latents.at`."""
-        part, within_B = self._one(indices_B)
+        part, within_B = self._part(indices_B)
         return part.at(within_B, flips_B, device)
 
     def opacity(self, indices_B: Tensor, flips_B: Tensor, device: torch.device) -> Tensor:
-        """As `Latents.opacity`."""
-        part, within_B = self._one(indices_B)
+        part, within_B = self._part(indices_B)
         return part.opacity(within_B, flips_B, device)
 
-    def opaque_share(self, place: int) -> float:
-        """As `Latents.opaque_share`."""
-        return self.parts[int(self.part_N[place])].opaque_share(int(self.within_N[place]))
+    def opaque_share(self, index: int) -> float:
+        return self.parts[int(self.part_N[index])].opaque_share(int(self.within_N[index]))
 
     def sizes(self, indices_B: Tensor, device: torch.device) -> Tensor:
-        """As `Latents.sizes`."""
-        part, within_B = self._one(indices_B)
+        part, within_B = self._part(indices_B)
         return part.sizes(within_B, device)
 
-    def _one(self, indices_B: Tensor) -> tuple[Latents, Tensor]:
-        here_B = indices_B.cpu()
-        (number,) = set(self.part_N[here_B].tolist())
-        return self.parts[number], self.within_N[here_B]
+    def _part(self, indices_B: Tensor) -> tuple[Latents, Tensor]:
+        cpu_indices_B = indices_B.cpu()
+        (number,) = set(self.part_N[cpu_indices_B].tolist())
+        return self.parts[number], self.within_N[cpu_indices_B]
 
 
 @dataclass(frozen=True)
 class TextEmbeddings:
     """The text encoder's output for M distinct captions."""
 
-    captions: dict[str, int]  # caption -> position
+    captions: dict[str, int]  # caption -> index
     text_MTD: Tensor
 
     def indices(self, captions: Sequence[str]) -> Tensor:
-        """Positions of captions, int64 (B,) on the embeddings' device. Raises KeyError for one that wasn't encoded."""
+        """Return int64 (B,) on the embeddings' device. Raise KeyError for an unknown caption."""
         return torch.tensor([self.captions[caption] for caption in captions], device=self.text_MTD.device)
 
     def at(self, indices_B: Tensor, device: torch.device) -> Tensor:
-        """(B, T, D) float32 on the device."""
+        """Return (B, T, D) float32 on the device."""
         return self.text_MTD[indices_B.to(self.text_MTD.device)].to(device).float()
 
     def of(self, captions: Sequence[str], device: torch.device) -> Tensor:
-        """(B, T, D) float32 of captions, on the device."""
+        """Return (B, T, D) float32 on the device."""
         return self.at(self.indices(captions), device)
 
 
@@ -154,10 +149,9 @@ def cache_latents(
     size: Size | None = None,
     flips: bool = True,
 ) -> Latents:
-    """The latents of the rows' pictures, of their mirror images (`flips`), with their opacity where it is asked for.
+    """Return the images' latents, with mirror images (`flips`) and opacity if asked for; encode what the cache lacks.
 
-    Encodes what the cache doesn't have: pictures are read on all cores while the encoder works, which is compiled where
-    there are so many that it pays. `size` is the pictures' where they aren't square.
+    All cores read images while the encoder works; for many images it is compiled. `size` is (width, height).
     """
     side_px = family.resolution_px
     size = size or (side_px, side_px)
@@ -170,35 +164,36 @@ def cache_latents(
         "crop": "middle square, bicubic" if is_square else "middle, bicubic",
         "precision": str(family.dtype),
     }
-    shelf = Shelf((folder or default_folder()) / "latents" / sha256_json(settings)[:32])
+    shards = ShardCache((folder or default_folder()) / "latents" / sha256_json(settings)[:32])
     row_of = {row.sha256 + end: row for row in rows for end in ("", FLIPPED)[: 1 + flips]}
-    at_once = batch_size or max(1, BATCH_PX // (size[0] * size[1]))
+    images_per_batch = batch_size or max(1, BATCH_PX // (size[0] * size[1]))
 
-    def read(keys: Sequence[str]) -> list[Tensor]:
-        """One picture, as each of the keys has it."""
-        picture_HWC = torch.from_numpy(pixels(row_of[keys[0]], size, background))
-        return [picture_HWC.flip(1) if key.endswith(FLIPPED) else picture_HWC for key in keys]
+    def read_image(keys: Sequence[str]) -> list[Tensor]:
+        image_HWC = torch.from_numpy(pixels(row_of[keys[0]], size, background))
+        return [image_HWC.flip(1) if key.endswith(FLIPPED) else image_HWC for key in keys]
 
     def encode(keys: Sequence[str]) -> Encoded:
-        each = [list(alike) for _, alike in groupby(keys, lambda key: key.removesuffix(FLIPPED))]
+        keys_by_image = [list(group) for _, group in groupby(keys, lambda key: key.removesuffix(FLIPPED))]
         pays = len(keys) * size[0] * size[1] >= COMPILED_PX
         with (
-            family.encoding_many() if pays else nullcontext(family.encode_images) as encode_images,
-            left_to_readers(family.device),
-            closing(in_threads(read, each, "", ahead=3 * at_once)) as pictures,  # Nobody reads on after an error.
+            family.compiled_image_encoder() if pays else nullcontext(family.encode_images) as encode_images,
+            cores_for_readers(family.device),
+            # Closed, so that an error stops the readers.
+            closing(in_threads(read_image, keys_by_image, "", ahead=3 * images_per_batch)) as images,
         ):
-            yield from _encoded(family, encode_images, keys, chain.from_iterable(pictures), at_once, whole=pays)
+            yield from _encoded(family, encode_images, keys, chain.from_iterable(images), images_per_batch, whole=pays)
 
-    in_shard = max(1, SHARD_PX // side_px**2)
-    table = shelf.fill(list(row_of), encode, in_shard, "encoding images", progress)
+    shard_size = max(1, SHARD_PX // side_px**2)
+    table = TensorTable(list(row_of), shards.folder)
+    shards.complete(table, list(row_of), encode, shard_size, "encoding images", progress)
     shape = (len(rows), 1 + flips, 2)
     both_N22CHW = torch.empty(*shape, *family.latent_shape, dtype=family.dtype)
     if rows and table.rows_N is not None:
         both_N22CHW = table.rows_N.view(*shape, *table.rows_N.shape[2:])
     sizes_N6 = torch.tensor([crop_sizes(row, size) for row in rows], dtype=torch.int64).reshape(len(rows), 6)
-    found_NHW = _opacity(rows, (both_N22CHW.shape[-2], both_N22CHW.shape[-1]), folder, progress) if opacity else None
-    on_device = both_N22CHW.to(_where(both_N22CHW, family.device))
-    return Latents(on_device[:, :, 0], on_device[:, :, 1], sizes_N6.to(on_device.device), found_NHW)
+    opacity_NHW = _opacity(rows, (both_N22CHW.shape[-2], both_N22CHW.shape[-1]), folder, progress) if opacity else None
+    on_device = both_N22CHW.to(_placement(both_N22CHW, family.device))
+    return Latents(on_device[:, :, 0], on_device[:, :, 1], sizes_N6.to(on_device.device), opacity_NHW)
 
 
 def cache_buckets(
@@ -211,23 +206,23 @@ def cache_buckets(
     progress: Progress = silent,
     flips: bool = True,
 ) -> BucketLatents:
-    """`cache_latents` of pictures that each have the size of their bucket, found by sha256."""
+    """Like `cache_latents`, for images of the sizes in `bucket_of`, by sha256."""
     sizes = sorted({bucket_of[row.sha256] for row in rows})
     parts, part_N, within_N = [], torch.zeros(len(rows)), torch.zeros(len(rows))
     for number, size in enumerate(sizes):
-        own = [place for place, row in enumerate(rows) if bucket_of[row.sha256] == size]
-        some = [rows[place] for place in own]
+        indices = [index for index, row in enumerate(rows) if bucket_of[row.sha256] == size]
+        some = [rows[index] for index in indices]
         parts.append(
             cache_latents(family, some, folder, background, opacity=opacity, progress=progress, size=size, flips=flips)
         )
-        part_N[own], within_N[own] = float(number), torch.arange(len(own), dtype=torch.float32)
+        part_N[indices], within_N[indices] = float(number), torch.arange(len(indices), dtype=torch.float32)
     return BucketLatents(parts, part_N.long(), within_N.long())
 
 
 def _opacity(rows: Sequence[Row], size: Size, folder: Path | None, progress: Progress) -> Tensor:
-    """uint8 (N, H, W); `size` is (H, W)."""
+    """Return uint8 (N, H, W); `size` is (H, W)."""
     settings = {"format": FORMAT, "size": list(size), "crop": "middle, box"}
-    shelf = Shelf((folder or default_folder()) / "opacity" / sha256_json(settings)[:32])
+    shards = ShardCache((folder or default_folder()) / "opacity" / sha256_json(settings)[:32])
     row_of = {row.sha256: row for row in rows}
 
     def read(keys: Sequence[str]) -> Encoded:
@@ -236,17 +231,17 @@ def _opacity(rows: Sequence[Row], size: Size, folder: Path | None, progress: Pro
             opaque = torch.full(size, 255, dtype=torch.uint8)
             yield key, opaque if mask is None else torch.from_numpy(mask)
 
-    found = shelf.complete([row.sha256 for row in rows], read, 1 << 12, "reading transparency", progress)
-    return torch.stack([found[row.sha256] for row in rows])
+    opacities = shards.complete({}, list(row_of), read, 1 << 12, "reading transparency", progress)
+    return torch.stack([opacities[row.sha256] for row in rows])
 
 
 def cache_text(
     family: Encoders, captions: Sequence[str], folder: Path | None = None, progress: Progress = silent
 ) -> TextEmbeddings:
-    """The embeddings of the distinct captions among these (and of "", for dropout and guidance)."""
+    """Return the embeddings of the distinct captions, and of ""."""
     distinct = list(dict.fromkeys(["", *captions]))
     settings = {"format": FORMAT, "encoder": family.text_encoder_digest, "precision": str(family.dtype)}
-    shelf = Shelf((folder or default_folder()) / "text" / sha256_json(settings)[:32])
+    shards = ShardCache((folder or default_folder()) / "text" / sha256_json(settings)[:32])
     ids_MT = torch.cat([family.tokenise(part).cpu() for part in _chunks(distinct, 4096)])
     keys = [hashlib.sha256(ids.numpy().astype("<i8").tobytes()).hexdigest() for ids in ids_MT]
     ids_of = dict(zip(keys, ids_MT, strict=True))
@@ -256,43 +251,43 @@ def cache_text(
             text_BTD = family.encode_text(torch.stack([ids_of[key] for key in part]).to(family.device))
             yield from zip(part, text_BTD.to(family.dtype).cpu(), strict=True)
 
-    text_MTD = shelf.fill(keys, encode, 1024, "encoding captions", progress).rows_N
-    assert text_MTD is not None  # There is always the empty caption.
-    positions = {caption: position for position, caption in enumerate(distinct)}
-    return TextEmbeddings(positions, text_MTD.to(_where(text_MTD, family.device)))
+    table = TensorTable(keys, shards.folder)
+    text_MTD = shards.complete(table, keys, encode, 1024, "encoding captions", progress).rows_N
+    assert text_MTD is not None  # The empty caption is always there.
+    indices = {caption: index for index, caption in enumerate(distinct)}
+    return TextEmbeddings(indices, text_MTD.to(_placement(text_MTD, family.device)))
 
 
 def _encoded(
     family: Encoders,
     encode_images: Callable[[Tensor], tuple[Tensor, Tensor]],
     keys: Sequence[str],
-    pictures: Iterator[Tensor],
-    at_once: int,
+    images: Iterator[Tensor],
+    images_per_batch: int,
     whole: bool,
 ) -> Iterator[tuple[str, Tensor]]:
-    """Each key with its (mean and logvar, C, H, W), in the family's precision on the CPU.
+    """Yield each key with its mean and log-variance (2, C, H, W), in the family's precision on the CPU.
 
-    A batch is fetched after the next ones are begun, so that the device never waits for this. `whole` fills the last
-    batch up: another size would be compiled anew.
+    Results are copied while later batches run. `whole` pads the last batch: another size would be compiled anew.
     """
-    begun: deque[tuple[Sequence[str], Fetched]] = deque()
-    for names in _chunks(keys, at_once):
-        batch = [next(pictures) for _ in names]
-        batch += batch[-1:] * (at_once - len(batch)) if whole else []
-        pixels_BHWC = _sent(batch, family.device)
+    running: deque[tuple[Sequence[str], CpuCopy]] = deque()
+    for names in _chunks(keys, images_per_batch):
+        batch = [next(images) for _ in names]
+        batch += batch[-1:] * (images_per_batch - len(batch)) if whole else []
+        pixels_BHWC = _to_device(batch, family.device)
         mean_BCHW, logvar_BCHW = encode_images(pixels_BHWC.permute(0, 3, 1, 2).float() / 127.5 - 1)
-        begun.append((names, Fetched(torch.stack((mean_BCHW, logvar_BCHW), dim=1).to(family.dtype))))
-        if len(begun) > BEGUN_BATCHES:
-            yield from _named(*begun.popleft())
-    while begun:
-        yield from _named(*begun.popleft())
+        running.append((names, CpuCopy(torch.stack((mean_BCHW, logvar_BCHW), dim=1).to(family.dtype))))
+        if len(running) > BATCHES_AHEAD:
+            yield from _copied(*running.popleft())
+    while running:
+        yield from _copied(*running.popleft())
 
 
 @contextmanager
-def left_to_readers(device: torch.device) -> Iterator[None]:
-    """While a GPU encodes, torch uses one core: the threads that read pictures have the others.
+def cores_for_readers(device: torch.device) -> Iterator[None]:
+    """Limit torch to one CPU thread while a GPU encodes: the other cores read images.
 
-    A batch stacked on all cores waits for the slowest of them, and those that are done wait by spinning.
+    A batch stacked on all cores waits for the slowest, while the others spin.
     """
     before = torch.get_num_threads()
     if device.type == "cuda":
@@ -303,20 +298,19 @@ def left_to_readers(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _named(names: Sequence[str], fetched: Fetched) -> Iterator[tuple[str, Tensor]]:
-    yield from zip(names, fetched.tensor(), strict=False)  # The last batch may be filled up.
+def _copied(names: Sequence[str], fetched: CpuCopy) -> Iterator[tuple[str, Tensor]]:
+    yield from zip(names, fetched.tensor(), strict=False)  # The last batch may be padded.
 
 
-def _sent(pictures: list[Tensor], device: torch.device) -> Tensor:
-    """Stacked on the device; on a GPU in its turn, without waiting for what it works on."""
+def _to_device(images: list[Tensor], device: torch.device) -> Tensor:
     if device.type != "cuda":
-        return torch.stack(pictures).to(device)
-    stacked = torch.empty(len(pictures), *pictures[0].shape, dtype=pictures[0].dtype, pin_memory=True)
-    return torch.stack(pictures, out=stacked).to(device, non_blocking=True)
+        return torch.stack(images).to(device)
+    stacked = torch.empty(len(images), *images[0].shape, dtype=images[0].dtype, pin_memory=True)
+    return torch.stack(images, out=stacked).to(device, non_blocking=True)
 
 
-class Fetched:
-    """A tensor on its way from the device to the CPU; only `tensor` waits for it."""
+class CpuCopy:
+    """An asynchronous copy of a tensor from the device to the CPU."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.event: torch.cuda.Event | None = None
@@ -328,14 +322,13 @@ class Fetched:
             self.event.record()
 
     def tensor(self) -> Tensor:
-        """It, on the CPU."""
         if self.event is not None:
             self.event.synchronize()
         return self.copy.cpu()
 
 
-def _where(tensor: Tensor, device: torch.device) -> torch.device:
-    """The device, where the tensor takes at most a quarter of its free memory; else the CPU, from where steps fetch."""
+def _placement(tensor: Tensor, device: torch.device) -> torch.device:
+    """Return the device if the tensor needs at most a quarter of its free memory, else the CPU."""
     if device.type != "cuda":
         return device
     free_bytes, _ = torch.cuda.mem_get_info(device)

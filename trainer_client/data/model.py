@@ -1,4 +1,4 @@
-"""What reading, caching and drawing training data ask of a loaded model: `trainer_client.models.Family` has it all."""
+"""Protocols: the parts of `trainer_client.models.Family` that the data code needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Sized(Protocol):
-    """The sizes of images that a model takes."""
+    """The image sizes that a model takes."""
 
     @property
     def base(self) -> str: ...
@@ -23,7 +23,7 @@ class Sized(Protocol):
 
 
 class Encoders(Protocol):
-    """The frozen encoders, and what names their output."""
+    """The frozen encoders and their digests."""
 
     @property
     def device(self) -> torch.device: ...
@@ -40,11 +40,11 @@ class Encoders(Protocol):
     def tokenise(self, captions: Sequence[str]) -> Tensor: ...
     def encode_text(self, ids_BT: Tensor, through: Mapping[str, nn.Module] | None = None) -> Tensor: ...
     def encode_images(self, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]: ...
-    def encoding_many(self) -> AbstractContextManager[Callable[[Tensor], tuple[Tensor, Tensor]]]: ...
+    def compiled_image_encoder(self) -> AbstractContextManager[Callable[[Tensor], tuple[Tensor, Tensor]]]: ...
 
 
 class Diffusion(Protocol):
-    """How latents, noise and timesteps become what a step trains on."""
+    """Makes training batches from latents, noise and timesteps."""
 
     @property
     def device(self) -> torch.device: ...

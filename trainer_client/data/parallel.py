@@ -1,4 +1,4 @@
-"""Run work on several threads, in order, with a bounded queue."""
+"""Run work in threads, in order, with a bounded queue."""
 
 from __future__ import annotations
 
@@ -11,20 +11,16 @@ from typing import TypeVar
 from schemas.progress import Progress, silent
 
 Item = TypeVar("Item")
-
-
 Result = TypeVar("Result")
-
-
 THREADS = min(32, os.cpu_count() or 1)  # Hashing and decoding release the interpreter's lock.
 
 
 def in_threads(
     work: Callable[[Item], Result], items: Sequence[Item], stage: str, progress: Progress = silent, ahead: int = 0
 ) -> Generator[Result, None, None]:
-    """`work` of each item in order, a few at a time; the first error stops the rest.
+    """Yield `work` of each item in order; the first error stops the others.
 
-    At least `ahead` items are worked on before the reader wants them.
+    At least `ahead` items are started early.
     """
     pool = ThreadPoolExecutor(THREADS)
     try:
@@ -38,7 +34,7 @@ def in_threads(
 def _windowed(
     pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[Result]:
-    """`pool.map` that runs at most `ahead` items before its reader, so that results don't pile up in memory."""
+    """Like `pool.map`, but at most `ahead` items before the reader, to bound memory."""
     waiting: deque[Future[Result]] = deque()
     for item in items:
         waiting.append(pool.submit(work, item))

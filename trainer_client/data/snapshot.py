@@ -1,7 +1,6 @@
-"""A snapshot folder as the trainer reads it: verified rows, and pictures as square pixels. Needs no curator.
+"""A snapshot folder, verified before training; format: `schemas/spec/snapshot.md`. Needs no curator.
 
-The folder's format is `schemas/spec/snapshot.md`. Nothing is trained on unverified: every file's size and SHA-256,
-the counts and the snapshot's identity are checked first, and the first difference names its file.
+Sizes, SHA-256 sums, counts and identity are checked first; the first difference names its file.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import difflib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from pydantic import ValidationError
 
@@ -19,20 +18,17 @@ from schemas.document import FileRef, first_problem
 from schemas.errors import AmatlError, BadDocument, BadOption, ChecksumMismatch, NotFound
 from schemas.progress import Progress, silent
 from schemas.snapshot import SPLITS, SampleRow, SnapshotManifest, Split, manifest_digest
-from trainer_client.data.fetch import local
+from trainer_client.data.fetch import local_folder
 from trainer_client.data.parallel import in_threads
-
-if TYPE_CHECKING:
-    pass
 
 
 class BadSnapshot(AmatlError):
-    """The folder isn't a whole snapshot. Export it again with `curator snapshot`."""
+    """The folder isn't a complete snapshot."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One image of the snapshot with its caption in each track (None where the track has none)."""
+    """One image with its caption in each track, None if the track has none."""
 
     path: Path
     sha256: str
@@ -43,21 +39,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An opened snapshot. `rows` are in the order of their image's sha256, whatever the files' order is."""
+    """An opened snapshot; rows are sorted by sha256."""
 
     folder: Path
     manifest: SnapshotManifest
     rows_of: dict[Split, list[Row]]
-    made: frozenset[str] = frozenset()  # Tracks that a run made of others: in memory, not in the folder.
+    made: frozenset[str] = frozenset()  # Tracks in memory that a run derived from others.
 
     @classmethod
     def open(cls, folder: Path | str, verify: bool = True, progress: Progress = silent) -> Self:
-        """Reads the manifest and every row; with `verify` checks every file's bytes, the counts and the identity.
+        """Read the manifest and all rows; with `verify`, check every file, the counts and the identity.
 
-        `folder` may be a snapshot's address at a curator service: then it is fetched into the cache first.
-        Raises NotFound (no snapshot there), BadDocument, BadSnapshot, ChecksumMismatch naming the file, ServiceFailed.
+        An address is fetched into the cache first. Raise NotFound, BadDocument, BadSnapshot or ChecksumMismatch with
+        the file's name, ServiceFailed.
         """
-        folder = local(folder, progress)
+        folder = local_folder(folder, progress)
         manifest = _read_manifest(folder)
         rows_of: dict[Split, list[Row]] = {}
         images: list[tuple[Path, FileRef]] = []
@@ -76,16 +72,15 @@ class Snapshot:
         return snapshot
 
     def rows(self, split: Split) -> list[Row]:
-        """The rows of a split, sorted by sha256."""
         return self.rows_of[split]
 
     @property
     def tracks(self) -> list[str]:
-        """The names of the caption tracks, the first one being `text`."""
+        """Names of the caption tracks; the first is `text`."""
         return [track.name for track in self.manifest.tracks]
 
     def track(self, name: str | None) -> str:
-        """The track called `name`, or the only one there is. Raises BadOption listing the tracks."""
+        """Return the named track, or the only one. Raise BadOption, which lists the tracks."""
         listed = ", ".join(self.tracks)
         if name is None:
             if len(self.tracks) == 1:
@@ -102,44 +97,44 @@ class Snapshot:
     def _check_identity(self) -> None:
         rows = [(row, split) for split in SPLITS for row in self.rows(split)]
         if len({row.sha256 for row, _ in rows}) < len(rows):
-            raise BadSnapshot(f"{self.folder}: an image is there twice. Export the snapshot again.")
-        found = (
+            raise BadSnapshot(f"{self.folder}: an image occurs twice. Export the snapshot again.")
+        identities = (
             snapshot_identity((row.sha256, row.captions, split) for row, split in rows),
             snapshot_identity((row.sha256, {}, split) for row, split in rows),
         )
-        if found != (self.manifest.identity, self.manifest.images_identity):
+        if identities != (self.manifest.identity, self.manifest.images_identity):
             raise ChecksumMismatch(
-                f"{self.folder / 'manifest.json'}: its identity isn't that of the images, captions and split in the"
-                " folder. Export the snapshot again."
+                f"{self.folder / 'manifest.json'}: its identity doesn't match the images, captions and splits in"
+                " the folder. Export the snapshot again."
             )
 
 
 def _read_manifest(folder: Path) -> SnapshotManifest:
     path = folder / "manifest.json"
     if not folder.is_dir():
-        raise NotFound(f"{folder}: there is no such folder. Make a snapshot with `curator snapshot`.")
+        raise NotFound(f"{folder}: there is no such folder. Export a snapshot with `curator snapshot`.")
     if not path.is_file():
-        raise NotFound(f"{folder}: not a snapshot, it has no manifest.json (an unfinished export has none either).")
+        raise NotFound(f"{folder}: no manifest.json, so not a snapshot, or an unfinished export. Export it again.")
     manifest = SnapshotManifest.read(path)
     if "train" not in manifest.splits or not manifest.splits["train"].samples:
-        raise BadSnapshot(f"{path}: no image to train on. Export it again, holding out fewer.")
+        raise BadSnapshot(f"{path}: no image to train on. Export it again with a smaller held-out set.")
     return manifest
 
 
 def _check_seal(path: Path, digest: str | None) -> None:
-    """Checks the manifest's own digest where it has one."""
+    """Check the manifest's own digest, if it has one."""
     if digest is not None and manifest_digest(json.loads(path.read_bytes())) != digest:
-        raise ChecksumMismatch(f"{path}: isn't what was written. Copy the snapshot again from where it came.")
+        raise ChecksumMismatch(f"{path}: changed since the export. Copy the snapshot again from its source.")
 
 
 def _read_split(folder: Path, manifest: SnapshotManifest, split: Split) -> tuple[list[Row], list[tuple[Path, FileRef]]]:
-    """The rows of metadata.jsonl and, for each, what its image must be."""
+    """Return the rows, and the expected size and SHA-256 of each image."""
     count = manifest.splits[split]
-    path = folder / count.metadata.path  # The contract allows no path that leads out of the folder.
+    path = folder / count.metadata.path  # The schema refuses paths that leave the folder.
     check_file(path, count.metadata)
     rows: list[Row] = []
     references: list[tuple[Path, FileRef]] = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):  # of bytes: only at newlines
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):  # bytes.splitlines splits only at newlines
         where = f"{path}, line {number}"
         sample, columns = _parse(line, where)
         captions = {track.name: _caption(columns, track.column, where) for track in manifest.tracks}
@@ -164,21 +159,21 @@ def _parse(line: bytes, where: str) -> tuple[SampleRow, dict[str, Any]]:
 def _caption(columns: dict[str, Any], column: str, where: str) -> str | None:
     caption = columns.get(column)
     if caption is not None and not isinstance(caption, str):
-        raise BadDocument(f"{where}: {column} is no text.")
+        raise BadDocument(f"{where}: {column} is not text. Export the snapshot again.")
     return caption
 
 
 def check_file(path: Path, reference: FileRef) -> None:
-    """Raises NotFound or ChecksumMismatch, naming the file, unless its bytes are those referred to."""
+    """Raise NotFound or ChecksumMismatch unless the file matches the reference."""
     try:
         size_bytes = path.stat().st_size
-        found = sha256_file(path) if size_bytes == reference.size_bytes else None
+        sha256 = sha256_file(path) if size_bytes == reference.size_bytes else None
     except FileNotFoundError as error:
         raise NotFound(f"{path}: missing from the snapshot. Copy or export the snapshot again.") from error
-    if found is None:
+    if sha256 is None:
         what = f"{size_bytes} bytes instead of {reference.size_bytes}"
-    elif found != reference.sha256:
-        what = f"its SHA-256 is {found[:12]}…, the snapshot says {reference.sha256[:12]}…"
+    elif sha256 != reference.sha256:
+        what = f"its SHA-256 is {sha256[:12]}…, the snapshot says {reference.sha256[:12]}…"
     else:
         return
     raise ChecksumMismatch(f"{path}: changed since the export: {what}. Copy or export the snapshot again.")

@@ -1,7 +1,4 @@
-"""An instance prompt as a caption track: what every training image is called where its own captions don't count.
-
-The track exists in memory alone, beside the snapshot's, so that losses under it are measured like under any other.
-"""
+"""The caption track that a run trains on. An instance prompt makes one in memory, for losses as under any track."""
 
 from __future__ import annotations
 
@@ -21,39 +18,41 @@ TRACK = "instance-prompt"
 
 @dataclass(frozen=True)
 class TrainingTrack:
-    """The captions that a run trains on, resolved once from `--captions` and the instance prompt."""
+    """The captions to train on, resolved from `--captions` and the instance prompt."""
 
-    name: str  # The track trained on: the snapshot's, a mix, or that of the instance prompt.
-    captions: str  # What `--captions` stands for.
-    shares: Mapping[str, float] = field(default_factory=dict)  # Of the tracks that are mixed; {} if none are.
+    name: str  # A track of the snapshot, a mix, or TRACK.
+    captions: str  # The track that `--captions` names.
+    shares: Mapping[str, float] = field(default_factory=dict)  # By mixed track; {} if this is no mix.
 
     @property
-    def read(self) -> list[str]:
-        """The tracks whose captions the text encoder reads."""
+    def encoded_tracks(self) -> list[str]:
+        """The tracks whose captions are encoded."""
         return list(self.shares) or [self.name]
 
     @property
-    def counted(self) -> list[str]:
+    def counted_tracks(self) -> list[str]:
         """The tracks that `trainer check` counts."""
         return [*(self.shares or [self.captions]), *([TRACK] if self.name == TRACK else [])]
 
 
 def training_track(snapshot: Snapshot, captions: str | None, subject: Subject) -> tuple[TrainingTrack, Snapshot]:
-    """Return the track to train on, and the snapshot with that track in it if it is made of others.
+    """Return the track to train on, and the snapshot with that track if it is derived from others.
 
-    If the instance prompt has no place for a caption, no track need be chosen. Raises BadOption as `Snapshot.track`.
+    A prompt without {caption} needs no track. Raise BadOption.
     """
     prompt = subject.instance_prompt
-    shares = track_mix.parts(captions, snapshot)
+    shares = track_mix.parse_shares(captions, snapshot)
     if shares and prompt is not None:
-        raise BadOption(f"--captions {captions}: an instance prompt goes with one track. Choose one.")
+        raise BadOption(
+            f"--captions {captions}: an instance prompt works with one track, not with a mix. Choose one track."
+        )
     if shares:
         name, snapshot = track_mix.with_mix(snapshot, shares)
         return TrainingTrack(name, name, shares), snapshot
     if captions is not None and not subject.needs_captions:
         raise BadOption(
-            f"--captions {captions} would have no effect: {prompt!r} has no place for a caption."
-            f" Write {CAPTION} where it goes, or leave --captions away."
+            f"--captions {captions} would have no effect: {prompt!r} has no {CAPTION}."
+            " Add it to --instance-prompt, or leave --captions out."
         )
     track = snapshot.track(captions) if subject.needs_captions else snapshot.tracks[0]
     if prompt is None:
@@ -62,9 +61,9 @@ def training_track(snapshot: Snapshot, captions: str | None, subject: Subject) -
 
 
 def _with_prompt(snapshot: Snapshot, prompt: str, track: str) -> Snapshot:
-    rows_of = {split: [_called(row, prompt, track) for row in snapshot.rows(split)] for split in SPLITS}
+    rows_of = {split: [_with_prompted_caption(row, prompt, track) for row in snapshot.rows(split)] for split in SPLITS}
     count = sum(map(len, rows_of.values()))
-    made = Track(
+    prompt_track = Track(
         name=TRACK,
         column=f"text_{TRACK}",
         version=prompt,
@@ -73,22 +72,22 @@ def _with_prompt(snapshot: Snapshot, prompt: str, track: str) -> Snapshot:
         captions=count,
         empty=0,
     )
-    manifest = snapshot.manifest.model_copy(update={"tracks": [*snapshot.manifest.tracks, made]})
+    manifest = snapshot.manifest.model_copy(update={"tracks": [*snapshot.manifest.tracks, prompt_track]})
     return replace(snapshot, manifest=manifest, rows_of=rows_of, made=snapshot.made | {TRACK})
 
 
-def _called(row: Row, prompt: str, track: str) -> Row:
-    own = row.captions[track]
-    text = None if own is None and CAPTION in prompt else prompt.replace(CAPTION, own or "")
+def _with_prompted_caption(row: Row, prompt: str, track: str) -> Row:
+    caption = row.captions[track]
+    text = None if caption is None and CAPTION in prompt else prompt.replace(CAPTION, caption or "")
     return replace(row, captions={**row.captions, TRACK: text})
 
 
-def prompts_of(snapshot: Snapshot, subject: Subject) -> list[Prompt]:
-    """Return what to sample beside a suite that knows nothing of the prompts: an instance, and the class."""
-    of_class = [Prompt(text=subject.class_prompt)] if subject.class_prompt else []
+def subject_prompts(snapshot: Snapshot, subject: Subject) -> list[Prompt]:
+    """Return prompts to sample besides the suite: of the instance and the class."""
+    class_prompts = [Prompt(text=subject.class_prompt)] if subject.class_prompt else []
     if subject.instance_prompt is None:
-        return of_class
+        return class_prompts
     first = next((row for row in snapshot.rows("train") if row.captions[TRACK]), None)
     if first is None:
-        return of_class
-    return [Prompt(text=first.captions[TRACK] or "", track=TRACK, image_sha256=first.sha256), *of_class]
+        return class_prompts
+    return [Prompt(text=first.captions[TRACK] or "", track=TRACK, image_sha256=first.sha256), *class_prompts]

@@ -1,1 +1,1 @@
-"""Several processes: ranks, sharded weights, gradient sums."""
+"""Training on several processes."""

@@ -1,8 +1,7 @@
-"""Gradients of several processes, added up at once after a step's passes.
+"""Sum the gradients of all ranks at once, after the passes of a step.
 
-DistributedDataParallel adds them up while the way back still goes on, by hooks that recorded kernels don't run and that
-see the gradients of a copy, in its precision. Here every gradient is a piece of one long float32 tensor, and one
-reduction adds it up: on the GPUs of one host it takes a fiftieth of a step.
+DistributedDataParallel sums during the backward pass by hooks, which CUDA graphs don't run. Here gradients are views of
+one float32 tensor, and one reduction sums it: on the GPUs of one host that takes a fiftieth of a step.
 """
 
 from __future__ import annotations
@@ -14,9 +13,11 @@ import torch.distributed
 from torch import Tensor
 
 
-class Added:
-    """The gradients of `weights`, which lie behind each other and are never None. Makes the first process's weights
-    everybody's. All processes make it, and call `add_up`, together."""
+class FlatGradients:
+    """Gradients of `weights` in one tensor, never None. Copies rank 0's weights to all ranks.
+
+    All ranks create it, and call `all_reduce`, together.
+    """
 
     def __init__(self, weights: Iterable[Tensor]) -> None:
         self.weights = list(weights)
@@ -25,14 +26,12 @@ class Added:
         first = self.weights[0]
         self.flat = torch.zeros(sum(map(torch.numel, self.weights)), dtype=torch.float32, device=first.device)
         begin = 0
-        for weight in self.weights:  # As each weight lies in memory, which the fused optimiser wants.
+        for weight in self.weights:  # In the layout of the weight, which the fused optimiser needs.
             weight.grad = self.flat.as_strided(weight.size(), weight.stride(), begin)
             begin += weight.numel()
 
-    def add_up(self) -> None:
-        """Each process's gradients become the sum of all processes'."""
+    def all_reduce(self) -> None:
         torch.distributed.all_reduce(self.flat)
 
-    def clear(self) -> None:
-        """Zeros, ready to be added to."""
+    def zero(self) -> None:
         self.flat.zero_()

@@ -136,7 +136,7 @@ def measure(
     work = [(pair, number) for pair in pairs for number in range(timesteps)]
     parts: list[Tensor] = []
     done: list[int] = []
-    for alike in latents.apart([positions[sha256] for (sha256, _), _ in work]):
+    for alike in latents.group_by_size([positions[sha256] for (sha256, _), _ in work]):
         for start in range(0, len(alike), batch_size):
             batch = alike[start : start + batch_size]
             parts.append(_losses(family, [work[place] for place in batch], steps, latents, positions, text))

@@ -48,7 +48,7 @@ class Baseline:
             "precision": str(family.dtype),
             "resolution_px": family.resolution_px,
             "background": background,
-            **family.conventions.unusual(),
+            **family.conventions.non_defaults(),
             **method.start,
         }
 

@@ -1,11 +1,9 @@
-"""Training methods: what is trained, what a checkpoint holds and how it is loaded again, one file a method.
+"""Training methods, one file each. To add one: its options in `trainer_client.config.methods`, a file with a class that
+implements `Method` and a `begin(family, config)`, and a line in `METHODS`.
 
-To add one: its options in `trainer_client.config.methods`, a file with a class that has everything `Method` lists, made
-by `begin(family, config)`, and one line in `METHODS`.
-
-Methods whose checkpoints are adapters also have `attach(family, folder, adapter)`, which puts one on its base to draw
-with it or to go on, and `bake(family)`, which makes it a part of the base for another method to start from. Both return
-the family to go on with; the one they are given shares its modules, and is of no more use.
+Methods with adapters also have `attach(family, folder, adapter)`, which puts an adapter on its base, and
+`bake(family)`, which merges it into the base. Both return the family to use; drop the one passed in, which shares its
+modules.
 """
 
 from __future__ import annotations
@@ -31,26 +29,23 @@ METHODS = {  # --method -> module
 
 
 class Method(Protocol):
-    """A way to train, set up on a loaded family. Everything that isn't in `parameters` is frozen."""
+    """A training method on a loaded family. Everything outside `parameters` is frozen."""
 
     name: str
-    family: Family  # With everything that the method puts on it.
-    parameters: Mapping[str, nn.Parameter]  # What the optimiser moves: float32, in an order that never changes.
-    encodes_text: bool  # Captions go through the text encoder in every step: their embeddings can't be cached.
-    start: Mapping[str, str]  # What epoch 0 shows depends on the base and on this.
+    family: Family  # With the layers or words that the method adds.
+    parameters: Mapping[str, nn.Parameter]  # Trained, float32, in a fixed order.
+    encodes_text_each_step: bool  # Embeddings change in training: they can't be cached.
+    start: Mapping[str, str]  # Besides the base, all that samples at epoch 0 depend on.
 
     def numbers_saved(self, first: bool) -> int:
-        """How many numbers a checkpoint's own files hold; `first`: epoch 0's, which later ones may link to."""
+        """Return how many numbers a checkpoint's files hold; `first` for epoch 0."""
 
     def save(self, folder: Path, dtype: torch.dtype, metadata: Mapping[str, str], first: Path | None) -> None:
-        """Writes a checkpoint folder; weights as `dtype`, `metadata` in each safetensors header.
-
-        `first` is epoch 0's folder, where there is one already: what training doesn't touch may be linked to it.
-        """
+        """Write a checkpoint folder. Untrained parts may be links to `first`, epoch 0's folder."""
 
 
 def begin(family: Family, config: TrainConfig) -> Method:
-    """Sets the family up for training as `config` says. The model computes what it did before."""
+    """Set the family up for training, without changing its output."""
     adapter = family.identity.adapter
     if adapter is not None and adapter.method != config.method.name:
         family = bake(family)
@@ -59,7 +54,7 @@ def begin(family: Family, config: TrainConfig) -> Method:
 
 
 def bake(family: Family) -> Family:
-    """Make what is attached a part of the model. It computes what it did before; its digest is that of both."""
+    """Merge the attached adapter into the model; the digest is that of both."""
     if family.identity.adapter is None:
         return family
     baked: Family = _module(family.identity.adapter.method).bake(family)
@@ -67,7 +62,7 @@ def bake(family: Family) -> Family:
 
 
 def attach(family: Family, folder: Path, adapter: Adapter) -> Family:
-    """Put a checkpoint's adapter on the family it was trained on; the digest is then that of both."""
+    """Put an adapter on its base; the digest is that of both."""
     from trainer_client.models.adapter import combined
 
     digest = combined(family.digest, adapter)
@@ -76,7 +71,7 @@ def attach(family: Family, folder: Path, adapter: Adapter) -> Family:
 
 
 def write_adapter(folder: Path, method: str, family: Family, settings: Mapping[str, Any], weights: Path) -> None:
-    """Write the document beside the weights. A base that is itself an adapter is named by what lies under it."""
+    """Write `adapter.json`. If the base is an adapter too, record that adapter's base."""
     from schemas.digest import sha256_file
     from schemas.document import FileRef
     from schemas.run import BaseModelRef
@@ -99,10 +94,10 @@ def _module(name: str) -> Any:
     return importlib.import_module(METHODS[name])
 
 
-def freed(family: Family, modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
-    """Freezes the whole family, then frees these modules; gives their parameters by `<module>.<name>`.
+def unfreeze(family: Family, modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """Freeze all but these modules. Return their parameters by `<module>.<name>`.
 
-    Modules stay in eval mode: a dropout layer would draw from a generator that a resume and a second track don't share.
+    Modules stay in eval mode: dropout would use a generator that a resumed run does not share.
     """
     parameters: dict[str, nn.Parameter] = {}
     for module in family.modules.values():
@@ -110,14 +105,13 @@ def freed(family: Family, modules: Mapping[str, nn.Module]) -> dict[str, nn.Para
     for prefix, module in modules.items():
         module.requires_grad_(True)
         parameters |= {f"{prefix}.{name}": weight for name, weight in module.named_parameters()}
-    return without_idle(family, parameters)
+    return freeze_unread(family, parameters)
 
 
-def without_idle(family: Family, parameters: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
-    """Freezes those whose output nothing reads, and gives the others: several processes would wait for their
-    gradients."""
-    idle = {id(weight) for module in family.idle() for weight in module.parameters()}
+def freeze_unread(family: Family, parameters: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """Freeze parameters whose output is never read, since ranks would wait for their gradients. Return the others."""
+    unread_modules = {id(weight) for module in family.unread_modules() for weight in module.parameters()}
     for weight in parameters.values():
-        if id(weight) in idle:
+        if id(weight) in unread_modules:
             weight.requires_grad_(False)
-    return {name: weight for name, weight in parameters.items() if id(weight) not in idle}
+    return {name: weight for name, weight in parameters.items() if id(weight) not in unread_modules}

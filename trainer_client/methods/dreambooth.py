@@ -1,7 +1,7 @@
-"""DreamBooth: full finetuning on a few pictures under one prompt, beside pictures of the class that the base drew.
+"""DreamBooth: full finetuning on a few images under one prompt, with class images sampled from the base.
 
-The class pictures keep the model from forgetting what it knew (prior preservation); see
-`trainer_client.train.class_images`. The same options work with LoRA. A checkpoint is a whole model.
+Class images keep the model from forgetting (prior preservation); see `trainer_client.train.class_images`. LoRA has the
+same options.
 
 Source: Ruiz et al., "DreamBooth: fine tuning text-to-image diffusion models for subject-driven generation" (2023).
 """
@@ -14,11 +14,10 @@ from trainer_client.models import Family
 
 
 class DreamBooth(Full):
-    """`trainer_client.methods.Method`: full finetuning; what is different is the data."""
+    """Full finetuning on different data; `Method` documents each member."""
 
     name = "dreambooth"
 
 
 def begin(family: Family, config: TrainConfig) -> DreamBooth:
-    """`trainer_client.methods.begin` for this method."""
     return DreamBooth(family, config.method)

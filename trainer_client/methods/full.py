@@ -1,6 +1,6 @@
-"""Full finetuning: every weight of the denoiser, and of the text encoders where asked for.
+"""Full finetuning of the denoiser and, if asked, of the text encoders.
 
-A checkpoint is a whole model that `from_pretrained` loads; what isn't trained is linked to epoch 0's files.
+A checkpoint is a whole model for `from_pretrained`; untrained parts are links to epoch 0.
 """
 
 from __future__ import annotations
@@ -12,20 +12,18 @@ import torch
 
 from trainer_client.config import TrainConfig
 from trainer_client.config.methods import MethodOptions
-from trainer_client.methods import freed
+from trainer_client.methods import unfreeze
 from trainer_client.models import Family
 
 
 class Full:
-    """`trainer_client.methods.Method`; see there what each member promises."""
-
     name = "full"
 
     def __init__(self, family: Family, options: MethodOptions) -> None:
         modules = family.modules if options.trains_text_encoder else {"denoiser": family.denoiser}
         self.family, self.trained = family, tuple(modules)
-        self.parameters = freed(family, modules)
-        self.encodes_text = options.trains_text_encoder
+        self.parameters = unfreeze(family, modules)
+        self.encodes_text_each_step = options.trains_text_encoder
         self.start: dict[str, str] = {}
 
     def numbers_saved(self, first: bool) -> int:
@@ -37,5 +35,4 @@ class Full:
 
 
 def begin(family: Family, config: TrainConfig) -> Full:
-    """`trainer_client.methods.begin` for this method."""
     return Full(family, config.method)

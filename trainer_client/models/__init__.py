@@ -1,7 +1,6 @@
-"""Model families: what training, sampling and caching need to know of a base model, one file a family.
+"""Model families, one file each, chosen by `_class_name` in the base's `model_index.json`.
 
-A family is found by `_class_name` in the base's `model_index.json`. To add one: a file with a class that has everything
-`Family` lists, one line in `FAMILIES`, and a miniature in the conformance test.
+To add one: a class that implements `Family`, a line in `FAMILIES`, and a miniature in the conformance test.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ def load_family(
     revision: str | None = None,
     resolution_px: int | None = None,
 ) -> Family:
-    """Load a base: a local folder in diffusers layout, or a hub name (downloaded once, then found offline).
+    """Load a local folder in diffusers layout, or a hub name (downloaded once, then offline).
 
-    `dtype` is what forward passes compute in, by default bfloat16 on a GPU and float32 on a CPU.
-    Raises NotFound (no such base), BadDocument (no model_index.json), BadOption (family or resolution not supported).
+    `dtype` is the precision of passes, by default bfloat16 on a GPU and float32 on a CPU. Raise NotFound, BadDocument
+    (no model_index.json), BadOption (unsupported family or resolution).
     """
     folder, device = locate(base, revision), torch.device(device)
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
@@ -41,31 +40,30 @@ def load_family(
 
 
 def base_digest(base: str, revision: str | None = None) -> str:
-    """`load_family(base).digest` without loading the model. Raises as it does."""
+    """Return `load_family(base).digest` without loading the model."""
     folder = locate(base, revision)
     return family_of(folder).files(folder).digest
 
 
 def known_families() -> dict[str, type[Family]]:
-    """Every family by `_class_name`."""
     return {name: _class(name) for name in FAMILIES}
 
 
 def family_of(folder: Path) -> type[Family]:
-    """The family of a folder in diffusers layout. Raises BadDocument, BadOption."""
+    """Return the family of a folder. Raise BadDocument, BadOption."""
     path = folder / INDEX
     try:
         name = json.loads(path.read_bytes())["_class_name"]
     except FileNotFoundError as error:
         raise BadDocument(f"{path}: missing. A base model is a folder in diffusers layout.") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise BadDocument(f"{path}: names no `_class_name`. A base model is a folder in diffusers layout.") from error
+        raise BadDocument(f"{path}: no `_class_name`. A base model is a folder in diffusers layout.") from error
     if name not in FAMILIES:
-        raise BadOption(f"{path}: the family {name} can't be trained here. Known: {', '.join(FAMILIES)}.")
+        raise BadOption(f"{path}: the family {name} is not supported. Supported: {', '.join(FAMILIES)}.")
     return _class(str(name))
 
 
 def _class(name: str) -> type[Family]:
     module, _, kind = FAMILIES[name].partition(":")
-    found: type[Family] = getattr(importlib.import_module(module), kind)
-    return found
+    family: type[Family] = getattr(importlib.import_module(module), kind)
+    return family

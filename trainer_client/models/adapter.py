@@ -1,7 +1,4 @@
-"""Adapters: checkpoints that hold only what was trained, beside a document that says on which base.
-
-The document, `adapter.json`, names the base by digest, so that an update is never put on another model unnoticed.
-"""
+"""Adapters: checkpoints with only the trained weights. `adapter.json` has the digest of the base they fit."""
 
 from __future__ import annotations
 
@@ -19,26 +16,26 @@ FILE = "adapter.json"
 
 
 class Adapter(Document):
-    """What a folder with trained weights needs to be put on its base again."""
+    """An adapter's base, settings and weights."""
 
     type: Literal["amatl/adapter/v1"] = "amatl/adapter/v1"
     method: str
     base: BaseModelRef
-    base_folder: str = Field(description="Where it was found, as an absolute path; its name may be relative.")
+    base_folder: str = Field(description="Absolute path of the base; its name may be relative.")
     settings: dict[str, Any]
-    weights: FileRef = Field(description="The file that is read to go on from here; others hold the same for others.")
+    weights: FileRef = Field(description="The file to load; other files hold the same weights for other programs.")
 
 
 def weights_of(folder: Path, adapter: Adapter) -> Path:
-    """The file with an adapter's weights. Raises NotFound and ChecksumMismatch where it isn't what was saved."""
+    """Return the path of the weights. Raise NotFound, or ChecksumMismatch if they changed."""
     path = folder / adapter.weights.path
     if not path.is_file():
-        raise NotFound(f"{path}: missing. Copy the checkpoint again, or take another one.")
+        raise NotFound(f"{path}: missing. Copy the checkpoint again, or use another one.")
     if sha256_file(path) != adapter.weights.sha256:
-        raise ChecksumMismatch(f"{path}: isn't what was saved. Copy the checkpoint again, or take another one.")
+        raise ChecksumMismatch(f"{path}: changed since it was saved. Copy the checkpoint again, or use another one.")
     return path
 
 
 def combined(base: str, adapter: Adapter) -> str:
-    """The digest of a base with this adapter on it."""
+    """Return the digest of a base with this adapter."""
     return sha256_json([base, adapter.weights.sha256])

@@ -1,7 +1,4 @@
-"""Captions as ids of CLIP's tokenizers: in chunks that each have a begin mark, an end mark and padding.
-
-Shapes: B captions.
-"""
+"""Captions as token ids of CLIP, in chunks with begin mark, end mark and padding. Shapes: B captions."""
 
 from __future__ import annotations
 
@@ -12,17 +9,17 @@ import torch
 from torch import Tensor
 
 
-def spelled_out(captions: Sequence[str], words: Mapping[str, str]) -> list[str]:
-    """The captions with learned words as the tokens they stand for."""
-    found = list(captions)
+def expand_words(captions: Sequence[str], words: Mapping[str, str]) -> list[str]:
+    """Replace each learned word by its tokens."""
+    expanded = list(captions)
     for word, tokens in words.items():
         if word != tokens:
-            found = [caption.replace(word, tokens) for caption in found]
-    return found
+            expanded = [caption.replace(word, tokens) for caption in expanded]
+    return expanded
 
 
 def chunked_ids(tokenizer: Any, captions: list[str], window: int, limit: int) -> Tensor:
-    """Chunks of `window` tokens, side by side, up to `limit` tokens with one pair of marks: (B, chunks x window)."""
+    """Return chunks of `window` tokens: (B, chunks x window). `limit` counts one pair of marks."""
     if limit == window:
         settings = {"padding": "max_length", "max_length": window, "truncation": True}
         ids_BT: Tensor = tokenizer(captions, return_tensors="pt", **settings).input_ids
@@ -39,8 +36,8 @@ def chunked_ids(tokenizer: Any, captions: list[str], window: int, limit: int) ->
 
 
 def lost_text(tokenizer: Any, caption: str, limit: int) -> str:
-    """The end of the caption that a cut to `limit` tokens takes away."""
+    """Return the end of the caption that truncation to `limit` tokens removes."""
     spans = tokenizer(caption, return_offsets_mapping=True, verbose=False)["offset_mapping"]
     if len(spans) <= limit:
         return ""
-    return caption[spans[limit - 1][0] :]  # The place of the first lost token goes to the end mark.
+    return caption[spans[limit - 1][0] :]  # The end mark takes the position of the first lost token.

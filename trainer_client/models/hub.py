@@ -1,6 +1,6 @@
-"""What the Hugging Face hub says of a model, asked once and for seconds: its own client tries for a minute.
+"""Ask the Hugging Face hub for a model once, within seconds: its own client retries for a minute.
 
-unasked = ask_or_cached("--base", "owner/model", "model_index.json")      # None: the hub gives it
+no_answer = ask_or_cached("--base", "owner/model", "model_index.json")  # None: the hub has it
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ LOCAL = "or give a local folder"
 
 
 def ask(option: str, name: str, file: str, revision: str | None = None) -> NotFound | None:
-    """None where the hub gives this file of the model; else why not, what was tried and how to go on.
+    """Return None if the hub has this file, else an error with the reason and the next step.
 
-    `option` is the one that names the model. Raises NotFound for what can't be a name.
+    `option` names the model. Raise NotFound for an invalid hub name.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import HFValidationError
@@ -26,7 +26,9 @@ def ask(option: str, name: str, file: str, revision: str | None = None) -> NotFo
     try:
         url = hf_hub_url(name, file, revision=revision)
     except HFValidationError:
-        raise NotFound(f"{option} {name}: no such folder here, and no name that the hub could have.") from None
+        raise NotFound(
+            f"{option} {name}: no such folder, and not a valid hub name. Give a folder, or owner/name."
+        ) from None
     error = _error_of(lambda: get_hf_file_metadata(url, timeout=ASK_SECONDS))
     if error is None:
         return None
@@ -37,22 +39,21 @@ def ask(option: str, name: str, file: str, revision: str | None = None) -> NotFo
 
 
 def ask_or_cached(option: str, name: str, file: str, revision: str | None = None) -> NotFound | None:
-    """`ask`, where what the hub gave on an earlier day will do: raises what it gives where nothing was."""
-    unasked = ask(option, name, file, revision)
-    if unasked and not is_cached(name, file, revision):
-        raise unasked
-    return unasked
+    """Like `ask`, but raise its error if the file isn't cached locally either."""
+    no_answer = ask(option, name, file, revision)
+    if no_answer and not is_cached(name, file, revision):
+        raise no_answer
+    return no_answer
 
 
 def is_cached(name: str, file: str, revision: str | None = None) -> bool:
-    """Whether the hub gave this file on an earlier day."""
     from huggingface_hub import try_to_load_from_cache
 
     return isinstance(try_to_load_from_cache(name, file, revision=revision), str)
 
 
 def unreachable() -> str | None:
-    """Why the hub can't be asked anything; None where it answers."""
+    """Return why the hub can't be reached, None if it responds."""
     from huggingface_hub import constants, get_session
 
     error = _error_of(lambda: get_session().head(constants.ENDPOINT, timeout=ASK_SECONDS))
@@ -60,14 +61,14 @@ def unreachable() -> str | None:
 
 
 def _error_of(work: Callable[[], object]) -> Exception | None:
-    """What it raises; TimeoutError where it takes longer: looking up a host's name heeds no limit of a client."""
+    """Return the error of `work`, or TimeoutError: DNS look-ups ignore a client's timeout."""
     outcome: SimpleQueue[Exception | None] = SimpleQueue()
 
     def run() -> None:
         try:
             work()
             outcome.put(None)
-        except Exception as error:  # Of a network that fails, HTTP libraries raise many kinds.
+        except Exception as error:  # HTTP libraries raise many kinds of network errors.
             outcome.put(error)
 
     Thread(target=run, daemon=True).start()
@@ -78,7 +79,7 @@ def _error_of(work: Callable[[], object]) -> Exception | None:
 
 
 def _refusal(error: Exception, name: str, file: str, revision: str | None) -> str | None:
-    """A final answer in words with what to do; None where the hub may think otherwise soon."""
+    """Return a final refusal and the next step, None for temporary errors."""
     from huggingface_hub import constants, errors, get_token
 
     log_in = "log in with `hf auth login`"
@@ -94,17 +95,17 @@ def _refusal(error: Exception, name: str, file: str, revision: str | None) -> st
         return "disabled on the hub. Give another model"
     if (status := _status(error)) in (401, 403):
         if get_token() is None:
-            return f"the hub doesn't give it to strangers (HTTP {status}). If the name is right, {log_in}"
-        return f"the hub doesn't take your token (HTTP {status}). For another, {log_in}"
+            return f"the hub refuses it without a login (HTTP {status}). Check the name, and {log_in}"
+        return f"the hub refuses your token (HTTP {status}). Check the name, and {log_in}"
     return None
 
 
 def _in_words(error: Exception) -> tuple[str, str]:
-    """Why the hub gives no answer, and what to do."""
+    """Return the reason and the next step."""
     from huggingface_hub import constants, errors
 
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE keeps from asking the hub", "Check the name, unset HF_HUB_OFFLINE to download it"
+        return "HF_HUB_OFFLINE is set", "Check the name, unset HF_HUB_OFFLINE to download it"
     hub = f"the hub ({constants.ENDPOINT})"
     if status := _status(error):
         return f"{hub} answers with HTTP {status}", "Check the name, try again later"

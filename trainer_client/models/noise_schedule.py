@@ -1,9 +1,8 @@
-"""How latents and noise are mixed at each timestep, what a denoiser is to predict of it, and the way back.
+"""The noise schedule: noising, training targets, sampling.
 
-Sources: Ho et al., "Denoising diffusion probabilistic models" (2020) for epsilon; Salimans and Ho, "Progressive
-distillation" (2022) for v; Hang et al., "Efficient diffusion training via min-SNR weighting" (2023); Lin et al.,
-"Common diffusion noise schedules and sample steps are flawed" (2023) for zero terminal SNR; Lu et al., "DPM-Solver++"
-(2022) for sampling.
+Sources: Ho et al., "Denoising diffusion probabilistic models" (2020), epsilon; Salimans and Ho, "Progressive
+distillation" (2022), v; Hang et al., "Efficient diffusion training via min-SNR weighting" (2023); Lin et al., "Common
+diffusion noise schedules and sample steps are flawed" (2023), zero terminal SNR; Lu et al., "DPM-Solver++" (2022).
 
 Shapes: B images, C latent channels, H and W latent rows and columns, S train timesteps.
 """
@@ -20,36 +19,38 @@ import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-ZERO_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}  # As diffusers calls it.
-GUIDANCE_RESCALE = 0.7  # Of guided predictions under such a schedule (Lin et al. 2023).
+ZERO_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}  # The names in diffusers.
+GUIDANCE_RESCALE = 0.7  # Share of the rescaled prediction (Lin et al. 2023).
 
 
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
-    """A schedule of discrete timesteps on one device, for epsilon and v."""
+    """Discrete timesteps on one device, for epsilon and v. Methods as in `Family`."""
 
     config: Mapping[str, Any]  # As in a base's `scheduler_config.json`.
-    signal_S: Tensor  # sqrt(alpha bar): the latents' share
-    noise_S: Tensor  # sqrt(1 - alpha bar): the noise's share
+    signal_S: Tensor  # sqrt(alpha bar), the factor of latents
+    noise_S: Tensor  # sqrt(1 - alpha bar), the factor of noise
     snr_S: Tensor
 
     @property
     def prediction(self) -> str:
-        """What the denoiser's output is."""
         return str(self.config.get("prediction_type", "epsilon"))
 
     def add_noise(self, latents_BCHW: Tensor, noise_BCHW: Tensor, timesteps_B: Tensor) -> Tensor:
-        """As `Family.add_noise`."""
-        return _of(self.signal_S, timesteps_B) * latents_BCHW + _of(self.noise_S, timesteps_B) * noise_BCHW
+        return (
+            _at_timesteps(self.signal_S, timesteps_B) * latents_BCHW
+            + _at_timesteps(self.noise_S, timesteps_B) * noise_BCHW
+        )
 
     def target(self, latents_BCHW: Tensor, noise_BCHW: Tensor, timesteps_B: Tensor) -> Tensor:
-        """As `Family.target`."""
         if self.prediction == "epsilon":
             return noise_BCHW
-        return _of(self.signal_S, timesteps_B) * noise_BCHW - _of(self.noise_S, timesteps_B) * latents_BCHW
+        return (
+            _at_timesteps(self.signal_S, timesteps_B) * noise_BCHW
+            - _at_timesteps(self.noise_S, timesteps_B) * latents_BCHW
+        )
 
     def loss_weights(self, timesteps_B: Tensor, min_snr_gamma: float | None) -> Tensor:
-        """As `Family.loss_weights`."""
         if min_snr_gamma is None:
             return torch.ones(len(timesteps_B), device=self.snr_S.device)
         snr_B = self.snr_S[timesteps_B]
@@ -58,37 +59,36 @@ class NoiseSchedule:
         return weights_B
 
     def solver(self, steps: int) -> Any:
-        """DPM-Solver++ 2M over the base's own noise schedule; deterministic, good from about 15 steps."""
+        """Return DPM-Solver++ 2M: deterministic, good from about 15 steps."""
         scheduler = _scheduler(DPMSolverMultistepScheduler, self.config, algorithm_type="dpmsolver++", solver_order=2)
-        with warnings.catch_warnings():  # It makes arrays of tensors in a way that numpy is giving up.
+        with warnings.catch_warnings():  # diffusers converts tensors in a way that numpy deprecates.
             warnings.simplefilter("ignore", DeprecationWarning)
-            scheduler.set_timesteps(
-                steps
-            )  # On the CPU: reading a timestep back from a GPU at each step would stall it.
+            # On the CPU: reading a timestep back from a GPU would stall it at each step.
+            scheduler.set_timesteps(steps)
         scheduler.set_begin_index(0)
         return scheduler
 
 
 def noise_schedule(config: Mapping[str, Any], device: torch.device) -> NoiseSchedule:
-    """Return the schedule of a base's `scheduler_config.json`."""
+    """Return the schedule of a `scheduler_config.json`."""
     alphas_S = _scheduler(DDPMScheduler, config, clip_sample=False).alphas_cumprod.double()
     signal_S, noise_S = alphas_S.sqrt().float().to(device), (1 - alphas_S).sqrt().float().to(device)
     return NoiseSchedule(config, signal_S, noise_S, (alphas_S / (1 - alphas_S)).float().to(device))
 
 
 def rescaled(guided_BCHW: Tensor, with_text_BCHW: Tensor) -> Tensor:
-    """A guided prediction brought back towards the spread of the unguided one, which guidance widens."""
+    """Rescale the guided prediction towards the standard deviation of the unguided one."""
     spread_B111 = with_text_BCHW.std(dim=(1, 2, 3), keepdim=True)
     alike_BCHW = guided_BCHW * (spread_B111 / guided_BCHW.std(dim=(1, 2, 3), keepdim=True))
     return GUIDANCE_RESCALE * alike_BCHW + (1 - GUIDANCE_RESCALE) * guided_BCHW
 
 
-def _of(table_S: Tensor, timesteps_B: Tensor) -> Tensor:
-    """The table's value at each image's timestep, (B, 1, 1, 1)."""
+def _at_timesteps(table_S: Tensor, timesteps_B: Tensor) -> Tensor:
+    """Return values (B, 1, 1, 1)."""
     return table_S[timesteps_B].view(-1, 1, 1, 1)
 
 
 def _scheduler(kind: Any, config: Mapping[str, Any], **settings: Any) -> Any:
-    """A diffusers scheduler with what it understands of another scheduler's configuration."""
+    """Return a diffusers scheduler with the settings that it knows."""
     known = inspect.signature(kind.__init__).parameters
     return kind(**{name: value for name, value in {**config, **settings}.items() if name in known})

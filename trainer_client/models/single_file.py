@@ -1,7 +1,6 @@
-"""A model in one .safetensors file, as A1111 and ComfyUI use them, made into a folder in diffusers layout once.
+"""Convert a .safetensors model of A1111 or ComfyUI to a cached folder in diffusers layout.
 
-diffusers converts the names. What a single file lacks, configuration and vocabulary, comes from a folder of the same
-architecture (`--base-config`), or from the hub by what kind of model it is. The folder is kept in the cache by content.
+Configuration and vocabulary, which the file lacks, come from `--base-config` or from the hub.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ from schemas.edge.lock import one_at_a_time
 from schemas.errors import BadDocument, BadOption, NotFound
 from trainer_client.models import hub, known_families
 
-FORMAT = 1  # Raise it when the same key would hold another model.
+FORMAT = 1  # Raise it if the same key would get another model.
 LORA_MARKS = (".lora_down.", ".lora_A.", ".hada_w1", ".lokr_w1")
-ADVICE = "Give --base-config a diffusers folder of the same architecture: its configuration and vocabulary are used."
+ADVICE = "Give --base-config a diffusers folder of the same architecture."
 
 
 def converted(file: Path, config: str | None, cache: Path) -> Path:
-    """The model as a folder; converts it where the cache doesn't have it.
+    """Return the folder; convert the file if the cache lacks it.
 
-    Raises BadDocument, BadOption, NotFound (no configuration to be had).
+    Raise BadDocument, BadOption, NotFound (no configuration).
     """
     names, header = _names(file)
     pipeline = _pipeline_name(file, names)
@@ -41,7 +40,7 @@ def converted(file: Path, config: str | None, cache: Path) -> Path:
     folder = cache / "models" / key
     if (folder / "model_index.json").is_file():
         return folder
-    # One process converts; others that start from the same file wait, and then find the model there.
+    # One process converts; others that start from the same file wait for it.
     with one_at_a_time(folder.parent.with_suffix(".lock")):
         if (folder / "model_index.json").is_file():
             return folder
@@ -58,14 +57,13 @@ def converted(file: Path, config: str | None, cache: Path) -> Path:
 
 @functools.lru_cache(maxsize=4)
 def _content(file: Path, size_bytes: int, changed_ns: int) -> str:
-    """The file's digest, taken once as long as the file doesn't change."""
+    """Return the digest, cached while size and time are unchanged."""
     return sha256_file(file)
 
 
 def _names(file: Path) -> tuple[set[str], dict[str, str]]:
-    """The names of the tensors, and the header's text."""
     if file.suffix != ".safetensors":
-        raise BadDocument(f"{file}: only .safetensors files are read (a .ckpt can run code). Convert it first.")
+        raise BadDocument(f"{file}: only .safetensors files are supported (a .ckpt can run code). Convert it first.")
     try:
         with safe_open(file, framework="pt") as content:
             return set(content.keys()), content.metadata() or {}
@@ -76,48 +74,47 @@ def _names(file: Path) -> tuple[set[str], dict[str, str]]:
 def _pipeline_name(file: Path, names: set[str]) -> str:
     if any(mark in name for name in names for mark in LORA_MARKS):
         raise BadOption(
-            f"{file}: a LoRA, not a model. Bake it into its base with `trainer merge`, and start from that."
+            f"{file}: a LoRA, not a model. Bake it into its base with `trainer merge`, and start from the result."
         )
     for pipeline, family in known_families().items():
         if any(name.startswith(family.single_file_mark) for name in names):
             return pipeline
     raise BadDocument(
-        f"{file}: holds no Stable Diffusion 1.x, 2.x or XL with its text encoder; others aren't known here."
+        f"{file}: not a Stable Diffusion 1.x, 2.x or XL model with its text encoder; others aren't supported."
     )
 
 
 def _configuration(config: str | None) -> dict[str, str]:
-    """What of the configuration folder decides the outcome, by content."""
+    """Return the digests of the configuration files."""
     if config is None:
         return {}
     folder = Path(config).expanduser()
     if not (folder / "model_index.json").is_file():
-        raise NotFound(f"--base-config {config}: no model_index.json there. {ADVICE}")
+        raise NotFound(f"--base-config {config}: no model_index.json in it. {ADVICE}")
     paths = [path for path in folder.rglob("*") if path.suffix in (".json", ".txt") and path.is_file()]
     return {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(paths)}
 
 
 def _load(file: Path, name: str, config: str | None) -> Any:
-
     for library in (logging, transformers_logging):
         library.disable_progress_bar()
-        library.set_verbosity(library.CRITICAL)  # What matters is in the error below.
-    unasked = None if config else hub.unreachable()
-    settings: dict[str, Any] = {"config": config} if config else {"local_files_only": unasked is not None}
+        library.set_verbosity(library.CRITICAL)  # The error below sums it up.
+    no_answer = None if config else hub.unreachable()
+    settings: dict[str, Any] = {"config": config} if config else {"local_files_only": no_answer is not None}
     try:
         return getattr(diffusers, name).from_single_file(str(file), torch_dtype=_dtype(file), **settings)
     except MemoryError:
         raise
-    except Exception as error:  # Of other shapes, missing parts or no network diffusers raises many kinds.
+    except Exception as error:  # diffusers raises many kinds: shapes, missing parts, network.
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(" .:")
         if config is None:
-            why = unasked or reason
-            raise NotFound(f"{file}: its configuration isn't to be had from the hub ({why}). {ADVICE}") from error
+            why = no_answer or reason
+            raise NotFound(f"{file}: can't get its configuration from the hub ({why}). {ADVICE}") from error
         raise BadDocument(f"{file}: doesn't fit the configuration of {config} ({reason}). {ADVICE}") from error
 
 
 def _dtype(file: Path) -> Any:
-    """The file's own number format, by its denoiser: another would double the folder or lose digits."""
+    """Return the denoiser's number format: another would double the folder or lose precision."""
 
     with safe_open(file, framework="pt") as content:
         first = next((name for name in sorted(content.keys()) if name.startswith("model.diffusion_model.")), None)
@@ -126,7 +123,7 @@ def _dtype(file: Path) -> Any:
 
 
 def _note_prediction(folder: Path, names: set[str], header: dict[str, str]) -> None:
-    """Says that a model predicts v where its file does: by a marker tensor, or in its header."""
+    """Record v-prediction if the file has the marker tensor or header entry."""
     if "v_pred" not in names and header.get("modelspec.prediction_type") != "v":
         return
     path = folder / "scheduler" / "scheduler_config.json"

@@ -1,7 +1,6 @@
 """Stable Diffusion 1.x and 2.x: epsilon and v-prediction bases in diffusers layout.
 
-Source: Rombach et al., "High-resolution image synthesis with latent diffusion models" (2022); see noise_schedule.py for
-diffusion.
+Source: Rombach et al., "High-resolution image synthesis with latent diffusion models" (2022).
 
 Shapes: B images, C latent channels, H and W latent rows and columns, T tokens, D text features, R chunks.
 """
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 
 from schemas.digest import sha256_json
 from schemas.errors import BadOption
-from trainer_client.models.clip_tokens import chunked_ids, lost_text, spelled_out
+from trainer_client.models.clip_tokens import chunked_ids, expand_words, lost_text
 from trainer_client.models.conventions import CHUNK, Conventions, read_conventions
 from trainer_client.models.family import AttachPoint, Denoise, EncodeImages, Family, Identity
 from trainer_client.models.folder import ModelFolder, quiet, set_vocabulary
@@ -31,11 +30,11 @@ from trainer_client.models.noise_schedule import ZERO_SNR, NoiseSchedule, noise_
 from trainer_client.models.weights import combine, link_files, save_weights
 from trainer_client.models.words import read_words, save_words
 from trainer_client.performance import channels_last, cuda_graphs, torch_compile
-from trainer_client.performance.attention import fused, write_out
+from trainer_client.performance.attention import fused, use_unfused_attention
 
 PREDICTIONS = ("epsilon", "v_prediction")
-OF_TEXT = ("clip_skip", "max_tokens")  # Conventions that the embeddings depend on.
-WRITTEN_OUT_PX = 512  # Of larger images, attention's scores of a batch would take more than a gigabyte.
+TEXT_CONVENTIONS = ("clip_skip", "max_tokens")  # The embeddings depend on them.
+WRITTEN_OUT_PX = 512  # Above it, a batch's attention scores would take over a gigabyte.
 DECODED_AT_ONCE_PX = 1 << 21  # Eight images of 512 px: the decoder's activations are large.
 SD_2_TEXT_WIDTH = 1024
 
@@ -46,13 +45,13 @@ TEXT_TARGETS = {"attention": TEXT_ATTENTION, "transformer": (*TEXT_ATTENTION, "f
 
 
 def clip_point(prefix: str, flat_prefix: str, vectors: str) -> AttachPoint:
-    """One of CLIP's text encoders, whose files have the `text_model` that transformers 5 has dropped."""
+    """Return an attach point; files keep the `text_model.` that transformers 5 dropped."""
     return AttachPoint(TEXT_TARGETS, prefix, flat_prefix, "text_model.", ("text_projection",), vectors)
 
 
 @dataclass(frozen=True, eq=False)
 class StableDiffusion(Family):
-    """`trainer_client.models.Family` for Stable Diffusion; see there what each method promises."""
+    """Stable Diffusion; see `Family`."""
 
     name = "stable-diffusion"
     denoiser_folder = "unet"
@@ -89,9 +88,9 @@ class StableDiffusion(Family):
             for name, kind in cls.encoder_classes.items()
         }
         tokenizers = {name: files.tokenizer(name) for name in cls.tokenizer_names}
-        known = read_conventions(folder)
-        own = bool(files.config("scheduler").get("rescale_betas_zero_snr"))  # Whoever made it.
-        conventions = known.model_copy(update={"zero_terminal_snr": known.zero_terminal_snr or own})
+        conventions = read_conventions(folder)
+        if files.config("scheduler").get("rescale_betas_zero_snr"):  # Models from elsewhere too.
+            conventions = conventions.model_copy(update={"zero_terminal_snr": True})
         identity = Identity(base, folder, revision, conventions, read_words(folder / "tokenizer"))
         resolution_px = resolution_px or int(files.config(cls.denoiser_folder)["sample_size"]) * _scale(files)
         return cls(identity, device, dtype, resolution_px, denoiser, text_encoders, tokenizers, files, vae)
@@ -107,7 +106,7 @@ class StableDiffusion(Family):
         self._refuse_conventions(self.conventions)
 
     def _refuse_conventions(self, conventions: Conventions) -> None:
-        """Raise BadOption for conventions that this model can't be used by."""
+        """Raise BadOption for unsupported conventions."""
         encoders: list[Any] = list(self.text_encoders.values())
         layers = min(int(encoder.config.num_hidden_layers) for encoder in encoders)
         if conventions.clip_skip > layers:
@@ -116,15 +115,15 @@ class StableDiffusion(Family):
             )
         if conventions.zero_terminal_snr and self.prediction != "v_prediction":
             raise BadOption(
-                f"--zero-terminal-snr: {self.base} predicts {self.prediction}, of which noise alone tells nothing; it"
-                " needs a base that predicts v."
+                f"--zero-terminal-snr: {self.base} predicts {self.prediction}, which can't be learned from pure"
+                " noise; use a v-prediction base."
             )
         if self.prediction not in PREDICTIONS:
-            raise BadOption(f"{self.base}: it predicts {self.prediction!r}; known: {', '.join(PREDICTIONS)}.")
+            raise BadOption(f"{self.base}: predicts {self.prediction!r}; supported: {', '.join(PREDICTIONS)}.")
 
     @property
     def tokenizer(self) -> Any:
-        """The one that counts tokens."""
+        """The tokenizer that counts tokens."""
         return self.tokenizers["tokenizer"]
 
     # Sizes
@@ -136,7 +135,7 @@ class StableDiffusion(Family):
 
     @cached_property
     def window(self) -> int:
-        """Tokens of a chunk."""
+        """Tokens per chunk."""
         configs: list[Any] = [encoder.config for encoder in self.text_encoders.values()]
         limits = [int(tokenizer.model_max_length) for tokenizer in self.tokenizers.values()]
         return min(*limits, *(int(config.max_position_embeddings) for config in configs))
@@ -156,10 +155,9 @@ class StableDiffusion(Family):
 
     @cached_property
     def latent_scale(self) -> float:
-        """What latents are multiplied by before the denoiser sees them."""
         return float(self.folder.config("vae").get("scaling_factor", 0.18215))
 
-    # What names the content
+    # Digests
 
     @cached_property
     def image_encoder_digest(self) -> str:
@@ -168,29 +166,33 @@ class StableDiffusion(Family):
     @property
     def text_encoder_digest(self) -> str:
         each = {name: self.folder.digest_with_config(name) for name in self.encoder_classes}
-        own = combine(each) if len(each) > 1 else each["text_encoder"]
-        unusual = {name: value for name, value in self.conventions.unusual().items() if name in OF_TEXT}
-        own = combine({"text_encoder": own, "conventions": sha256_json(unusual)}) if unusual else own
+        digest = combine(each) if len(each) > 1 else each["text_encoder"]
+        settings = {name: value for name, value in self.conventions.non_defaults().items() if name in TEXT_CONVENTIONS}
+        if settings:
+            digest = combine({"text_encoder": digest, "conventions": sha256_json(settings)})
         changed = self.identity.changed
-        return combine({"text_encoder": own, "changed": changed}) if changed else own
+        return combine({"text_encoder": digest, "changed": changed}) if changed else digest
 
     @property
     def file_versions(self) -> tuple[str, str]:
         """As `Family`; SD 2.x is known by its text encoder's width."""
         config: Any = self.text_encoders["text_encoder"].config
-        of_v = self.prediction == "v_prediction"
+        is_v = self.prediction == "v_prediction"
         if config.hidden_size == SD_2_TEXT_WIDTH:
-            return "sd_v2_v" if of_v else "sd_v2", f"stable-diffusion-{'v2-768-v' if of_v else 'v2-512'}/lora"
-        return "sd_v1_v" if of_v else "sd_v1", "stable-diffusion-v1/lora"
+            return (
+                "sd_v2_v" if is_v else "sd_v2",
+                f"stable-diffusion-{'v2-768-v' if is_v else 'v2-512'}/lora",
+            )
+        return "sd_v1_v" if is_v else "sd_v1", "stable-diffusion-v1/lora"
 
-    # Words
+    # Text
 
-    def _spelled_out(self, captions: Sequence[str]) -> list[str]:
-        return spelled_out(captions, self.identity.words)
+    def _expanded(self, captions: Sequence[str]) -> list[str]:
+        return expand_words(captions, self.identity.words)
 
     def tokenise(self, captions: Sequence[str]) -> Tensor:
         each = [
-            chunked_ids(tokenizer, self._spelled_out(captions), self.window, self.token_limit)
+            chunked_ids(tokenizer, self._expanded(captions), self.window, self.token_limit)
             for tokenizer in self.tokenizers.values()
         ]
         return torch.cat(each, dim=1).to(self.device)
@@ -198,12 +200,12 @@ class StableDiffusion(Family):
     def count_tokens(self, captions: Sequence[str]) -> list[int]:
         if not captions:
             return []
-        return [len(ids) for ids in self.tokenizer(self._spelled_out(captions), verbose=False)["input_ids"]]
+        return [len(ids) for ids in self.tokenizer(self._expanded(captions), verbose=False)["input_ids"]]
 
     def lost_text(self, caption: str) -> str:
-        return lost_text(self.tokenizer, self._spelled_out([caption])[0], self.token_limit)
+        return lost_text(self.tokenizer, self._expanded([caption])[0], self.token_limit)
 
-    def idle(self) -> list[nn.Module]:
+    def unread_modules(self) -> list[nn.Module]:
         left_out = self.conventions.clip_skip - 1
         encoder: Any = self.text_encoders["text_encoder"]
         encoder = getattr(encoder, "text_model", encoder)
@@ -213,7 +215,7 @@ class StableDiffusion(Family):
         encoder: Any = self.text_encoders["text_encoder"]
         called: Any = (through or self.text_encoders)["text_encoder"]
         skip = self.conventions.clip_skip
-        ids_RT = ids_BT.reshape(-1, self.window)  # A row for each chunk.
+        ids_RT = ids_BT.reshape(-1, self.window)  # One row per chunk.
         mask = None
         if getattr(encoder.config, "use_attention_mask", False):
             ends = ids_RT == self.tokenizer.eos_token_id
@@ -239,20 +241,20 @@ class StableDiffusion(Family):
         return posterior.mean.float(), posterior.logvar.float()
 
     @contextmanager
-    def encoding_many(self) -> Iterator[EncodeImages]:
+    def compiled_image_encoder(self) -> Iterator[EncodeImages]:
         device = self.device.type
         with self.image_precision():
             dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
-        many = copy.deepcopy(self.vae.encoder).to(dtype)
-        channels_last.keep(many)
+        encoder = copy.deepcopy(self.vae.encoder).to(dtype)
+        channels_last.convert(encoder)
         if device == "cuda" and self.resolution_px <= WRITTEN_OUT_PX:
-            write_out(many)
-        many.compile(backend=torch_compile.BACKEND, dynamic=False)
-        vae = copy.copy(self.vae)  # Everything but its encoder is shared.
-        vae._modules = vae._modules | {"encoder": cuda_graphs.Replayed(many) if device == "cuda" else many}
+            use_unfused_attention(encoder)
+        encoder.compile(backend=torch_compile.BACKEND, dynamic=False)
+        vae = copy.copy(self.vae)  # Shares everything but the encoder.
+        vae._modules = vae._modules | {"encoder": cuda_graphs.GraphedModule(encoder) if device == "cuda" else encoder}
         before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
         try:
-            with torch_compile.unwarned():
+            with torch_compile.without_warnings():
                 yield partial(self._encoded, vae)
         finally:
             torch.backends.cudnn.benchmark = before
@@ -270,16 +272,14 @@ class StableDiffusion(Family):
         return torch.cat(parts)
 
     def image_precision(self) -> AbstractContextManager[Any]:
-        """The precision of the autoencoder's passes."""
         return self.autocast()
 
     # Diffusion
 
     @cached_property
     def schedule(self) -> NoiseSchedule:
-        """The base's own, or one that ends in noise alone."""
-        own = self.folder.config("scheduler")
-        return noise_schedule(own | (ZERO_SNR if self.conventions.zero_terminal_snr else {}), self.device)
+        config = self.folder.config("scheduler")
+        return noise_schedule(config | (ZERO_SNR if self.conventions.zero_terminal_snr else {}), self.device)
 
     @property
     def prediction(self) -> str:
@@ -309,17 +309,17 @@ class StableDiffusion(Family):
         return self._denoised(denoiser, noisy_BCHW, timesteps_B, text_BTD)
 
     def _denoised(
-        self, denoiser: nn.Module, noisy_BCHW: Tensor, timesteps_B: Tensor, text_BTD: Tensor, **told: Any
+        self, denoiser: nn.Module, noisy_BCHW: Tensor, timesteps_B: Tensor, text_BTD: Tensor, **conditions: Any
     ) -> Tensor:
-        """The denoiser's output, float32: of float32 weights under autocast, of others in their own precision."""
-        own = next(denoiser.parameters()).dtype
-        if own == torch.float32:
+        """Return float32: under autocast for float32 weights, else in the weights' precision."""
+        dtype = next(denoiser.parameters()).dtype
+        if dtype == torch.float32:
             with self.autocast(), fused(self.device):
-                output: Tensor = denoiser(noisy_BCHW, timesteps_B, text_BTD, return_dict=False, **told)[0]
+                output: Tensor = denoiser(noisy_BCHW, timesteps_B, text_BTD, return_dict=False, **conditions)[0]
             return output.float()
-        given_BCHW = noisy_BCHW.to(own, memory_format=torch.channels_last)
+        noisy_BCHW = noisy_BCHW.to(dtype, memory_format=torch.channels_last)
         with torch.autocast(self.device.type, enabled=False), fused(self.device):
-            output = denoiser(given_BCHW, timesteps_B, text_BTD.to(own), return_dict=False, **told)[0]
+            output = denoiser(noisy_BCHW, timesteps_B, text_BTD.to(dtype), return_dict=False, **conditions)[0]
         return output.float()
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -341,7 +341,7 @@ class StableDiffusion(Family):
             text_BTD = torch.cat((empty_1TD.expand_as(text_BTD), text_BTD))
         latents_BCHW = noise_BCHW * float(scheduler.init_noise_sigma)
         for timestep in scheduler.timesteps:
-            # Both halves in one batch. (DPM-Solver scales no model input.)
+            # Both halves in one batch. DPM-Solver does not scale model inputs.
             twice_BCHW = torch.cat((latents_BCHW, latents_BCHW)) if guided else latents_BCHW
             timesteps_B = timestep.to(self.device).expand(len(twice_BCHW))
             output = denoise(twice_BCHW, timesteps_B, text_BTD)
@@ -383,16 +383,16 @@ class StableDiffusion(Family):
         self.folder.write_index(folder, self.conventions.zero_terminal_snr)
 
 
-# Component -> file name, and the prefix its tensors have had in every Stable Diffusion folder: transformers 5 has
-# dropped the text encoder's, other tools look for it, and transformers still reads it.
+# Component -> file name and tensor prefix. transformers 5 dropped the text encoder's prefix but still reads it, and
+# other tools need it.
 _FILES = {
     "unet": ("diffusion_pytorch_model.safetensors", ""),
     "vae": ("diffusion_pytorch_model.safetensors", ""),
     "text_encoder": ("model.safetensors", "text_model."),
-    "text_encoder_2": ("model.safetensors", ""),  # It has kept its names.
+    "text_encoder_2": ("model.safetensors", ""),  # transformers kept its names.
 }
 
 
 def _scale(folder: ModelFolder) -> int:
-    """Pixels of an image to a row of its latents."""
+    """Return the pixels per latent row."""
     return int(2 ** (len(folder.config("vae")["block_out_channels"]) - 1))

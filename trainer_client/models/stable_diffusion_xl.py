@@ -1,12 +1,10 @@
-"""Stable Diffusion XL: two text encoders, a pooled embedding, and the sizes each picture is conditioned on.
+"""Stable Diffusion XL: two text encoders, a pooled embedding, conditioning on image sizes.
 
 Source: Podell et al., "SDXL: improving latent diffusion models for high-resolution image synthesis" (2023).
 
-A caption's ids are those of both tokenizers, one after the other. Its encoding is one tensor (B, T + 1, D): T rows with
-both encoders' last layer but one side by side, then a row that holds the pooled embedding and zeros. What caches and
-batches captions for one encoder so does it for two.
-
-SDXL's autoencoder overflows in float16 (`force_upcast`): it computes in float32 here, whatever the rest does.
+Token ids are those of the first tokenizer, then of the second. An encoding is (B, T + 1, D): T rows with both
+second-to-last layers side by side, then the pooled embedding padded with zeros, so that caches and batches need no
+special case. The autoencoder overflows in float16 (`force_upcast`), so it runs in float32.
 
 Shapes: B images, T tokens, D text features of both encoders, P of the pooled embedding.
 """
@@ -37,7 +35,7 @@ RESNET = {  # diffusers -> original
     "conv2": "out_layers.3",
     "conv_shortcut": "skip_connection",
 }
-OUTSIDE = {
+NOT_IN_BLOCKS = {
     "conv_in": "input_blocks.0.0",
     "conv_out": "out.2",
     "time_embedding.linear_1": "time_embed.0",
@@ -49,7 +47,7 @@ OUTSIDE = {
 
 @dataclass(frozen=True, eq=False)
 class StableDiffusionXL(StableDiffusion):
-    """`trainer_client.models.Family` for SDXL; diffusion, images and files are as in Stable Diffusion."""
+    """SDXL; see `Family`."""
 
     name = "stable-diffusion-xl"
     single_file_mark = "conditioner.embedders.1."
@@ -69,20 +67,20 @@ class StableDiffusionXL(StableDiffusion):
         self._refuse_other_conditions()
 
     def _refuse_other_conditions(self) -> None:
-        """Raise BadOption for the refiner and other descendants, which are conditioned otherwise."""
+        """Raise BadOption for the refiner and other variants."""
         unet, vae = self.folder.config("unet"), self.folder.config("vae")
-        told = 6 * int(unet.get("addition_time_embed_dim") or 0) + self.pooled_width
-        if unet.get("projection_class_embeddings_input_dim") != told or self.pooled_width > self.text_width:
+        width = 6 * int(unet.get("addition_time_embed_dim") or 0) + self.pooled_width
+        if unet.get("projection_class_embeddings_input_dim") != width or self.pooled_width > self.text_width:
             raise BadOption(
-                f"{self.base}: its UNet isn't told six sizes and a pooled text (a refiner?); not supported."
+                f"{self.base}: its UNet isn't conditioned on six sizes and a pooled text (a refiner?); not supported."
             )
         if vae.get("latents_mean") is not None:
-            raise BadOption(f"{self.base}: its latents have a mean of their own (`latents_mean`); not supported.")
+            raise BadOption(f"{self.base}: its latents are shifted by a mean (`latents_mean`); not supported.")
 
     def _refuse_conventions(self, conventions: Conventions) -> None:
         if conventions.clip_skip != 1:
             raise BadOption(
-                f"--clip-skip: {self.base} is SDXL, which reads the last layer but one anyway. Leave it out."
+                f"--clip-skip: {self.base} is SDXL, which always reads the second-to-last layer. Leave it out."
             )
         super()._refuse_conventions(conventions)
 
@@ -96,11 +94,10 @@ class StableDiffusionXL(StableDiffusion):
         config: Any = self.denoiser.config
         return original_path(path, int(config.layers_per_block))
 
-    # Words
+    # Text
 
     @cached_property
     def zero_for_empty(self) -> bool:
-        """Whether the empty caption is all zeros."""
         index = json.loads((self.folder.path / "model_index.json").read_bytes())
         return bool(index.get("force_zeros_for_empty_prompt", True))
 
@@ -116,8 +113,8 @@ class StableDiffusionXL(StableDiffusion):
         configs: list[Any] = [encoder.config for encoder in self.text_encoders.values()]
         return sum(int(config.hidden_size) for config in configs)
 
-    def idle(self) -> list[nn.Module]:
-        encoder: Any = self.text_encoders["text_encoder"]  # The other one's last layer makes the pooled embedding.
+    def unread_modules(self) -> list[nn.Module]:
+        encoder: Any = self.text_encoders["text_encoder"]  # The second encoder's last layer makes the pooled embedding.
         encoder = getattr(encoder, "text_model", encoder)
         return [encoder.encoder.layers[-1], encoder.final_layer_norm]
 
@@ -126,14 +123,14 @@ class StableDiffusionXL(StableDiffusion):
         return self.tokenise([""])
 
     def encode_text(self, ids_BT: Tensor, through: Mapping[str, nn.Module] | None = None) -> Tensor:
-        """As `Family`: (B, T + 1, D), zeros for the empty caption where the base was trained so."""
+        """Return (B, T + 1, D), zeros for the empty caption if the base was trained so."""
         layers, pooled_BP, called = [], torch.empty(0), through or self.text_encoders
         with self.autocast():
             for component, part_BT in zip(self.text_encoders, ids_BT.chunk(2, dim=1), strict=True):
                 output: Any = called[component](part_BT.reshape(-1, self.window), output_hidden_states=True)
                 layers.append(output.hidden_states[-2].float().reshape(*part_BT.shape, -1))
-                pooled_BP = output[0].float()  # Of the second encoder; the first has none.
-        pooled_BP = pooled_BP[:: pooled_BP.shape[0] // len(ids_BT)]  # The first chunk's, as other programs do it.
+                pooled_BP = output[0].float()  # The second encoder's; the first has none.
+        pooled_BP = pooled_BP[:: pooled_BP.shape[0] // len(ids_BT)]  # The first chunk's, as in other programs.
         row_BD = torch.nn.functional.pad(pooled_BP, (0, self.text_width - self.pooled_width))
         text_BTD = torch.cat((torch.cat(layers, dim=2), row_BD[:, None]), dim=1)
         if not self.zero_for_empty:
@@ -160,39 +157,39 @@ class StableDiffusionXL(StableDiffusion):
         if sizes_B6 is None:
             scale, (rows, columns) = self.resolution_px // self.latent_shape[1], noisy_BCHW.shape[2:]
             sizes_B6 = _uncropped(rows * scale, columns * scale, self.device).expand(len(noisy_BCHW), 6)
-        told = {"text_embeds": text_BTD[:, -1, : self.pooled_width], "time_ids": sizes_B6.float()}
-        return self._denoised(denoiser, noisy_BCHW, timesteps_B, text_BTD[:, :-1], added_cond_kwargs=told)
+        conditions = {"text_embeds": text_BTD[:, -1, : self.pooled_width], "time_ids": sizes_B6.float()}
+        return self._denoised(denoiser, noisy_BCHW, timesteps_B, text_BTD[:, :-1], added_cond_kwargs=conditions)
 
 
-@cache  # A few sizes; recorded kernels read where they lie.
+@cache  # CUDA graphs read the tensors at a fixed address.
 def _uncropped(height: int, width: int, device: torch.device) -> Tensor:
-    """What an uncropped image is said to be, (6,)."""
+    """Return the size conditioning of an uncropped image, (6,)."""
     return torch.tensor([height, width, 0, 0, height, width], device=device)
 
 
 def original_path(path: str, layers_per_block: int) -> str:
-    """A UNet module's path in the original model's numbering: blocks are counted through, without their levels.
+    """Return a UNet module's path in the original model, whose blocks are numbered across levels.
 
-    `input_blocks` has the entry convolution, then of every level its layers and its downsampler; `output_blocks` of
-    every level one layer more, the upsampler being a part of the last one.
+    `input_blocks` has the entry convolution, then each level's layers and downsampler; `output_blocks` one layer more
+    per level, with the upsampler in the last.
     """
-    if path in OUTSIDE:
-        return OUTSIDE[path]
+    if path in NOT_IN_BLOCKS:
+        return NOT_IN_BLOCKS[path]
     match = re.fullmatch(
         r"(down|mid|up)_blocks?\.(?:(\d+)\.)?(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)", path
     )
     if match is None:
         return path
-    way, level, kind, number, rest = match[1], int(match[2] or 0), match[3], int(match[4]), match[5]
+    direction, level, kind, number, suffix = match[1], int(match[2] or 0), match[3], int(match[4]), match[5]
     if kind == "resnets":
-        rest = RESNET.get(rest, rest)
-    at = level * (layers_per_block + 1)
-    if way == "mid":
-        return f"middle_block.{1 if kind == 'attentions' else 2 * number}.{rest}"
+        suffix = RESNET.get(suffix, suffix)
+    first = level * (layers_per_block + 1)
+    if direction == "mid":
+        return f"middle_block.{1 if kind == 'attentions' else 2 * number}.{suffix}"
     if kind == "downsamplers":
-        return f"input_blocks.{at + layers_per_block + 1}.0.op"
-    if way == "down":
-        return f"input_blocks.{1 + at + number}.{1 if kind == 'attentions' else 0}.{rest}"
+        return f"input_blocks.{first + layers_per_block + 1}.0.op"
+    if direction == "down":
+        return f"input_blocks.{1 + first + number}.{1 if kind == 'attentions' else 0}.{suffix}"
     if kind == "upsamplers":
-        return f"output_blocks.{at + layers_per_block}.2.{rest}"
-    return f"output_blocks.{at + number}.{1 if kind == 'attentions' else 0}.{rest}"
+        return f"output_blocks.{first + layers_per_block}.2.{suffix}"
+    return f"output_blocks.{first + number}.{1 if kind == 'attentions' else 0}.{suffix}"

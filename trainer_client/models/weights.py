@@ -1,4 +1,4 @@
-"""Where a base model's files are, and what names their content. Shared by every family."""
+"""Locate, digest and save a base model's files."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from trainer_client.models import hub
 
 INDEX = "model_index.json"
 CHUNK_BYTES = 1 << 22
-NOT_NEEDED = {"safety_checker": None, "feature_extractor": None, "image_encoder": None}  # gigabytes saved
+NOT_NEEDED = {"safety_checker": None, "feature_extractor": None, "image_encoder": None}  # Saves gigabytes.
 
 
 def locate(base: str, revision: str | None = None) -> Path:
-    """The folder of a base: itself where it is one, else the hub's cached copy, downloaded when it isn't there yet."""
+    """Return a base's folder, downloaded from the hub if needed. Raise NotFound, BadDocument."""
     path = Path(base).expanduser()
     if path.is_dir():
         return path
@@ -37,33 +37,32 @@ def locate(base: str, revision: str | None = None) -> Path:
         raise NotFound(
             f"--base {base}: there is no such folder. Give a folder in diffusers layout, or a hub name as owner/name."
         )
-    unasked = hub.ask_or_cached("--base", base, INDEX, revision)  # Before anything heavy is imported.
-    return _download(base, revision, unasked)
+    no_answer = hub.ask_or_cached("--base", base, INDEX, revision)  # Before anything heavy is imported.
+    return _download(base, revision, no_answer)
 
 
-def _download(base: str, revision: str | None, unasked: NotFound | None) -> Path:
-    """Full-precision weights where the hub has them, else the fp16 variant; what is cached where it doesn't give it."""
-
-    logging.set_verbosity(logging.CRITICAL)  # Its attempts are summed up in one message below.
+def _download(base: str, revision: str | None, no_answer: NotFound | None) -> Path:
+    """Download full-precision weights, else fp16; use the cache if the hub is unreachable."""
+    logging.set_verbosity(logging.CRITICAL)  # The message below sums up the attempts.
     problem: Exception | None = None
-    settings: dict[str, Any] = {**NOT_NEEDED, "revision": revision, "local_files_only": unasked is not None}
+    settings: dict[str, Any] = {**NOT_NEEDED, "revision": revision, "local_files_only": no_answer is not None}
     for variant in (None, "fp16"):
         try:
             return Path(DiffusionPipeline.download(base, variant=variant, **settings))
-        except (OSError, ValueError) as error:  # The hub's own are OSErrors; ValueError: no such variant.
+        except (OSError, ValueError) as error:  # OSError from the hub; ValueError: no such variant.
             problem = problem or error
-    if unasked:
-        raise unasked from problem
+    if no_answer:
+        raise no_answer from problem
     reason = str(problem).strip().splitlines()[0].split(". ")[0].rstrip(".:")
     raise NotFound(
-        f"--base {base}: the hub has it, but it can't be downloaded ({reason}). Try again: what has come is kept; or"
-        " give a folder in diffusers layout."
+        f"--base {base}: the hub has it, but the download failed ({reason}). Try again to resume it, or give a"
+        " folder in diffusers layout."
     ) from problem
 
 
 @contextmanager
 def loading(path: Path) -> Iterator[None]:
-    """Whatever a library raises for a part of a model that it can't load becomes a BadDocument that names the part."""
+    """Turn any loading error of a library into a BadDocument that names the component."""
     try:
         yield
     except MemoryError:
@@ -74,7 +73,7 @@ def loading(path: Path) -> Iterator[None]:
 
 
 def refuse_no_vocabulary(folder: Path) -> None:
-    """Raises NotFound: without these files transformers makes a tokenizer that reads every caption alike."""
+    """Raise NotFound: without vocabulary files, transformers reads every caption alike."""
     if not (folder / "tokenizer.json").is_file():
         for name in ("vocab.json", "merges.txt"):
             if not (folder / name).is_file():
@@ -82,13 +81,13 @@ def refuse_no_vocabulary(folder: Path) -> None:
 
 
 def variant_of(folder: Path, component: str) -> str | None:
-    """The variant (`fp16`) that a component's weights have to be loaded by, None where the plain files are there.
+    """Return the variant (`fp16`) of a component's weights, None for plain files. Raise NotFound.
 
-    Names are `<stem>[.<variant>][-00001-of-00002].safetensors`, or `.bin` in old folders.
+    Names: `<stem>[.<variant>][-00001-of-00002].safetensors`, or `.bin`.
     """
     names = [path.name for path in (folder / component).iterdir() if path.suffix in (".safetensors", ".bin")]
     if not names:
-        raise NotFound(f"{folder / component}: no weights in it. Download or copy the model again.")
+        raise NotFound(f"{folder / component}: no weights found. Download or copy the model again.")
     variants = [name.split("-0")[0].removesuffix(".safetensors").removesuffix(".bin").split(".")[1:] for name in names]
     if [] in variants:
         return None
@@ -96,9 +95,9 @@ def variant_of(folder: Path, component: str) -> str | None:
 
 
 def component_digest(folder: Path, component: str, variant: str | None) -> str:
-    """Hex SHA-256 over a component's tensors by name: dtype, shape and bytes; how they are cut into files is no matter.
+    """Return a hex SHA-256 over a component's tensors: name, dtype, shape, bytes; however split into files.
 
-    Of pickled weights (`.bin`), which aren't opened here, the files themselves count.
+    Pickled weights (`.bin`) aren't opened: their files are hashed.
     """
     paths = [path for path in sorted((folder / component).iterdir()) if _is_variant(path, variant)]
     tensor_files = [path for path in paths if path.suffix == ".safetensors"]
@@ -114,13 +113,13 @@ def _is_variant(path: Path, variant: str | None) -> bool:
 
 
 def tensor_digests(path: Path) -> Iterable[tuple[str, str]]:
-    """(name, SHA-256 of dtype, shape and bytes) of every tensor in a safetensors file; its own header isn't content."""
+    """Yield (name, SHA-256 of dtype, shape and bytes) of every tensor."""
     with path.open("rb") as file:
         header_bytes = int.from_bytes(file.read(8), "little")
         try:
             header: dict[str, Any] = json.loads(file.read(header_bytes))
         except (ValueError, MemoryError, OverflowError) as error:
-            raise BadDocument(f"{path}: no safetensors file. Copy it again from where it came.") from error
+            raise BadDocument(f"{path}: not a safetensors file. Copy it again from its source.") from error
         header.pop("__metadata__", None)
         for name, entry in header.items():
             digest = hashlib.sha256(f"{entry['dtype']}{entry['shape']}".encode())
@@ -132,20 +131,19 @@ def tensor_digests(path: Path) -> Iterable[tuple[str, str]]:
 
 
 def header_of(path: Path) -> dict[str, str]:
-    """The text in a safetensors file's header, {} where there is none. Raises NotFound, BadDocument."""
+    """Return the header's metadata, {} if none. Raise NotFound, BadDocument."""
     try:
         with path.open("rb") as file:
             content = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     except FileNotFoundError as error:
         raise NotFound(f"{path}: there is no such file.") from error
     except (OSError, ValueError, MemoryError, OverflowError) as error:
-        raise BadDocument(f"{path}: no safetensors file. Copy it again from where it came.") from error
+        raise BadDocument(f"{path}: not a safetensors file. Copy it again from its source.") from error
     return dict(content.get("__metadata__") or {})
 
 
 def in_order(content: bytes) -> bytes:
-    """A safetensors file with its header's text in the order of its names: the library leaves that to chance, and the
-    same weights are to be the same bytes."""
+    """Return a safetensors file with sorted metadata: the library's order is random."""
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])
     header = {"__metadata__": dict(sorted(header.pop("__metadata__", {}).items())), **header}
@@ -155,7 +153,7 @@ def in_order(content: bytes) -> bytes:
 
 
 def combine(digests: dict[str, str]) -> str:
-    """One digest of named digests, whatever their order."""
+    """Return one digest of named digests, whatever their order."""
     text = "".join(f"{name}\0{digest}\n" for name, digest in sorted(digests.items()))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -168,11 +166,10 @@ def save_weights(
     metadata: Mapping[str, str] | None,
     file: tuple[str, str],
 ) -> None:
-    """Writes a component: its configuration as it was, its weights (as `dtype`) in one safetensors file.
+    """Write a component's configuration, and its weights as `dtype` in one safetensors file.
 
-    `file` is the file's name and a prefix for tensor names. One tensor at a time goes to the CPU and to `dtype`.
+    `file` is its name and a prefix for tensor names. Tensors are converted one at a time.
     """
-
     name, prefix = file
     folder.mkdir(parents=True, exist_ok=True)
     state = {}
@@ -184,11 +181,11 @@ def save_weights(
         state[key if key.startswith(prefix) else prefix + key] = tensor
     save_file(state, folder / name, metadata={"format": "pt", **(metadata or {})})
     shutil.copyfile(config_from / "config.json", folder / "config.json")
-    shutil.copymode(folder / "config.json", folder / name)  # safetensors lets only the owner read what it writes
+    shutil.copymode(folder / "config.json", folder / name)  # safetensors makes files that only the owner can read
 
 
 def link_files(source: Path, target: Path, copy: bool = False) -> None:
-    """Makes `target` a folder with the same files: hard links, or copies on request and where links can't be made."""
+    """Hard-link the files of `source` into `target`, or copy them if links fail."""
     target.mkdir(parents=True, exist_ok=True)
     for path in source.iterdir():
         if not path.is_file():

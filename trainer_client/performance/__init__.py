@@ -1,1 +1,1 @@
-"""What makes passes faster without changing results: precision, compilation, CUDA graphs, memory formats."""
+"""Faster passes with the same results."""

@@ -1,7 +1,6 @@
-"""Which attention a GPU uses: cuDNN's fused one first, which on Hopper takes 0.6 times as long as torch's own; products
-written out where heads are too wide for either.
+"""Attention kernels: cuDNN's first, which on Hopper takes 0.6 times as long as torch's; unfused for very wide heads.
 
-Measured on an H100, forward and backward, bfloat16: see tests/bench/LOG.md. What cuDNN can't do goes to the next.
+Measured on an H100, forward and backward, bfloat16: see tests/bench/LOG.md.
 """
 
 from __future__ import annotations
@@ -14,15 +13,14 @@ from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-WIDEST_HEAD = 256  # Of the fast fused kernels. The autoencoder's one head has 512 numbers.
-HOPPER = (9, 0)  # Compute capability; on older chips torch's own is as fast.
+WIDEST_HEAD = 256  # Limit of the fast fused kernels. The autoencoder's head has 512.
+HOPPER = (9, 0)  # Compute capability; on older GPUs torch's own kernel is as fast.
 
 
 def fused(device: torch.device) -> AbstractContextManager[Any]:
-    """Round passes that hold attention."""
+    """Return a context for passes with attention."""
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < HOPPER:
         return nullcontext()
-
     order = [
         SDPBackend.CUDNN_ATTENTION,
         SDPBackend.FLASH_ATTENTION,
@@ -32,11 +30,8 @@ def fused(device: torch.device) -> AbstractContextManager[Any]:
     return sdpa_kernel(order, set_priority=True)
 
 
-def write_out(module: nn.Module, wider_than: int = WIDEST_HEAD) -> None:
-    """Has attention with wider heads multiply in the open, whose scores take tokens squared of memory.
-
-    The fused kernel that is left for such heads saves that memory, and is slow.
-    """
+def use_unfused_attention(module: nn.Module, wider_than: int = WIDEST_HEAD) -> None:
+    """Use unfused attention for wider heads, with memory for tokens squared: their fused kernel is slow."""
     for layer in module.modules():
         if isinstance(layer, Attention) and layer.inner_dim // layer.heads > wider_than:
             layer.set_processor(AttnProcessor())

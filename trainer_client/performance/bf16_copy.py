@@ -1,9 +1,8 @@
-"""A bfloat16 copy of the denoiser that training's passes go through, beside the float32 weights that learn.
+"""A bfloat16 copy of the denoiser for training passes, beside the float32 weights.
 
-AdamW's steps are too small for bfloat16 to hold, so the weights, their gradients' sums and both moments stay float32.
-The passes only read bfloat16: under autocast every layer casts its weights in every pass, and keeps what its
-normalisation gave in float32 for the way back. With a copy, refreshed once a step, neither is there; and its layers
-can be exchanged (channels_last.py) and compiled, while the weights themselves stay as the base has them.
+AdamW's steps are too small for bfloat16, so weights, gradient sums and moments stay float32. Autocast would cast
+weights in every pass and store normalised activations in float32; a copy, refreshed once a step, avoids both, and its
+layers can be replaced (channels_last.py) and compiled.
 
 Micikevicius et al., "Mixed precision training" (2018); Kalamkar et al., "A study of bfloat16" (2019).
 """
@@ -19,11 +18,11 @@ from torch import nn
 from trainer_client.performance import channels_last
 
 COMPONENT = "denoiser"
-MOST_OF_FREE_MEMORY = 0.25  # What `auto` lets a copy take; where memory is scarce, autocast goes without.
+MOST_OF_FREE_MEMORY = 0.25  # With less memory, `auto` uses autocast without a copy.
 
 
 def worth_it(wanted: str, denoiser: nn.Module, dtype: torch.dtype) -> bool:
-    """Whether to make one: `on`, or `auto` on a GPU that has the room; never if passes are float32 anyway."""
+    """Whether to make a copy: `on`, or `auto` on a GPU with enough memory."""
     if wanted == "off" or dtype == torch.float32:
         return False
     if wanted == "on":
@@ -36,11 +35,11 @@ def worth_it(wanted: str, denoiser: nn.Module, dtype: torch.dtype) -> bool:
     return size_bytes <= MOST_OF_FREE_MEMORY * free_bytes
 
 
-class Working:
-    """The copy, and which of its weights follow which of `parameters`.
+class DenoiserCopy:
+    """The copy, with pairs of its weights and the trained ones.
 
-    Rounded to `dtype`, or without one sharing the float32 weights themselves. With `compiled` its layers keep channels
-    last: unfused that would cost more than it saves.
+    Without `dtype` it shares the float32 weights. With `compiled` it keeps channels last: uncompiled that would cost
+    more than it saves.
     """
 
     def __init__(
@@ -55,24 +54,24 @@ class Working:
         if dtype is not None:
             self.module.to(dtype)
         if compiled:
-            channels_last.keep(self.module)
-        own = {f"{COMPONENT}.{name}": weight for name, weight in self.module.named_parameters() if dtype is not None}
-        pairs = [(weight, own[name]) for name, weight in parameters.items() if name in own]
+            channels_last.convert(self.module)
+        copies = {f"{COMPONENT}.{name}": weight for name, weight in self.module.named_parameters() if dtype is not None}
+        pairs = [(weight, copies[name]) for name, weight in parameters.items() if name in copies]
         self.masters, self.copies = [master for master, _ in pairs], [weight for _, weight in pairs]
 
     @torch.no_grad()
     def collect(self, first: bool = False) -> None:
-        """Adds the copy's gradients to the float32 weights', and leaves none behind. What is there before the `first`
-        passes of a step counts nothing."""
-        there = [(master, weight.grad) for master, weight in self._pairs() if weight.grad is not None]
-        begun = [(master.grad, gradient) for master, gradient in there if master.grad is not None]
-        if begun:
-            totals, gradients = [total for total, _ in begun], [gradient for _, gradient in begun]
+        """Move the copy's gradients to the float32 weights; replace old ones in a step's `first` pass."""
+        pairs = zip(self.masters, self.copies, strict=True)
+        graded = [(master, weight.grad) for master, weight in pairs if weight.grad is not None]
+        existing = [(master.grad, gradient) for master, gradient in graded if master.grad is not None]
+        if existing:
+            totals, gradients = [total for total, _ in existing], [gradient for _, gradient in existing]
             if first:
                 torch._foreach_copy_(totals, gradients)
             else:
                 torch._foreach_add_(totals, gradients)
-        for master, gradient in there:
+        for master, gradient in graded:
             if master.grad is None:
                 master.grad = torch.empty_like(master).copy_(gradient)
         for weight in self.copies:
@@ -80,9 +79,6 @@ class Working:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """The float32 weights as they are now, rounded."""
+        """Copy the float32 weights, rounded."""
         if self.copies:
             torch._foreach_copy_(list[torch.Tensor](self.copies), list[torch.Tensor](self.masters))
-
-    def _pairs(self) -> zip[tuple[nn.Parameter, nn.Parameter]]:
-        return zip(self.masters, self.copies, strict=True)

@@ -1,8 +1,7 @@
-"""Layers that compile well, in place of some of a UNet or an autoencoder: they keep a picture's channels last.
+"""Replacement layers that keep channels last and compile well.
 
-cuDNN's bfloat16 convolutions want channels last. On a GPU torch's group norm answers with channels first whatever it is
-given, and diffusers asks for channels first in two more places, so that every convolution begins and ends with a copy:
-a tenth of a training step of Stable Diffusion 1.5. These layers compute the same from the same parameters.
+cuDNN's bfloat16 convolutions need channels last. On a GPU torch's group norm returns channels first, and so do two
+layers of diffusers, so every convolution begins and ends with a copy: a tenth of a train step of Stable Diffusion 1.5.
 
 Shapes: B images, C channels, H and W rows and columns, G groups, S = C / G channels of a group.
 """
@@ -20,10 +19,10 @@ from torch import Tensor, nn
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group norm (Wu and He 2018) from each channel's mean and variance: both are sums along rows of channels."""
+    """Group norm (Wu and He 2018) from each channel's mean and variance."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """x is (B, C, ...); so is the result, in x's layout."""
+        """Return (B, C, ...) in x's layout."""
         batch, channels, groups = len(x), self.num_channels, self.num_groups
         ones = (1,) * (x.ndim - 2)
         variance_BC, mean_BC = torch.var_mean(x.float(), dim=tuple(range(2, x.ndim)), correction=0)
@@ -41,21 +40,20 @@ class GroupNorm(nn.GroupNorm):
         return (x.float() * scale + shift).to(x.dtype)
 
 
-def keep(module: nn.Module) -> None:
-    """Exchanges the layers in `module`, and lays its weights channels last. Parameters keep their names and values."""
-    exchanged = _exchanged()
+def convert(module: nn.Module) -> None:
+    """Replace layers and convert weights to channels last; names and values stay."""
+    replacements = _replacements()
     for layer in module.modules():
-        kind = exchanged.get(type(layer))
+        kind = replacements.get(type(layer))
         if kind is not None:
             layer.__class__ = kind
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 @cache
-def _exchanged() -> dict[type, type]:
-
+def _replacements() -> dict[type, type]:
     class Transformer(Transformer2DModel):  # type: ignore[misc]
-        """Gives its output as the view it is."""
+        """Returns its output as a view."""
 
         def _get_output_for_continuous_inputs(
             self, hidden_states: Tensor, residual: Tensor, batch_size: int, height: int, width: int, inner_dim: int
@@ -66,14 +64,14 @@ def _exchanged() -> dict[type, type]:
             return residual + (x_BCHW if self.use_linear_projection else self.proj_out(x_BCHW))
 
     class Upsample(Upsample2D):  # type: ignore[misc]
-        """Doubles rows and columns of batches of any size where they lie."""
+        """Doubles rows and columns, keeping the layout."""
 
         def forward(self, hidden_states: Tensor, output_size: Any = None, *args: Any, **kwargs: Any) -> Tensor:
             batch, channels, height, width = hidden_states.shape
             doubled = output_size is None or tuple(output_size) == (2 * height, 2 * width)
             if not doubled or self.norm is not None or self.use_conv_transpose or not self.interpolate:
-                found: Tensor = super().forward(hidden_states, output_size, *args, **kwargs)
-                return found
+                upsampled: Tensor = super().forward(hidden_states, output_size, *args, **kwargs)
+                return upsampled
             x_BH1W1C = hidden_states.permute(0, 2, 3, 1)[:, :, None, :, None, :]
             x_BHWC = x_BH1W1C.expand(-1, -1, 2, -1, 2, -1).reshape(batch, 2 * height, 2 * width, channels)
             x_BCHW = x_BHWC.permute(0, 3, 1, 2)
@@ -83,13 +81,13 @@ def _exchanged() -> dict[type, type]:
             return convolved
 
     class Gated(GEGLU):  # type: ignore[misc]
-        """Computes value and gate apart: compiled, their gradients are then written where they are read."""
+        """Computes value and gate separately: no copy of their gradients."""
 
         def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             proj, (x_BTD, width) = self.proj, (hidden_states, self.proj.out_features // 2)
-            if type(proj) is not nn.Linear:  # With a LoRA's layers round it.
-                found: Tensor = super().forward(hidden_states, *args, **kwargs)
-                return found
+            if type(proj) is not nn.Linear:  # Wrapped by LoRA layers.
+                gated: Tensor = super().forward(hidden_states, *args, **kwargs)
+                return gated
             value, gate = (
                 nn.functional.linear(x_BTD, proj.weight[half], None if proj.bias is None else proj.bias[half])
                 for half in (slice(None, width), slice(width, None))

@@ -1,6 +1,4 @@
-"""A step as CUDA graphs: a batch's passes one, the update another. Where launching a kernel takes longer than running
-it (a small model, compiled blocks on a fast GPU) this decides. The arithmetic is the same; only the launches are
-recorded once and replayed.
+"""CUDA graphs for passes and updates, if launching kernels takes longer than running them: small or compiled models.
 
 https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
@@ -15,26 +13,26 @@ import torch
 from torch import Tensor, nn
 
 
-class Batch(Protocol):
-    """A dataclass of tensors, one of which is what the denoiser is given."""
+class TensorBatch(Protocol):
+    """A dataclass of tensors with the denoiser's input."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def noisy_BCHW(self) -> Tensor:
-        """Its shape is the batch's."""
+        """Its shape is that of the batch."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors, by name."""
+        """Return all tensors, by name."""
 
 
-SMALL_MODEL_WEIGHTS = 300_000_000  # Larger ones keep a GPU busy unless compiled, and need the memory a graph holds.
-WARM_UPS = 3  # Lets cuDNN choose its algorithms outside the recording.
-B = TypeVar("B", bound=Batch)
+SMALL_MODEL_WEIGHTS = 300_000_000  # Larger models keep a GPU busy unless compiled, and need the memory of a graph.
+WARM_UPS = 3  # So that cuDNN chooses algorithms before the recording.
+B = TypeVar("B", bound=TensorBatch)
 
 
 def worth_it(wanted: str, denoiser: nn.Module, compiled: bool = False) -> bool:
-    """Whether to record: `on`, or `auto` for a small model or a compiled one; never off a GPU."""
+    """Whether to record: `on`, or `auto` for a small or compiled model on a GPU."""
     if next(denoiser.parameters()).device.type != "cuda" or wanted == "off":
         return False
     return wanted == "on" or compiled or is_small(denoiser)
@@ -46,49 +44,48 @@ def is_small(denoiser: nn.Module) -> bool:
 
 
 def recording(graph: torch.cuda.CUDAGraph, pool: Any = None) -> torch.cuda.graph:
-    """While entered, this thread's kernels are recorded; what other threads ask the device is theirs (NCCL's does)."""
+    """Record this thread's kernels; other threads (NCCL's) may use the device."""
     return torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local")
 
 
-class Graphed(Generic[B]):
-    """`backward` recorded once for each shape of a batch there is (the full one and the epoch's last), and for a step's
-    first and later passes, and replayed.
+class GraphedBackward(Generic[B]):
+    """`backward`, recorded for each batch shape, and for first and later passes of a step.
 
-    Gradients are kept where the recording has them: set them to zero, never to None.
+    Gradients stay at the recorded addresses: set them to zero, never to None.
     """
 
     def __init__(self, backward: Callable[[B, Tensor, bool], Tensor], parameters: Sequence[nn.Parameter]) -> None:
         self.backward, self.parameters = backward, parameters
         self.recorded: dict[tuple[torch.Size, bool], tuple[torch.cuda.CUDAGraph, B, Tensor, Tensor]] = {}
 
-    def __call__(self, drawn: B, text_BTD: Tensor, first: bool) -> Tensor:
-        """The losses (B,), good until the next call; their gradients are added to the parameters'."""
-        kind = drawn.noisy_BCHW.shape, first
-        if kind not in self.recorded:
-            self.recorded[kind] = self._record(drawn, text_BTD, first)
-        graph, static, static_text_BTD, losses_B = self.recorded[kind]
-        for name, tensor in drawn.tensors().items():
+    def __call__(self, batch: B, text_BTD: Tensor, first: bool) -> Tensor:
+        """Return losses (B,), valid until the next call; add to the gradients."""
+        signature = batch.noisy_BCHW.shape, first
+        if signature not in self.recorded:
+            self.recorded[signature] = self._record(batch, text_BTD, first)
+        graph, static, static_text_BTD, losses_B = self.recorded[signature]
+        for name, tensor in batch.tensors().items():
             getattr(static, name).copy_(tensor)
         static_text_BTD.copy_(text_BTD)
         graph.replay()
         return losses_B
 
-    def _record(self, drawn: B, text_BTD: Tensor, first: bool) -> tuple[torch.cuda.CUDAGraph, B, Tensor, Tensor]:
-        static = replace(drawn, **{name: tensor.clone() for name, tensor in drawn.tensors().items()})
+    def _record(self, batch: B, text_BTD: Tensor, first: bool) -> tuple[torch.cuda.CUDAGraph, B, Tensor, Tensor]:
+        static = replace(batch, **{name: tensor.clone() for name, tensor in batch.tensors().items()})
         static_text_BTD = text_BTD.clone()
-        kept = self._gradients(first)
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
+        gradients = self._gradients(first)
+        side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side_stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side_stream):
             for _ in range(WARM_UPS):
                 self.backward(static, static_text_BTD, first)
-        torch.cuda.current_stream().wait_stream(aside)
+        torch.cuda.current_stream().wait_stream(side_stream)
         graph = torch.cuda.CUDAGraph()
         pool = next((recorded[0].pool() for recorded in self.recorded.values()), None)
         with recording(graph, pool):
             losses_B = self.backward(static, static_text_BTD, first)
-        with torch.no_grad():  # Undoes what the warm-ups added.
-            for weight, gradient in zip(self.parameters, kept, strict=True):
+        with torch.no_grad():  # Undo the warm-ups.
+            for weight, gradient in zip(self.parameters, gradients, strict=True):
                 assert weight.grad is not None
                 if gradient is None:
                     weight.grad.zero_()
@@ -97,7 +94,7 @@ class Graphed(Generic[B]):
         return graph, static, static_text_BTD, losses_B
 
     def _gradients(self, first: bool) -> list[Tensor | None]:
-        """A copy of the present gradients, which before a step's first passes are zeros; makes those not yet there."""
+        """Return copies of the gradients, None before a first pass; create missing ones."""
         for weight in self.parameters:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
@@ -105,17 +102,17 @@ class Graphed(Generic[B]):
 
 
 class GraphedUpdate:
-    """What a step does after its passes, recorded and replayed. The first call isn't: it makes AdamW's state."""
+    """A step's update, recorded. The first call is not: it creates AdamW's state."""
 
     def __init__(self, move: Callable[[Tensor], None]) -> None:
         self.move = move
-        self.began = False
+        self.started = False
         self.graph: torch.cuda.CUDAGraph | None = None
         self.loss_sum = torch.empty(0)
 
     def __call__(self, loss_sum: Tensor) -> None:
-        if not self.began:
-            self.began = True
+        if not self.started:
+            self.started = True
             self.move(loss_sum)
             return
         if self.graph is None:
@@ -128,39 +125,38 @@ class GraphedUpdate:
 
 
 class GraphedPass:
-    """A pass without gradients, recorded once for each shape of its inputs and replayed."""
+    """A pass without gradients, recorded for each input shape."""
 
     def __init__(self, run: Callable[..., Tensor]) -> None:
         self.run = run
         self.recorded: dict[tuple[torch.Size, ...], tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]] = {}
 
-    def __call__(self, *given: Tensor) -> Tensor:
-        """What the pass gives, good until the next call."""
-        shapes = tuple(tensor.shape for tensor in given)
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Return the output, valid until the next call."""
+        shapes = tuple(tensor.shape for tensor in inputs)
         if shapes not in self.recorded:
-            self.recorded[shapes] = self._record(given)
-        graph, static, found = self.recorded[shapes]
-        for to, tensor in zip(static, given, strict=True):
+            self.recorded[shapes] = self._record(inputs)
+        graph, static, output = self.recorded[shapes]
+        for to, tensor in zip(static, inputs, strict=True):
             to.copy_(tensor)
         graph.replay()
-        return found
+        return output
 
-    def _record(self, given: Sequence[Tensor]) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]:
-        static = [tensor.clone() for tensor in given]
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            self.run(*static)  # Also casts the weights, where autocast keeps them: outside the recording.
-        torch.cuda.current_stream().wait_stream(aside)
+    def _record(self, inputs: Sequence[Tensor]) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]:
+        static = [tensor.clone() for tensor in inputs]
+        side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side_stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side_stream):
+            self.run(*static)  # Fills autocast's cache of cast weights before the recording.
+        torch.cuda.current_stream().wait_stream(side_stream)
         graph = torch.cuda.CUDAGraph()
         with recording(graph):
-            found = self.run(*static)
-        return graph, static, found
+            output = self.run(*static)
+        return graph, static, output
 
 
-class Replayed(nn.Module):
-    """A module whose passes without gradients are recorded and replayed: no launch waits for Python, whose lock may be
-    in other threads' hands. It answers as `GraphedPass` does."""
+class GraphedModule(nn.Module):
+    """A module whose passes without gradients are replayed: no launch waits for Python's lock."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -168,5 +164,4 @@ class Replayed(nn.Module):
         self.recorded = GraphedPass(module)
 
     def forward(self, x: Tensor) -> Tensor:
-        """One tensor for one."""
         return self.recorded(x)

@@ -1,9 +1,8 @@
-"""Compiling the denoiser's blocks: whether it pays, how far it is, and where the result is kept between runs.
+"""Compile the denoiser's blocks: whether it pays, progress, cache.
 
-Blocks, not the whole model: the blocks of one kind and width share what is compiled (two to three minutes for Stable
-Diffusion 1.5; SDXL's 70 transformer blocks are of two widths). Where picture sizes differ (buckets), heights and widths
-are left open, and one compilation serves all of them. What is between the blocks is little, and recorded kernels
-(cuda_graphs.py) take away what it costs to launch it.
+Blocks of one kind and width share compiled code (two to three minutes for Stable Diffusion 1.5; SDXL's 70 transformer
+blocks have two widths). With buckets, heights and widths are dynamic. CUDA graphs (cuda_graphs.py) remove the launch
+cost between blocks.
 
 https://docs.pytorch.org/tutorials/recipes/regional_compilation.html
 """
@@ -28,51 +27,52 @@ from schemas.progress import Progress, silent
 FOLDER_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 STAGE = "compiling"
 BACKEND = "inductor"
-WHOLE = ("ResnetBlock2D", "Upsample2D", "Downsample2D", "BasicTransformerBlock")
-FEW_LAYERS = 2  # A transformer of more is compiled layer by layer.
-ENOUGH_SHAPES = 256  # Of blocks and widths; torch gives up at 8.
+BLOCKS = ("ResnetBlock2D", "Upsample2D", "Downsample2D", "BasicTransformerBlock")
+MAX_BLOCK_LAYERS = 2  # A transformer with more is compiled layer by layer.
+RECOMPILE_LIMIT = 256  # Of blocks and widths; torch's default is 8.
 
 
 @dataclass(frozen=True)
-class Worth:
-    """What compiling costs and brings, of Stable Diffusion 1.5 on an H100 with 16 cores (tests/bench/LOG.md).
+class CompileCost:
+    """Cost and gain, for Stable Diffusion 1.5 on an H100 with 16 cores (tests/bench/LOG.md).
 
-    A mark beside what torch keeps tells that an earlier run has compiled the same.
+    A marker file shows that an earlier run compiled the same.
     """
 
-    new_seconds: float  # With nothing kept.
-    kept_seconds: float  # From what an earlier run has kept.
-    gain: float  # How many times faster passes are afterwards.
+    new_seconds: float  # With an empty cache.
+    cached_seconds: float  # With the cache of an earlier run.
+    gain: float  # Speed-up of passes, as a factor.
 
     def seconds(self, cache: Path | None, name: str) -> float:
-        """What compiling will take, by whether the mark of this `name` (see `named`) is there."""
-        return self.kept_seconds if cache is not None and _mark(cache, name).is_file() else self.new_seconds
+        """Return expected seconds; less if the marker of `name` (a `compile_key`) exists."""
+        return self.cached_seconds if cache is not None and _mark(cache, name).is_file() else self.new_seconds
 
     def pays(self, wanted: str, device: str, seconds: float, cost: float) -> bool:
-        """Whether to compile: `on`, or `auto` on a GPU where it earns its `cost` back.
+        """Whether to compile: `on`, or `auto` on a GPU if it saves more than `cost` seconds.
 
-        `seconds` are what the passes would take without it; `device` is its type: cpu, cuda.
+        `seconds` is the time of the passes uncompiled; `device` is cpu or cuda.
         """
         if wanted != "auto":
             return wanted == "on"
         return device == "cuda" and seconds * (1 - 1 / self.gain) > cost
 
     def remember(self, cache: Path | None, name: str) -> None:
-        """Leaves the mark, once it is compiled. A cache that can't be written costs the next run time, nothing else."""
+        """Write the marker. A failure only costs the next run time."""
         if cache is not None:
             with suppress(OSError):
                 _mark(cache, name).parent.mkdir(parents=True, exist_ok=True)
                 _mark(cache, name).touch()
 
 
-TRAINED = Worth(new_seconds=160.0, kept_seconds=18.0, gain=1.6)  # Against steps neither compiled nor recorded.
-DRAWN = Worth(new_seconds=90.0, kept_seconds=20.0, gain=1.4)  # Against recorded passes.
+# Gains relative to steps neither compiled nor recorded, and to recorded passes.
+TRAINING = CompileCost(new_seconds=160.0, cached_seconds=18.0, gain=1.6)
+SAMPLING = CompileCost(new_seconds=90.0, cached_seconds=20.0, gain=1.4)
 
 
-def named(denoiser: nn.Module, device: torch.device, dtype: torch.dtype, *facts: object) -> str:
-    """What names compiled passes: the denoiser's layers, what runs them, and the `facts` that decide shapes."""
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return sha256_json(list(map(str, (torch.__version__, where, dtype, *facts, denoiser))))[:32]
+def compile_key(denoiser: nn.Module, device: torch.device, dtype: torch.dtype, *facts: object) -> str:
+    """Return a key of layers, device, dtype and the `facts` that decide shapes."""
+    device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return sha256_json(list(map(str, (torch.__version__, device_name, dtype, *facts, denoiser))))[:32]
 
 
 def _mark(cache: Path, name: str) -> Path:
@@ -80,38 +80,38 @@ def _mark(cache: Path, name: str) -> Path:
 
 
 def folder(cache: Path) -> Path:
-    """Where torch keeps what it compiles: in the cache, unless the environment says where."""
+    """Return torch's compile cache; the environment overrides ours."""
     return Path(os.environ.get(FOLDER_VARIABLE) or cache / "compiled")
 
 
-def keep_in(cache: Path) -> None:
-    """Has torch keep it there. Call before the first compilation."""
+def set_cache_folder(cache: Path) -> None:
+    """Call before the first compilation."""
     os.environ[FOLDER_VARIABLE] = str(folder(cache))
 
 
 @contextmanager
-def unwarned() -> Iterator[None]:
-    """Round a compilation: torch warns of diffusers' code, where there is nothing a user could change."""
+def without_warnings() -> Iterator[None]:
+    """Silence torch's warnings about diffusers' code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
 
 
 class Blocks:
-    """The compiled blocks of a denoiser. They are compiled when they are first used, forward and backward."""
+    """The compiled blocks of a denoiser; they compile at first use."""
 
     def __init__(self, denoiser: nn.Module, open_sizes: bool = False) -> None:
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, ENOUGH_SHAPES)
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
         torch._dynamo.config.accumulated_recompile_limit = max(
-            torch._dynamo.config.accumulated_recompile_limit, 4 * ENOUGH_SHAPES
+            torch._dynamo.config.accumulated_recompile_limit, 4 * RECOMPILE_LIMIT
         )
-        torch.backends.cudnn.benchmark = not open_sizes  # Tries its algorithms once for each shape: there are few.
+        torch.backends.cudnn.benchmark = not open_sizes  # Measures algorithms for each shape: there are few.
         self.modules = list(blocks(denoiser))
         for module in self.modules:
             module.compile(backend=BACKEND, dynamic=open_sizes)
 
     def watch(self, progress: Progress = silent, backward: bool = True) -> _Watch:
-        """While entered, each block's first passes are told of: forward, and `backward` where there is a way back."""
+        """Return a context that reports each block's first passes."""
         return _Watch(self.modules, progress, backward)
 
 
@@ -122,31 +122,31 @@ class _Watch:
         self.done, self.handles = 0, []  # type: ignore[var-annotated]
 
     def __enter__(self) -> None:
-        """Wraps the call, not the block: a hook inside would be compiled with it."""
-        self.unwarned = unwarned()
-        self.unwarned.__enter__()
+        """Wrap the call, not the block: a hook inside would be compiled too."""
+        self.without_warnings = without_warnings()
+        self.without_warnings.__enter__()
         self.progress(STAGE, 0, self.passes, "the denoiser's blocks, once; kept for later runs")
         for module in self.modules:
             compiled = module._compiled_call_impl
 
-            def noted(*args: Any, compiled: Any = compiled, **kwargs: Any) -> Any:
+            def counted(*args: Any, compiled: Any = compiled, **kwargs: Any) -> Any:
                 output = compiled(*args, **kwargs)
-                self._tell()
+                self._count_pass()
                 for tensor in _tensors(output):
                     if tensor.requires_grad:
-                        tensor.register_hook(lambda _: self._tell())  # type: ignore[no-untyped-call]
+                        tensor.register_hook(lambda _: self._count_pass())  # type: ignore[no-untyped-call]
                 return output
 
             self.handles.append((module, compiled))
-            module._compiled_call_impl = noted
+            module._compiled_call_impl = counted
 
     def __exit__(self, *_: object) -> None:
         for module, compiled in self.handles:
             module._compiled_call_impl = compiled
-        self.unwarned.__exit__(None, None, None)
+        self.without_warnings.__exit__(None, None, None)
         self.progress(STAGE, self.passes, self.passes)
 
-    def _tell(self) -> None:
+    def _count_pass(self) -> None:
         self.done += 1
         self.progress(STAGE, min(self.done, self.passes - 1), self.passes)
 
@@ -160,7 +160,7 @@ def _tensors(output: Any) -> Iterator[Tensor]:
 
 
 def blocks(denoiser: nn.Module) -> Iterator[nn.Module]:
-    """What is compiled by itself, outermost first: no block lies within another."""
+    """Yield the modules to compile; no block contains another."""
     inside: set[int] = set()
     for module in denoiser.modules():
         if id(module) in inside or not _is_block(module):
@@ -173,5 +173,5 @@ def _is_block(module: nn.Module) -> bool:
     names = {kind.__name__ for kind in type(module).__mro__}
     if "Transformer2DModel" in names:
         layers: Any = getattr(module, "transformer_blocks", ())
-        return len(layers) <= FEW_LAYERS
-    return bool(names & {*WHOLE, "GroupNorm"})
+        return len(layers) <= MAX_BLOCK_LAYERS
+    return bool(names & {*BLOCKS, "GroupNorm"})

@@ -29,7 +29,7 @@ from trainer_client import load_model
 from trainer_client.cache import default_folder
 from trainer_client.device import choose_device
 from trainer_client.models import Family
-from trainer_client.performance.torch_compile import keep_in
+from trainer_client.performance.torch_compile import set_cache_folder
 from trainer_client.randomness import key, normal
 from trainer_client.run_folder import find_checkpoints, open_run
 from trainer_client.sample.contact_sheet import contact_sheet
@@ -189,7 +189,7 @@ def sample(
     numbers = [checkpoint.epoch for checkpoint in checkpoints]
     out = out or run_folder / "samples" / _folder_name(numbers, prompts, seeds, steps, guidance_scale)
 
-    keep_in(default_folder())
+    set_cache_folder(default_folder())
     each = len(prompts) * len(seeds)
     drawing = Drawing(compile, each * len(checkpoints), default_folder(), progress)
     pictures: list[Picture] = []
@@ -203,7 +203,7 @@ def sample(
             str(run_folder / checkpoint.folder),
             *choose_device(device, precision),
             resolution_px=report.config.get("resolution"),
-            under=base,
+            adapter_base=base,
         )
         drawn_PSHWC = draw_tiles(family, prompts, seeds, steps, guidance_scale, batch_size, shown, drawing)
         pictures += _write_pictures(drawn_PSHWC, prompts, seeds, out, checkpoint.epoch, len(checkpoints) > 1)

@@ -25,7 +25,7 @@ from trainer_client.performance.cuda_graphs import GraphedPass
 
 def drawn_name(family: Family) -> str:
     """What names the compiled passes of sampling."""
-    return family.compiled_name("drawn")
+    return family.compile_key("drawn")
 
 
 class Drawing:
@@ -73,8 +73,8 @@ class Drawing:
         seconds = (now - self.began) / pictures
         self.left, self.batches, self.began = self.left - pictures, self.batches + 1, now
         if self.family is not None and self.blocks is None and self.batches > 1:
-            cost = torch_compile.DRAWN.seconds(self.cache, drawn_name(self.family))
-            if torch_compile.DRAWN.pays(self.wanted, self.family.device.type, seconds * self.left, cost):
+            cost = torch_compile.SAMPLING.seconds(self.cache, drawn_name(self.family))
+            if torch_compile.SAMPLING.pays(self.wanted, self.family.device.type, seconds * self.left, cost):
                 self._copy(self.family, compiling=True)
                 self.denoiser = self.module
 
@@ -93,7 +93,7 @@ class Drawing:
         self.module = copy.deepcopy(family.denoiser).to(family.dtype).requires_grad_(False)
         self.passes = GraphedPass(self._predict) if family.device.type == "cuda" else self._predict
         if compiling:
-            channels_last.keep(self.module)
+            channels_last.convert(self.module)
             self.blocks, self.name = torch_compile.Blocks(self.module), drawn_name(family)
 
     def _predict(self, *given: Tensor) -> Tensor:
@@ -106,6 +106,6 @@ class Drawing:
             return self.passes(*given)
         with self.blocks.watch(self.progress, backward=False):
             found = self.passes(*given)
-        torch_compile.DRAWN.remember(self.cache, self.name)
+        torch_compile.SAMPLING.remember(self.cache, self.name)
         self.name = ""
         return found

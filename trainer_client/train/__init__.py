@@ -64,11 +64,11 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
             prepared = prepare(config, watched, device)
             processes.wait()  # None may change the folder before all have looked at it.
         if isinstance(prepared, RunReport):
-            if processes.first:
+            if processes.is_rank_zero:
                 remove_state(config.output.out)  # A kill between the last report and this left it.
             return outcome(prepared, config.output.out, was_complete=True)
-        with only_trainer(config.output.out) if processes.first else nullcontext():
-            if processes.first:
+        with only_trainer(config.output.out) if processes.is_rank_zero else nullcontext():
+            if processes.is_rank_zero:
                 _refuse_stale(prepared)
             run = Run(prepared, processes, ledger, stop, progress, watched)
             with in_words(prepared, ledger, processes):
@@ -118,7 +118,7 @@ class Run:
         before = self.report.cost
         try:
             with self.ledger.timed("preparing"):
-                with self.processes.first_goes_first():
+                with self.processes.rank_zero_first():
                     encode(self.prepared, self.watched)
                 self.learner = Learner(
                     self.prepared.method, self.config, self.plan, self.processes, self.prepared.compiled
@@ -127,11 +127,11 @@ class Run:
                 if self.learner.blocks is not None:
                     some = next(epoch_steps(self.family, self.prepared.data, self.plan, 1))
                     self.learner.compile(self.prepared.data, some, self.watched)
-                    if self.processes.first:
-                        torch_compile.TRAINED.remember(self.prepared.cache, self.prepared.compiling)
+                    if self.processes.is_rank_zero:
+                        torch_compile.TRAINING.remember(self.prepared.cache, self.prepared.compiling)
             self.ledger.carry_over(before, self.position.cost)
             self._write("running")  # First of all files: by it the folder is known for a run's.
-            if self.processes.first:
+            if self.processes.is_rank_zero:
                 self._begin_files()
             self._write("running")
             self._train()
@@ -142,7 +142,7 @@ class Run:
             raise
         finally:
             self.tracker.finish()
-        if self.processes.first:
+        if self.processes.is_rank_zero:
             remove_state(self.folder)
 
     def _begin_files(self) -> None:
@@ -165,7 +165,7 @@ class Run:
     def _out_of_patience(self) -> bool:
         """The first process has measured, and so decides."""
         return self.processes.any(
-            self.processes.first and out_of_patience(self.report, self.config.evaluation.patience)
+            self.processes.is_rank_zero and out_of_patience(self.report, self.config.evaluation.patience)
         )
 
     def _write(self, status: Literal["running", "interrupted", "complete"]) -> None:
@@ -179,7 +179,7 @@ class Run:
                 "stopping": judge(self.report, stopped_early),
             }
         )
-        if self.processes.first:
+        if self.processes.is_rank_zero:
             self.report.write(self.folder / FILE)
 
     # Training
@@ -280,7 +280,7 @@ class Run:
             }
             self.position = self.position.model_copy(update=now_true)
             tensors = self.learner.tensors()
-            if self.processes.first:
+            if self.processes.is_rank_zero:
                 save_state(self.folder, self.position, tensors)
         clock.start()
         self.saved_at = time.monotonic()
@@ -293,8 +293,8 @@ class Run:
         """Saves, draws and measures the model as it is; the report lists it when all of it is there."""
         if epoch:
             self._save_state(Clock())
-        with self.learner.averaged(), self.processes.shown():
-            if self.processes.first:
+        with self.learner.averaged(), self.processes.gathered_weights():
+            if self.processes.is_rank_zero:
                 self._write_checkpoint(epoch)
             else:
                 self.prepared.report = self.report.model_copy(
@@ -336,7 +336,7 @@ class Run:
             "base_name": self.report.base.name,
             "epoch": str(epoch),
             "config": self.report.config_digest,
-            **{name: str(value) for name, value in self.family.conventions.unusual().items()},
+            **{name: str(value) for name, value in self.family.conventions.non_defaults().items()},
         }
         epochs = self.config.schedule.checkpoint_epochs()
         self.watched("saving", epochs.index(epoch), len(epochs), f"epoch {epoch}")

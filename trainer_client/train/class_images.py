@@ -61,7 +61,7 @@ def _key(family: Family, prompt: str, options: SamplingOptions) -> str:
         "prompt": prompt,
         "steps": options.sample_steps,
         "guidance_scale": options.guidance_scale,
-        **family.conventions.unusual(),
+        **family.conventions.non_defaults(),
     }
     return sha256_json(facts)[:32]
 

@@ -40,7 +40,7 @@ def in_words(prepared: Prepared, ledger: Ledger, processes: Processes) -> Iterat
         advice = memory_advice(doing, prepared.config, processes.count)
         raise NotEnoughMemory(f"The memory of {prepared.family.device} is too small for {doing}. {advice}") from error
     except RuntimeError as error:
-        if not processes.lost(error):
+        if not processes.is_peer_failure(error):
             raise
         raise ProcessLost from error
 

@@ -23,15 +23,15 @@ from trainer_client.config import TrainConfig
 from trainer_client.config.methods import Subject
 from trainer_client.config.parts import EvaluationOptions, LossOptions
 from trainer_client.data import buckets, track_mix
-from trainer_client.data.batches import Prior, TrainingSet
+from trainer_client.data.batches import ClassImages, TrainingSet
 from trainer_client.data.latents import BucketLatents, Latents, TextEmbeddings, cache_buckets, cache_latents, cache_text
 from trainer_client.data.plan import Plan
 from trainer_client.data.snapshot import Row, Snapshot
-from trainer_client.data.training_track import TrainingTrack, prompts_of, training_track
+from trainer_client.data.training_track import TrainingTrack, subject_prompts, training_track
 from trainer_client.evaluate import Measures, choose_measures
 from trainer_client.evaluate.baseline import Baseline
 from trainer_client.evaluate.bootstrap import LEAST
-from trainer_client.load_model import load_asked
+from trainer_client.load_model import load_for_run
 from trainer_client.methods import Method
 from trainer_client.models import Family
 from trainer_client.performance import torch_compile
@@ -102,7 +102,7 @@ def prepare(config: TrainConfig, progress: Progress, device: str | None = None) 
     config = with_snapshot(config, track, plan)
     if before is not None and _is_complete(before, config, snapshot, prompts):
         return before
-    family = load_asked(config, progress, device)
+    family = load_for_run(config, progress, device)
     config = with_model(config, family)
     method = methods.begin(family, config)
     family = method.family
@@ -110,7 +110,7 @@ def prepare(config: TrainConfig, progress: Progress, device: str | None = None) 
     if before is not None:
         report = _go_on(before, report)
     remove_leftovers(cache)
-    torch_compile.keep_in(cache)
+    torch_compile.set_cache_folder(cache)
     seconds = _training_left(report, plan)
     if not report.checkpoints:  # What goes on was examined when it began.
         checked = examine(config, snapshot, method, len(prompts), progress, SHORT_BUDGET_SECONDS, track).estimate
@@ -121,8 +121,8 @@ def prepare(config: TrainConfig, progress: Progress, device: str | None = None) 
     measured = {"buckets": [list(size) for size in shapes]} if shapes else {}
     baseline = Baseline(cache, method, config.data.background, measured)
     name = trained_name(family, config)
-    cost = torch_compile.TRAINED.seconds(cache, name)
-    pays = torch_compile.TRAINED.pays(config.hardware.compile, family.device.type, seconds, cost)
+    cost = torch_compile.TRAINING.seconds(cache, name)
+    pays = torch_compile.TRAINING.pays(config.hardware.compile, family.device.type, seconds, cost)
     return Prepared(config, snapshot, family, method, plan, before, report, track, cache, rows, baseline, pays, name)
 
 
@@ -137,7 +137,7 @@ def _prompts(config: TrainConfig, snapshot: Snapshot) -> list[Prompt]:
     """What is drawn: the file's prompts, or what the instance prompt asks for and the snapshot's own suite."""
     if config.sampling.prompts:
         return read_prompts(config.sampling.prompts, snapshot)
-    prompts = [*prompts_of(snapshot, config.method.subject), *default_prompts(snapshot)]
+    prompts = [*subject_prompts(snapshot, config.method.subject), *default_prompts(snapshot)]
     return list({prompt.text: prompt for prompt in reversed(prompts)}.values())[::-1]
 
 
@@ -201,7 +201,7 @@ def _report(
         examples=[example for example, _ in examples],
         references=None,
         prompt_references=run_report.prompt_references(prompts, [example for example, _ in examples]),
-        truncation=truncation(family, _captions(snapshot, track.read)),
+        truncation=truncation(family, _captions(snapshot, track.encoded_tracks)),
         epochs=[],
         checkpoints=[],
         cost=Cost(
@@ -255,7 +255,7 @@ def encode(run: Prepared, progress: Progress) -> None:
     mixed = [row.captions[track] or "" for row in train for track in shares]
     words = ["", *own, *mixed, *measured, subject.class_prompt or ""]
     distinct = {caption: place for place, caption in enumerate(dict.fromkeys(words))}
-    run.text = None if run.method.encodes_text else cache_text(family, list(distinct), run.cache, progress)
+    run.text = None if run.method.encodes_text_each_step else cache_text(family, list(distinct), run.cache, progress)
     run.data = TrainingSet(
         [row.sha256 for row in train],
         run.latents,
@@ -269,17 +269,17 @@ def encode(run: Prepared, progress: Progress) -> None:
     )
 
 
-def _mix(train: list[Row], shares: Mapping[str, float], distinct: dict[str, int], family: Family) -> track_mix.Mix:
+def _mix(train: list[Row], shares: Mapping[str, float], distinct: dict[str, int], family: Family) -> track_mix.TrackMix:
     captions = [[distinct[row.captions[track] or ""] for track in shares] for row in train]
-    bounds = [track_mix.bounds(row, shares) for row in train]
-    return track_mix.Mix(torch.tensor(captions, device=family.device), torch.tensor(bounds, device=family.device))
+    bounds = [track_mix.share_ends(row, shares) for row in train]
+    return track_mix.TrackMix(torch.tensor(captions, device=family.device), torch.tensor(bounds, device=family.device))
 
 
 def _latents(run: Prepared, rows: list[Row], progress: Progress) -> Latents | BucketLatents:
     family, options = run.family, run.config.data
     masks, flips = run.config.loss.masked_loss, run.config.augmentation.flip
     if options.buckets:
-        bucket_of = buckets.assigned(rows, family, options)
+        bucket_of = buckets.bucket_by_sha256(rows, family, options)
         return cache_buckets(family, rows, bucket_of, run.cache, options.background, masks, progress, flips)
     return cache_latents(family, rows, run.cache, options.background, opacity=masks, progress=progress, flips=flips)
 
@@ -297,11 +297,11 @@ def _refuse_useless_masks(options: LossOptions, train: list[Row], latents: Laten
         )
 
 
-def _prior(subject: Subject, of_class: list[Row], first: int, distinct: dict[str, int]) -> Prior | None:
+def _prior(subject: Subject, of_class: list[Row], first: int, distinct: dict[str, int]) -> ClassImages | None:
     if not of_class:
         return None
     caption = distinct[subject.class_prompt or ""]
-    return Prior([row.sha256 for row in of_class], first, caption, subject.prior_weight)
+    return ClassImages([row.sha256 for row in of_class], first, caption, subject.prior_weight)
 
 
 @torch.no_grad()

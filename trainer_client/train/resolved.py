@@ -24,7 +24,7 @@ def with_snapshot(config: TrainConfig, track: TrainingTrack, plan: Plan) -> Trai
 def with_model(config: TrainConfig, family: Family) -> TrainConfig:
     """Fill in what the loaded model decides: resolution, device, precision and how the model is used."""
     conventions = family.conventions
-    unusual = conventions.unusual()
+    unusual = conventions.non_defaults()
     return config.updated(
         resolution=family.resolution_px,
         device=str(family.device),

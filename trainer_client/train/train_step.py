@@ -10,14 +10,14 @@ from torch import Tensor
 
 from schemas.progress import Progress
 from trainer_client.config import TrainConfig
-from trainer_client.data.batches import Drawn, Step, TrainingSet
+from trainer_client.data.batches import Batch, Step, TrainingSet
 from trainer_client.data.plan import Plan
-from trainer_client.distributed.all_reduce import Added
-from trainer_client.distributed.fsdp import gathered, like, whole
-from trainer_client.distributed.processes import Processes, Wrapped
+from trainer_client.distributed.all_reduce import FlatGradients
+from trainer_client.distributed.fsdp import gather, gather_tensor, shard_like
+from trainer_client.distributed.processes import Processes, RankModules
 from trainer_client.methods import Method
 from trainer_client.performance import bf16_copy, cuda_graphs
-from trainer_client.performance.cuda_graphs import Graphed, GraphedUpdate
+from trainer_client.performance.cuda_graphs import GraphedBackward, GraphedUpdate
 from trainer_client.performance.torch_compile import Blocks
 from trainer_client.train.schedule import ema_decay, learning_rate
 
@@ -40,24 +40,24 @@ class Learner:
         self.family, self.config, self.plan = method.family, config, plan
         options = config.optimiser
         self.step = 0
-        here = not self.processes.shards
+        here = not self.processes.is_sharded
         denoiser, dtype = self.family.denoiser, self.family.dtype
         rounded = here and bf16_copy.worth_it(config.hardware.bf16_copy, denoiser, dtype)
         compiled, rounded = map(self.processes.all, (here and compiled, rounded))
         # Of pictures in many sizes, a large model's passes would be recorded for each size and number of images.
         recorded = cuda_graphs.worth_it(config.hardware.cuda_graph, denoiser, compiled and not config.data.buckets)
-        self.recorded = recorded and here and not method.encodes_text
+        self.recorded = recorded and here and not method.encodes_text_each_step
         adds_up = self.processes.count > 1 and (compiled or rounded or self.recorded)
-        own = Wrapped(method.parameters, self.family.modules)
+        own = RankModules(method.parameters, self.family.modules)
         wrapped = own if adds_up else self.processes.wrap(method)
         self.parameters, self.modules = wrapped.parameters, wrapped.modules
         self.blocks, self.working = None, None
         if rounded or compiled:
-            self.working = bf16_copy.Working(denoiser, self.parameters, dtype if rounded else None, compiled)
+            self.working = bf16_copy.DenoiserCopy(denoiser, self.parameters, dtype if rounded else None, compiled)
             self.modules = {**self.modules, bf16_copy.COMPONENT: self.working.module}
         if compiled and self.working:
             self.blocks = Blocks(self.working.module, open_sizes=config.data.buckets)
-        self.added = Added(self.parameters.values()) if adds_up else None
+        self.added = FlatGradients(self.parameters.values()) if adds_up else None
         if self.added and self.working:
             self.working.refresh()
         # Recorded kernels read the rate from the device.
@@ -74,14 +74,14 @@ class Learner:
         averaged = self.parameters if options.ema else {}
         self.average = {name: weight.detach().clone() for name, weight in averaged.items()}
         self.gain = torch.zeros((), device=self.family.device)  # What it takes of the weights at a recorded step.
-        self.images_at_once = self.processes.most_at_once(options.batch_size, plan)
+        self.images_at_once = self.processes.largest_pass(options.batch_size, plan)
         self.finite = torch.ones((), dtype=torch.bool, device=self.family.device)
         self._record_anew()
 
     @property
     def lowered(self) -> bool:
         """Whether memory gave out, and passes are smaller since."""
-        return self.images_at_once < self.processes.most_at_once(self.config.optimiser.batch_size, self.plan)
+        return self.images_at_once < self.processes.largest_pass(self.config.optimiser.batch_size, self.plan)
 
     def rate(self, step: int) -> float:
         """Return the learning rate of optimiser step `step` (from 0)."""
@@ -99,7 +99,7 @@ class Learner:
     def _record_anew(self) -> None:
         """Forgets what was recorded, and with it the memory that it holds."""
         weights = list(self.parameters.values())
-        self.graphed = Graphed(self._backward, weights) if self.recorded else None
+        self.graphed = GraphedBackward(self._backward, weights) if self.recorded else None
         self.moved = GraphedUpdate(self._move) if self.recorded else self._move
 
     def release(self) -> None:
@@ -128,12 +128,12 @@ class Learner:
             batches = self.processes.passes(drawn, self.images_at_once)
             for number, part in enumerate(batches, start=1):
                 micro = self._whole(part)
-                with self.processes.adding_up(last=number == len(batches)):
+                with self.processes.gradient_sync(last=number == len(batches)):
                     text_BTD = data.embedded(self.family, micro.captions_B, self.modules)
                     losses_B = (self.graphed or self._backward)(micro, text_BTD, number == 1)
                 loss_sum += losses_B.double().sum()
             if self.added:
-                self.added.add_up()
+                self.added.all_reduce()
             return self.processes.total(loss_sum)
         except torch.OutOfMemoryError:
             if not self.config.optimiser.auto_batch or self.images_at_once == 1:
@@ -146,11 +146,11 @@ class Learner:
             torch.cuda.empty_cache()
         return None
 
-    def _whole(self, micro: Drawn) -> Drawn:
+    def _whole(self, micro: Batch) -> Batch:
         """A short batch filled up with images that count nothing, where another size would be compiled anew."""
-        return micro if self.blocks is None or self.config.data.buckets else micro.filled_up(self.images_at_once)
+        return micro if self.blocks is None or self.config.data.buckets else micro.padded(self.images_at_once)
 
-    def _backward(self, micro: Drawn, text_BTD: Tensor, first: bool = True) -> Tensor:
+    def _backward(self, micro: Batch, text_BTD: Tensor, first: bool = True) -> Tensor:
         """The weighted mean squared error of each image, (B,); adds its gradient to the parameters'.
 
         `first` are a step's first passes, which need no zeros to add to.
@@ -184,7 +184,7 @@ class Learner:
     def _move(self, loss_sum: Tensor) -> None:
         """Clips, moves the weights, their average and their copy; leaves no gradient. Waits for nothing."""
         limit = self.config.optimiser.clip_norm or float("inf")
-        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit, foreach=True))
+        norm = gather_tensor(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit, foreach=True))
         self.finite &= norm.isfinite() & loss_sum.isfinite()
         self.optimiser.step()
         if not self.recorded:
@@ -203,7 +203,7 @@ class Learner:
 
     def _clear(self) -> None:
         if self.added:
-            self.added.clear()
+            self.added.zero()
         else:
             self.optimiser.zero_grad(set_to_none=True)
 
@@ -240,7 +240,7 @@ class Learner:
             moments = self.optimiser.state.get(weight, {})
             found |= {f"{moment}/{name}": moments[moment] for moment in ("exp_avg", "exp_avg_sq") if moment in moments}
         found |= {f"average/{name}": average for name, average in self.average.items()}
-        made = gathered(found, kept=self.processes.first)
+        made = gather(found, keep=self.processes.is_rank_zero)
         return {name: tensor.contiguous() for name, tensor in made.items()}  # As files have them.
 
     @torch.no_grad()
@@ -248,15 +248,15 @@ class Learner:
         """Goes back to what `tensors` gave after `step` steps."""
         self.step = step
         for name, weight in self.parameters.items():
-            weight.copy_(like(tensors[f"weight/{name}"], weight))
+            weight.copy_(shard_like(tensors[f"weight/{name}"], weight))
             if f"exp_avg/{name}" in tensors:
                 self.optimiser.state[weight] = {
                     "step": torch.tensor(float(step), dtype=torch.float32, device=weight.device),
-                    "exp_avg": torch.empty_like(weight).copy_(like(tensors[f"exp_avg/{name}"], weight)),
-                    "exp_avg_sq": torch.empty_like(weight).copy_(like(tensors[f"exp_avg_sq/{name}"], weight)),
+                    "exp_avg": torch.empty_like(weight).copy_(shard_like(tensors[f"exp_avg/{name}"], weight)),
+                    "exp_avg_sq": torch.empty_like(weight).copy_(shard_like(tensors[f"exp_avg_sq/{name}"], weight)),
                 }
         for name, average in self.average.items():
-            average.copy_(like(tensors[f"average/{name}"], average))
+            average.copy_(shard_like(tensors[f"average/{name}"], average))
         if self.working:
             self.working.refresh()
         self._record_anew()

@@ -76,10 +76,10 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import schemas.document
-from trainer_client.cache.shards import Shelf
+from trainer_client.cache.shards import ShardCache
 import torch
 os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
-Shelf(Path(sys.argv[1]) / "latents" / "aa").write({"key": torch.zeros(4)})
+ShardCache(Path(sys.argv[1]) / "latents" / "aa").write({"key": torch.zeros(4)})
 """
 
 

@@ -20,7 +20,7 @@ def test_rows_lie_in_the_keys_order_and_no_file_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     monkeypatch.setattr(tensor_table, "MOST_OF_FREE_MEMORY", share)
-    rows = tensor_table.Table(["a", "b", "a"], tmp_path / "new")
+    rows = tensor_table.TensorTable(["a", "b", "a"], tmp_path / "new")
     for key, value in (("b", 2.0), ("a", 1.0)):
         assert key not in rows
         rows[key] = torch.full((2, 3), value)
@@ -35,7 +35,7 @@ def test_a_disk_without_room_is_told_at_once(tmp_path: Path, monkeypatch: pytest
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:
         with pytest.raises(OSError, match=re.escape(str(tmp_path))):
-            tensor_table.roomy((1 << 20,), torch.float32, tmp_path)
+            tensor_table.allocate((1 << 20,), torch.float32, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
     assert not list(tmp_path.iterdir())

@@ -104,21 +104,23 @@ def test_help_has_every_option_in_a_section_with_its_default() -> None:
     sections = [
         "Data and model:",
         "Length:",
-        "Pictures:",
-        "Learning:",
+        "Samples:",
+        "Training:",
         "LoRA:",
-        "A subject (dreambooth, lora):",
-        "A new word (textual-inversion):",
-        "Measures:",
+        "Subject (dreambooth, lora):",
+        "New word (textual-inversion):",
+        "Evaluation:",
         "Run:",
         "Output:",
     ]
     assert [line for line in text.splitlines() if line in sections] == sections
     words = " ".join(text.split())
-    assert "Folder that `curator snapshot` wrote, or its address: http://HOST/snapshots/DIGEST. [required]" in words
+    assert (
+        "Snapshot folder written by `curator snapshot`, or its URL: http://HOST/snapshots/DIGEST. [required]" in words
+    )
     assert "[default: 1,2,5,15,30,45,60,70,100, up to --epochs]" in words
     assert (
-        "Of AdamW. The defaults suit Stable Diffusion 1.5; full wants 1e-4 on the mini model. "
+        "Learning rate of AdamW. Defaults suit Stable Diffusion 1.5; full needs 1e-4 on the mini model. "
         "[default: 1e-05 (full), 0.0001 (lora), 5e-06 (dreambooth), 0.005 (textual-inversion)]" in words
     )
     assert "trainer train snapshots/all --captions template" in words
@@ -151,7 +153,7 @@ def test_a_bad_value_names_its_option(values: dict[str, Any], message: str) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--save-epochs", "1,two"], "'1,two' is not whole numbers with commas between."),
+        (["--save-epochs", "1,two"], "'1,two' is not a list of whole numbers."),
         (["--lr-schedule", "steep"], "'steep' is not one of"),
         (["--epochs", "0"], "--epochs: Input should be greater than or equal to 1."),
     ],

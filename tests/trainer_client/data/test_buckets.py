@@ -24,7 +24,7 @@ from trainer_client.cli import main
 from trainer_client.config import TrainConfig
 from trainer_client.config.parts import DataOptions
 from trainer_client.data import buckets
-from trainer_client.data.batches import Drawn, Several, draw, epoch_steps
+from trainer_client.data.batches import Batch, MixedBatch, epoch_steps, make_batch
 from trainer_client.data.images import crop_sizes, opacity, pixels
 from trainer_client.data.latents import BucketLatents
 from trainer_client.data.snapshot import Row, Snapshot
@@ -60,7 +60,7 @@ def test_sides_that_cannot_be_are_refused() -> None:
         sizes(512, 64, min_side=100)
     with pytest.raises(BadOption, match="the resolution, 512 px, isn't between them"):
         sizes(512, 64, max_side=448)
-    with pytest.raises(ValueError, match="--max-side belongs to --buckets"):
+    with pytest.raises(ValueError, match="--max-side needs --buckets"):
         TrainConfig.of(snapshot=Path("s"), base="b", out=Path("o"), max_side=64)
 
 
@@ -105,7 +105,7 @@ def test_check_tells_where_every_image_goes(shaped: Path, base: Path, cache: Pat
     assert (by_shape[48, 24]["bucket_width_px"], by_shape[48, 24]["bucket_height_px"]) == (20, 12)
     text = CliRunner().invoke(main, arguments).stdout
     assert "16x16" in text and "20x12" in text
-    assert "16 images in 3 buckets, none left out; with --json, where each goes." in text
+    assert "16 images in 3 buckets, none left out. --json lists the images." in text
 
 
 # What is trained
@@ -117,13 +117,13 @@ def test_a_step_has_the_orders_images_whatever_their_sizes(shaped: Path, base: P
     assert isinstance(run.data.latents, BucketLatents)
     steps = [list(epoch_steps(each.family, each.data, each.plan, 1)) for each in (run, plain)]
     assert [len(step) for step in steps[0]] == [len(step) for step in steps[1]] == [5, 5, 2]
-    assert any(isinstance(step, Several) for step in steps[0])
+    assert any(isinstance(step, MixedBatch) for step in steps[0])
     for step, other in zip(*steps, strict=True):
         in_step = [images(one) for one in step.split(1)]
         assert sorted(in_step) == sorted(images(one) for one in other.split(1))
         assert {tuple(one.noisy_BCHW.shape[2:]) for one in step.split(8)} <= {(8, 8), (6, 10), (10, 6)}
     first = next(iter(steps[0][0].split(1)))
-    alone = draw(run.family, run.data, 1, [place_of(run, first)])
+    alone = make_batch(run.family, run.data, 1, [place_of(run, first)])
     assert torch.equal(alone.noisy_BCHW, first.noisy_BCHW)
     late = list(epoch_steps(run.family, run.data, run.plan, 1, 1))
     for one, other in zip(late, steps[0][1:], strict=True):
@@ -131,12 +131,12 @@ def test_a_step_has_the_orders_images_whatever_their_sizes(shaped: Path, base: P
             assert torch.equal(part.noisy_BCHW, same.noisy_BCHW)
 
 
-def images(one: Drawn) -> tuple[int, int]:
+def images(one: Batch) -> tuple[int, int]:
     """What tells an image's draw from another's, whatever its size."""
     return int(one.timesteps_B[0]), int(one.captions_B[0])
 
 
-def place_of(run: Any, one: Drawn) -> int:
+def place_of(run: Any, one: Batch) -> int:
     return int((run.data.captions_N == one.captions_B[0]).nonzero()[0])
 
 
@@ -164,7 +164,7 @@ def gradients(learner: Learner, run: Any, steps: list[Any]) -> dict[str, torch.T
 def test_processes_share_a_step_of_several_sizes(shaped: Path, base: Path, tmp_path: Path) -> None:
     run = prepared(shaped, base, tmp_path, buckets=True, batch_size=5)
     step = next(iter(epoch_steps(run.family, run.data, run.plan, 1)))
-    assert isinstance(step, Several)
+    assert isinstance(step, MixedBatch)
     shared = []
     for rank in range(4):
         processes = Processes(run.config)

@@ -16,7 +16,7 @@ from schemas.snapshot import SnapshotManifest
 from tests.trainer_client.data.breaking_server import Breaking, serving
 from trainer_client.config import TrainConfig
 from trainer_client.data import fetch
-from trainer_client.data.fetch import fetched
+from trainer_client.data.fetch import fetch_snapshot
 from trainer_client.data.snapshot import Snapshot
 
 
@@ -61,7 +61,7 @@ def test_an_address_opens_like_a_folder(server: tuple[str, Breaking], copy: Path
 def test_a_broken_connection_goes_on_where_it_broke(server: tuple[str, Breaking], copy: Path, tmp_path: Path) -> None:
     address, breaking = server
     breaking.cut = lambda path, asked: 100 if asked < 4 else None
-    assert same(copy, fetched(address, tmp_path))
+    assert same(copy, fetch_snapshot(address, tmp_path))
     sizes = sum(file.stat().st_size for file in copy.rglob("*") if file.is_file())
     manifest = (copy / "manifest.json").stat().st_size
     assert breaking.sent_bytes - sizes <= 3 * min(100, manifest)  # of the manifest alone bytes came twice
@@ -76,13 +76,13 @@ def test_an_interrupted_fetch_keeps_what_came(server: tuple[str, Breaking], copy
         50 if path.endswith(broken) and asked == 1 else 0 if path.endswith(broken) else None
     )
     with pytest.raises(ServiceFailed, match=f"{broken}: can't be reached"):
-        fetched(address, tmp_path)
+        fetch_snapshot(address, tmp_path)
     assert not (tmp_path / copy.name).exists()
     came = set(breaking.asked)
     breaking.cut = lambda path, asked: None
     breaking.asked.clear()
     breaking.starts.clear()
-    assert same(copy, fetched(address, tmp_path))
+    assert same(copy, fetch_snapshot(address, tmp_path))
     assert (f"snapshots/{copy.name}/validation/{broken}", 50) in breaking.starts
     again = {path for path in breaking.asked if path in came}
     assert len(again) < len(came)
@@ -92,13 +92,13 @@ def test_a_server_without_ranges_begins_anew(server: tuple[str, Breaking], copy:
     address, breaking = server
     breaking.ranges = False
     breaking.cut = lambda path, asked: 60 if asked == 1 and path.endswith(".png") else None
-    assert same(copy, fetched(address, tmp_path))
+    assert same(copy, fetch_snapshot(address, tmp_path))
 
 
 def test_a_busy_server_is_waited_for(server: tuple[str, Breaking], copy: Path, tmp_path: Path) -> None:
     address, breaking = server
     breaking.status = lambda path, asked: 503 if asked == 1 else 200
-    assert same(copy, fetched(address, tmp_path))
+    assert same(copy, fetch_snapshot(address, tmp_path))
 
 
 def test_a_flipped_byte_on_the_way_is_fetched_again(server: tuple[str, Breaking], copy: Path, tmp_path: Path) -> None:
@@ -109,15 +109,15 @@ def test_a_flipped_byte_on_the_way_is_fetched_again(server: tuple[str, Breaking]
         return content[:-1] + bytes([content[-1] ^ 1]) if bad else content
 
     breaking.change = flipped
-    assert same(copy, fetched(address, tmp_path))
+    assert same(copy, fetch_snapshot(address, tmp_path))
 
 
 @pytest.mark.parametrize("name", [".png", "samples.parquet", "train/metadata.jsonl"])
 def test_what_stays_wrong_is_named(server: tuple[str, Breaking], copy: Path, tmp_path: Path, name: str) -> None:
     address, breaking = server
     breaking.change = lambda path, content: content[:-1] + b"x" if path.endswith(name) else content
-    with pytest.raises(ChecksumMismatch, match=r"http://127.0.0.1.*its SHA-256 is .* twice over"):
-        fetched(address, tmp_path)
+    with pytest.raises(ChecksumMismatch, match=r"http://127.0.0.1.*its SHA-256 is .* twice"):
+        fetch_snapshot(address, tmp_path)
     assert not (tmp_path / copy.name).exists()
 
 
@@ -131,13 +131,13 @@ def test_a_manifest_that_is_another_one(server: tuple[str, Breaking], copy: Path
 
     served(identity="0" * 64, manifest_digest=None)
     with pytest.raises(ChecksumMismatch, match="is of snapshot 000000000000, not"):
-        fetched(address, tmp_path)
+        fetch_snapshot(address, tmp_path)
     served(dataset="other", manifest_digest="0" * 64)
-    with pytest.raises(ChecksumMismatch, match="aren't those that were written"):
-        fetched(address, tmp_path)
+    with pytest.raises(ChecksumMismatch, match="doesn't match its own digest"):
+        fetch_snapshot(address, tmp_path)
     served(type="amatl/run/v1")
     with pytest.raises(BadDocument, match=r"not a snapshot's manifest \(type:"):
-        fetched(address, tmp_path)
+        fetch_snapshot(address, tmp_path)
 
 
 def test_a_manifest_that_points_outside_is_refused(server: tuple[str, Breaking], copy: Path, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_manifest_that_points_outside_is_refused(server: tuple[str, Breaking],
     text = (copy / "manifest.json").read_text().replace('"samples.parquet"', '"../../samples.parquet"')
     breaking.change = lambda path, content: text.encode() if path.endswith("manifest.json") else content
     with pytest.raises(BadDocument, match=r"samples.path"):
-        fetched(address, tmp_path)
+        fetch_snapshot(address, tmp_path)
 
 
 def test_the_token_comes_from_the_environment_and_is_never_told(
@@ -154,33 +154,33 @@ def test_the_token_comes_from_the_environment_and_is_never_told(
     address, breaking = server
     breaking.token = "s3cr3t"
     with pytest.raises(ServiceFailed, match=r"wants a token\. Set AMATL_TOKEN"):
-        fetched(address, tmp_path)
+        fetch_snapshot(address, tmp_path)
     monkeypatch.setenv("AMATL_TOKEN", "wr0ng")
     with pytest.raises(ServiceFailed, match="refuses the token") as refused:
-        fetched(address, tmp_path)
+        fetch_snapshot(address, tmp_path)
     assert "wr0ng" not in str(refused.value)
     monkeypatch.setenv("AMATL_TOKEN", "no\ttoken")
     with pytest.raises(ServiceFailed, match="AMATL_TOKEN: holds characters"):
-        fetched(address, tmp_path)
+        fetch_snapshot(address, tmp_path)
     monkeypatch.setenv("AMATL_TOKEN", " s3cr3t\n")
-    assert same(copy, fetched(address, tmp_path))
+    assert same(copy, fetch_snapshot(address, tmp_path))
 
 
 def test_an_address_with_nothing_there(server: tuple[str, Breaking], tmp_path: Path) -> None:
     address, breaking = server
     with pytest.raises(NotFound, match=r"manifest\.json: There is no such thing here"):
-        fetched(address.replace("snapshots", "other"), tmp_path)
+        fetch_snapshot(address.replace("snapshots", "other"), tmp_path)
     breaking.status = lambda path, asked: 302
     with pytest.raises(ServiceFailed, match="has moved to elsewhere"):
-        fetched(address, tmp_path)
+        fetch_snapshot(address, tmp_path)
     with pytest.raises(ServiceFailed, match=r"can't be reached .*Is the service running"):
-        fetched("http://127.0.0.1:9/snapshots/x", tmp_path)
+        fetch_snapshot("http://127.0.0.1:9/snapshots/x", tmp_path)
 
 
 def test_an_address_without_the_identity(server: tuple[str, Breaking], copy: Path, tmp_path: Path) -> None:
     address, _ = server
     copy.rename(copy.with_name("best"))
-    folder = fetched(address.replace(copy.name, "best"), tmp_path)
+    folder = fetch_snapshot(address.replace(copy.name, "best"), tmp_path)
     assert folder.name == copy.name and same(copy.with_name("best"), folder)
 
 
@@ -188,7 +188,7 @@ def test_no_room(server: tuple[str, Breaking], tmp_path: Path, monkeypatch: pyte
     usage = shutil._ntuple_diskusage(100, 99, 1)  # type: ignore[attr-defined]
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(NotEnoughSpace, match="AMATL_CACHE"):
-        fetched(server[0], tmp_path)
+        fetch_snapshot(server[0], tmp_path)
 
 
 def test_of_two_at_once_one_fetches(server: tuple[str, Breaking], copy: Path, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_of_two_at_once_one_fetches(server: tuple[str, Breaking], copy: Path, tm
     folders: list[Path] = []
 
     def go() -> None:
-        folders.append(fetched(address, tmp_path, lambda stage, done, total, detail="": stages.append(stage)))
+        folders.append(fetch_snapshot(address, tmp_path, lambda stage, done, total, detail="": stages.append(stage)))
 
     threads = [threading.Thread(target=go) for _ in range(3)]
     for thread in threads:

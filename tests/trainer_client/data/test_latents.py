@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from trainer_client.cache import default_folder
-from trainer_client.cache.shards import Shelf
+from trainer_client.cache.shards import ShardCache
 from trainer_client.data.images import BadImage, pixels
-from trainer_client.data.latents import BEGUN_BATCHES, cache_latents, cache_text, left_to_readers
+from trainer_client.data.latents import BATCHES_AHEAD, cache_latents, cache_text, cores_for_readers
 from trainer_client.data.snapshot import Row, Snapshot
 from trainer_client.models import Family, load_family
 
@@ -156,10 +156,10 @@ def test_what_was_encoded_before_an_interruption_is_kept(tmp_path: Path) -> None
     def count(stage: str, done: int, total: int | None, detail: str = "") -> None:
         calls.append((done, total))
 
-    shelf = Shelf(tmp_path / "shelf")
+    shards = ShardCache(tmp_path / "shards")
     with pytest.raises(KeyboardInterrupt):
-        shelf.complete(list("abcdefg"), encode, 2, "encoding")
-    found = shelf.complete(list("abcdefg"), encode, 2, "encoding", count)
+        shards.complete({}, list("abcdefg"), encode, 2, "encoding")
+    found = shards.complete({}, list("abcdefg"), encode, 2, "encoding", count)
     assert {key: int(value) for key, value in found.items()} == {key: ord(key) for key in "abcdefg"}
     assert asked == list("abcde" + "efg")
     assert calls == [(5, 7), (6, 7), (7, 7)]
@@ -202,7 +202,7 @@ def test_a_full_disk_ends_the_encoding_and_names_the_file(
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("trainer_client.data.latents.left_to_readers", noted)
+    monkeypatch.setattr("trainer_client.data.latents.cores_for_readers", noted)
     monkeypatch.setattr("trainer_client.data.latents.SHARD_PX", 2 * family.resolution_px**2)
     monkeypatch.setattr("schemas.document.os.fsync", full)
     with pytest.raises(OSError, match=r"No space left on device: .*\.safetensors") as caught:
@@ -230,7 +230,7 @@ def test_a_picture_that_fails_loses_no_finished_shard(
     with pytest.raises(BadImage, match=rf"{rows[7].path.name}: can't be decoded"):
         cache_latents(family, rows, batch_size=1, flips=False)
     kept = len(shards(cache, "latents"))
-    assert kept == (7 - BEGUN_BATCHES) // 2
+    assert kept == (7 - BATCHES_AHEAD) // 2
     broken.clear()
     read.clear()
     cache_latents(family, rows, batch_size=1, flips=False)
@@ -242,7 +242,7 @@ def test_torch_has_its_threads_back_after_an_error(kind: str) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        with pytest.raises(ValueError, match="an error"), left_to_readers(torch.device(kind)):
+        with pytest.raises(ValueError, match="an error"), cores_for_readers(torch.device(kind)):
             assert torch.get_num_threads() == (1 if kind == "cuda" else 3)
             raise ValueError("an error")
         assert torch.get_num_threads() == 3

@@ -15,7 +15,7 @@ from tests.trainer_client.conftest import write_snapshot
 from tests.trainer_client.methods.runs import varied
 from tests.trainer_client.train.test_learning import learn, prepared
 from trainer_client import load_model
-from trainer_client.data.batches import draw, epoch_steps, shuffle_tags
+from trainer_client.data.batches import epoch_steps, make_batch, shuffle_tags
 from trainer_client.models.conventions import FILE, Conventions
 
 EVERYTHING = list(range(12))
@@ -47,15 +47,15 @@ def test_tags_are_shuffled_by_image_and_epoch_and_the_first_are_kept() -> None:
 def test_a_step_trains_on_the_shuffled_words(tagged: Path, base: Path, tmp_path: Path) -> None:
     values: dict[str, Any] = {"captions": "template", "shuffle_tags": True, "keep_tags": 1, "caption_dropout": 0.3}
     run = prepared(tagged, base, tmp_path, **values)
-    plain = draw(run.family, varied(run, shuffle_tags=False), 1, EVERYTHING)
-    drawn = draw(run.family, run.data, 1, EVERYTHING)
-    backwards = draw(run.family, run.data, 1, EVERYTHING[::-1])
+    plain = make_batch(run.family, varied(run, shuffle_tags=False), 1, EVERYTHING)
+    drawn = make_batch(run.family, run.data, 1, EVERYTHING)
+    backwards = make_batch(run.family, run.data, 1, EVERYTHING[::-1])
     assert torch.equal(drawn.captions_B, backwards.captions_B.flip(0))  # By image, wherever it stands.
     dropped_B = plain.captions_B == 0
     assert 0 < int(dropped_B.sum()) < 12
     assert torch.equal(drawn.captions_B[dropped_B], run.family.tokenise([""]).expand(int(dropped_B.sum()), -1))
     place = int((~dropped_B).nonzero()[0])
-    words = shuffle_tags(run.data.words[int(plain.captions_B[place])], 1, 0, 1, run.data.sha256s[place])
+    words = shuffle_tags(run.data.caption_texts[int(plain.captions_B[place])], 1, 0, 1, run.data.sha256s[place])
     wanted_1TD = run.family.encode_text(run.family.tokenise([words]))
     torch.testing.assert_close(run.data.embedded(run.family, drawn.captions_B[[place]]), wanted_1TD)
     assert torch.equal(drawn.noisy_BCHW, plain.noisy_BCHW)
@@ -65,8 +65,8 @@ def test_a_step_trains_on_the_shuffled_words(tagged: Path, base: Path, tmp_path:
 
 def test_offset_noise_shifts_a_channel_as_a_whole(snapshot: Path, base: Path, tmp_path: Path) -> None:
     run = prepared(snapshot, base, tmp_path)
-    plain = draw(run.family, run.data, 1, EVERYTHING)
-    shifted = draw(run.family, varied(run, offset_noise=0.5), 1, EVERYTHING)
+    plain = make_batch(run.family, run.data, 1, EVERYTHING)
+    shifted = make_batch(run.family, varied(run, offset_noise=0.5), 1, EVERYTHING)
     shift_BCHW = shifted.target_BCHW - plain.target_BCHW
     assert torch.allclose(shift_BCHW, shift_BCHW[:, :, :1, :1], atol=1e-5)
     assert 0.3 < float(shift_BCHW[:, :, 0, 0].std()) < 0.7
@@ -75,13 +75,13 @@ def test_offset_noise_shifts_a_channel_as_a_whole(snapshot: Path, base: Path, tm
 
 def test_a_masked_loss_sees_what_is_opaque(snapshot: Path, base: Path, tmp_path: Path) -> None:
     run = prepared(snapshot, base, tmp_path, masked_loss=True, background_weight=0.25, flip=True)
-    drawn = draw(run.family, run.data, 1, EVERYTHING)
+    drawn = make_batch(run.family, run.data, 1, EVERYTHING)
     assert drawn.mask_B1HW is not None
     assert drawn.mask_B1HW.shape == (12, 1, 8, 8)
     torch.testing.assert_close(drawn.mask_B1HW.mean(dim=(1, 2, 3)), torch.ones(12))
     least, most = drawn.mask_B1HW.amin(dim=(1, 2, 3)), drawn.mask_B1HW.amax(dim=(1, 2, 3))
     torch.testing.assert_close(least / most, torch.full((12,), 0.25))  # Each has opaque and transparent places.
-    unflipped = draw(run.family, varied(run, flip=False), 1, EVERYTHING)
+    unflipped = make_batch(run.family, varied(run, flip=False), 1, EVERYTHING)
     assert unflipped.mask_B1HW is not None
     turned_B = (drawn.noisy_BCHW != unflipped.noisy_BCHW).flatten(1).any(dim=1)
     torch.testing.assert_close(drawn.mask_B1HW[turned_B], unflipped.mask_B1HW[turned_B].flip(3))
@@ -92,7 +92,7 @@ def test_the_background_teaches_nothing_unless_it_counts(snapshot: Path, base: P
     """Targets changed where nothing is opaque leave the loss as it is."""
     for weight in (0.0, 0.5):
         run = prepared(snapshot, base, tmp_path, masked_loss=True, background_weight=weight)
-        drawn = draw(run.family, run.data, 1, EVERYTHING)
+        drawn = make_batch(run.family, run.data, 1, EVERYTHING)
         hidden_B1HW = run.data.latents.opacity(torch.arange(12), torch.zeros(12), torch.device("cpu")) == 0
         losses = []
         for target_BCHW in (drawn.target_BCHW, torch.where(hidden_B1HW, 100.0, drawn.target_BCHW)):
@@ -104,11 +104,11 @@ def test_the_background_teaches_nothing_unless_it_counts(snapshot: Path, base: P
 
 
 def test_masks_without_effect_are_refused(base: Path, snapshot: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--background-weight belongs to --masked-loss"):
+    with pytest.raises(ValueError, match="--background-weight needs --masked-loss"):
         prepared(snapshot, base, tmp_path, background_weight=0.5)
-    with pytest.raises(ValueError, match="--ema-decay belongs to --ema"):
+    with pytest.raises(ValueError, match="--ema-decay needs --ema"):
         prepared(snapshot, base, tmp_path, ema_decay=0.5)
-    with pytest.raises(ValueError, match="--keep-tags belongs to --shuffle-tags"):
+    with pytest.raises(ValueError, match="--keep-tags needs --shuffle-tags"):
         prepared(snapshot, base, tmp_path, keep_tags=1)
 
 
@@ -144,7 +144,7 @@ def test_a_schedule_that_ends_in_noise(snapshot: Path, v_base: Path, tmp_path: P
 
 
 def test_an_epsilon_base_is_refused_a_schedule_that_ends_in_noise(snapshot: Path, base: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadOption, match=r"--zero-terminal-snr: .* predicts epsilon.* needs a base that predicts v"):
+    with pytest.raises(BadOption, match=r"--zero-terminal-snr: .* predicts epsilon.* use a v-prediction base"):
         prepared(snapshot, base, tmp_path, zero_terminal_snr=True)
 
 
@@ -164,4 +164,4 @@ def test_what_is_off_changes_nothing(snapshot: Path, base: Path, tmp_path: Path)
     (drawn, *_) = epoch_steps(run.family, run.data, run.plan, 1)
     assert drawn.mask_B1HW is None
     assert drawn.captions_B.ndim == 1
-    assert run.family.conventions.unusual() == {}
+    assert run.family.conventions.non_defaults() == {}

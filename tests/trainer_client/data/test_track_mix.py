@@ -15,7 +15,7 @@ from tests.trainer_client.conftest import write_snapshot
 from tests.trainer_client.train.conftest import config as run_config
 from tests.trainer_client.train.test_learning import prepared
 from trainer_client.data import track_mix
-from trainer_client.data.batches import draw
+from trainer_client.data.batches import make_batch
 from trainer_client.data.snapshot import Snapshot
 from trainer_client.sample.prompts import default_prompts
 from trainer_client.train import train
@@ -38,12 +38,12 @@ def gaps(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("asked", [MIX, "human:3, template:7", "template:1.4,human:0.6"])
 def test_a_mix_has_one_name_however_it_is_written(snapshot: Path, asked: str) -> None:
     opened = Snapshot.open(snapshot)
-    shares = track_mix.parts(asked, opened)
+    shares = track_mix.parse_shares(asked, opened)
     assert shares == {"template": 0.7, "human": 0.3}
     name, mixed = track_mix.with_mix(opened, shares)
     assert name == MIX
     assert mixed.tracks == ["template", "human", MIX]
-    assert track_mix.parts(name, mixed) == shares
+    assert track_mix.parse_shares(name, mixed) == shares
     assert default_prompts(mixed) == default_prompts(opened)
 
 
@@ -54,12 +54,12 @@ def test_a_mix_has_one_name_however_it_is_written(snapshot: Path, asked: str) ->
         ("template:0.7,human", "no weight above 0|no caption track"),
         ("template:0.7,human:none", "'human:none' has no weight above 0"),
         ("template:0,human:1", "'template:0' has no weight above 0"),
-        ("template:1,template:2", "template is there twice"),
+        ("template:1,template:2", "template is given twice"),
     ],
 )
 def test_a_bad_mix_is_refused(snapshot: Path, asked: str, message: str) -> None:
     with pytest.raises(BadOption, match=message):
-        track_mix.parts(asked, Snapshot.open(snapshot))
+        track_mix.parse_shares(asked, Snapshot.open(snapshot))
 
 
 def test_every_epoch_draws_a_track_for_each_image_by_weight(snapshot: Path, base: Path, tmp_path: Path) -> None:
@@ -67,21 +67,21 @@ def test_every_epoch_draws_a_track_for_each_image_by_weight(snapshot: Path, base
     rows = {row.sha256: row.captions for row in run.snapshot.rows("train")}
     from_template, per_image = 0, torch.zeros(12)
     for epoch in range(1, 101):
-        drawn = draw(run.family, run.data, epoch, EVERYTHING)
-        words = [run.data.words[place] for place in drawn.captions_B.tolist()]
+        drawn = make_batch(run.family, run.data, epoch, EVERYTHING)
+        words = [run.data.caption_texts[place] for place in drawn.captions_B.tolist()]
         for place, (name, caption) in enumerate(zip(run.data.sha256s, words, strict=True)):
             assert caption in (rows[name]["template"], rows[name]["human"])
             from_template += caption == rows[name]["template"]
             per_image[place] += caption == rows[name]["template"]
     assert 0.66 < from_template / 1200 < 0.74
     assert 45 < float(per_image.min()) <= float(per_image.max()) < 95
-    backwards = draw(run.family, run.data, 100, EVERYTHING[::-1])
+    backwards = make_batch(run.family, run.data, 100, EVERYTHING[::-1])
     assert torch.equal(backwards.captions_B.flip(0), drawn.captions_B)
 
 
 def test_a_mix_trains_on_the_noise_of_its_tracks(snapshot: Path, base: Path, tmp_path: Path) -> None:
     runs = [prepared(snapshot, base, tmp_path, captions=track) for track in (MIX, "human")]
-    one, other = (draw(run.family, run.data, 1, EVERYTHING) for run in runs)
+    one, other = (make_batch(run.family, run.data, 1, EVERYTHING) for run in runs)
     assert torch.equal(one.noisy_BCHW, other.noisy_BCHW)
     assert runs[0].report.prompts == runs[1].report.prompts
 
@@ -91,9 +91,9 @@ def test_an_image_without_one_caption_uses_the_others(gaps: Path, base: Path, tm
     rows = {row.sha256: row.captions for row in run.snapshot.rows("train")}
     seen: dict[str, set[str]] = {}
     for epoch in range(1, 30):
-        drawn = draw(run.family, run.data, epoch, EVERYTHING)
+        drawn = make_batch(run.family, run.data, epoch, EVERYTHING)
         for name, place in zip(run.data.sha256s, drawn.captions_B.tolist(), strict=True):
-            seen.setdefault(name, set()).add(run.data.words[place])
+            seen.setdefault(name, set()).add(run.data.caption_texts[place])
     for name, words in seen.items():
         captions = rows[name]
         assert words == {captions[track] for track in ("template", "human") if captions[track] is not None}

@@ -34,14 +34,14 @@ def asked(device: str) -> TrainConfig:
 )
 def test_more_processes_than_gpus(two_processes: pytest.MonkeyPatch, device: str, gpus: int, told: str) -> None:
     two_processes.setattr(torch.cuda, "device_count", lambda: gpus)
-    with pytest.raises(BadOption, match=f"^--device {device}: {told} the 2 processes started here. Start one a GPU"):
+    with pytest.raises(BadOption, match=f"^--device {device}: {told} the 2 processes started here. Start one per GPU"):
         Processes(asked(device))
 
 
 def test_fsdp_without_a_gpu(two_processes: pytest.MonkeyPatch) -> None:
     two_processes.setattr(torch.cuda, "device_count", lambda: 0)
     two_processes.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(BadOption, match=r"^FSDP: there is no GPU here\. Train with DDP, .* or give --device cpu"):
+    with pytest.raises(BadOption, match=r"^FSDP: this machine has no GPU\. Train with DDP, .* or give --device cpu"):
         Processes(asked("auto"))
 
 

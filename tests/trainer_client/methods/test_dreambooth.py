@@ -65,14 +65,14 @@ def test_bad_input(snapshot: Path, base: Path) -> None:
     def asked(**values: Any) -> TrainConfig:
         return TrainConfig.of(snapshot=snapshot, base=str(base), out=Path("o"), **values)
 
-    with pytest.raises(ValueError, match=r"--class-prompt is missing: what 'photo of sks dog' is one of"):
+    with pytest.raises(ValueError, match=r"--class-prompt is missing: give the class of 'photo of sks dog'"):
         asked(method="dreambooth", instance_prompt="photo of sks dog")
     alone = asked(method="dreambooth", instance_prompt="photo of sks dog", prior_weight=0)
     assert alone.method.subject.class_prompt is None
     assert asked(method="dreambooth", class_prompt="photo of a dog").method.subject.instance_prompt is None
-    with pytest.raises(ValueError, match="--class-images needs a --class-prompt"):
+    with pytest.raises(ValueError, match="--class-images needs --class-prompt"):
         asked(method="lora", class_images=5)
-    with pytest.raises(ValueError, match="--class-prompt belongs to --method lora or --method dreambooth"):
+    with pytest.raises(ValueError, match="--class-prompt works with --method lora or --method dreambooth"):
         asked(class_prompt="photo of a dog")
 
 

@@ -48,7 +48,7 @@ def test_defaults_are_enough_and_are_its_own(snapshot: Path, base: Path) -> None
     assert [found[name] for name in names] == [1e-4, 16, 16.0, "transformer"]
     full = TrainConfig.of(snapshot=snapshot, base=str(base), out=Path("o")).flat()
     assert [full[name] for name in names] == [1e-5, None, None, None]
-    with pytest.raises(ValueError, match="--rank belongs to --method lora; this is --method full"):
+    with pytest.raises(ValueError, match="--rank works with --method lora, not with --method full"):
         TrainConfig.of(snapshot=snapshot, base=str(base), out=Path("o"), rank=4)
 
 
@@ -214,9 +214,9 @@ def test_the_base_is_looked_for_and_checked(
     moved = shutil.copytree(base, tmp_path / "here")
     run(snapshot, moved, tmp_path / "lora", method="lora", epochs=1)
     moved.rename(tmp_path / "there")
-    with pytest.raises(LookupError, match=r"its base .*here isn't there any more .* --base"):
+    with pytest.raises(LookupError, match=r"its base .*here is missing from .* --base"):
         pictures(tmp_path / "lora")
-    assert pictures(tmp_path / "lora", under=str(tmp_path / "there")).shape == (1, 2, 16, 16, 3)
+    assert pictures(tmp_path / "lora", adapter_base=str(tmp_path / "there")).shape == (1, 2, 16, 16, 3)
     other = shutil.copytree(base, tmp_path / "other")
     weights = load_file(other / "unet/diffusion_pytorch_model.safetensors")
     from safetensors.torch import save_file
@@ -225,7 +225,7 @@ def test_the_base_is_looked_for_and_checked(
         {n: t + 1 for n, t in weights.items()}, other / "unet/diffusion_pytorch_model.safetensors", {"format": "pt"}
     )
     with pytest.raises(BadDocument, match=r"was trained on .* with digest [0-9a-f]{12}; .*other has"):
-        pictures(tmp_path / "lora", under=str(other))
+        pictures(tmp_path / "lora", adapter_base=str(other))
 
 
 def test_a_file_for_another_model_is_refused(trained: Path, base: Path, tmp_path: Path) -> None:
@@ -238,11 +238,11 @@ def test_a_file_for_another_model_is_refused(trained: Path, base: Path, tmp_path
         read_lora(renamed, family)
     wider = tmp_path / "wider.safetensors"
     save_file({name: t.repeat(1, 2) if t.dim() == 2 else t for name, t in content.items()}, wider)
-    with pytest.raises(WrongBase, match="Give the base it was trained on"):
+    with pytest.raises(WrongBase, match="Give the base that it was trained on"):
         read_lora(wider, family)
     loha = tmp_path / "loha.safetensors"
     save_file({"lora_unet_mid_block_attentions_0_proj_in.hada_w1_a": torch.zeros(2, 2)}, loha)
-    with pytest.raises(BadDocument, match="no part of a plain LoRA"):
+    with pytest.raises(BadDocument, match="not part of a plain LoRA"):
         read_lora(loha, family)
 
 

@@ -170,7 +170,7 @@ def test_many_images_are_encoded_alike(model: Family, monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch_compile, "BACKEND", "eager")
     pixels = torch.linspace(-1, 1, 2 * 3 * model.resolution_px**2).view(2, 3, model.resolution_px, -1)
     before = dict(vars(model))
-    with torch.no_grad(), model.encoding_many() as encode_images:
+    with torch.no_grad(), model.compiled_image_encoder() as encode_images:
         for many, plain in zip(encode_images(pixels), model.encode_images(pixels), strict=True):
             torch.testing.assert_close(many, plain, atol=1e-4, rtol=1e-4)
             assert many.shape == (2, *model.latent_shape)

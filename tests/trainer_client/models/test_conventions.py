@@ -95,14 +95,14 @@ def test_sdxl_reads_chunks_with_both_encoders_and_pools_the_first(xl_base: Path)
     torch.testing.assert_close(text_BTD[0, 77:154], second_TD[:77])
     torch.testing.assert_close(text_BTD[0, 154], first_TD[77])
     assert not text_BTD[1].any()
-    with pytest.raises(BadOption, match=r"--clip-skip: .* is SDXL, which reads the last layer but one anyway"):
+    with pytest.raises(BadOption, match=r"--clip-skip: .* is SDXL, which always reads the second-to-last layer"):
         used(xl_base, clip_skip=2)
 
 
 def test_more_layers_than_there_are_and_odd_lengths_are_refused(base: Path, snapshot: Path, tmp_path: Path) -> None:
     with pytest.raises(BadOption, match=r"--clip-skip 3: the text encoder of .* has 2 layers"):
         used(base, clip_skip=3)
-    with pytest.raises(ValueError, match="100 is no multiple of 75"):
+    with pytest.raises(ValueError, match="100 is not a multiple of 75"):
         prepared(snapshot, base, tmp_path, max_tokens=100)
 
 
@@ -172,7 +172,7 @@ def test_a_run_keeps_what_it_was_told_wherever_its_checkpoint_goes(base: Path, t
 def test_a_merged_lora_is_used_as_it_was_trained(snapshot: Path, base: Path, tmp_path: Path, as_file: bool) -> None:
     run = prepared(snapshot, base, tmp_path, method="lora", rank=2, clip_skip=2, max_tokens=150)
     learn(run)
-    facts = {f"amatl.{name}": str(value) for name, value in run.family.conventions.unusual().items()}
+    facts = {f"amatl.{name}": str(value) for name, value in run.family.conventions.non_defaults().items()}
     facts |= {"amatl.run": "run", "amatl.epoch": "1", "amatl.base": run.family.digest, "amatl.base_name": str(base)}
     run.method.save(tmp_path / "saved", torch.float32, facts, None)
     source = tmp_path / "saved" / "run-001.safetensors" if as_file else tmp_path / "saved"

@@ -47,7 +47,7 @@ WORDS = {
     "no such revision": r"the hub has it, but not its revision v9\. Check --revision",
     "no such file": r"the hub has it, but no model_index\.json in it",
     "gated": r"gated on the hub\. Accept its terms at http://127\S+/some-org/some-model and log in with `hf auth",
-    "wrong token": r"the hub doesn't give it to strangers \(HTTP 401\)\. If the name is right, log in",
+    "wrong token": r"the hub refuses it without a login \(HTTP 401\)\. Check the name, and log in",
     "disabled": r"disabled on the hub",
     "broken": r"no such folder here, not in the hub's cache, and the hub \(http://127\S+\) answers with HTTP 500",
     "busy": r".* answers with HTTP 429\. Check the name, try again later",
@@ -75,20 +75,20 @@ def test_no_network(server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         locate(NAME)
     with pytest.raises(NotFound, match=r"^--features some-org/some-model: no such folder here, not in the hub's cache"):
         model_features(NAME, None)  # type: ignore[arg-type]
-    with pytest.raises(NotFound, match=r"^--base some org/x: no such folder here, and no name that the hub could have"):
+    with pytest.raises(NotFound, match=r"^--base some org/x: no such folder, and not a valid hub name"):
         locate("some org/x")
 
 
 def test_a_token_that_the_hub_does_not_take(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_of_yesterday")
     server.answer = "wrong token"
-    with pytest.raises(NotFound, match=r"the hub doesn't take your token \(HTTP 401\)\. For another, log in"):
+    with pytest.raises(NotFound, match=r"the hub refuses your token \(HTTP 401\)\. Check the name, and log in"):
         locate(NAME)
 
 
 def test_offline_mode(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(NotFound, match=r"HF_HUB_OFFLINE keeps from asking the hub\. Check the name, unset HF_HUB_OFF"):
+    with pytest.raises(NotFound, match=r"HF_HUB_OFFLINE is set\. Check the name, unset HF_HUB_OFF"):
         locate(NAME)
     assert server.asked == []
 

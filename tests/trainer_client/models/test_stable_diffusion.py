@@ -328,5 +328,5 @@ def test_the_same_weights_are_the_same_bytes() -> None:
 def test_the_digest_of_a_broken_file_is_told(tmp_path: Path) -> None:
     for content in (b"", b"x", (1 << 60).to_bytes(8, "little")):
         (tmp_path / "model.safetensors").write_bytes(content)
-        with pytest.raises(BadDocument, match=r"model.safetensors: no safetensors file"):
+        with pytest.raises(BadDocument, match=r"model.safetensors: not a safetensors file"):
             dict(tensor_digests(tmp_path / "model.safetensors"))

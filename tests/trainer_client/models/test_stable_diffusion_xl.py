@@ -88,10 +88,10 @@ def test_crop_sizes() -> None:
 
 @pytest.mark.slow
 def test_training_is_told_the_pictures_sizes(snapshot: Path, xl_base: Path, tmp_path: Path) -> None:
-    from trainer_client.data.batches import draw
+    from trainer_client.data.batches import make_batch
 
     found = prepared(snapshot, xl_base, tmp_path / "run", method="full")
-    drawn = draw(found.family, found.data, 1, range(12))
+    drawn = make_batch(found.family, found.data, 1, range(12))
     assert drawn.sizes_B6.tolist() == [[24, 24, 0, 0, 16, 16]] * 12
 
 

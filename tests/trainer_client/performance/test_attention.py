@@ -10,7 +10,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor
 
 from trainer_client.models import load_family
-from trainer_client.performance.attention import WIDEST_HEAD, write_out
+from trainer_client.performance.attention import WIDEST_HEAD, use_unfused_attention
 
 
 def test_attention_written_out_encodes_the_same(base: Path) -> None:
@@ -18,9 +18,9 @@ def test_attention_written_out_encodes_the_same(base: Path) -> None:
     own, other = family.vae.encoder, copy.deepcopy(family.vae.encoder)
     attention = other.mid_block.attentions[0]
     width = attention.inner_dim // attention.heads
-    write_out(other, wider_than=width)
+    use_unfused_attention(other, wider_than=width)
     assert not isinstance(attention.processor, AttnProcessor)
-    write_out(other, wider_than=width - 1)
+    use_unfused_attention(other, wider_than=width - 1)
     assert isinstance(attention.processor, AttnProcessor)
     pixels = torch.rand(2, 3, 32, 48) * 2 - 1
     torch.testing.assert_close(other(pixels), own(pixels), rtol=1e-4, atol=1e-5)
@@ -37,8 +37,8 @@ def test_the_autoencoders_of_stable_diffusion_have_wide_heads_and_its_denoisers_
             layers_per_block=2,
         )
         unet = UNet2DConditionModel(cross_attention_dim=768)
-    write_out(vae)
-    write_out(unet)
+    use_unfused_attention(vae)
+    use_unfused_attention(unet)
     assert [isinstance(one, AttnProcessor) for one in vae.attn_processors.values()] == [True, True]
     assert not any(isinstance(one, AttnProcessor) for one in unet.attn_processors.values())
     assert WIDEST_HEAD < 512

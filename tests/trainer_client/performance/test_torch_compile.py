@@ -12,10 +12,10 @@ import torch
 from schemas.progress import silent
 from tests.trainer_client.train.test_learning import learn, prepared
 from trainer_client.check.benchmark import trained_name
-from trainer_client.data.batches import draw, epoch_steps
+from trainer_client.data.batches import epoch_steps, make_batch
 from trainer_client.models import load_family
 from trainer_client.performance import channels_last, torch_compile
-from trainer_client.performance.bf16_copy import Working, worth_it
+from trainer_client.performance.bf16_copy import DenoiserCopy, worth_it
 from trainer_client.sample.engine import drawn_name
 from trainer_client.train.train_step import Learner
 
@@ -30,7 +30,7 @@ def test_the_exchanged_layers_compute_what_the_others_do(base: Path) -> None:
         if width:
             given = (*given[:2], torch.randn(2, 77, width))
         kept = copy.deepcopy(module)
-        channels_last.keep(kept)
+        channels_last.convert(kept)
         assert [name for name, _ in kept.named_parameters()] == [name for name, _ in module.named_parameters()]
         expected, found = module(*given).sample, kept(*given).sample
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
@@ -68,7 +68,7 @@ def test_passes_through_the_copy_add_up_in_float32(base: Path, snapshot: Path, t
     learner._update = lambda _: kept.append(  # type: ignore[method-assign]
         {name: weight.grad.clone() for name, weight in learner.parameters.items() if weight.grad is not None}
     )
-    (images,) = draw(run.family, run.data, 1, range(4)).split(4)
+    (images,) = make_batch(run.family, run.data, 1, range(4)).split(4)
     for part in (images.part(0, 2), images.part(2, 4), images.part(0, 2)):
         learner.learn(run.data, part)
         if len(kept) == 2:
@@ -100,7 +100,7 @@ def test_no_copy_where_passes_are_float32_or_there_is_no_gpu(base: Path) -> None
 
 def test_a_copy_that_isnt_rounded_shares_the_weights(base: Path) -> None:
     family = load_family(str(base))
-    working = Working(family.denoiser, {}, dtype=None, compiled=True)
+    working = DenoiserCopy(family.denoiser, {}, dtype=None, compiled=True)
     shared = zip(working.module.parameters(), family.denoiser.parameters(), strict=True)
     assert all(one is other for one, other in shared)
     assert not any(isinstance(layer, channels_last.GroupNorm) for layer in family.denoiser.modules())
@@ -109,15 +109,15 @@ def test_a_copy_that_isnt_rounded_shares_the_weights(base: Path) -> None:
 
 def test_images_that_fill_up_a_batch_count_nothing(base: Path, snapshot: Path, tmp_path: Path) -> None:
     run = prepared(snapshot, base, tmp_path, flip=True)
-    images = draw(run.family, run.data, 1, range(3))
-    full = images.filled_up(5)
+    images = make_batch(run.family, run.data, 1, range(3))
+    full = images.padded(5)
     assert len(full) == 5 and full.weights_B.tolist()[3:] == [0, 0]
     assert torch.equal(full.noisy_BCHW[:3], images.noisy_BCHW)
-    assert images.filled_up(3) is images
+    assert images.padded(3) is images
 
 
 def test_compiling_pays_on_a_gpu_and_a_long_run() -> None:
-    pays = torch_compile.TRAINED.pays
+    pays = torch_compile.TRAINING.pays
     assert pays("auto", "cuda", 3600, 160) and not pays("auto", "cuda", 60, 160)
     assert not pays("auto", "cpu", 1e9, 160)
     assert pays("on", "cpu", 1, 160) and not pays("off", "cuda", 1e9, 160)
@@ -127,14 +127,14 @@ def test_what_an_earlier_run_has_compiled_costs_little(
     base: Path, snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a mark beside what torch keeps: of the same passes, there, and only once they are compiled."""
-    worth, cache = torch_compile.TRAINED, tmp_path / "cache"
+    worth, cache = torch_compile.TRAINING, tmp_path / "cache"
     monkeypatch.delenv(torch_compile.FOLDER_VARIABLE, raising=False)
     one, other = (prepared(snapshot, base, tmp_path, batch_size=size) for size in (2, 3))
     names = [trained_name(run.family, run.config) for run in (one, other, one)]
     assert names[0] == names[2] != names[1] != drawn_name(one.family)
     assert worth.seconds(cache, names[0]) == worth.seconds(None, names[0]) == worth.new_seconds
     worth.remember(cache, names[0])
-    assert [worth.seconds(cache, name) for name in names[:2]] == [worth.kept_seconds, worth.new_seconds]
+    assert [worth.seconds(cache, name) for name in names[:2]] == [worth.cached_seconds, worth.new_seconds]
     monkeypatch.setenv(torch_compile.FOLDER_VARIABLE, str(tmp_path / "elsewhere"))
     assert worth.seconds(cache, names[0]) == worth.new_seconds
     monkeypatch.setenv(torch_compile.FOLDER_VARIABLE, str(base / "model_index.json"))  # Nothing can be written there.
@@ -159,7 +159,7 @@ def test_the_state_of_channels_last_weights_is_saved_and_restored(
     monkeypatch.setattr(torch_compile.Blocks, "__init__", lambda self, *_, **__: setattr(self, "modules", []))
     run = prepared(snapshot, base, tmp_path)
     learner = Learner(run.method, run.config, run.plan, compiled=True)
-    (images,) = draw(run.family, run.data, 1, range(5)).split(5)
+    (images,) = make_batch(run.family, run.data, 1, range(5)).split(5)
     learner.learn(run.data, images)
     save_file(learner.tensors(), tmp_path / "state.safetensors")
     after = float(learner.learn(run.data, images))

@@ -111,18 +111,22 @@ def test_compiling_begins_when_what_is_left_earns_it_back(
     saved, of 102, 59."""
     monkeypatch.delenv(torch_compile.FOLDER_VARIABLE, raising=False)
     monkeypatch.setattr(engine, "time", Clock())
-    monkeypatch.setattr(torch_compile, "DRAWN", torch_compile.Worth(new_seconds=58.0, kept_seconds=8.0, gain=1.3))
-    pays = torch_compile.Worth.pays
-    monkeypatch.setattr(torch_compile.Worth, "pays", lambda self, wanted, _, *rest: pays(self, wanted, "cuda", *rest))
+    monkeypatch.setattr(
+        torch_compile, "SAMPLING", torch_compile.CompileCost(new_seconds=58.0, cached_seconds=8.0, gain=1.3)
+    )
+    pays = torch_compile.CompileCost.pays
+    monkeypatch.setattr(
+        torch_compile.CompileCost, "pays", lambda self, wanted, _, *rest: pays(self, wanted, "cuda", *rest)
+    )
     family = families[0]
     if kept:
-        torch_compile.DRAWN.remember(tmp_path, engine.drawn_name(family))
+        torch_compile.SAMPLING.remember(tmp_path, engine.drawn_name(family))
     told: list[str] = []
     shared = Drawing("auto", pictures, tmp_path, lambda stage, *_: told.append(stage))
     prompts = [f"a fox {number}" for number in range(3)]
     found = draw_tiles(family, prompts, [1, 2, 3, 4], steps=1, batch_size=4, drawing=shared)
     assert (shared.blocks is not None) is compiles and told == ["compiling"] * compiles
-    assert torch_compile.DRAWN.seconds(tmp_path, engine.drawn_name(family)) == (8.0 if kept or compiles else 58.0)
+    assert torch_compile.SAMPLING.seconds(tmp_path, engine.drawn_name(family)) == (8.0 if kept or compiles else 58.0)
     assert (found.int() - draw_tiles(family, prompts, [1, 2, 3, 4], steps=1).int()).abs().max() <= 1
 
 

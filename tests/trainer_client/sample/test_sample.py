@@ -141,15 +141,15 @@ def test_checkpoints_are_found_or_listed(run: Path, snapshot: Path, tmp_path: Pa
     report = open_run(run)
     assert find_checkpoint(report, run, None).epoch == 1
     assert find_checkpoint(report, run, 0).epoch == 0
-    with pytest.raises(NotFound, match=r"epoch 7. There are 0, 1"):
+    with pytest.raises(NotFound, match=r"epoch 7. Choose from 0, 1"):
         find_checkpoint(report, run, 7)
-    with pytest.raises(NotFound, match="aren't there any more"):
+    with pytest.raises(NotFound, match="folders of its checkpoints are missing"):
         find_checkpoint(report, tmp_path, None)
     begun = report.model_copy(update={"checkpoints": []})
-    with pytest.raises(NotFound, match="no checkpoint is saved yet"):
+    with pytest.raises(NotFound, match="no checkpoint saved yet"):
         find_checkpoint(begun, run, None)
     begun.write(tmp_path / "run.json")
-    with pytest.raises(NotFound, match="no checkpoint is saved yet"):
+    with pytest.raises(NotFound, match="no checkpoint saved yet"):
         last_checkpoint(tmp_path)
     with pytest.raises(NotFound, match=r"run\.json"):
         open_run(snapshot)

@@ -11,7 +11,7 @@ import torch
 from schemas.progress import silent
 from tests.trainer_client.methods.runs import varied
 from trainer_client.config import TrainConfig
-from trainer_client.data.batches import draw, epoch_steps
+from trainer_client.data.batches import epoch_steps, make_batch
 from trainer_client.train.preparation import Prepared, encode, prepare
 from trainer_client.train.train_step import Learner
 
@@ -81,13 +81,13 @@ def test_an_epoch_entered_late_gives_the_same_bits(
 def test_caption_dropout_and_flips_are_keyed_by_image(snapshot: Path, base: Path, tmp_path: Path) -> None:
     run = prepared(snapshot, base, tmp_path, caption_dropout=0.5, flip=True)
     everything = list(range(12))
-    one = draw(run.family, run.data, 1, everything)
-    other = draw(run.family, run.data, 1, everything[::-1])
+    one = make_batch(run.family, run.data, 1, everything)
+    other = make_batch(run.family, run.data, 1, everything[::-1])
     assert torch.equal(one.captions_B, other.captions_B.flip(0))
     assert torch.equal(one.noisy_BCHW, other.noisy_BCHW.flip(0))
     dropped = int((one.captions_B == 0).sum())
     assert 0 < dropped < 12
-    plain = draw(run.family, varied(run, flip=False), 1, everything)
+    plain = make_batch(run.family, varied(run, flip=False), 1, everything)
     changed = (one.noisy_BCHW != plain.noisy_BCHW).flatten(1).any(dim=1)
     assert 0 < int(changed.sum()) < 12
     assert run.text is not None
@@ -113,7 +113,7 @@ def test_a_short_last_step_weighs_its_images_as_any_other(snapshot: Path, base: 
         )
 
     learner._update = keep  # type: ignore[method-assign]
-    (images,) = draw(run.family, run.data, 1, range(12)).split(12)
+    (images,) = make_batch(run.family, run.data, 1, range(12)).split(12)
     learner.learn(run.data, images.part(0, 2))
     learner.optimiser.zero_grad()
     learner.learn(run.data, images.part(0, 1))
@@ -174,7 +174,7 @@ def test_the_text_encoder_learns_only_when_asked_to(snapshot: Path, base: Path, 
 @pytest.mark.slow
 def test_a_v_prediction_base_and_min_snr_learn(snapshot: Path, v_base: Path, tmp_path: Path) -> None:
     run = prepared(snapshot, v_base, tmp_path, min_snr_gamma=5.0)
-    drawn = draw(run.family, run.data, 1, range(12))
+    drawn = make_batch(run.family, run.data, 1, range(12))
     assert float(drawn.weights_B.max()) <= 5.0
     assert len(drawn.weights_B.unique()) > 1
     _, losses = learn(run, epochs=8)

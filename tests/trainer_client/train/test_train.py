@@ -18,7 +18,7 @@ from tests.trainer_client.conftest import write_snapshot
 from tests.trainer_client.train.conftest import UNET, Stop, assert_same_run, config, stop_when, weights
 from trainer_client.check.benchmark import NotEnoughMemory
 from trainer_client.config import OPTIONS
-from trainer_client.data.batches import Drawn
+from trainer_client.data.batches import Batch
 from trainer_client.data.snapshot import Snapshot
 from trainer_client.train import NotFinite, TrainResult, train
 from trainer_client.train.checkpoint import checkpoint_name
@@ -221,7 +221,7 @@ def test_auto_batch_goes_on_with_what_fitted(
     tried: list[int] = []
     backward = Learner._backward
 
-    def small(learner: Learner, micro: Drawn, *more: Any) -> Any:
+    def small(learner: Learner, micro: Batch, *more: Any) -> Any:
         tried.append(len(micro.timesteps_B))
         if tried[-1] > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")

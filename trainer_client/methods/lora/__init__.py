@@ -1,6 +1,6 @@
-"""LoRA: a low-rank update of the denoiser's layers, and of the text encoders' where asked for; the base stays as it is.
+"""LoRA: a low-rank update of the denoiser and, if asked, of the text encoders.
 
-A checkpoint holds the update alone, twice: as diffusers and peft name it, and as A1111, Forge and ComfyUI do.
+A checkpoint holds the update in two files: for diffusers and peft, and for A1111, Forge and ComfyUI.
 
 Source: Hu et al., "LoRA: low-rank adaptation of large language models" (2021).
 """
@@ -16,20 +16,18 @@ import torch
 from schemas.errors import BadOption
 from trainer_client.config import TrainConfig
 from trainer_client.config.methods import LoRA as Options
-from trainer_client.methods import without_idle, write_adapter
+from trainer_client.methods import freeze_unread, write_adapter
 from trainer_client.methods.lora.files import layers_of, merge_layers, run_metadata, write_layouts
-from trainer_client.methods.lora.layers import _update, add_layers
+from trainer_client.methods.lora.layers import add_layers, unfreeze_update
 from trainer_client.methods.lora.read import read_lora
 from trainer_client.models import Family
 from trainer_client.models.adapter import Adapter, weights_of
 
-COPIES = 2  # Layouts in which a checkpoint holds the update.
-SHAPE = ("rank", "alpha", "targets", "train_text_encoder")  # Settings that a continued LoRA can't change.
+COPIES = 2  # A checkpoint holds the update in two layouts.
+SHAPE = ("rank", "alpha", "targets", "train_text_encoder")  # Settings that can't change when a LoRA is continued.
 
 
 class LoRA:
-    """`trainer_client.methods.Method`; see there what each member promises."""
-
     name = "lora"
 
     def __init__(self, family: Family, options: Options, seed: int, run_facts: Mapping[str, str]) -> None:
@@ -40,8 +38,8 @@ class LoRA:
             add_layers(family, self.settings, seed)
         else:
             _refuse_other_shape(family.base, adapter.settings, self.settings)
-        self.parameters = without_idle(family, _update(family))
-        self.encodes_text = options.train_text_encoder
+        self.parameters = freeze_unread(family, unfreeze_update(family))
+        self.encodes_text_each_step = options.train_text_encoder
         self.start: dict[str, str] = {}
 
     def numbers_saved(self, first: bool) -> int:
@@ -53,16 +51,15 @@ class LoRA:
 
 
 def begin(family: Family, config: TrainConfig) -> LoRA:
-    """`trainer_client.methods.begin` for this method."""
     assert isinstance(config.method, Options)
     return LoRA(family, config.method, config.augmentation.seed, run_metadata(config))
 
 
 def attach(family: Family, folder: Path, adapter: Adapter) -> Family:
-    """Put a checkpoint's update on the family it was trained on."""
+    """Put a checkpoint's update on its base."""
     layers = read_lora(weights_of(folder, adapter), family)
     add_layers(family, adapter.settings, seed=0)
-    weights = _update(family)
+    weights = unfreeze_update(family)
     with torch.no_grad():
         for (component, path), layer in layers.items():
             for part, tensor in (("lora_A", layer.down), ("lora_B", layer.up)):
@@ -73,26 +70,26 @@ def attach(family: Family, folder: Path, adapter: Adapter) -> Family:
 
 
 def bake(family: Family) -> Family:
-    """Add the update to the base's own weights and take its layers out."""
-    found = layers_of(family)
+    """Add the update to the base's weights and remove its layers."""
+    layers = layers_of(family)
     for module in family.modules.values():
         for name, layer in list(module.named_modules()):
             if hasattr(layer, "lora_A"):
                 module.set_submodule(name, layer.base_layer)
         if hasattr(module, "peft_config"):
             del module.peft_config
-    merge_layers(family, found)
+    merge_layers(family, layers)
     return family
 
 
-def _refuse_other_shape(base: str, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+def _refuse_other_shape(base: str, trained: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     for name in SHAPE:
-        if there[name] != asked[name]:
+        if trained[name] != given[name]:
             flag = f"--{name.replace('_', '-')}"
-            way = f"Give {flag} {there[name]}"
-            if isinstance(there[name], bool):
-                way = f"{'Give' if there[name] else 'Leave out'} {flag}"
+            advice = f"Give {flag} {trained[name]}"
+            if isinstance(trained[name], bool):
+                advice = f"{'Give' if trained[name] else 'Leave out'} {flag}"
             raise BadOption(
-                f"{flag} {asked[name]}: {base} is a LoRA with {there[name]}. {way} to go on with it, or bake it in"
-                " with `trainer merge` and begin a new one on that."
+                f"{flag} {given[name]}: {base} is a LoRA with {trained[name]}. {advice} to continue it, or bake it in"
+                " with `trainer merge` and start a new LoRA on the result."
             )

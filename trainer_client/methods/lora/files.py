@@ -1,8 +1,8 @@
-"""LoRA files: the two layouts that are in use, written, and the sums that bake an update into weights.
+"""Write LoRA files, and merge updates into weights.
 
-diffusers and peft name a layer by its place in the model: `unet.<module>.lora_A.weight` is (rank, inputs), `lora_B`
-(outputs, rank); rank and alpha stand in the header. A1111, Forge, ComfyUI and kohya's tools name it by a flattened
-path: `lora_unet_<module>.lora_down.weight`, `.lora_up.weight`, `.alpha`; settings stand in the header as `ss_*`.
+diffusers and peft: `unet.<module>.lora_A.weight` (rank, inputs), `lora_B` (outputs, rank), rank and alpha in the
+header. A1111, Forge, ComfyUI and kohya's tools: `lora_unet_<module>.lora_down.weight`, `.lora_up.weight`, `.alpha`,
+settings in the header as `ss_*`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trainer_client.models import Family
 from trainer_client.models.weights import in_order
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"  # The name `load_lora_weights` looks for in a folder.
-Place = tuple[str, str]  # (component, path of the module in it)
+LayerKey = tuple[str, str]  # (component, path of the module)
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,18 @@ class Layer:
         return self.alpha / self.down.shape[0]
 
     def delta(self, shape: torch.Size) -> Tensor:
-        """What is added to a weight of this shape, in float32."""
+        """Return the update for a weight of this shape, float32."""
         return (self.up.flatten(1).float() @ self.down.flatten(1).float()).view(shape) * self.scale
 
 
-def layers_of(family: Family) -> dict[Place, Layer]:
-    """The layers in training (or attached), as they are now."""
-    found: dict[Place, Layer] = {}
+def layers_of(family: Family) -> dict[LayerKey, Layer]:
+    layers: dict[LayerKey, Layer] = {}
     for component, module in family.modules.items():
         for path, layer in module.named_modules():
             if hasattr(layer, "lora_A"):
                 down, up = (getattr(layer, part)["default"].weight.detach() for part in ("lora_A", "lora_B"))
-                found[component, path] = Layer(down, up, float(layer.lora_alpha["default"]))
-    return found
+                layers[component, path] = Layer(down, up, float(layer.lora_alpha["default"]))
+    return layers
 
 
 def write_layouts(
@@ -63,9 +62,9 @@ def write_layouts(
     dtype: torch.dtype,
     metadata: Mapping[str, str],
 ) -> Path:
-    """Write both files; return the diffusers one, which is also the one that is read back.
+    """Write both files; return the diffusers one, which is read back.
 
-    `run_facts` is what `run_metadata` says of the run, `metadata` the checkpoint's lineage.
+    `run_facts` comes from `run_metadata`; `metadata` is the lineage.
     """
     folder.mkdir(parents=True, exist_ok=True)
     layers = layers_of(family)
@@ -90,45 +89,43 @@ def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.detach().to(device="cpu", dtype=dtype).contiguous()
 
 
-def diffusers_tensors(family: Family, layers: Mapping[Place, Layer], dtype: torch.dtype) -> dict[str, Tensor]:
-    """By the names of diffusers and peft."""
-    found: dict[str, Tensor] = {}
+def diffusers_tensors(family: Family, layers: Mapping[LayerKey, Layer], dtype: torch.dtype) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
     for (component, path), layer in layers.items():
         name = diffusers_path(family, component, path)
-        found[f"{name}.lora_A.weight"] = _cast(layer.down, dtype)
-        found[f"{name}.lora_B.weight"] = _cast(layer.up, dtype)
-    return found
+        tensors[f"{name}.lora_A.weight"] = _cast(layer.down, dtype)
+        tensors[f"{name}.lora_B.weight"] = _cast(layer.up, dtype)
+    return tensors
 
 
-def flat_tensors(family: Family, layers: Mapping[Place, Layer], dtype: torch.dtype) -> dict[str, Tensor]:
-    """By the names of A1111, Forge and ComfyUI."""
-    found: dict[str, Tensor] = {}
+def flat_tensors(family: Family, layers: Mapping[LayerKey, Layer], dtype: torch.dtype) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
     for (component, path), layer in layers.items():
         name = flat_name(family, component, path)
-        found[f"{name}.lora_down.weight"] = _cast(layer.down, dtype)
-        found[f"{name}.lora_up.weight"] = _cast(layer.up, dtype)
-        found[f"{name}.alpha"] = torch.tensor(layer.alpha, dtype=dtype)
-    return found
+        tensors[f"{name}.lora_down.weight"] = _cast(layer.down, dtype)
+        tensors[f"{name}.lora_up.weight"] = _cast(layer.up, dtype)
+        tensors[f"{name}.alpha"] = torch.tensor(layer.alpha, dtype=dtype)
+    return tensors
 
 
-def peft_metadata(family: Family, layers: Mapping[Place, Layer], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What diffusers makes a LoraConfig of, by component: without it alpha would be taken to be the rank."""
-    found: dict[str, Any] = {}
+def peft_metadata(family: Family, layers: Mapping[LayerKey, Layer], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the LoraConfig of each component: without it, alpha would be taken to be the rank."""
+    settings_by_prefix: dict[str, Any] = {}
     for component in dict.fromkeys(component for component, _ in layers):
         point = family.attach_points[component]
         names = list(point.targets[settings["targets"]])
-        of_peft = {
+        peft_settings = {
             "r": settings["rank"],
             "lora_alpha": settings["alpha"],
             "target_modules": names,
             "lora_dropout": 0.0,
         }
-        found |= {f"{point.prefix}.{name}": value for name, value in of_peft.items()}
-    return found
+        settings_by_prefix |= {f"{point.prefix}.{name}": value for name, value in peft_settings.items()}
+    return settings_by_prefix
 
 
 def run_metadata(config: TrainConfig) -> dict[str, str]:
-    """Return how a run trains, by the names that other programs show. All text, as the format wants."""
+    """Return training settings by the names that other programs show."""
     options = config.flat()
     rate = options["learning_rate"]
     return {
@@ -153,7 +150,7 @@ def run_metadata(config: TrainConfig) -> dict[str, str]:
 
 
 def ss_metadata(family: Family, lineage: Mapping[str, str], name: str, tensors: dict[str, Tensor]) -> dict[str, str]:
-    """Return what programs show of a LoRA and how they tell which base it fits. All text, as the format wants."""
+    """Return metadata that other programs show, or use to identify the base."""
     version, architecture = family.file_versions
     content = save(tensors)
     data = content[8 + int.from_bytes(content[:8], "little") :]
@@ -180,8 +177,7 @@ def ss_metadata(family: Family, lineage: Mapping[str, str], name: str, tensors: 
 
 
 @torch.no_grad()
-def merge_layers(family: Family, layers: Mapping[Place, Layer], strength: float = 1.0) -> None:
-    """Adds the layers' updates to the weights themselves."""
+def merge_layers(family: Family, layers: Mapping[LayerKey, Layer], strength: float = 1.0) -> None:
     modules = family.modules
     for (component, path), layer in layers.items():
         weight = modules[component].get_submodule(path).weight

@@ -1,4 +1,4 @@
-"""LoRA layers inside a model: where they go, how they begin, how they are read back."""
+"""Add LoRA layers to a model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainer_client.randomness import keys, uniform
 
 
 def add_layers(family: Family, settings: Mapping[str, Any], seed: int) -> None:
-    """Adds layers that change nothing yet: `down` is drawn from the seed and the layer's name, `up` is zero."""
+    """Add layers that don't change the output: `down` is random by seed and name, `up` is zero."""
 
     for component, module in family.modules.items():
         if component != "denoiser" and not settings["train_text_encoder"]:
@@ -24,29 +24,29 @@ def add_layers(family: Family, settings: Mapping[str, Any], seed: int) -> None:
         config = LoraConfig(
             r=settings["rank"], lora_alpha=settings["alpha"], target_modules=names, lora_dropout=0.0, bias="none"
         )
-        with torch.random.fork_rng(devices=[]):  # peft draws what is drawn anew below.
+        with torch.random.fork_rng(devices=[]):  # peft uses the global generator; values are set again below.
             inject_adapter_in_model(config, module)
         module.eval()
-    for name, weight in _update(family).items():
+    for name, weight in unfreeze_update(family).items():
         if ".lora_A." in name:
-            _draw(weight, seed, name)
+            _initialise(weight, seed, name)
 
 
-def _update(family: Family) -> dict[str, nn.Parameter]:
-    """The update's parameters by `<component>.<name>`, freed; everything else frozen."""
-    found: dict[str, nn.Parameter] = {}
+def unfreeze_update(family: Family) -> dict[str, nn.Parameter]:
+    """Freeze all but the update; return it by `<component>.<name>`."""
+    update: dict[str, nn.Parameter] = {}
     for component, module in family.modules.items():
         for name, weight in module.named_parameters():
             in_update = ".lora_A." in name or ".lora_B." in name
             weight.requires_grad_(in_update)
             if in_update:
-                found[f"{component}.{name}"] = weight
-    return found
+                update[f"{component}.{name}"] = weight
+    return update
 
 
-def _draw(weight: nn.Parameter, seed: int, name: str) -> None:
-    """Uniform in +-1/sqrt(inputs), as torch initialises a linear layer; a function of seed and name alone."""
+def _initialise(weight: nn.Parameter, seed: int, name: str) -> None:
+    """Set uniform values in +-1/sqrt(inputs), as torch does for a linear layer."""
     bound = 1 / math.sqrt(weight[0].numel())
-    drawn = uniform(keys(seed, "lora", 0, 0, [name], weight.device), weight.numel()).reshape(weight.shape)
+    values = uniform(keys(seed, "lora", 0, 0, [name], weight.device), weight.numel()).reshape(weight.shape)
     with torch.no_grad():
-        weight.copy_((2 * drawn - 1) * bound)
+        weight.copy_((2 * values - 1) * bound)

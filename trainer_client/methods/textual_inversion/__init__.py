@@ -1,7 +1,7 @@
-"""Textual inversion: a new word whose embedding vectors are all that is learnt; the model itself stays as it is.
+"""Textual inversion: train only the embedding vectors of a new word.
 
-A checkpoint holds the vectors twice: as diffusers' `load_textual_inversion` reads them, and as A1111, Forge and ComfyUI
-do. Several vectors are several tokens, `<word> <word>_1 ...`, as in diffusers; a caption just says `<word>`.
+A checkpoint holds them in two files: for diffusers' `load_textual_inversion`, and for A1111, Forge and ComfyUI. Several
+vectors are several tokens, `<word> <word>_1 ...`; captions have only `<word>`.
 
 Source: Gal et al., "An image is worth one word" (2022).
 """
@@ -25,8 +25,6 @@ from trainer_client.models.adapter import Adapter, weights_of
 
 
 class TextualInversion:
-    """`trainer_client.methods.Method`; see there what each member promises."""
-
     name = "textual-inversion"
 
     def __init__(self, family: Family, options: Options, seed: int) -> None:
@@ -38,10 +36,10 @@ class TextualInversion:
             self.family = embeddings.add_word(family, options.token, rows)
         else:
             _refuse_other_word(family.base, adapter.settings, self.settings)
-        self.parameters = embeddings.freed_rows(self.family)
-        self.encodes_text = True
-        drawn = "" if options.initialiser else str(seed)
-        self.start = {"word": f"{options.token} {options.vectors} {options.initialiser} {drawn}"}
+        self.parameters = embeddings.unfreeze_rows(self.family)
+        self.encodes_text_each_step = True
+        random_start = "" if options.initialiser else str(seed)
+        self.start = {"word": f"{options.token} {options.vectors} {options.initialiser} {random_start}"}
 
     def numbers_saved(self, first: bool) -> int:
         return 2 * sum(rows.numel() for rows in self.parameters.values())
@@ -52,26 +50,23 @@ class TextualInversion:
 
 
 def begin(family: Family, config: TrainConfig) -> TextualInversion:
-    """`trainer_client.methods.begin` for this method."""
     assert isinstance(config.method, Options)
     return TextualInversion(family, config.method, config.augmentation.seed)
 
 
 def attach(family: Family, folder: Path, adapter: Adapter) -> Family:
-    """Teach the family a checkpoint's word."""
     return add_word(family, adapter.settings["token"], read_rows(weights_of(folder, adapter), family))
 
 
 def bake(family: Family) -> Family:
-    """Make the word a part of tokenizers and text encoders."""
     bake_words(family)
     return family
 
 
-def _refuse_other_word(base: str, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+def _refuse_other_word(base: str, trained: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     for name in ("token", "vectors"):
-        if there[name] != asked[name]:
+        if trained[name] != given[name]:
             raise BadOption(
-                f"--{name} {asked[name]}: {base} has learnt {there['token']} in {there['vectors']} vectors."
-                f" Give --{name} {there[name]} to go on with it."
+                f"--{name} {given[name]}: {base} has learned {trained['token']} in {trained['vectors']} vectors."
+                f" Give --{name} {trained[name]} to continue it."
             )

@@ -81,7 +81,7 @@ def test_replace_shows_by_default_then_changes_then_undoes(client: TestClient, l
     undone = client.post(f"/api/v1/sets/zoo/human/replace/{done['run_id']}/undo").json()
     assert (undone["restored"], undone["left"], texts(lab)) == (4, 0, before)
     wrong = client.post("/api/v1/sets/zoo/human/replace", json={"find": "(", "replacement": "", "regex": True})
-    assert wrong.status_code == 422 and "not a regular expression" in wrong.json()["detail"]
+    assert wrong.status_code == 422 and "not a supported regular expression" in wrong.json()["detail"]
     assert client.post("/api/v1/sets/zoo/human/replace/99/undo").status_code == 404
 
 

@@ -138,7 +138,7 @@ def test_a_filtered_dataset_streams_whole(client: TestClient, lab: Lab) -> None:
         ("/api/v1/sets/zoo/nobody", 404, "There is no caption set 'zoo/nobody'. There are: zoo/human, zoo/template."),
         ("/api/v1/sets/zoo/human/captions?version=7", 404, "zoo/human has no version @7. There are: @1."),
         ("/api/v1/sets/zoo/No%20Set", 422, "not a caption set"),
-        (f"{ZOO}/compare?sets=human", 422, "name two sets or more"),
+        (f"{ZOO}/compare?sets=human", 422, "name two or more sets"),
         (f"{ZOO}/rejects?reason=taste", 422, "--reason taste: not a reason."),
         ("/api/v1/nothing", 404, "Not Found"),
     ],

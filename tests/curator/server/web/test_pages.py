@@ -117,7 +117,7 @@ def test_only_edits_are_undone_from_the_image(client: TestClient, catalog: Catal
     now = image_caption(catalog, "zoo", fox(lab), "template")
     undo = {"caption_id": now.caption_id, "csrf_token": ""}
     answer = client.post(f"{here}/captions/template/undo", data=undo, headers=HTML)
-    assert answer.status_code == 404 and "no edit" in answer.text
+    assert answer.status_code == 404 and "isn&#39;t an edit" in answer.text
 
 
 def test_a_change_from_a_browser_needs_the_pages_token(client: TestClient, lab: Lab) -> None:

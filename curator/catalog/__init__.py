@@ -1,4 +1,4 @@
-"""The catalog: the only code that knows SQL and DuckDB. Everything else speaks to the `Catalog` class.
+"""The catalog: the only code that uses SQL and DuckDB. All other code calls the `Catalog` class.
 
 One method a named query (queries/*.sql), each one transaction; arguments and results are plain values, lists, models
 or polars frames, never cursors, so that one day the same class can speak to a service that holds the file.
@@ -32,7 +32,7 @@ class Catalog(Images, Captions, Versions, Splits, Annotations, Preferences, Chec
 
     @classmethod
     def create(cls, path: Path | str) -> Self:
-        """Makes an empty catalog at `path` and opens it; it appears whole or not at all.
+        """Create an empty catalog at `path`, atomically, and open it.
 
         Raises AlreadyExists where there is a file, AmatlError where there is no folder to put it in.
         """
@@ -60,7 +60,7 @@ class Catalog(Images, Captions, Versions, Splits, Annotations, Preferences, Chec
 
 
 def _put(temporary: Path, path: Path) -> None:
-    """Gives the finished file its name; a file that appeared there meanwhile isn't overwritten."""
+    """Rename the finished file to `path`; never overwrite a file that appeared meanwhile."""
     try:
         path.hardlink_to(temporary)
     except FileExistsError as error:

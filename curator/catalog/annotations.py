@@ -1,4 +1,4 @@
-"""What the catalog knows of Label Studio: projects, tasks, annotations; one method a query: queries/annotations.sql."""
+"""Catalog queries on Label Studio projects, tasks and annotations: one method for each of queries/annotations.sql."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from curator.catalog.connection import Connection, change
 
 
 class PushRecord(BaseModel):
-    """A push as the catalog keeps it: where to, whose captions, which images."""
+    """A push to Label Studio: its project, caption sets and images."""
 
     push_id: int
     project_key: str
@@ -27,10 +27,8 @@ class PushRecord(BaseModel):
 
 
 class Annotations(Connection):
-    """Queries on what was sent to Label Studio and what came back."""
-
     def annotation_projects(self) -> pl.DataFrame:
-        """Every project, oldest first, with its last push and pull (null where there was none).
+        """Return every project, oldest first, with its last push and pull (null if there is none).
 
         Columns: project_key, dataset, target_set, title, made_at, current (no later one of the same dataset, set and
         title), push_id, done, url, label_studio_id, model_version, condition, image_limit, config_sha256, images_url,
@@ -40,18 +38,18 @@ class Annotations(Connection):
 
     @change
     def add_annotation_project(self, project_key: str, dataset: str, target_set: str, title: str, person: str) -> None:
-        """Notes a project that is about to be made in Label Studio."""
+        """Record a project before it is created in Label Studio."""
 
     def reserve_annotation_push(self) -> int:
-        """An id for a new push, never given out twice."""
+        """Return an unused push id."""
         return int(self._read("reserve_annotation_push").item())
 
     def add_annotation_push(self, push: PushRecord, done: bool, counts: dict[str, int]) -> None:
-        """Notes that a push begins (`done` False), or is done, with what it counted."""
+        """Record that a push started (`done` False) or finished, with its counts."""
         self._write("add_annotation_push", done=done, counts=json.dumps(counts), **push.model_dump())
 
     def annotation_tasks(self, project_key: str) -> pl.DataFrame:
-        """The tasks of a project as last seen, by task.
+        """Return a project's tasks as last seen, by task.
 
         Columns: task_id, image_sha256, data_digest, images_url, images_key, expires_at (RFC 3339), model_version, gone.
         """
@@ -59,10 +57,10 @@ class Annotations(Connection):
 
     @change
     def add_annotation_tasks(self, project_key: str, push_id: int, rows: pl.DataFrame) -> None:
-        """Notes what tasks hold now; `rows` has the columns of `annotation_tasks`."""
+        """Record the current content of tasks; `rows` has the columns of `annotation_tasks`."""
 
     def annotations_of_tasks(self, project_key: str, rows: pl.DataFrame) -> pl.DataFrame:
-        """How each annotation of some tasks (`rows`: task_id) stands.
+        """Return the current state of the annotations of some tasks (`rows`: task_id).
 
         Columns: revision_id, task_id, annotation_id, image_sha256, outcome, verdict, text, person, person_id,
         model_version, parent_caption_id, caption_id, created_at and updated_at (to the microsecond).
@@ -70,11 +68,11 @@ class Annotations(Connection):
         return self._read("annotations_of_tasks", rows, project_key=project_key)
 
     def annotated_tasks(self, project_key: str) -> dict[int, int]:
-        """How many annotations each task has that ever had one, without skipped and deleted ones, gone tasks aside."""
+        """Return the number of annotations by task, without skipped or deleted annotations and deleted tasks."""
         return dict(self._read("annotated_tasks", project_key=project_key).iter_rows())
 
     def annotations_of_images(self, dataset: str, target_set: str, rows: pl.DataFrame) -> pl.DataFrame:
-        """How each annotation of some images (`rows`: image_sha256) stands, in every project of the set.
+        """Return the annotations of some images (`rows`: image_sha256) in every project of the set.
 
         Columns: revision_id, project_key, task_id, annotation_id, image_sha256, outcome, verdict, text, person,
         caption_id, updated_at.
@@ -82,23 +80,23 @@ class Annotations(Connection):
         return self._read("annotations_of_images", rows, dataset=dataset, target_set=target_set)
 
     def choices_of_images(self, dataset: str, target_set: str, rows: pl.DataFrame) -> pl.DataFrame:
-        """Which annotation speaks for each of some images (`rows`): image_sha256, revision_id, verdict."""
+        """Return the chosen annotation of some images (`rows`): image_sha256, revision_id, verdict."""
         return self._read("choices_of_images", rows, dataset=dataset, target_set=target_set)
 
     def contested_images(self, dataset: str, target_set: str) -> pl.DataFrame:
-        """The images that several annotations could speak for. Columns: image_sha256."""
+        """Return the images with several candidate annotations. Columns: image_sha256."""
         return self._read("contested_images", dataset=dataset, target_set=target_set)
 
     def annotation_people(self, project_key: str) -> dict[int, str]:
-        """The name last known of each of Label Studio's users, by their number there."""
+        """Return the last known name of each Label Studio user, by user id."""
         return dict(self._read("annotation_people", project_key=project_key).iter_rows())
 
     def reserve_caption_ids(self, count: int) -> list[int]:
-        """Ids for as many new caption revisions, ascending."""
+        """Return `count` new caption ids, ascending."""
         return self._read("reserve_caption_ids", count=count)["caption_id"].to_list()
 
     def reserve_revision_ids(self, count: int) -> list[int]:
-        """Ids for as many new annotation revisions, ascending."""
+        """Return `count` new annotation revision ids, ascending."""
         return self._read("reserve_revision_ids", count=count)["revision_id"].to_list()
 
     def add_annotation_page(
@@ -111,7 +109,7 @@ class Annotations(Connection):
         counts: dict[str, int],
         person: str,
     ) -> None:
-        """Adds a page of what a pull saw, as one transaction.
+        """Add one page of a pull, in one transaction.
 
         `project`: project_key, dataset, target_set. `frames`: runs (run_id, strategy, strategy_version, options as JSON
         text, person), captions_made (caption_id, image_sha256, text, inputs_digest, parent_id, run_id, captioned_at),
@@ -130,34 +128,34 @@ class Annotations(Connection):
         )
 
     def annotation_counts(self, project_key: str) -> list[dict[str, Any]]:
-        """How many annotations of a project stand how: outcome, verdict, origin, annotations, images."""
+        """Return a project's annotation counts: outcome, verdict, origin, annotations, images."""
         return self._read("annotation_counts", project_key=project_key).to_dicts()
 
     def answered_images(self, dataset: str, target_set: str, title: str) -> pl.DataFrame:
-        """The images that an annotation of projects of a title speaks for in a set: image_sha256, verdict."""
+        """Return the images of a set with a chosen annotation from projects of this title: image_sha256, verdict."""
         return self._read("answered_images", dataset=dataset, target_set=target_set, title=title)
 
     def emptied_tasks(self, project_key: str) -> list[int]:
-        """The tasks with an annotation whose caption was emptied."""
+        """Return the tasks with an annotation whose caption is empty."""
         return self._read("emptied_tasks", project_key=project_key)["task_id"].to_list()
 
     def rejected_images(self, dataset: str) -> list[str]:
-        """The images of a dataset that a person rejected, in any set, as it stands."""
+        """Return the images of a dataset that a person rejected, in any set."""
         return self._read("rejected_images", dataset=dataset)["image_sha256"].to_list()
 
     def proposals(self, dataset: str) -> pl.DataFrame:
-        """Every annotation of a caption that was proposed, as it stands.
+        """Return the current annotation of every proposed caption.
 
         Columns: image_sha256, model_version, strategy, proposed (text), text, outcome, lead_time_seconds, person.
         """
         return self._read("proposals", dataset=dataset)
 
     def captions_by_person(self, dataset: str, target_set: str) -> pl.DataFrame:
-        """The captions of images that several people gave one: image_sha256, person, text (each person's last)."""
+        """Return the last caption by person of images that several people captioned: image_sha256, person, text."""
         return self._read("captions_by_person", dataset=dataset, target_set=target_set)
 
     def annotation_progress(self, project_key: str) -> list[dict[str, Any]]:
-        """What each person answered in a project, who answered most first.
+        """Return the answers of each person in a project, most answers first.
 
         person, tasks, accepted (captions as they were proposed), edited, rejected, without_caption, median_seconds,
         last_at.
@@ -165,7 +163,7 @@ class Annotations(Connection):
         return self._read("annotation_progress", project_key=project_key).to_dicts()
 
     def annotation_disagreements(self, dataset: str, target_set: str) -> pl.DataFrame:
-        """The answers of several people on one image that differ and aren't settled, by image, each person's last.
+        """Return unresolved, differing answers of several people on one image: each person's last, by image.
 
         Columns: image_sha256, person, outcome (captioned, rejected), text, project_key, task_id, updated_at,
         now_caption_id and now_text (what the image has in the set; null: nothing).

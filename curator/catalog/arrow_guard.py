@@ -1,4 +1,4 @@
-"""Arrow IPC from elsewhere, looked at before any of it is decoded: compressed tables unfold to whatever they say.
+"""Check Arrow IPC from other machines before decoding: a compressed table can expand to any size.
 
 A few kilobytes of zstd can claim gigabytes, so a table that a caller sends is plain: what it takes in memory is what it
 took on the wire. Source: Apache Arrow, format/Message.fbs and the FlatBuffers binary format.
@@ -20,7 +20,7 @@ HEADER_TYPE, HEADER, DATA, LENGTH, COMPRESSION = 1, 2, 1, 0, 3
 
 
 def check_plain(name: str, stream: IO[bytes]) -> None:
-    """Raises BadDocument for a stream with compressed tables or very many rows; leaves it at its start.
+    """Raise BadDocument for a stream with compressed tables or too many rows; rewind it to its start.
 
     What isn't Arrow at all is left to the reader to refuse.
     """
@@ -41,7 +41,7 @@ def check_plain(name: str, stream: IO[bytes]) -> None:
 
 
 def _rows(name: str, metadata: bytes) -> int:
-    """How many rows a message says it has; 0 for a schema."""
+    """Return the number of rows that a message declares; 0 for a schema."""
     message = struct.unpack_from("<I", metadata)[0]
     kind_at = _field(metadata, message, HEADER_TYPE)
     header_at = _field(metadata, message, HEADER)
@@ -61,7 +61,7 @@ def _rows(name: str, metadata: bytes) -> int:
 
 
 def _field(data: bytes, table: int, place: int) -> int | None:
-    """Where a table's field is, by its vtable; None where it isn't set."""
+    """Return the offset of a table's field, by its vtable; None if it is not set."""
     vtable = table - struct.unpack_from("<i", data, table)[0]
     if vtable < 0 or 4 + 2 * place >= struct.unpack_from("<H", data, vtable)[0]:
         return None

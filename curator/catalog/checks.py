@@ -1,4 +1,4 @@
-"""What `curator doctor` and `curator prune` ask the catalog: one method a query of queries/checks.sql."""
+"""Catalog queries of `curator doctor` and `curator prune`: one method for each query of queries/checks.sql."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ MOVED_TO = "moved_to"  # In the options of the last ingest of a folder that has 
 
 
 class Checks(Connection):
-    """Queries on whether the catalog and the world agree."""
+    """Queries that compare the catalog with the disk."""
 
     def schema_number(self) -> int:
-        """The number of the last migration the catalog has had."""
+        """Return the number of the last applied migration."""
         return int(self._read("schema_number").item())
 
     def files_on_record(self, dataset: str) -> pl.DataFrame:
-        """Every path of a dataset as it was read: path, image_sha256, size_bytes, mtime_ns."""
+        """Return every recorded path of a dataset: path, image_sha256, size_bytes, mtime_ns."""
         return self._read("files_on_record", dataset=dataset)
 
     def images_on_record(self) -> pl.DataFrame:
-        """Every image that a path of any dataset ever held: image_sha256, here (a path holds it now)."""
+        """Return every image ever recorded: image_sha256, here (true if a path holds it now)."""
         return self._read("images_on_record")
 
     def ingested_folders(self, dataset: str) -> dict[str, dict[str, Any]]:
@@ -34,9 +34,9 @@ class Checks(Connection):
         return {root: options for root, options in folders.items() if MOVED_TO not in options}
 
     def unfinished_files(self, dataset: str) -> int:
-        """How many rows came from an ingest that was interrupted and not yet run again."""
+        """Return the number of rows from an interrupted ingest that was not run again."""
         return int(self._read("unfinished_files", dataset=dataset).item())
 
     def caption_coverage(self, dataset: str) -> pl.DataFrame:
-        """For each caption set of a dataset: set_name, images, without_caption."""
+        """Return for each caption set of a dataset: set_name, images, without_caption."""
         return self._read("caption_coverage", dataset=dataset)

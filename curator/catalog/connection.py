@@ -1,4 +1,4 @@
-"""How the catalog reaches its DuckDB file: open, lock errors, and the two ways a named query runs (`_read`, `_write`).
+"""Open the catalog's DuckDB file, or connect to its service, and run named queries (`_read`, `_write`).
 
 DuckDB runs with external access off and its configuration locked, so that no statement can reach another file. One
 process writes at a time; threads of one process each get a cursor. Bulk rows come and go as polars frames, never row
@@ -46,7 +46,7 @@ CONFIGURATION: dict[str, str | bool | int | float | list[str]] = {
 
 
 def connect(path: Path) -> duckdb.DuckDBPyConnection:
-    """Opens the DuckDB file at `path`, creating it. Raises CatalogLocked naming the other process, NotACatalog."""
+    """Open or create the DuckDB file. Raises CatalogLocked naming the other process, NotACatalog."""
     import duckdb
 
     try:
@@ -68,7 +68,7 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turns what the disk or the memory refuses DuckDB into CatalogFailed; errors of our own queries pass."""
+    """Convert DuckDB's disk and memory errors to CatalogFailed; pass on query errors."""
     import duckdb
 
     try:
@@ -88,7 +88,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ctrl-C waits until this is over. Only the main thread ever hears of it."""
+    """Delay Ctrl-C until the block ends. Acts in the main thread only."""
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield
@@ -104,14 +104,14 @@ def undisturbed() -> Iterator[None]:
 
 
 class Connection:
-    """An open catalog and its named queries, a context manager; the nouns (images, captions, ...) build on it.
+    """An open catalog and its named queries; a context manager and the base of the query classes.
 
     The file is opened where it is free; where a service holds it, or `path` is a service's URL, each query is asked of
     that one, and nothing else is different.
     """
 
     def __init__(self, path: Path | str) -> None:
-        """Opens an existing catalog and brings it to this program's schema.
+        """Open an existing catalog and migrate it to the current schema.
 
         Raises NotFound where there is no file, NotACatalog, CatalogLocked, ServiceFailed.
         """
@@ -139,25 +139,25 @@ class Connection:
 
     @property
     def path(self) -> Path:
-        """The catalog's file. Raises OnAnotherMachine where there is none here."""
+        """The catalog's file. Raises OnAnotherMachine for a remote catalog."""
         self.check_is_here("files beside the catalog")
         assert self._path is not None
         return self._path
 
     @property
     def distant(self) -> Distant | None:
-        """What else the service does for a caller by URL; None where the catalog's paths are those of this machine."""
+        """The service's disk operations, or None if the catalog's paths are local."""
         return Distant(self._service) if self._service and self._path is None else None
 
     def check_is_here(self, needed: str) -> None:
-        """Raises OnAnotherMachine, saying what is `needed`, where the catalog's paths are those of another machine."""
+        """Raise OnAnotherMachine, naming what is `needed`, if the catalog's paths belong to another machine."""
         if self._path is None:
             raise OnAnotherMachine(
                 f"{self.name}: this needs {needed}, which are on that machine. Run it there, or as a job."
             )
 
     def close(self) -> None:
-        """Closes the file, so that another process may have it, or the connection."""
+        """Close the file or the connection."""
         if self._service:
             self._service.close()
         else:
@@ -170,7 +170,7 @@ class Connection:
         self.close()
 
     def _read(self, name: str, rows: pl.DataFrame | None = None, **parameters: Any) -> pl.DataFrame:
-        """Runs the named query, one SELECT, and returns its rows. `rows` can be read in it as the table `rows`."""
+        """Run a named SELECT and return its rows; the query reads `rows` as the table `rows`."""
         answer = pl.from_arrow(self._rows(name, rows, parameters))
         assert isinstance(answer, pl.DataFrame)
         return answer
@@ -205,7 +205,7 @@ class Connection:
         frames: Mapping[str, pl.DataFrame] | None = None,
         **parameters: Any,
     ) -> None:
-        """Runs the named query, one or more statements, as one transaction: all of it or nothing.
+        """Run a named change, one or more statements, as one transaction.
 
         `rows`, and each of `frames` by its name, can be read in it as tables. A collision with another thread is
         retried, and a Ctrl-C waits until it is done.
@@ -248,7 +248,7 @@ class Connection:
 
 
 def change(method: Callable[Concatenate[Any, Arguments], None]) -> Callable[Concatenate[Any, Arguments], None]:
-    """A method without a body: it runs the query of its name, whose parameters are its arguments, `rows` its table."""
+    """Decorate a method without a body: it runs the query of its name with its arguments; `rows` is the table."""
     names = list(inspect.signature(method).parameters)[1:]
 
     @functools.wraps(method)
@@ -259,7 +259,7 @@ def change(method: Callable[Concatenate[Any, Arguments], None]) -> Callable[Conc
 
 
 def _closed(connection: duckdb.DuckDBPyConnection) -> None:
-    """Closes it once no other thread has a call in hand: DuckDB refuses rather than waits."""
+    """Close the connection when no other thread uses it; until then DuckDB refuses to close."""
     import duckdb
 
     retried(connection.close, lambda error: isinstance(error, duckdb.Error), repeat(0.01, CLOSE_ATTEMPTS))

@@ -1,4 +1,4 @@
-"""What the catalog knows about datasets, files and images: one method a query of queries/images.sql."""
+"""Catalog queries on datasets, files and images: one method for each query of queries/images.sql."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from curator.catalog.connection import Connection, change
 
 
 class Images(Connection):
-    """Queries on datasets, files, images, near-duplicates and rejects."""
-
     def dataset_names(self) -> list[str]:
         return self._read("dataset_names")["name"].to_list()
 
     def images_of_dataset(self, dataset: str) -> pl.DataFrame:
-        """Each image of a dataset once, in the order it was first seen, with its first path's metadata.
+        """Return each image of a dataset once, in the order first seen, with its first path's metadata.
 
         Columns: image_sha256, path, file_name, metadata (JSON text), source_url, license, size_bytes, width_px,
         height_px, format, has_alpha, exif_orientation, phash (uint64), representative_sha256 (of its near-duplicate
@@ -26,27 +24,27 @@ class Images(Connection):
         return self._read("images_of_dataset", dataset=dataset)
 
     def next_ingest_id(self) -> int:
-        """The number of an ingest that begins."""
+        """Return a new ingest id."""
         return int(self._read("next_ingest_id").item())
 
     def last_ingest(self, dataset: str, root: str) -> dict[str, Any] | None:
-        """The last finished ingest of a folder, or None: ingest_id, options and counts (dicts), ingested_at."""
+        """Return the folder's last finished ingest, or None: ingest_id, options and counts (dicts), ingested_at."""
         rows = self._read("last_ingest", dataset=dataset, root=root).to_dicts()
         return rows[0] | {name: json.loads(rows[0][name]) for name in ("options", "counts")} if rows else None
 
     def known_files(self, dataset: str, prefix: str) -> pl.DataFrame:
-        """The current row of each path of a dataset below `prefix`, a folder's path with a slash at its end.
+        """Return the current row of each path below `prefix`, which ends with a slash.
 
         Columns: path, file_name, image_sha256, size_bytes, mtime_ns, metadata, source_url, license, ingest_id.
         """
         return self._read("known_files", dataset=dataset, prefix=prefix)
 
     def known_rejects(self, dataset: str, root: str, prefix: str) -> pl.DataFrame:
-        """The rejects that stand, of a folder and of anything below it: path, reason, detail, size_bytes, mtime_ns."""
+        """Return the current rejects of a folder and below: path, reason, detail, size_bytes, mtime_ns."""
         return self._read("known_rejects", dataset=dataset, root=root, prefix=prefix)
 
     def known_metadata_files(self, dataset: str, root: str) -> pl.DataFrame:
-        """The tables and sidecars that the last finished ingest of a folder saw: path, size_bytes, mtime_ns."""
+        """Return the tables and sidecars of the folder's last finished ingest: path, size_bytes, mtime_ns."""
         return self._read("known_metadata_files", dataset=dataset, root=root)
 
     def add_files(
@@ -58,7 +56,7 @@ class Images(Connection):
         files: pl.DataFrame,
         rejects: pl.DataFrame,
     ) -> None:
-        """Adds a chunk of an ingest in one transaction: new images, rows for paths, rejects.
+        """Add one chunk of an ingest in one transaction: new images, path rows, rejects.
 
         `images` has the columns of the table images. `files`: position (1, 2, ... in the order seen), path, file_name,
         image_sha256, size_bytes, mtime_ns, metadata, source_url, license, gone. `rejects`: path, reason, detail,
@@ -77,7 +75,7 @@ class Images(Connection):
         counts: dict[str, Any],
         metadata_files: pl.DataFrame,
     ) -> None:
-        """Notes that an ingest is done, and what metadata files it saw (path, size_bytes, mtime_ns, gone)."""
+        """Record a finished ingest and its metadata files (path, size_bytes, mtime_ns, gone)."""
         self._write(
             "finish_ingest",
             metadata_files,
@@ -90,21 +88,21 @@ class Images(Connection):
         )
 
     def ungrouped_images(self, dataset: str) -> pl.DataFrame:
-        """The images of a dataset without a near-duplicate group, the first seen first: image_sha256, phash."""
+        """Return images without a near-duplicate group, first seen first: image_sha256, phash."""
         return self._read("ungrouped_images", dataset=dataset)
 
     def representatives(self, dataset: str) -> pl.DataFrame:
-        """The representative of each near-duplicate group of a dataset, the oldest first: image_sha256, phash."""
+        """Return the representatives of a dataset's near-duplicate groups, oldest first: image_sha256, phash."""
         return self._read("representatives", dataset=dataset)
 
     @change
     def add_near_duplicates(self, dataset: str, rows: pl.DataFrame) -> None:
-        """Puts images in groups for good: image_sha256, representative_sha256, distance."""
+        """Assign images to groups permanently: image_sha256, representative_sha256, distance."""
 
     def dataset_counts(self, dataset: str) -> dict[str, int]:
-        """How many paths, images, near_duplicate_groups of several, near_duplicate_images in those, rejects."""
+        """Return counts: paths, images, near_duplicate_groups (of 2 or more), near_duplicate_images, rejects."""
         return self._read("dataset_counts", dataset=dataset).to_dicts()[0]
 
     def standing_rejects(self, dataset: str | None = None) -> pl.DataFrame:
-        """The rejects that stand, of a dataset or of all: dataset, path, reason, detail, root (the ingested folder)."""
+        """Return the current rejects of a dataset, or of all: dataset, path, reason, detail, root (ingested folder)."""
         return self._read("standing_rejects", dataset=dataset)

@@ -1,4 +1,4 @@
-"""What the catalog knows of snapshots and the runs on them: one method a query of queries/lineage.sql."""
+"""Catalog queries on snapshots and runs: one method for each query of queries/lineage.sql."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from curator.catalog.connection import Connection, change
 
 
 class Lineage(Connection):
-    """Queries on snapshots and runs."""
-
     def snapshots(self) -> pl.DataFrame:
-        """Every snapshot, newest first, a row for each folder with it.
+        """Return every snapshot, newest first, one row for each folder.
 
         Columns: identity, images_identity, dataset, folder, manifest (JSON text), size_bytes, person, made_at.
         """
@@ -30,10 +28,10 @@ class Lineage(Connection):
         size_bytes: int,
         person: str,
     ) -> None:
-        """Notes a snapshot in a folder; `manifest` is its JSON text. Noted already, nothing happens."""
+        """Record a snapshot folder; `manifest` is JSON text. No effect if already recorded."""
 
     def runs(self, snapshot_identity: str | None = None) -> pl.DataFrame:
-        """Every run as it stands, of one snapshot or of all (None), the one that reported last first.
+        """Return the runs of one snapshot, or all (None), last updated first.
 
         Columns: digest, run_key, name, snapshot_identity, captions, status, dataset, started_at, updated_at, base,
         method, epochs, checkpoints (how many), person, posted_at.
@@ -41,7 +39,7 @@ class Lineage(Connection):
         return self._read("runs", snapshot_identity=snapshot_identity)
 
     def run_report(self, wanted: str) -> dict[str, Any] | None:
-        """The report with this digest, or the last of the run with this key: digest, run_key, report (JSON text) ..."""
+        """Return a report by digest, or the last one by run key: digest, run_key, report (JSON text) ..."""
         rows = self._read("run_report", wanted=wanted).to_dicts()
         return rows[0] if rows else None
 
@@ -56,7 +54,7 @@ class Lineage(Connection):
         report: str,
         person: str,
     ) -> None:
-        """Keeps a report (JSON text). The same as the run's last one, nothing happens."""
+        """Store a report (JSON text). No effect if it equals the run's last one."""
         self._write(
             "add_run_report",
             digest=digest,

@@ -1,4 +1,4 @@
-"""Brings a catalog to this program's schema: numbered SQL files, each one transaction, each noted in `migrations`."""
+"""Migrate a catalog: numbered SQL files, one transaction each, recorded in the table `migrations`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NewerCatalog(AmatlError):
 
 
 def migrations() -> list[tuple[int, Path]]:
-    """The migration files in order, by number. Raises ValueError where the numbers aren't 1, 2, 3, ..."""
+    """Return the migration files by number. Raises ValueError if the numbers have a gap."""
     files = sorted(FOLDER.glob("[0-9][0-9][0-9][0-9]_*.sql"))
     numbered = [(int(file.name[:4]), file) for file in files]
     if [number for number, _ in numbered] != list(range(1, len(numbered) + 1)):
@@ -32,7 +32,7 @@ def migrations() -> list[tuple[int, Path]]:
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, path: Path, new: bool = False) -> int:
-    """Applies what is missing; returns the schema's number. Raises NotACatalog, NewerCatalog."""
+    """Apply missing migrations; return the schema number. Raises NotACatalog, NewerCatalog."""
     if new:
         connection.execute(OWN_TABLE)
     known = migrations()
@@ -47,7 +47,7 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: Path, new: bool = False
 
 
 def schema_number(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
-    """The number of the last migration the file has had. Raises NotACatalog where it isn't one of ours."""
+    """Return the file's last migration number. Raises NotACatalog for another file."""
     import duckdb
 
     try:  # The table itself: to list all tables takes DuckDB ten times as long.

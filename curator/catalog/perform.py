@@ -16,7 +16,7 @@ from schemas.errors import BadDocument
 def perform(
     catalog: Connection, query: Query, parameters: Mapping[str, Any], frames: Mapping[str, pl.DataFrame]
 ) -> pa.Table | None:
-    """Runs a call that came from elsewhere; returns its rows, None for a change.
+    """Run a query received from another process; return its rows, or None for a change.
 
     Raises BadDocument for what a program of ours doesn't send: other parameters, or values and tables that the database
     refuses; and what the catalog itself raises.

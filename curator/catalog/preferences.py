@@ -1,4 +1,4 @@
-"""What the catalog knows of blind comparisons: projects, tasks, answers; a method a query: queries/preferences.sql."""
+"""Catalog queries on blind comparisons: one method for each query of queries/preferences.sql."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from curator.catalog.connection import Connection, change
 
 
 class Preferences(Connection):
-    """Queries on comparisons of caption sets by people."""
-
     def preference_projects(self) -> pl.DataFrame:
-        """Every comparison, oldest first. Columns: project_key, dataset, versions (JSON list), url, label_studio_id."""
+        """Return comparisons, oldest first. Columns: project_key, dataset, versions (JSON), url, label_studio_id."""
         return self._read("preference_projects")
 
     def add_preference_project(
@@ -26,7 +24,7 @@ class Preferences(Connection):
         label_studio_id: int | None,
         person: str,
     ) -> None:
-        """Notes a comparison that is about to be made (no url, no number yet), or where it is now."""
+        """Record a comparison before it is created (no url or id yet), or its address afterwards."""
         self._write(
             "add_preference_project",
             project_key=project_key,
@@ -38,15 +36,15 @@ class Preferences(Connection):
         )
 
     def preference_tasks(self, project_key: str) -> pl.DataFrame:
-        """What each task shows, by task. Columns: task_id, image_sha256, shown (JSON list of versions in order)."""
+        """Return the versions each task shows. Columns: task_id, image_sha256, shown (JSON list in order)."""
         return self._read("preference_tasks", project_key=project_key)
 
     @change
     def add_preference_tasks(self, project_key: str, rows: pl.DataFrame) -> None:
-        """Notes what new tasks show; `rows` has the columns of `preference_tasks`."""
+        """Record new tasks; `rows` has the columns of `preference_tasks`."""
 
     def preference_answers(self, project_key: str) -> pl.DataFrame:
-        """Every answer as it stands, deleted ones too, by annotation.
+        """Return the current answers, including deleted ones, by annotation.
 
         Columns: task_id, annotation_id, image_sha256, outcome, place, person, lead_time_seconds, updated_at.
         """
@@ -54,4 +52,4 @@ class Preferences(Connection):
 
     @change
     def add_preference_answers(self, project_key: str, rows: pl.DataFrame) -> None:
-        """Adds revisions of answers; `rows` has the columns of `preference_answers`."""
+        """Add answer revisions; `rows` has the columns of `preference_answers`."""

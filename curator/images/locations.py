@@ -27,11 +27,11 @@ class Names:
     machine: str | None
 
     def stored(self, path: str) -> str:
-        """An absolute path here, as the catalog keeps it."""
+        """Map an absolute local path to its catalog path."""
         return path if self.machine is None else f"{self.machine}:{path}"
 
     def here(self, stored: str) -> str:
-        """The path here that the catalog keeps; as it is where it is of another machine."""
+        """Map a catalog path to a local path. Paths recorded by another machine are returned unchanged."""
         return stored if self.machine is None else stored.removeprefix(f"{self.machine}:")
 
     def is_here(self, stored: str) -> bool:
@@ -60,7 +60,7 @@ def split(path: str) -> tuple[str, str] | None:
 
 
 def uploaded(folder: Path, sha256: str) -> Path:
-    """Where an uploaded picture lies in a folder of uploads. Raises ValueError for what is no SHA-256."""
+    """Return the path of an uploaded image. Raises ValueError for an invalid SHA-256."""
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise ValueError("not a sha256")
     return folder / sha256[:2] / sha256

@@ -36,7 +36,7 @@ class Originals:
         return uploads_folder(self._catalog.path)
 
     def paths(self, sha256: str, recorded: Sequence[str]) -> list[str]:
-        """Where the image may be here, without a look at the disk; by URL, where it is once it was fetched."""
+        """Return the image's possible local paths, unchecked; for a remote catalog, its cache path."""
         if self._distant:
             return [str(uploaded(self._cache, sha256))]
         return list(dict.fromkeys(str(uploaded(self._uploads, sha256)) if split(path) else path for path in recorded))
@@ -50,7 +50,7 @@ class Originals:
         return images.select(pl.when(here).then(path).otherwise(by_content).alias("image_path")).to_series()
 
     def fetch(self, sha256: str) -> None:
-        """By URL, has the image's bytes here; else nothing is to be done. Raises NotFound, ChecksumMismatch."""
+        """Download a remote catalog's image; else do nothing. Raises NotFound, ChecksumMismatch."""
         if self._distant is None:
             return
         target = uploaded(self._cache, sha256)
@@ -69,7 +69,7 @@ class Originals:
             temporary.unlink(missing_ok=True)
 
     def file(self, sha256: str, recorded: Sequence[str]) -> Path | None:
-        """The image's first file that is there; None where there is none (any more)."""
+        """Return the image's first existing file, or None."""
         try:
             self.fetch(sha256)
         except (NotFound, ChecksumMismatch):

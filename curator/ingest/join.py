@@ -1,4 +1,4 @@
-"""Which metadata belongs to which picture.
+"""Match metadata rows to images.
 
 A picture's metadata comes from up to three places, later ones winning column by column: the imagefolder table of its
 folder or of the nearest folder above (joined on `file_name`, relative to the table), the `--metadata` table, and its
@@ -26,7 +26,7 @@ IMAGEFOLDER_COLUMN = "file_name"
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is said of one path: a JSON object, and the two columns the catalog knows."""
+    """Metadata of one path: a JSON object, and the two columns that the catalog stores."""
 
     text: str = "{}"
     source_url: str | None = None
@@ -66,7 +66,7 @@ class Tables:
         return rows, lacks
 
     def unused(self) -> Iterator[Reject]:
-        """A reject for each row that no picture has asked for."""
+        """Yield a reject for each row that matched no image."""
         for table in self._all():
             for key, row in table.rows.items():
                 if row.place not in self.used:
@@ -123,7 +123,7 @@ def describe(rows: list[Row], sidecar: str | None) -> Metadata:
 
 
 def read_sidecar(entry: Entry, reject: Callable[[Reject], None]) -> str | None:
-    """A sidecar's text without the white space around it; None, and a reject, where it can't be read."""
+    """Return a sidecar's stripped text; None, and a reject, if it cannot be read."""
     try:
         return Path(entry.path).read_bytes().decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""What the catalog already knows of a folder, so that an unchanged file is never opened again."""
+"""The catalog's record of a folder, so that an unchanged file is not opened again."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ class Known:
         )
 
     def is_unchanged(self, entry: Entry) -> bool:
-        """The path is on record with this size and time."""
+        """Return whether the path is recorded with this size and time."""
         file = self.files.get(entry.path)
         return file is not None and (file.size_bytes, file.mtime_ns) == (entry.size_bytes, entry.mtime_ns)
 
     def lasting_reject(self, entry: Entry, options: dict[str, Any]) -> Reject | None:
-        """Why the path couldn't be used, where it hasn't changed since, so that reading it again is in vain."""
+        """Return the recorded reject of an unchanged file, or None."""
         before = self.options or {}
         for reason in LASTING:
             reject = self.rejects.get((entry.path, reason))
@@ -79,5 +79,5 @@ class Known:
         return None
 
     def metadata_unchanged(self, entry: Entry) -> bool:
-        """The table or sidecar is on record with this size and time."""
+        """Return whether the table or sidecar is recorded with this size and time."""
         return self.metadata_files.get(entry.path) == (entry.size_bytes, entry.mtime_ns)

@@ -1,4 +1,4 @@
-"""Reads a file once: its SHA-256, and what one strict decode tells of the picture."""
+"""Read a file once: its SHA-256, size, alpha, orientation and perceptual hash."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEADER_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Measured:
-    """What a picture is, whatever it is called: a row of `images`."""
+    """Measurements of an image, independent of its name: a row of `images`."""
 
     sha256: str
     size_bytes: int
@@ -54,7 +54,7 @@ def measure(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Measured:
 
 
 def _read(path: Path, max_pixels: int) -> bytes:
-    """The whole file, once its first bytes are a picture's."""
+    """Return the whole file, after checking its first bytes."""
     most_bytes = MOST_BYTES_PER_PIXEL * max_pixels + HEADER_BYTES
     with path.open("rb", buffering=0) as file:
         head = file.read(HEAD_BYTES)

@@ -160,7 +160,7 @@ def test_the_token_comes_from_the_environment_and_is_never_told(
         fetch_snapshot(address, tmp_path)
     assert "wr0ng" not in str(refused.value)
     monkeypatch.setenv("AMATL_TOKEN", "no\ttoken")
-    with pytest.raises(ServiceFailed, match="AMATL_TOKEN: holds characters"):
+    with pytest.raises(ServiceFailed, match="AMATL_TOKEN: has characters"):
         fetch_snapshot(address, tmp_path)
     monkeypatch.setenv("AMATL_TOKEN", " s3cr3t\n")
     assert same(copy, fetch_snapshot(address, tmp_path))

@@ -83,11 +83,11 @@ def test_there_and_back(service: str, made: SnapshotResult, run: Path, lab: Lab)
 def test_the_command(service: str, run: Path) -> None:
     answer = CliRunner().invoke(trainer, ["post", str(run), "--to", service])
     assert answer.exit_code == 0, answer.output
-    assert "the run record is posted; 2 pictures sent." in answer.output
+    assert "the run record is posted; 2 grids sent." in answer.output
     told = CliRunner().invoke(trainer, ["post", str(run), "--to", service, "--json"])
     assert json.loads(told.stdout)["already_there"] == 2
     again = CliRunner().invoke(trainer, ["report", str(run), "--to", service])
-    assert "the service has it already, with every picture." in again.output
+    assert "the service already has the run record and every grid." in again.output
     wrong = CliRunner().invoke(trainer, ["post", str(run), "--to", "nowhere"])
     assert (wrong.exit_code, "--to nowhere: not an address" in wrong.output) == (2, True)
 
@@ -153,5 +153,5 @@ def test_a_token_with_a_scope_is_wanted(
 
 def test_a_report_that_is_too_large(lab: Lab, settings: Settings, run: Path) -> None:
     app = create_app(lab.catalog, dataclasses.replace(settings, max_upload_bytes=500), main)
-    with running(app) as address, pytest.raises(ServiceFailed, match="larger than the service takes"):
+    with running(app) as address, pytest.raises(ServiceFailed, match="larger than the service accepts"):
         post(run, address)

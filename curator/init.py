@@ -1,4 +1,4 @@
-"""Stage 0: an empty catalog, or word that there is one already."""
+"""Make an empty catalog."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class InitResult(BaseModel):
 
 
 def init(path: Path) -> InitResult:
-    """Makes an empty catalog at `path`; an existing catalog is left as it is, so that scripts can run again.
+    """Make an empty catalog at `path`. An existing one is left as it is, so that scripts can run again.
 
-    Raises NotACatalog where another file has the name, CatalogLocked, AmatlError where there is no folder for it.
+    Raises NotACatalog if another file has the name, CatalogLocked, AmatlError without its folder.
     """
     from curator.catalog import NotACatalog
 

@@ -1,4 +1,4 @@
-"""Who is at the keyboard, where no `--as` says so."""
+"""The person who runs a command, if `--as` isn't given."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import getpass
 
 
 def user_name() -> str:
-    """The operating system's user name; `unknown` where it has none (a container without one)."""
+    """Return the operating system's user name; `unknown` without one, as in some containers."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

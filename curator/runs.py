@@ -1,7 +1,7 @@
-"""Run records from trainers: taken in, listed beside the snapshots and versions they came from, with their pictures.
+"""Run records posted by trainers: stored and listed with the snapshots and versions they came from.
 
-A record is the trainer's run.json, byte for byte; pictures are kept by content in a folder of the service, and only
-those that a record names are taken.
+A record is the trainer's run.json, byte for byte. Sample grids are stored by content in a folder of the service; only
+grids that a record names are accepted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _writing = threading.Lock()
 
 
 class RunLine(BaseModel):
-    """A run as its last record has it."""
+    """A run, by its last record."""
 
     run_key: str = Field(description="Which run; what it is asked for by.")
     digest: str = Field(description="Of its last report.")
@@ -47,13 +47,13 @@ class RunLine(BaseModel):
 
 
 class RunsResult(BaseModel):
-    """The runs, the one that reported last first."""
+    """The runs, the last one posted first."""
 
     runs: list[RunLine]
 
 
 class RunResult(BaseModel):
-    """A run: its record, and which of its pictures are here."""
+    """A run: its record, and which of its grids are here."""
 
     run_key: str
     digest: str
@@ -77,7 +77,7 @@ def runs(catalog: Catalog, snapshot: str | None = None) -> RunsResult:
 
 
 def run(catalog: Catalog, name: str, folder: Path) -> RunResult:
-    """A run by its key, or a record by its digest. `folder` holds the pictures. Raises NotFound."""
+    """Return a run by its key, or a record by its digest. `folder` holds the grids. Raises NotFound."""
     row, record = _record(catalog, name)
     names = [file.sha256 for file in pictures(record)]
     here = [sha256 for sha256 in names if (folder / sha256).is_file()]
@@ -90,9 +90,9 @@ def run(catalog: Catalog, name: str, folder: Path) -> RunResult:
 
 
 def receive_record(catalog: Catalog, content: bytes, person: str, folder: Path) -> RunReceipt:
-    """Keeps a trainer's run.json as it is. Again, it only says what is still missing.
+    """Store a trainer's run.json unchanged; if it is there already, return what is still missing.
 
-    Raises BadDocument, NotFound where the snapshot isn't one of ours.
+    Raises BadDocument; NotFound if the snapshot isn't of this catalog.
     """
     try:
         record = RunReport.model_validate_json(content)
@@ -116,7 +116,7 @@ def receive_record(catalog: Catalog, content: bytes, person: str, folder: Path) 
 
 
 def receive_picture(catalog: Catalog, name: str, sha256: str, content: bytes, folder: Path) -> None:
-    """Keeps a picture of a record. Raises NotFound for one it doesn't name, ChecksumMismatch, BadDocument."""
+    """Store a grid of a record. Raises NotFound if the record doesn't name it, ChecksumMismatch, BadDocument."""
     _, record = _record(catalog, name)
     named = {file.sha256: file for file in pictures(record)}
     if sha256 not in named:
@@ -131,7 +131,7 @@ def receive_picture(catalog: Catalog, name: str, sha256: str, content: bytes, fo
 
 
 def run_picture(catalog: Catalog, name: str, sha256: str, folder: Path) -> Path:
-    """The file of a picture that a record names. Raises NotFound."""
+    """Return the file of a grid that a record names. Raises NotFound."""
     _, record = _record(catalog, name)
     file = folder / sha256
     if sha256 not in {one.sha256 for one in pictures(record)} or not file.is_file():
@@ -140,7 +140,7 @@ def run_picture(catalog: Catalog, name: str, sha256: str, folder: Path) -> Path:
 
 
 def picture_type(content: bytes) -> str | None:
-    """The media type by the first bytes; None for what isn't shown."""
+    """Return the media type by the first bytes; None for types that aren't shown."""
     return next((kind for start, kind in SIGNATURES.items() if re.match(start, content, re.DOTALL)), None)
 
 
@@ -152,6 +152,6 @@ def _record(catalog: Catalog, name: str) -> tuple[dict[str, Any], RunReport]:
 
 
 def _versions(captions: str, made: dict[str, str]) -> list[str]:
-    """Of a track, or of a mix of them (`template:0.7,human:0.3`); what isn't of the snapshot is left out."""
+    """Return the versions of a track or a mix (`template:0.7,human:0.3`) that are in the snapshot."""
     names = [captions] if captions in made else [part.partition(":")[0] for part in captions.split(",")]
     return [made[name] for name in names if name in made]

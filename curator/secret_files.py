@@ -1,4 +1,4 @@
-"""Files that nobody else may read: written whole or not at all, mode 0600 from the first byte."""
+"""Files that only the owner can read: mode 0600 from the first byte, written atomically."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ KEY_BYTES = 32
 
 
 def write_secret(path: Path, content: bytes) -> None:
-    """Writes or replaces a secret."""
+    """Write or replace a secret."""
     with _temporary(path, content) as temporary:
         temporary.replace(path)
 
 
 def make_secret(path: Path, content: bytes) -> None:
-    """Writes a secret unless there is one: of two processes the first one's holds."""
+    """Write a secret unless there is one; of two processes the first wins."""
     with _temporary(path, content) as temporary:
         try:
             path.hardlink_to(temporary)
@@ -32,9 +32,9 @@ def make_secret(path: Path, content: bytes) -> None:
 
 
 def load_key(folder: Path) -> bytes:
-    """The folder's key, 32 bytes that sign its addresses. Made at the first call, whole or not at all.
+    """Return the folder's key, 32 bytes that sign its addresses. The first call makes it, atomically.
 
-    Raises AmatlError where the file isn't a key.
+    Raises AmatlError if the file isn't a key.
     """
     path = folder / "key"
     if not path.exists():

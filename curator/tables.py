@@ -1,7 +1,7 @@
-"""Reads metadata tables: CSV, TSV, JSON, JSON Lines, Parquet. A row that can't be used is a reject, never a guess.
+"""Read metadata tables: CSV, TSV, JSON, JSON Lines, Parquet. A row that can't be used is a reject, never a guess.
 
 CSV values stay text ("007" isn't 7). JSON is an array of objects, or an object of objects whose keys join. Parquet
-columns with binary data (embedded pictures) are left out, and said.
+columns with binary data (embedded images) are left out, with a note.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class BadTable(AmatlError):
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its place (`table.csv:12`), its metadata as a JSON object, and the two columns the catalog knows."""
+    """A row: its place (`table.csv:12`), metadata as a JSON object, and the two columns the catalog knows."""
 
     place: str
     metadata: str
@@ -40,7 +40,7 @@ class Row:
 
 @dataclass
 class Table:
-    """A table's rows by the value they join on, what couldn't be used, and what a person should know."""
+    """Rows by join value, rejects, and notes for the user."""
 
     path: str
     rows: dict[str, Row] = field(default_factory=dict)
@@ -54,9 +54,9 @@ class _BadRow(Exception):
 
 
 def read_table(path: Path, join_on: str) -> Table:
-    """Reads a table whose rows join on the column `join_on`.
+    """Read a table whose rows join on the column `join_on`.
 
-    Raises BadTable where the file as a whole can't be read, or no row has the column.
+    Raises BadTable if the file can't be read, or no row has the column.
     """
     readers = {
         ".csv": _csv_rows,
@@ -83,20 +83,20 @@ def read_table(path: Path, join_on: str) -> Table:
 
 
 def clean_key(value: object) -> str:
-    """A join value as text: a relative path with forward slashes, in one Unicode form."""
+    """Return a join value as text: a relative path with forward slashes, in one Unicode form."""
     text = unicodedata.normalize("NFC", str(value).strip()).replace("\\", "/")
     return text.removeprefix("./")
 
 
 def object_text(values: dict[str, Any]) -> str:
-    """Metadata as the catalog keeps it: one JSON object. Raises ValueError for what JSON can't hold."""
+    """Return metadata as a JSON object. Raises ValueError for values that JSON can't hold."""
     text = json.dumps(values, ensure_ascii=False, allow_nan=False, default=str)
     text.encode()  # a lone surrogate raises UnicodeEncodeError, a ValueError
     return text
 
 
 def source_url_of(values: dict[str, Any]) -> str | None:
-    """Where the picture comes from, of the usual columns; all but `source_url` only where they hold a web address."""
+    """Return the image's source from the usual columns; only `source_url` may be something else than a web address."""
     for name, value in _first(values, SOURCE_URL_COLUMNS):
         if name == "source_url" or value.lower().startswith(("http://", "https://")):
             return value
@@ -112,7 +112,7 @@ def _first(values: dict[str, Any], names: Iterable[str]) -> Iterator[tuple[str, 
 
 
 def _take(table: Table, line: int, values: dict[str, Any] | _BadRow, join_on: str) -> None:
-    """Puts one row in its place, or among the rejects."""
+    """Add a row to the table or to the rejects."""
     place = f"{table.path}:{line}"
     try:
         if isinstance(values, _BadRow):
@@ -142,7 +142,7 @@ Rows = Iterator[tuple[int, dict[str, Any] | _BadRow]]
 
 
 def _csv_rows(path: Path, join_on: str, table: Table) -> Rows:
-    """Rows of CSV or TSV by the line they end on; a header of one field that holds ; or tabs is split at those."""
+    """Yield rows of CSV or TSV with the line they end on. A one-field header with ; or tabs is split at those."""
     csv.field_size_limit(LARGEST_FIELD_CHARACTERS)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         first = file.readline()
@@ -203,7 +203,7 @@ def _json_object(line: bytes) -> dict[str, Any] | _BadRow:
 
 
 def _json_rows(path: Path, join_on: str, table: Table) -> Rows:
-    """Rows of one JSON document by their number."""
+    """Yield rows of a JSON document with their number."""
     try:
         document = json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -221,7 +221,7 @@ def _no_constant(name: str) -> None:
 
 
 def _parquet_rows(path: Path, join_on: str, table: Table) -> Rows:
-    """Rows of a Parquet file by their number."""
+    """Yield rows of a Parquet file with their number."""
     try:
         frame = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Writes the JSON Schemas of the contract's documents: `python -m schemas`. A test checks that they are current."""
+"""Write the JSON Schemas of the contract's documents: `python -m schemas`. A test checks that they are current."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
 
 
 def json_schema(name: str) -> str:
-    """The committed text of one document's JSON Schema (draft 2020-12)."""
+    """Return the text of a document's JSON Schema (draft 2020-12)."""
     model = DOCUMENTS[name]
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

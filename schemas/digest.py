@@ -1,4 +1,4 @@
-"""Digests: what gives content its name. SHA-256 everywhere; JSON is made canonical by RFC 8785 first."""
+"""Digests of content: SHA-256, of JSON in its canonical form (RFC 8785)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ CHUNK_BYTES = 1 << 20
 
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes, read in pieces. Raises OSError as `open` does."""
+    """Return the hex SHA-256 of a file, read in pieces. Raises OSError as `open` does."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_json(value: Any) -> str:
-    """Hex SHA-256 of `value` as canonical JSON (RFC 8785): equal content gives equal digests on any machine."""
+    """Return the hex SHA-256 of `value` as canonical JSON (RFC 8785): equal on any machine."""
     import rfc8785
 
     return hashlib.sha256(rfc8785.dumps(value)).hexdigest()
 
 
 def snapshot_identity(samples: Iterable[tuple[str, Mapping[str, str | None], str]]) -> str:
-    """The identity of a snapshot: SHA-256 over canonical JSON of its samples sorted by image.
+    """Return the identity of a snapshot: SHA-256 over canonical JSON of its samples sorted by image.
 
     Each sample is (image sha256, {track: caption}, split) and enters as the array `[sha256, {track: caption}, split]`.
     Neither dates, nor file names, nor provenance enter: the same content has the same identity anywhere.

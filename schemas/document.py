@@ -1,4 +1,4 @@
-"""What every document of the contract shares: a type id, tolerant reading, atomic writing, references to bytes."""
+"""Common to all documents of the contract: a type id, tolerant reading, atomic writing, references to files."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ RelativePath = Annotated[
 
 
 def now() -> Timestamp:
-    """This moment as the documents write it."""
+    """Return the present time as documents write it."""
     return rfc3339(datetime.now(UTC))
 
 
 def rfc3339(moment: datetime) -> Timestamp:
-    """A moment (with its time zone) as the documents write it: UTC, whole seconds."""
+    """Return a time (with its zone) as documents write it: UTC, whole seconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -62,7 +62,7 @@ class Document(Part):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Reads and checks a document. Raises BadDocument naming the file and the first wrong field."""
+        """Read and check a document. Raises BadDocument naming the file and the first wrong field."""
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
@@ -72,12 +72,12 @@ class Document(Part):
             raise BadDocument(f"{path}: {problem}. Put back a good copy of it, or make it again.") from error
 
     def write(self, path: Path) -> None:
-        """Writes the document so that a reader sees the old file or the new one, never a part."""
+        """Write the document atomically: a reader sees the old file or the new one, never a part."""
         write_atomically(path, self.model_dump_json(indent=2, by_alias=True).encode() + b"\n")
 
 
 def first_problem(error: ValidationError) -> str:
-    """One line for a validation error: the field and what is wrong with it, and how many more there are."""
+    """Return one line for a validation error: the field, its problem, and the number of further ones."""
     problems: list[Any] = list(error.errors(include_url=False))
     where = ".".join(str(part) for part in problems[0]["loc"]) or "document"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -85,7 +85,7 @@ def first_problem(error: ValidationError) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file by a temporary neighbour and a rename, flushed to disk before it. Raises OSError naming `path`."""
+    """Write a file by a flushed temporary file and a rename. Raises OSError naming `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with temporary.open("wb") as file:

@@ -1,7 +1,7 @@
-"""The one family of errors both programs raise for a person: what went wrong, where, and what to do next.
+"""Errors for users: what went wrong, where, and what to do next.
 
-A subclass's docstring is its default message. The edges (`schemas.edge`) print one line and leave with `exit_code`;
-nothing here is ever shown as a traceback.
+A subclass's docstring is its default message. `schemas.edge` prints one line and exits with `exit_code`, without a
+traceback.
 """
 
 

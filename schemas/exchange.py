@@ -1,4 +1,4 @@
-"""What a trainer and a curator service exchange over HTTP: snapshots one way, run reports the other. Prose:
+"""The exchange of trainer and curator service over HTTP: snapshots one way, run records the other. Prose:
 `spec/exchange.md`.
 """
 
@@ -26,17 +26,17 @@ class RunReceipt(Document):
 
 
 def record_digest(report: bytes) -> str:
-    """The digest of a report as it is posted."""
+    """Return the digest of a record as it is posted."""
     return hashlib.sha256(report).hexdigest()
 
 
 def run_key(report: RunReport) -> str:
-    """Which run a report is of: SHA-256 over canonical JSON of [name, snapshot, config digest, start]."""
+    """Return the key of a record's run: SHA-256 over canonical JSON of [name, snapshot, config digest, start]."""
     return sha256_json([report.name, report.snapshot.identity, report.config_digest, report.started_at])
 
 
 def pictures(report: RunReport) -> list[FileRef]:
-    """The pictures a report refers to, each content once: the real images, then the checkpoints' grids."""
+    """Return the images that a record refers to, each content once: references, then the checkpoints' grids."""
     grids = [report.references, *(checkpoint.grid for checkpoint in report.checkpoints)]
     files = [grid.file for grid in grids if grid is not None]
     return list({file.sha256: file for file in reversed(files)}.values())[::-1]

@@ -1,4 +1,4 @@
-"""Lists the datasets with their health: rejects, near-duplicates, captions that are missing."""
+"""List the datasets with their rejects, near-duplicates and missing captions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from curator.datasets.rejected import rejects
 
 
 class SetHealth(BaseModel):
-    """A caption set over the images that are there now: `captions` - `without_image` + `missing` of them."""
+    """A caption set over the current images, of which there are `captions` - `without_image` + `missing`."""
 
     set_name: str
     captions: int = Field(description="As a commit would have them: also of images that are gone.")
@@ -45,7 +45,7 @@ def datasets(catalog: Catalog) -> DatasetsResult:
 
 
 def dataset_health(catalog: Catalog, dataset: str) -> DatasetHealth:
-    """One dataset. Raises NotFound listing those there are."""
+    """Return one dataset. Raises NotFound with the names of all."""
     check_dataset(catalog, dataset)
     table = working_copy(catalog, dataset)
     frame, rejected = table.frame, rejects(catalog, dataset)

@@ -1,7 +1,7 @@
-"""Looks whether the catalog and the disk still agree, and says for each finding which command mends it.
+"""Compare the catalog with the disk; say for each finding what mends it.
 
-A *problem* makes the exit code 1: a picture missing or changed, an interrupted ingest, a version whose captions don't
-give its digest. A *note* is for you to judge: rejects, images without a caption, near-duplicates, what isn't committed.
+A *problem* makes the exit code 1: a missing or changed image, an interrupted ingest, a version whose captions don't
+give its digest. A *note* is for the user to judge: rejects, missing captions, near-duplicates, uncommitted captions.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class DoctorResult(BaseModel):
 
 
 def doctor(catalog: Catalog, progress: Progress = silent) -> DoctorResult:
-    """Checks every dataset, problems first. Opens no picture: size and time tell a changed file."""
+    """Check every dataset; list problems first. Opens no image: a changed file is told by size and time."""
     names = catalog.dataset_names()
     counts = {name: catalog.dataset_counts(name) for name in names}
     findings = [finding for name in names for finding in _check(catalog, name, counts[name], progress)]
@@ -72,7 +72,7 @@ def doctor(catalog: Catalog, progress: Progress = silent) -> DoctorResult:
 
 
 def account(result: DoctorResult) -> str:
-    """The findings for a person, each with what mends it."""
+    """Return the findings as text, each with what mends it."""
     held = (
         ", ".join(f"{figures.dataset} ({figures.images:,} images)" for figures in result.datasets) or "no datasets yet"
     )
@@ -101,7 +101,7 @@ def _check(catalog: Catalog, dataset: str, counts: dict[str, int], progress: Pro
 
 
 def _files(catalog: Catalog, dataset: str, again: str, progress: Progress) -> Iterator[Finding]:
-    """Paths on record that aren't there, or are of another size or time."""
+    """Yield findings for recorded paths that are missing, or have another size or time."""
     state = files_state(catalog, dataset, progress)
     for code, what, paths in (("missing-files", "missing", state.missing), ("changed-files", "changed", state.changed)):
         if paths:
@@ -110,7 +110,7 @@ def _files(catalog: Catalog, dataset: str, again: str, progress: Progress) -> It
 
 
 def _versions(catalog: Catalog, dataset: str) -> Iterator[Finding]:
-    """Versions whose captions don't give the digest they were committed with."""
+    """Yield findings for versions whose captions don't give their digest."""
     for version in catalog.versions().filter(dataset=dataset).iter_rows(named=True):
         texts = catalog.caption_texts(dataset, version["set_name"], version["last_caption_id"])
         if captions_digest(texts) != version["digest"]:

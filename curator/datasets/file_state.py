@@ -1,4 +1,4 @@
-"""What became of a dataset's files since they were ingested: asked of the service where they are on its disk."""
+"""Compare a dataset's files with the record of their ingest; a remote catalog's service does it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REPORT_EVERY = 1_000
 
 @dataclass
 class FilesState:
-    """Paths that aren't there, and those that are of another size or time; of so many files."""
+    """Missing paths, paths of another size or time, and the number of files."""
 
     missing: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -23,9 +23,9 @@ class FilesState:
 
 
 def files_state(catalog: Catalog, dataset: str, progress: Progress = silent) -> FilesState:
-    """Looks at every path on record. Opens no picture: size and time tell a changed file.
+    """Check every recorded path by size and time; no image is opened.
 
-    What was uploaded is named by its content and never changes: only its size is looked at.
+    An upload is named by its content: only its size is compared.
     """
     if catalog.distant:
         told = catalog.distant.files_state(dataset)

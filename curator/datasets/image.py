@@ -1,4 +1,4 @@
-"""One image of a dataset: facts, metadata, its captions of now by set with where they came from, near-duplicates."""
+"""One image of a dataset: facts, metadata, current captions with their origin, near-duplicates."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ImageResult(BaseModel):
 
 
 def image(catalog: Catalog, dataset: str, sha256: str) -> ImageResult:
-    """The image with this SHA-256. Raises NotFound."""
+    """Return the image with this SHA-256. Raises NotFound."""
     facts = _facts(catalog, dataset, sha256)
     several = facts["paths"] > 1
     group = [] if facts["alone"] else catalog.group_of_image(dataset, sha256).to_dicts()
@@ -78,7 +78,7 @@ def image(catalog: Catalog, dataset: str, sha256: str) -> ImageResult:
 
 
 def _facts(catalog: Catalog, dataset: str, sha256: str) -> dict[str, Any]:
-    """Its row of the working copy, since the catalog's tables have no order or index by image."""
+    """Return its row of the working copy: the catalog's tables have no index by image."""
     check_dataset(catalog, dataset)
     facts = row_of_image(working_copy(catalog, dataset), sha256)
     if facts is None:
@@ -87,7 +87,7 @@ def _facts(catalog: Catalog, dataset: str, sha256: str) -> dict[str, Any]:
 
 
 def image_captions(catalog: Catalog, dataset: str, sha256: str) -> list[ImageCaption]:
-    """Its captions of now, by set; what was taken out is left out."""
+    """Return the current captions by set, without those taken out."""
     rows = catalog.captions_of_image(dataset, sha256).iter_rows(named=True)
     return [
         ImageCaption.model_validate(row | {"options": json.loads(row["options"])})
@@ -97,7 +97,7 @@ def image_captions(catalog: Catalog, dataset: str, sha256: str) -> list[ImageCap
 
 
 def image_caption(catalog: Catalog, dataset: str, sha256: str, set_name: str) -> ImageCaption:
-    """Its caption of now in one set. Raises NotFound."""
+    """Return the current caption in one set. Raises NotFound."""
     facts = _facts(catalog, dataset, sha256)
     for caption in image_captions(catalog, dataset, sha256):
         if caption.set_name == set_name:

@@ -1,4 +1,4 @@
-"""What to do next with a dataset, by its health: the first thing that is missing on the way to a model."""
+"""Next steps for a dataset: what is missing on the way to a model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Kind = Literal["caption", "fill", "commit", "snapshot", "train", "rejects"]
 
 
 class NextStep(BaseModel):
-    """A step, and the command that takes it where one does."""
+    """A step, with its command if there is one."""
 
     kind: Kind
     text: str
@@ -27,10 +27,10 @@ class NextStep(BaseModel):
 def next_steps(
     health: DatasetHealth, sets: list[SetVersions], snapshots: int, runs: int, fields: Sequence[str] = ()
 ) -> list[NextStep]:
-    """The steps: the most pressing one of each kind on the way to a model, then the others in the same order.
+    """Return the most urgent step of each kind in the order of the work, then the others.
 
-    `sets`, `snapshots`, `runs` and the metadata's `fields` are this dataset's. Of sets that lack captions the one that
-    lacks fewest comes first, of those to commit the one with most that is new.
+    `sets`, `snapshots`, `runs` and the metadata's `fields` are this dataset's. Sets that lack fewest captions come
+    first, as do sets with most new captions to commit.
     """
     name = health.dataset
     steps = []
@@ -58,7 +58,7 @@ def next_steps(
 
 
 def _one_of_each_first(steps: list[NextStep]) -> list[NextStep]:
-    """A dataset with many sets has many steps of a kind; none of them hides what comes after them."""
+    """Put the first step of each kind first: many sets of one kind must not hide the next kind."""
     kinds = [step.kind for step in steps]
     order = sorted(range(len(steps)), key=lambda at: kinds[:at].count(kinds[at]))
     return [steps[at] for at in order]

@@ -1,4 +1,4 @@
-"""Lists what an ingest couldn't use, why, and what to do about it."""
+"""List what an ingest couldn't use, why, and what to do about it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RejectLine(BaseModel):
 
 
 class RejectsResult(BaseModel):
-    """The rejects that no later ingest has put right."""
+    """The rejects that still stand."""
 
     rejects: int
     by_reason: dict[str, int]
@@ -48,7 +48,7 @@ class RejectsResult(BaseModel):
 
 
 def rejects(catalog: Catalog, dataset: str | None = None, reason: str | None = None) -> RejectsResult:
-    """The rejects of a dataset, or of all; of one reason, or of all. Raises NotFound, BadOption."""
+    """Return rejects, by dataset and reason (None: all). Raises NotFound, BadOption."""
     if reason is not None and reason not in REMEDIES:
         raise BadOption(f"--reason {reason}: not a reason. One of: {', '.join(REMEDIES)}.")
     datasets = catalog.dataset_names()
@@ -61,7 +61,7 @@ def rejects(catalog: Catalog, dataset: str | None = None, reason: str | None = N
 
 
 def account(result: RejectsResult, limit: int) -> str:
-    """The rejects by dataset and reason, at most `limit` of each (0: all), each with what to do."""
+    """Return the rejects as text by dataset and reason, at most `limit` of each (0: all), with what to do."""
     if not result.lines:
         return "No rejects."
     out: list[str] = []
@@ -77,7 +77,7 @@ def account(result: RejectsResult, limit: int) -> str:
 
 
 def _rows(lines: list[RejectLine]) -> list[str]:
-    """One line each, paths in a column, relative to the ingested folder where they lie in it."""
+    """Return a line per reject, with paths relative to the ingested folder."""
     names = [line.path.removeprefix(line.root.rstrip(os.sep) + os.sep) for line in lines]
     width = min(max(map(len, names)), 48)
     return [f"  {name:<{width}}  {click.style(line.detail, dim=True)}" for name, line in zip(names, lines, strict=True)]

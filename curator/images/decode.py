@@ -1,7 +1,7 @@
-"""One strict decode of a picture's bytes: its size, alpha, orientation, and a small grey copy for the hash.
+"""Decode an image strictly, once: size, alpha, orientation, and a small grey copy for the perceptual hash.
 
-JPEGs are decoded at a reduced scale, which reads every byte and costs a fraction; the others in full. A decoder's
-warning is a reject: half a picture is worse than none.
+JPEGs are decoded at a reduced scale, which reads every byte at a fraction of the cost. A decoder's warning is a
+reject: half an image is worse than none.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ SMALL_PX = 64  # the shorter side of the grey copy is at least this, where the p
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture's measures. Width and height are as stored; `grey_HW` is upright and on white.
+    """Measures of an image. Width and height are as stored; `grey_HW` is upright and on white.
 
-    `exif_orientation` is None where EXIF is there and can't be read: then upright is as stored.
+    `exif_orientation` is None if the EXIF can't be read: upright is then as stored.
     """
 
     format: str
@@ -43,9 +43,9 @@ class Decoded:
 
 @contextmanager
 def pillow_for_ingest() -> Iterator[None]:
-    """Pillow's own size limit and its warnings off: `max_pixels` and the strict checks stand for them.
+    """Switch off Pillow's size limit and warnings: `max_pixels` and the strict checks replace them.
 
-    For the whole process, so entered once around the threads, not in each.
+    This holds for the whole process, so enter it once around the threads.
     """
     limit = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
@@ -58,7 +58,7 @@ def pillow_for_ingest() -> Iterator[None]:
 
 
 def decode(data: bytes, max_pixels: int) -> Decoded:
-    """Decodes a whole file. Raises Unusable: truncated, corrupt, too-large, not-an-image, unsupported-format."""
+    """Decode a whole file. Raises Unusable: truncated, corrupt, too-large, not-an-image, unsupported-format."""
     image_format = sniff(data[:64])
     check_complete(data, image_format)
     try:
@@ -72,7 +72,7 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
 
 
 def _check_size(data: bytes, max_pixels: int) -> None:
-    """Looks at the header alone, before any decoder makes room for the pixels."""
+    """Check the size in the header, before a decoder allocates memory for the pixels."""
     try:
         width_px, height_px = imagesize.get(BytesIO(data))
     except Exception:  # a header it can't read is the decoder's to judge
@@ -88,7 +88,7 @@ def _refuse_large(width_px: int, height_px: int, max_pixels: int) -> None:
 
 
 def unusable(data: bytes, image_format: str, error: Exception) -> Unusable:
-    """What a decoder's error means: cut off or damaged, by what it says, or by a JPEG's lack of an end marker."""
+    """Translate a decoder's error: truncated or corrupt, by its message or a JPEG's missing end marker."""
     text = " ".join(str(error).split()) or type(error).__name__
     if "cannot identify" in text:
         text = f"starts like {image_format.upper()}, but can't be read as one"
@@ -100,7 +100,7 @@ def unusable(data: bytes, image_format: str, error: Exception) -> Unusable:
 
 
 def _decode_jpeg(data: bytes) -> Decoded | None:
-    """A JPEG at a reduced scale; None for CMYK, which Pillow turns to RGB."""
+    """Decode a JPEG at a reduced scale; None for CMYK, which Pillow converts to RGB."""
     import simplejpeg
 
     height_px, width_px, colours, _ = simplejpeg.decode_jpeg_header(data)
@@ -127,20 +127,20 @@ def _decode_with_pillow(data: bytes, image_format: str, max_pixels: int) -> Deco
 
 
 def opened(data: bytes, image_format: str) -> Image.Image:
-    """The picture by Pillow, as the format it was found to be."""
+    """Open the image with Pillow as the format that was recognised."""
     formats = ["JPEG", "MPO"] if image_format == "jpeg" else [image_format.upper()]
     return Image.open(BytesIO(data), formats=formats)
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """An RGBA picture, its transparent parts white."""
+    """Put an RGBA image on white."""
     white = Image.new("RGBA", image.size, "white")
     white.alpha_composite(image)
     return white
 
 
 def _grey_on_white(image: Image.Image, has_alpha: bool) -> NDArray[np.uint8]:
-    """A small grey copy; transparent parts are white (on black, dark drawings would fuse)."""
+    """Return a small grey copy on white (on black, dark drawings would look the same)."""
     if has_alpha:
         return np.asarray(on_white(_reduced(image.convert("RGBA"))).convert("L"), dtype=np.uint8)
     direct = image.mode in {"L", "RGB"}

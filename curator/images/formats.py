@@ -1,7 +1,7 @@
-"""What a file is, by its first bytes, never by its name; and whether a container holds all the bytes it promises.
+"""Recognise a file's format by its first bytes, never by its name, and check that its container is complete.
 
-Decoders forgive: Pillow reads a PNG whose checksums are wrong and a GIF that stops after its first picture. These
-checks don't. Sources: PNG (W3C, 3rd edition) section 5, GIF89a section 17 ff., RIFF and WebP container specification,
+Decoders forgive: Pillow reads a PNG with wrong checksums and a GIF that stops after its first frame. These checks
+don't. Sources: PNG (W3C, 3rd edition) section 5, GIF89a section 17 ff., RIFF and WebP container specification,
 BITMAPFILEHEADER.
 """
 
@@ -17,7 +17,7 @@ READABLE = "PNG, JPEG, WebP, GIF, BMP or TIFF"
 
 
 def sniff(head: bytes) -> str:
-    """The format of a file that starts with `head`: png, jpeg, webp, gif, bmp, tiff. Raises Unusable for another."""
+    """Return the format of a file that starts with `head`: png, jpeg, webp, gif, bmp, tiff. Raises Unusable."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     if head.startswith(b"\xff\xd8\xff"):
@@ -61,14 +61,14 @@ def _not_readable(head: bytes) -> Unusable:
 
 
 def check_complete(data: bytes, image_format: str) -> None:
-    """Raises Unusable where the container of a PNG, GIF, WebP, BMP or TIFF lacks bytes or has wrong checksums."""
+    """Raise Unusable if the container of a PNG, GIF, WebP, BMP or TIFF lacks bytes or has wrong checksums."""
     checks = {"png": _check_png, "gif": _check_gif, "webp": _check_riff, "bmp": _check_bmp, "tiff": _check_tiff}
     if check := checks.get(image_format):
         check(data)
 
 
 def _check_png(data: bytes) -> None:
-    """Walks the chunks: each whole, each with its CRC right, up to IEND."""
+    """Check that all chunks up to IEND are complete and their CRCs right."""
     position = 8
     while position + 12 <= len(data):
         length, name = struct.unpack_from(">I4s", data, position)
@@ -85,7 +85,7 @@ def _check_png(data: bytes) -> None:
 
 
 def _check_gif(data: bytes) -> None:
-    """Walks the blocks up to the trailer."""
+    """Check the blocks up to the trailer."""
     try:
         position = 13 + _colour_table_bytes(data[10])
         while (kind := data[position]) != 0x3B:
@@ -113,14 +113,14 @@ def _check_riff(data: bytes) -> None:
 
 
 def _check_bmp(data: bytes) -> None:
-    """The file size in the header is only believed where it is larger than the headers: some writers leave 0."""
+    """Check the size; ignore a size in the header that is no larger than the headers, since some writers leave 0."""
     promised = int.from_bytes(data[2:6], "little")
     if promised > len(data) and promised > 54:
         raise Unusable(Reason.TRUNCATED, f"has {len(data)} of {promised} bytes")
 
 
 def _check_tiff(data: bytes) -> None:
-    """The first directory, the values it points to and its strips or tiles lie within the file (TIFF 6.0, 2)."""
+    """Check that the first directory, its values and its strips or tiles lie within the file (TIFF 6.0, 2)."""
     order = "<" if data[:2] == b"II" else ">"
     places: dict[int, tuple[int, ...]] = {}
     try:

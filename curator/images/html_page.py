@@ -1,4 +1,4 @@
-"""Pages that commands write, each one file: no other file is overwritten, and pictures lie within it."""
+"""Single-file HTML pages that commands write, with their images inside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUALITY = 82
 
 
 def refuse_other_file(page: Path, generator: str) -> None:
-    """Before any work: an earlier page, which has the tag `generator`, is drawn again, no other file overwritten.
+    """Refuse to overwrite a file that isn't an earlier page of ours (marked by the tag `generator`).
 
     Raises AlreadyExists, BadOption.
     """
@@ -35,7 +35,7 @@ def refuse_other_file(page: Path, generator: str) -> None:
 
 
 def thumbnail(path: str, side_px: int) -> str | None:
-    """The picture on white as WebP, its longer side `side_px` at most; None where it can't be read any more."""
+    """Return the image on white as WebP, at most `side_px` on its longer side; None if it can't be read."""
     try:
         pixels_HWC = read_rgb(path, (side_px, side_px))
     except (CannotRead, OSError):

@@ -1,7 +1,7 @@
-"""Paths of another machine, as a catalog that a service holds keeps them: `laptop:/photos/fox.png`, as scp writes them.
+"""Paths of other machines in a service's catalog: `laptop:/photos/fox.png`, as scp writes them.
 
-A path on the catalog's own machine is absolute, so the two can't be mistaken for each other: what came from elsewhere
-never reaches this machine's files by its path. Its bytes were uploaded, and are found by their SHA-256.
+A path on the catalog's own machine is absolute, so the two can't be confused: a path of another machine is never
+opened here. Its bytes were uploaded and are found by their SHA-256.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MACHINE = "CURATOR_MACHINE"
 
 @dataclass(frozen=True)
 class Names:
-    """How paths of this machine are called in a catalog: `machine` None where the catalog is on this machine."""
+    """Names of this machine's paths in a catalog. `machine` is None if the catalog is on this machine."""
 
     machine: str | None
 
@@ -35,18 +35,18 @@ class Names:
         return stored if self.machine is None else stored.removeprefix(f"{self.machine}:")
 
     def is_here(self, stored: str) -> bool:
-        """Whether a stored path is one of this machine."""
+        """Return whether a stored path is on this machine."""
         found = split(stored)
         return (found[0] if found else None) == self.machine
 
 
 def names(catalog: Catalog) -> Names:
-    """For a catalog: by URL this machine has a name in it. Raises BadOption for a name that can't be one."""
+    """Return the names for a catalog; one given by URL knows this machine by its name. Raises BadOption."""
     return Names(machine() if catalog.distant else None)
 
 
 def machine() -> str:
-    """This machine's name: $CURATOR_MACHINE, else its host name. Raises BadOption."""
+    """Return this machine's name: $CURATOR_MACHINE, else its host name. Raises BadOption if it is invalid."""
     name = os.environ.get(MACHINE) or socket.gethostname()
     if not ELSEWHERE.fullmatch(f"{name}:/"):
         raise BadOption(f"{MACHINE}: {name!r} can't name a machine. Use letters, digits, dots and dashes.")
@@ -54,7 +54,7 @@ def machine() -> str:
 
 
 def split(path: str) -> tuple[str, str] | None:
-    """Machine and path of a path elsewhere; None for a path on the catalog's own machine."""
+    """Split a path of another machine into machine and path; None for a path on the catalog's own machine."""
     match = ELSEWHERE.fullmatch(path)
     return (match[1], match[2]) if match else None
 
@@ -67,5 +67,5 @@ def uploaded(folder: Path, sha256: str) -> Path:
 
 
 def uploads_folder(catalog_path: Path) -> Path:
-    """The uploads of a service: in its data folder, beside the catalog."""
+    """Return the folder of a service's uploads, beside the catalog."""
     return service_folder(catalog_path) / "uploads"

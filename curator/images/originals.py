@@ -1,10 +1,10 @@
-"""An image's file, byte for byte, wherever the catalog is: the one way in which stages come by pictures.
+"""The original file of an image, wherever the catalog is: the one way in which stages open images.
 
     originals = Originals(catalog)
     path = originals.file(sha256, recorded)     # recorded: the image's paths, as the catalog has them
 
-On the catalog's own machine that is the path on record, or what was uploaded. By URL it is fetched from the service,
-checked against its SHA-256 and kept in a cache by content. Safe on many threads.
+On the catalog's own machine that is the recorded path or an upload. For a catalog by URL, the file is fetched from the
+service, compared with its SHA-256 and cached. Safe on many threads.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from schemas.errors import ChecksumMismatch, NotFound
 
 
 class Originals:
-    """Where the images of a catalog are on this machine."""
+    """The local files of a catalog's images."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog, self._distant = catalog, catalog.distant
@@ -42,7 +42,7 @@ class Originals:
         return list(dict.fromkeys(str(uploaded(self._uploads, sha256)) if split(path) else path for path in recorded))
 
     def paths_of(self, images: pl.DataFrame) -> pl.Series:
-        """The same for many: of each image's `path`, by its `image_sha256`."""
+        """Return `paths` of many images, by their `image_sha256`."""
         folder = self._cache if self._distant else self._uploads
         sha256, path = pl.col("image_sha256"), pl.col("path")
         by_content = pl.concat_str(pl.lit(f"{folder}/"), sha256.str.slice(0, 2), pl.lit("/"), sha256)

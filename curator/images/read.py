@@ -1,10 +1,10 @@
-"""Pictures as a local model wants them: RGB bytes, upright, transparent parts white, JPEGs decoded at a reduced scale.
+"""Read images for local models: RGB bytes, upright, on white, JPEGs decoded at a reduced scale.
 
     pixels_HWC = read_rgb(path, at_least_px=(384, 384))     # as large as it comes, but not below that
     pixels_CHW = resized(pixels_HWC, 384, 384)
 
-A JPEG is decoded at 1/2, 1/4 or 1/8 where that still leaves `at_least_px` on both sides: decoding costs a fraction, and
-the resize that follows too. The reduction is the JPEG's own (a smaller inverse DCT), so the result differs a little
+A JPEG is decoded at 1/2, 1/4 or 1/8 if that leaves `at_least_px` on both sides: decoding and the resize that follows
+cost a fraction. The reduction is the JPEG's own (a smaller inverse DCT), so the result differs a little
 from a full decode and the same resize: by 1.1 of 255 on average for 1024 px to 384 px, at most 1.6 where the reduced
 picture has the wanted size already (noisy pictures; calm ones differ less; tests/curator/images/test_read.py).
 Everything here is safe on many threads, and the slow parts release the interpreter's lock.
@@ -28,9 +28,9 @@ from schemas.images.orientation import orientation, turned
 
 
 def read_rgb(path: str | Path, at_least_px: Size | None = None) -> NDArray[np.uint8]:
-    """A picture's file as uint8 (H, W, 3); `at_least_px` lets a JPEG come reduced, but not below that size.
+    """Read an image file as uint8 (H, W, 3); with `at_least_px` a JPEG may be reduced, but not below that size.
 
-    Strict: half a picture is no picture. Raises CannotRead with a reason that doesn't name the file, OSError.
+    Strict about truncated files. Raises CannotRead with a reason that doesn't name the file, OSError.
     """
     data = Path(path).read_bytes()
     try:
@@ -40,7 +40,7 @@ def read_rgb(path: str | Path, at_least_px: Size | None = None) -> NDArray[np.ui
 
 
 def decode_rgb(data: bytes, at_least_px: Size | None = None) -> NDArray[np.uint8]:
-    """The same of a file's bytes. Raises Unusable."""
+    """`read_rgb` of a file's bytes. Raises Unusable."""
     image_format = sniff(data[:64])
     check_complete(data, image_format)
     try:
@@ -53,9 +53,9 @@ def decode_rgb(data: bytes, at_least_px: Size | None = None) -> NDArray[np.uint8
 
 
 def resized(pixels_HWC: NDArray[np.uint8], height_px: int, width_px: int) -> NDArray[np.uint8]:
-    """Antialiased bicubic, as transformers' image processors do it on torch: uint8 (3, height, width).
+    """Resize by antialiased bicubic, as transformers' image processors do on torch: uint8 (3, height, width).
 
-    Within 2 of 255 of Pillow's bicubic, and several times as fast. Says nothing of proportions: it stretches.
+    Within 2 of 255 of Pillow's bicubic, and several times as fast. Proportions aren't kept.
     """
     import torch
 

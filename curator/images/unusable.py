@@ -1,4 +1,4 @@
-"""What can't be used, and why: the reasons an ingest gives, each a short code that stays."""
+"""Reasons why a file or row can't be used: stable short codes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from schemas.errors import AmatlError
 
 
 class Reason(StrEnum):
-    """Why a file, or a row of a metadata table, is a reject. The value is what the catalog and `--json` hold."""
+    """The reason of a reject. The value stands in the catalog and in `--json`."""
 
     ZERO_BYTE = "zero-byte"
     TRUNCATED = "truncated"
@@ -26,7 +26,7 @@ class Reason(StrEnum):
 
 
 class Unusable(Exception):
-    """Raised while a file is read: it is a reject for `reason`; `detail` is one line for a person."""
+    """The file is a reject for `reason`; `detail` is one line for a person."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
@@ -40,7 +40,7 @@ class CannotRead(AmatlError):
 
 @dataclass(frozen=True)
 class Reject:
-    """One reject. `path` is the file, or a table and its line (`table.csv:12`); size and time are the file's."""
+    """A reject. `path` is the file, or a table and its line (`table.csv:12`); size and time are the file's."""
 
     path: str
     reason: Reason

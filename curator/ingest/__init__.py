@@ -1,14 +1,12 @@
-"""Stage 1: a folder of pictures, and what is said of them, into the catalog. Changes no file.
+"""Stage 1: index a folder of images and their metadata in the catalog. Changes no file.
 
-    walk -> read tables -> read each new or changed picture once (hash, strict decode, perceptual hash) -> rows, in
-    chunks
-         -> what is gone, what was corrected, what is a reject -> near-duplicate groups -> done
+    walk -> read tables -> read each new or changed image once (hash, strict decode, perceptual hash) -> rows, in chunks
+         -> gone files, corrected metadata, rejects -> near-duplicate groups -> done
 
-A file whose size and time are on record isn't opened again; where nothing changed at all, none is. Interrupted, what
-was written stays and the next ingest goes on from there.
+A file with the recorded size and time isn't opened again. After an interrupt the next ingest goes on from there.
 
-Into the catalog of another machine, the pictures that its service lacks are sent as they are read (sending.py), and the
-paths on record are those of this machine, named so: `laptop:/photos/fox.png`.
+If the catalog is on another machine, images that its service lacks are sent as they are read (sending.py), and paths
+are recorded with this machine's name: `laptop:/photos/fox.png`.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 class IngestResult(BaseModel):
-    """What an ingest did, and what the dataset holds now."""
+    """Counts of an ingest and of the dataset after it."""
 
     dataset: str
     root: str
@@ -74,9 +72,9 @@ def ingest(
     threads: int | None = None,
     progress: Progress = silent,
 ) -> IngestResult:
-    """Indexes every picture in `folder` and below as `dataset`; see walk.py for what counts, join.py for metadata.
+    """Index every image in `folder` and below as `dataset`; see walk.py for files, join.py for metadata.
 
-    `join_on` is the column of the `metadata` table that names the pictures, file_name by default. Raises NotFound,
+    `join_on` is the column of the `metadata` table that names the images, file_name by default. Raises NotFound,
     BadOption, BadTable (a table given by name that can't be read).
     """
 
@@ -106,7 +104,7 @@ def ingest(
 
 
 def group_near_duplicates(catalog: Catalog, dataset: str, progress: Progress = silent) -> int:
-    """Gives every image of the dataset without a near-duplicate group one; returns how many that were."""
+    """Put images without a near-duplicate group into one; return their number."""
     new = catalog.ungrouped_images(dataset)
     if new.is_empty():
         return 0
@@ -125,7 +123,7 @@ def group_near_duplicates(catalog: Catalog, dataset: str, progress: Progress = s
 def _check(
     folder: Path, dataset: str, metadata: Path | None, join_on: str | None, max_pixels: int
 ) -> tuple[Path, Path | None]:
-    """The absolute folder and table. Raises what a person should hear before anything is read."""
+    """Return the absolute folder and table. Raises for options that can't work, before anything is read."""
     if not NAME.fullmatch(dataset):
         raise BadOption(f"--dataset {dataset!r}: use a to z, 0 to 9, - and _ only.")
     if join_on is not None and metadata is None:
@@ -142,7 +140,7 @@ def _check(
 
 
 def _left_out(catalog: Catalog, table: Path | None) -> list[Path]:
-    """Files of ours that may lie in the folder."""
+    """Return files of our own that may be in the folder."""
     own = [] if catalog.distant else [catalog.path, Path(f"{catalog.path}.wal")]
     return [*own, *([table] if table else [])]
 
@@ -154,7 +152,7 @@ def _dataset_counts(catalog: Catalog, dataset: str) -> dict[str, int]:
 
 
 def _notes(counts: dict[str, Any]) -> list[str]:
-    """What a person should know beyond the numbers."""
+    """Return notes for the user."""
     further = counts["duplicate_paths"]
     if not further:
         return []

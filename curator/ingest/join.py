@@ -1,12 +1,11 @@
 """Match metadata rows to images.
 
-A picture's metadata comes from up to three places, later ones winning column by column: the imagefolder table of its
+An image's metadata comes from up to three places, later ones winning column by column: the imagefolder table of its
 folder or of the nearest folder above (joined on `file_name`, relative to the table), the `--metadata` table, and its
-sidecar text, kept under the key `sidecar`.
+sidecar text, stored as `sidecar`.
 
-A value of the `--metadata` column names a picture by its path in the folder, that path without suffix, its name, or
-its name without suffix; the first of these that some row has is taken. One row may describe several pictures (a key,
-not a path).
+A value of the `--metadata` column names an image by its path in the folder or its name, each with or without suffix;
+the first of these that occurs counts. A row may describe several images (a key, not a path).
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Metadata:
 
 @dataclass
 class Tables:
-    """Every metadata table of an ingest, and which of their rows have found a picture."""
+    """The metadata tables of an ingest, and which of their rows matched an image."""
 
     explicit: Table | None = None
     by_folder: dict[str, Table] = field(default_factory=dict)
@@ -44,11 +43,11 @@ class Tables:
 
     @property
     def notes(self) -> list[str]:
-        """What a person should know about the tables."""
+        """Return notes about the tables."""
         return [note for table in self._all() for note in table.notes]
 
     def rows_of(self, file_name: str) -> tuple[list[Row], bool]:
-        """The rows for a picture, the stronger last, and whether some table should have had one and hasn't."""
+        """Return an image's rows, the stronger last, and whether a table lacks one that it should have."""
         rows: list[Row] = []
         folder = next(
             (str(parent) for parent in PurePosixPath(file_name).parents if str(parent) in self.by_folder), None
@@ -73,7 +72,7 @@ class Tables:
                     yield Reject(row.place, Reason.ROW_WITHOUT_IMAGE, f"no picture called {key!r}")
 
     def notes_on_joining(self, join_on: str) -> Iterator[str]:
-        """What to say where not one row of the `--metadata` table found a picture: the wrong column, most likely."""
+        """Return a note if no row of the `--metadata` table matched an image: most likely the wrong column."""
         table = self.explicit
         if table and table.rows and not any(row.place in self.used for row in table.rows.values()):
             columns = ", ".join(table.columns)
@@ -85,7 +84,7 @@ class Tables:
 
 
 def read_tables(listing: Listing, metadata: Path | None, join_on: str) -> Tables:
-    """Reads every table. One given by name that can't be read raises BadTable; one found in a folder is a reject."""
+    """Read all tables. Raises BadTable for one given by name; an unreadable one in the folder is a reject."""
     tables = Tables()
     if metadata is not None:
         tables.explicit = read_table(metadata, join_on)
@@ -109,7 +108,7 @@ def read_tables(listing: Listing, metadata: Path | None, join_on: str) -> Tables
 
 
 def describe(rows: list[Row], sidecar: str | None) -> Metadata:
-    """One path's metadata out of its rows, the stronger last, and its sidecar's text."""
+    """Merge a path's rows, the stronger last, and its sidecar text."""
     if not rows and sidecar is None:
         return Metadata()
     source_url = next((row.source_url for row in reversed(rows) if row.source_url), None)

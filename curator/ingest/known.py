@@ -21,7 +21,7 @@ LASTING = {
 
 
 class KnownFile(NamedTuple):
-    """A path's current row."""
+    """The current row of a path."""
 
     file_name: str
     image_sha256: str
@@ -32,7 +32,7 @@ class KnownFile(NamedTuple):
 
 @dataclass
 class Known:
-    """The state of one folder of one dataset as its last ingest left it."""
+    """A dataset's folder as its last ingest left it."""
 
     files: dict[str, KnownFile]
     rejects: dict[tuple[str, str], Reject]
@@ -42,7 +42,7 @@ class Known:
 
     @classmethod
     def load(cls, catalog: Catalog, dataset: str, root: Path, names: Names) -> Known:
-        """Reads what is known of `root`, an absolute path; `names`: how paths of this machine stand in the catalog."""
+        """Read the record of `root`, an absolute path; `names` maps paths of this machine to the catalog's."""
         stored, prefix = names.stored(str(root)), names.stored(str(root).rstrip("/") + "/")
         last = catalog.last_ingest(dataset, stored)
         frame = catalog.known_files(dataset, prefix)

@@ -34,7 +34,7 @@ class Measured:
 
 
 def measure(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Measured:
-    """Reads and measures one picture. Raises Unusable with the reason where it can't be used."""
+    """Read and measure an image. Raises Unusable with the reason."""
     try:
         data = _read(path, max_pixels)
     except OSError as error:

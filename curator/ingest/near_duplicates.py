@@ -1,12 +1,11 @@
-"""Groups pictures that are almost the same: each joins the nearest representative, or becomes one.
+"""Group images that are almost the same: each joins the nearest representative, or becomes one.
 
-Two pictures are near when their perceptual hashes differ in at most DISTANCE_BITS of 64 bits (why 2: see phash.py). A
-picture is compared with *representatives* only, in the order in which pictures were first seen, and a given group
-never changes: chains of small steps don't grow into one group, and adding pictures moves nothing.
+Two images are near if their perceptual hashes differ in at most DISTANCE_BITS of 64 bits (why 2: see phash.py). An
+image is compared with *representatives* only, in the order in which images were first seen, and groups never change:
+chains of small steps don't grow into one group, and adding images moves nothing.
 
-Found by bands: hashes within d bits of each other agree wholly on at least one of d + 1 parts of their bits, so
-candidates are those that share a part. The parts take every third bit, so that smooth pictures, whose high bits are
-all 0, don't share one.
+Search by bands: hashes within d bits agree on at least one of d + 1 parts of their bits, so candidates share a part.
+The parts take every third bit, so that smooth images, whose high bits are all 0, don't share one.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ PAIRS_AT_ONCE = 4_000_000  # bounds memory: about 200 MB
 def group(
     representatives: NDArray[np.uint64], pictures: NDArray[np.uint64], distance_bits: int = DISTANCE_BITS
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Assigns each of `pictures` (hashes, in the order first seen) to a group.
+    """Assign each of `pictures` (hashes, in the order first seen) to a group.
 
-    Returns for each picture the position of its representative in `representatives` followed by `pictures` (its own
-    where it is one), and its distance from it. Of several representatives the nearest, then the earliest, is taken.
+    Return the position of each image's representative in `representatives` followed by `pictures`, and its distance.
+    The nearest representative counts, then the earliest.
     """
     hashes, first_seen, which = _distinct(np.concatenate([representatives, pictures]).astype(np.uint64))
     known = int((first_seen < len(representatives)).sum())
@@ -46,7 +45,7 @@ def group(
 def _distinct(
     hashes: NDArray[np.uint64],
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
-    """The distinct hashes in the order first seen, where each was first seen, and which of them each input is."""
+    """Return distinct hashes in the order first seen, their first positions, and the index of each input among them."""
     values, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     order = np.argsort(first, kind="stable")
     rank = np.empty_like(order)
@@ -57,9 +56,9 @@ def _distinct(
 def _near_pairs(
     hashes: NDArray[np.uint64], known: int, distance_bits: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]]:
-    """(later, earlier, bits apart) of all pairs within the distance whose later one isn't among the first `known`.
+    """Yield (later, earlier, distance) of pairs within the distance whose later one isn't among the first `known`.
 
-    In blocks, sorted by later, then bits, then earlier; a pair may come more than once.
+    Blocks are sorted by later, distance, earlier; a pair may occur more than once.
     """
     bands = [_Band(hashes, part, distance_bits + 1) for part in range(distance_bits + 1)]
     counts = np.sum([band.right - band.left for band in bands], axis=0)[known:]
@@ -78,7 +77,7 @@ def _near_pairs(
 
 
 def _slices(counts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Consecutive stretches of queries, each with about PAIRS_AT_ONCE candidates."""
+    """Yield consecutive ranges of queries, each with about PAIRS_AT_ONCE candidates."""
     sums = np.concatenate([[0], np.cumsum(counts)])
     start = 0
     while start < len(counts):
@@ -89,7 +88,7 @@ def _slices(counts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 
 
 class _Band:
-    """One part of the bits of every hash, sorted, and for each hash the stretch of those that share its part."""
+    """One part of the bits of all hashes, sorted, and for each hash the range of those that share its part."""
 
     def __init__(self, hashes: NDArray[np.uint64], part: int, parts: int) -> None:
         mask = np.uint64(sum(1 << bit for bit in range(64) if bit % parts == part))
@@ -100,7 +99,7 @@ class _Band:
         self.right = np.searchsorted(in_order, keys, side="right")
 
     def pairs(self, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Every (query, candidate) of the queries from `start` to `stop`."""
+        """Return all (query, candidate) pairs of the queries from `start` to `stop`."""
         left, counts = self.left[start:stop], (self.right - self.left)[start:stop]
         query = np.repeat(np.arange(start, stop), counts)
         within = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)

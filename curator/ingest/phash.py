@@ -1,7 +1,7 @@
-"""The 64-bit perceptual hash: which of a picture's 64 lowest frequencies clearly rise.
+"""The 64-bit perceptual hash: which of an image's 64 lowest frequencies are clearly positive.
 
-The upright picture, composited on white, is made grey and 32x32; of its orthonormal DCT-II the 64 lowest frequencies
-without the mean are taken in order of row + column. A bit is 1 where its coefficient is above 0.05 of their root mean
+The upright image on white is made grey and 32x32; of its orthonormal DCT-II the 64 lowest frequencies without the mean
+are taken in order of row + column. A bit is 1 where its coefficient is above 0.05 of their root mean
 square (at least 1 grey level). The usual hash (Zauner 2010, "Implementation and benchmarking of perceptual image hash
 functions") compares with the median, about 0: in symmetric drawings half of the coefficients are nearly 0, so that
 JPEG noise turns up to 24 bits. The margin takes that to 6, measured with 2,770 re-encoded, rescaled and darkened
@@ -29,7 +29,7 @@ LEAST_MARGIN = 1.0
 
 
 def perceptual_hash(grey_HW: NDArray[np.uint8]) -> int:
-    """The hash of a grey picture of any size, as an unsigned 64-bit number; 0 where it has no structure."""
+    """Return the hash of a grey image of any size, as an unsigned 64-bit number; 0 without structure."""
 
     shrinks = min(grey_HW.shape) >= SIDE_PX
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -42,6 +42,6 @@ def perceptual_hash(grey_HW: NDArray[np.uint8]) -> int:
 
 @cache
 def _lowest_frequencies() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Row and column of the 64 lowest frequencies after the mean, by row + column, then row."""
+    """Return row and column of the 64 lowest frequencies after the mean, by row + column, then row."""
     places = sorted((row + column, row, column) for row in range(12) for column in range(12))[1:65]
     return np.array([row for _, row, _ in places]), np.array([column for _, _, column in places])

@@ -1,4 +1,4 @@
-"""Measures many pictures at once, in threads: the decoders and the hash release the lock. Results keep their order."""
+"""Measure images in threads: decoders and hash release the interpreter's lock. Results keep their order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AHEAD_PER_THREAD = 8  # files in flight: bounds memory, and what an interrupt th
 def read_pictures(
     entries: Iterable[Entry], max_pixels: int, threads: int | None = None
 ) -> Iterator[tuple[Entry, Measured | Reject]]:
-    """Yields each entry with what it is, or why it can't be used. `threads` by default: one a core."""
+    """Yield each entry with its measurements or its reject. `threads` defaults to one per core."""
     threads = threads or cores()
     cv2.setNumThreads(0)  # one picture a thread; OpenCV's own threads would only fight with these
     pending: deque[tuple[Entry, Future[Measured | Reject]]] = deque()

@@ -1,4 +1,4 @@
-"""One ingest of one folder: what is new is read, what is known is compared, and every difference becomes a row."""
+"""One ingest of one folder: read new files, compare known ones, write every difference as a row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from schemas.progress import Progress
 
 
 class IngestRun:
-    """The steps of an ingest, together because each of them counts and meets rejects."""
+    """The steps of an ingest, in one class because each of them counts and meets rejects."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class IngestRun:
         self.sources = self._sources()
 
     def go(self) -> None:
-        """Reads what is new, compares the rest, writes every difference."""
+        """Read what is new, compare the rest, write every difference."""
         for reject in self.listing.rejects:
             self._reject(reject)
         as_before = self._sort()
@@ -71,7 +71,7 @@ class IngestRun:
         self.store.flush()
 
     def counts(self) -> dict[str, Any]:
-        """What this ingest did, as IngestResult names it."""
+        """Return the counts, as IngestResult names them."""
         names = ("read", "added", "changed", "corrected", "gone", "unchanged")
         reasons = Counter(reject.reason.value for reject in self.rejects.values())
         return {
@@ -82,21 +82,21 @@ class IngestRun:
         }
 
     def metadata_files(self) -> pl.DataFrame:
-        """The tables and sidecars that are new, changed or gone."""
+        """Return the tables and sidecars that are new, changed or gone."""
         before = self.known.metadata_files
         new = {path: status for path, status in self.sources.items() if before.get(path) != status}
         gone = {path: status for path, status in before.items() if path not in self.sources}
         return metadata_files_frame(new, gone, self.store.names)
 
     def _sources(self) -> dict[str, tuple[int, int]]:
-        """Size and time of every table and sidecar."""
+        """Return size and time of every table and sidecar."""
         entries = [*self.listing.tables, *self.listing.sidecars.values()]
         if self.table is not None:
             entries.append(entry_of(self.table, self.table.name))
         return {entry.path: (entry.size_bytes, entry.mtime_ns) for entry in entries}
 
     def _sort(self) -> list[Entry]:
-        """Sets apart what must be read and what is known to be a reject; returns the pictures that are as before."""
+        """Sort out files to read and known rejects; return the unchanged images."""
         as_before = []
         for entry in self.listing.candidates:
             if self.known.is_unchanged(entry):
@@ -108,7 +108,7 @@ class IngestRun:
         return as_before
 
     def _nothing_changed(self, as_before: list[Entry]) -> bool:
-        """Neither pictures, tables, sidecars nor options, and the last ingest was finished: nothing to open."""
+        """Return whether images, tables, sidecars and options are as before and the last ingest was finished."""
         return (
             self.known.finished
             and not self.to_read
@@ -119,7 +119,7 @@ class IngestRun:
         )
 
     def _walk_rejects_as_before(self) -> bool:
-        """The walk met the rejects it met last time, and those on record belong to files that are still there."""
+        """Return whether the walk met the same rejects, and all recorded ones belong to files that still exist."""
         met = {(reject.path, reject.reason.value) for reject in self.listing.rejects}
         there = {entry.path for entry in self.listing.candidates} | self.sources.keys()
         return all(key in self.known.rejects for key in met) and all(
@@ -164,7 +164,7 @@ class IngestRun:
             self.progress("reading pictures", done, len(self.to_read), rejects)
 
     def _compare(self, as_before: list[Entry], tables: Tables) -> None:
-        """The same pictures may be called or described otherwise now."""
+        """Find unchanged images whose name or metadata changed."""
         for entry in as_before:
             self.present.add(entry.path)
             before, now = self.known.files[entry.path], self._describe(entry, tables)
@@ -175,14 +175,14 @@ class IngestRun:
                 self.store.add_correction(entry, before, now)
 
     def _describe(self, entry: Entry, tables: Tables) -> Metadata:
-        """A usable picture's metadata; that a table lacks it is a reject, but the picture stays."""
+        """Return an image's metadata. A missing row is a reject, but the image stays."""
         rows, lacks = tables.rows_of(entry.file_name)
         if lacks:
             self._reject(entry.reject(Reason.IMAGE_WITHOUT_ROW, "no row names it"))
         return describe(rows, self._sidecar(entry))
 
     def _sidecar(self, entry: Entry) -> str | None:
-        """The text beside a picture; from the record where the text file hasn't changed."""
+        """Return the text beside an image, from the record if the text file hasn't changed."""
         sidecar = self.listing.sidecars.get(entry.file_name)
         if sidecar is None:
             return None
@@ -194,7 +194,7 @@ class IngestRun:
         return read_sidecar(sidecar, self._reject)
 
     def _note_on_a_table_left_out(self) -> Iterator[str]:
-        """What to say where pictures lost metadata because `--metadata` was given last time and wasn't now."""
+        """Yield a note if images lost metadata because `--metadata` was given last time and isn't now."""
         before = (self.known.options or {}).get("metadata")
         count = self.tally["corrected"]
         if before and self.table is None and count:
@@ -205,7 +205,7 @@ class IngestRun:
             )
 
     def _gone(self) -> None:
-        """Known paths that hold no picture now. What lies in a folder that can't be read isn't gone, only unseen."""
+        """End known paths that hold no image now. Files in an unreadable folder are unseen, not gone."""
         unseen = tuple(f"{folder}/" for folder in self.listing.unread_folders)
         for path, file in self.known.files.items():
             if path not in self.present and not path.startswith(unseen):
@@ -213,7 +213,7 @@ class IngestRun:
                 self.store.add_gone(path, file)
 
     def _write_rejects(self) -> None:
-        """Rejects that aren't on record, and the end of those that no longer stand."""
+        """Write new rejects, and the end of those that no longer stand."""
         for key, reject in self.rejects.items():
             if self.known.rejects.get(key) != reject and key not in self.store.rejects_written:
                 self.store.add_reject(reject)

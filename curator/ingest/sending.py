@@ -1,7 +1,7 @@
-"""Sends pictures to the service that holds the catalog, several at once, while others are still being read.
+"""Send images to the catalog's service, several at once, while others are being read.
 
-The service is asked which it lacks, some at a time: what was sent before, by whomever, isn't sent again, so that an
-interrupted ingest goes on with the picture it was at. The rows that name a picture follow when its bytes have arrived.
+The service is asked which ones it lacks, in batches: what was sent before isn't sent again, so an interrupted ingest
+goes on where it was. The rows that name an image follow when its bytes have arrived.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ AHEAD = 4 * AT_ONCE
 
 @contextmanager
 def sending(distant: Distant | None, progress: Progress) -> Iterator[Sending | None]:
-    """None where the catalog is on this machine: nothing is to be sent. Raises ServiceFailed where we may not."""
+    """Yield None if the catalog is on this machine. Raises ServiceFailed if sending isn't allowed."""
     if distant is None:
         yield None
         return
@@ -38,7 +38,7 @@ def sending(distant: Distant | None, progress: Progress) -> Iterator[Sending | N
 
 
 class Sending:
-    """Pictures on their way. The first error that one of them meets is raised to whoever adds or waits."""
+    """Uploads in progress. Their first error is raised by `add` or `finish`."""
 
     def __init__(self, distant: Distant, most_bytes: int, pool: ThreadPoolExecutor, progress: Progress) -> None:
         self.distant, self.most_bytes = distant, most_bytes
@@ -49,14 +49,14 @@ class Sending:
         self._sent = 0
 
     def refused(self, entry: Entry) -> Reject | None:
-        """Why the service wouldn't take this file; None where it would."""
+        """Return the reject if the service wouldn't accept this file, else None."""
         if entry.size_bytes <= self.most_bytes:
             return None
         detail = f"{entry.size_bytes:,} bytes; the service takes {self.most_bytes:,}"
         return entry.reject(Reason.TOO_LARGE, detail)
 
     def add(self, sha256: str, path: str) -> None:
-        """Has a picture sent, if the service lacks it."""
+        """Send an image, if the service lacks it."""
         if sha256 in self._seen:
             return
         self._seen.add(sha256)
@@ -65,18 +65,18 @@ class Sending:
             self._ask()
 
     def finish(self) -> None:
-        """Returns when everything has arrived. Raises what went wrong; then the rest isn't sent."""
+        """Wait until everything has arrived. Raises the first error; the rest isn't sent then."""
         self._ask()
         while self._flying:
             self._land()
 
     def on_the_way(self) -> set[str]:
-        """Those that the service may not have yet."""
+        """Return the images that the service may not have yet."""
         arrived = {future for future in self._flying if future.done() and not future.exception()}
         return {*self._waiting, *(sha256 for future, sha256 in self._flying.items() if future not in arrived)}
 
     def _ask(self) -> None:
-        """A picture leaves what waits when it is known to be there, or is given to a thread: Ctrl-C loses none."""
+        """Ask for a batch. An image leaves the queue when it is there or a thread has it: Ctrl-C loses none."""
         if not self._waiting:
             return
         lacking = set(self.distant.lacking(list(self._waiting)))

@@ -1,4 +1,4 @@
-"""Turns what an ingest found into frames for the catalog, a chunk at a time: each chunk is one transaction."""
+"""Turn an ingest's findings into frames for the catalog, in chunks: each chunk is one transaction."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ REJECTS = {"path": TEXT, "reason": TEXT, "detail": TEXT} | STATUS | {"resolved":
 
 @dataclass
 class Store:
-    """Collects rows and writes them when there are enough; an interrupt loses what wasn't flushed, never half a row.
+    """Collects rows and writes them in chunks; an interrupt loses the unflushed ones, never half a row.
 
-    `root` and paths are those of this machine; `names` says how they stand in the catalog. `sending`, where the catalog
-    is elsewhere: the bytes of a chunk's pictures are there before its rows.
+    `root` and paths are those of this machine; `names` maps them to the catalog's. With `sending`, for a remote
+    catalog, the images of a chunk arrive before its rows.
     """
 
     catalog: Catalog
@@ -49,24 +49,24 @@ class Store:
     _flushed_at: float = field(default_factory=time.monotonic)
 
     def add_picture(self, entry: Entry, measured: Measured, metadata: Metadata) -> None:
-        """A path that was read, with its picture."""
+        """Add a path that was read, with its image."""
         self._images.setdefault(measured.sha256, measured)
         if self.sending:
             self.sending.add(measured.sha256, entry.path)
         self._add_file(entry.path, entry.file_name, measured.sha256, entry.size_bytes, entry.mtime_ns, metadata)
 
     def add_correction(self, entry: Entry, known: KnownFile, metadata: Metadata) -> None:
-        """A path whose picture is the same, but not what is said of it."""
+        """Add a path with the same image but other metadata."""
         self._add_file(entry.path, entry.file_name, known.image_sha256, entry.size_bytes, entry.mtime_ns, metadata)
 
     def add_gone(self, path: str, known: KnownFile) -> None:
-        """A path that isn't there any more, or is no picture any more."""
+        """Add a path that is gone, or holds no image any more."""
         self._add_file(
             path, known.file_name, known.image_sha256, known.size_bytes, known.mtime_ns, known.metadata, gone=True
         )
 
     def add_reject(self, reject: Reject, resolved: bool = False) -> None:
-        """A reject, or that one no longer stands."""
+        """Add a reject, or the end of one."""
         self.rejects_written.add((reject.path, reject.reason.value))
         named = {"path": self.names.stored(reject.path), "reason": reject.reason.value, "resolved": resolved}
         self._rejects.append(asdict(reject) | named)
@@ -78,7 +78,7 @@ class Store:
         self._write()
 
     def keep_what_arrived(self) -> None:
-        """The same at an interrupt or error, which nobody wants to wait after: pictures on their way are left out."""
+        """Flush at an interrupt or error without waiting: images that are still being sent are left out."""
         if self.sending:
             left = self.sending.on_the_way()
             self._files = [row for row in self._files if row["image_sha256"] not in left]
@@ -131,7 +131,7 @@ class Store:
 def metadata_files_frame(
     seen: dict[str, tuple[int, int]], gone: dict[str, tuple[int, int]], names: Names
 ) -> pl.DataFrame:
-    """The metadata files of a finished ingest that are new or changed, and those that are gone."""
+    """Return the new or changed metadata files of a finished ingest, and those that are gone."""
     rows = [
         {"path": names.stored(path), "size_bytes": size, "mtime_ns": mtime, "gone": files is gone}
         for files in (seen, gone)

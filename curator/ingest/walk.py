@@ -1,16 +1,14 @@
-"""Lists a folder without opening a file: what may be a picture, what describes pictures, what can't be used.
+"""List a folder without opening a file: possible images, metadata files, rejects.
 
-The rule, in this order:
+The rules, in this order:
 
-- Left out without a word: hidden files and folders (a name that starts with a dot), `Thumbs.db`, `desktop.ini`,
-`__MACOSX`;
-  texts about the folder (README, LICENSE, NOTICE, ...); the `--metadata` file and the catalog, where they lie in the
-  folder.
+- Left out silently: hidden files and folders (names that start with a dot), `Thumbs.db`, `desktop.ini`, `__MACOSX`;
+  texts about the folder (README, LICENSE, NOTICE, ...); the `--metadata` file and the catalog.
 - `metadata.jsonl`, `metadata.csv`, `metadata.parquet`: tables of a Hugging Face imagefolder.
 - `fox.txt` or `fox.png.txt` beside `fox.png`: its sidecar. Another `.txt` is a reject, row-without-image.
-- Everything else is opened and judged by its bytes, whatever its suffix: a picture, or a reject (not-an-image, ...).
+- Everything else is opened and judged by its bytes, whatever its suffix: an image, or a reject (not-an-image, ...).
 
-Links are followed, a folder never twice. What isn't a file (a pipe, a socket) is a reject and never opened.
+Links are followed, a folder never twice. Pipes and sockets are rejects and never opened.
 """
 
 from __future__ import annotations
@@ -43,13 +41,13 @@ class Entry:
     mtime_ns: int
 
     def reject(self, reason: Reason, detail: str) -> Reject:
-        """Why this file can't be used."""
+        """Return a reject of this file."""
         return Reject(self.path, reason, detail, self.size_bytes, self.mtime_ns)
 
 
 @dataclass
 class Listing:
-    """What a folder holds, each sorted by file_name. `sidecars` go by the file_name of their picture."""
+    """The files of a folder, sorted by file_name. `sidecars` are keyed by the file_name of their image."""
 
     candidates: list[Entry] = field(default_factory=list)
     tables: list[Entry] = field(default_factory=list)
@@ -59,14 +57,14 @@ class Listing:
 
 
 class _Passed(NamedTuple):
-    """Files to pass over: names first, since resolving every path of a large folder is slow."""
+    """Files to leave out. Names are compared first, since resolving every path of a large folder is slow."""
 
     names: set[str]
     paths: set[str]
 
 
 def walk(root: Path, left_out: Iterable[Path] = (), progress: Progress = silent) -> Listing:
-    """Lists `root`, an absolute folder, and all below it; `left_out` are files to pass over. Opens no file."""
+    """List `root`, an absolute folder, and all below it, without the files `left_out`. Opens no file."""
     listing = Listing()
     passed = _Passed({path.name for path in left_out}, {os.path.realpath(path) for path in left_out})
     texts: list[Entry] = []
@@ -87,13 +85,13 @@ def walk(root: Path, left_out: Iterable[Path] = (), progress: Progress = silent)
 
 
 def entry_of(path: Path, file_name: str) -> Entry:
-    """The entry of one file outside a walk. Raises OSError."""
+    """Return the entry of one file outside a walk. Raises OSError."""
     status = path.stat()
     return Entry(str(path), file_name, status.st_size, status.st_mtime_ns)
 
 
 def _scan(folder: Path, seen: set[tuple[int, int]], listing: Listing) -> list[os.DirEntry[str]]:
-    """The entries of a folder that wasn't scanned before; one that can't be read is a reject."""
+    """Return the entries of a folder that wasn't scanned before; an unreadable one is a reject."""
     try:
         status = folder.stat()
         if (status.st_dev, status.st_ino) in seen:
@@ -145,12 +143,12 @@ def _unlistable(path: str, mode: int) -> Reject | None:
 
 
 def _printable(path: str) -> str:
-    """The path, with bytes that aren't UTF-8 written out."""
+    """Return the path with bytes that aren't UTF-8 escaped."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _pair_texts(texts: list[Entry], listing: Listing) -> None:
-    """Gives each picture its sidecar; a text that no picture claims is a reject."""
+    """Give each image its sidecar; other texts are rejects."""
     by_name = {entry.file_name: entry for entry in texts}
     for candidate in listing.candidates:
         path = PurePosixPath(candidate.file_name)

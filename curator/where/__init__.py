@@ -2,8 +2,8 @@
 
     width_px >= 512 and (license is null or license like 'CC%') and not annotation in ('fox', "dog face")
 
-The text becomes a tree, the tree becomes a Polars expression over a table the catalog returned: nothing from outside
-ever reaches the database. Grammar, loosest first (keywords in any case):
+The text becomes a tree, and the tree a Polars expression over a table from the catalog: no user input reaches the
+database. Grammar, loosest first (keywords in any case):
 
     expression  = conjunction {"or" conjunction}
     conjunction = negation {"and" negation}
@@ -16,12 +16,11 @@ ever reaches the database. Grammar, loosest first (keywords in any case):
     literal     = text | number | "true" | "false"
     column      = name | "`" any characters "`"
 
-Text stands in single or double quotes, a quote inside it is doubled. In `like` (`ilike`: whatever the case) `%` is any
-text and `_` one character, a backslash takes their meaning away. `contains` looks for a piece of a text, or for an
-entry of a list.
+Text is in single or double quotes; a quote inside is doubled. In `like` (`ilike` ignores case) `%` matches any text and
+`_` one character; a backslash escapes them. `contains` finds a part of a text, or an entry of a list.
 
-Every predicate is true or false, never unknown: a missing value satisfies no predicate but `is null`, and `!=` and
-every `not` are the exact opposites of what they negate, so they do hold for a missing value.
+Every predicate is true or false, never unknown: a missing value satisfies only `is null`, and `!=` and `not` are exact
+opposites of what they negate, so they hold for a missing value.
 """
 
 from curator.where.evaluate import matches

@@ -34,11 +34,11 @@ REGEX_SPECIAL = frozenset(r"\.+*?()|[]{}^$#&-~")
 
 
 def matches(where: Where, images: pl.DataFrame) -> pl.Series:
-    """One bool for each row of `images`: does the expression hold?
+    """Return a bool per row of `images`: whether the expression holds.
 
-    Columns are those of the table; the fields of its `metadata` column (one JSON object a row) are columns too, under
-    their own name or, where a column of the table is called the same, as `metadata.<field>`.
-    Raises BadExpression for a column there isn't, or a comparison that its type doesn't allow.
+    Columns are those of the table and the fields of its `metadata` column (a JSON object per row), named
+    `metadata.<field>` if the table has a column of that name. Raises BadExpression for an unknown column or a
+    comparison of wrong types.
     """
     table = _columns_read(images, where)
     expression = _Builder(where, _kinds(table)).build(where.tree)
@@ -49,7 +49,7 @@ def matches(where: Where, images: pl.DataFrame) -> pl.Series:
 
 
 def _columns_read(images: pl.DataFrame, where: Where) -> pl.DataFrame:
-    """The table of just the columns that `where` reads, metadata fields unpacked and typed."""
+    """Return the columns that `where` reads, with metadata fields unpacked and typed."""
     own = [name for name in images.columns if name != METADATA]
     wanted = {column.name: column for column in where.columns}
     fields: dict[str, list[Any]] = {}
@@ -76,7 +76,7 @@ def _no_column(name: str, known: Sequence[str]) -> str:
 
 
 def _fields(metadata: pl.Series) -> dict[str, list[Any]]:
-    """JSON objects, row by row, to one list of values for each field."""
+    """Turn a JSON object per row into a list of values per field."""
     fields: dict[str, list[Any]] = {}
     for row, text in enumerate(metadata):
         for field, value in (json.loads(text) if text else {}).items():
@@ -85,7 +85,7 @@ def _fields(metadata: pl.Series) -> dict[str, list[Any]]:
 
 
 def typed(values: list[Any]) -> pl.Series:
-    """Values to a column: numbers, yes/no or lists where all are that, else text."""
+    """Return values as a column: numbers, bools or lists if all of them are, else text."""
     values = [None if isinstance(value, float) and not math.isfinite(value) else value for value in values]
     kinds = {_kind_of_value(value) for value in values if value is not None}
     if kinds == {"yes/no"}:
@@ -123,7 +123,7 @@ def _kinds(table: pl.DataFrame) -> dict[str, Kind]:
 
 
 class _Builder:
-    """Tree to Polars expression; every predicate has its nulls filled, so that logic has two values."""
+    """Turns a tree into a Polars expression; nulls are filled in every predicate, so that logic has two values."""
 
     def __init__(self, where: Where, kinds: dict[str, Kind]) -> None:
         self.where, self.kinds = where, kinds
@@ -177,7 +177,7 @@ class _Builder:
         return pl.col(node.column.name), pl.col(other.name)
 
     def side(self, column: Column, value: Value) -> pl.Expr:
-        """The column made comparable with the literal: text against a number is read as a number where it is one."""
+        """Make the column comparable with the literal: text is read as a number if it is compared with one."""
         kind, given = self.kinds[column.name], _kind_of_value(value.value)
         if kind == "list":
             raise self.where.wrong(column, f"`{column.name}` is a list: use `contains`.")
@@ -189,7 +189,7 @@ class _Builder:
         raise self.where.wrong(value, f"`{column.name}` is {what[kind]}.")
 
     def membership(self, node: Membership) -> pl.Expr:
-        """Text all at once; numbers one by one, since they may be of either type."""
+        """Compare text at once, numbers one by one, since they may be int or float."""
         texts = [value for value in node.values if isinstance(value.value, str)]
         parts = [
             (self.side(node.column, value) == value.value).fill_null(False)
@@ -213,7 +213,7 @@ class _Builder:
 
 
 def _regex(pattern: str) -> str:
-    """A `like` pattern as a regular expression."""
+    """Translate a `like` pattern into a regular expression."""
     parts, characters = [], iter(pattern)
     for character in characters:
         if character == "\\":

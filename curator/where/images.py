@@ -1,4 +1,4 @@
-"""Images by an expression, and the columns it may name: those of an image, its metadata fields, its captions."""
+"""Select images by an expression over their facts, metadata fields and captions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ CAPTION = "caption."
 def listed_columns(
     images: pl.DataFrame, splits: pl.DataFrame | None = None, captions: Mapping[str, pl.DataFrame] | None = None
 ) -> pl.DataFrame:
-    """The table to evaluate an expression on, row for row that of `Catalog.images_of_dataset`.
+    """Return the table that expressions are evaluated on, with the rows of `Catalog.images_of_dataset`.
 
-    `splits` (representative_sha256, split) gives the column `split`, null where none is stored yet; each of `captions`
-    (image_sha256, text) gives a column `caption.<name>`. Width and height are as a person sees the picture.
+    `splits` (representative_sha256, split) gives the column `split`, null if none is stored yet; each of `captions`
+    (image_sha256, text) gives a column `caption.<name>`. Width and height are upright.
     """
     sideways = pl.col("exif_orientation") >= 5
     table = images.select(
@@ -39,7 +39,7 @@ def listed_columns(
 
 
 def images_where(catalog: Catalog, dataset: str, text: str) -> pl.Series:
-    """The sha256 of each image of a dataset that an expression holds for; its captions are those of now.
+    """Return the SHA-256 of each image that an expression holds for, with its current captions.
 
     Raises BadExpression.
     """
@@ -54,5 +54,5 @@ def images_where(catalog: Catalog, dataset: str, text: str) -> pl.Series:
 
 
 def of_images(rows: pl.DataFrame, images: Collection[str]) -> pl.DataFrame:
-    """The rows whose `image_sha256` is one of these."""
+    """Return the rows of these images."""
     return rows.filter(pl.col("image_sha256").is_in(pl.Series(list(images), dtype=pl.String).implode()))

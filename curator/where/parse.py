@@ -1,4 +1,4 @@
-"""Tokens to a tree, by recursive descent. The grammar is in the folder's docstring."""
+"""Parse tokens into a tree by recursive descent. The grammar is in the folder's docstring."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGEST_INTEGER = 2**63 - 1
 
 @dataclass(frozen=True)
 class Column:
-    """A column named at a place of the expression."""
+    """A column, and its position in the expression."""
 
     name: str
     start: int
@@ -25,7 +25,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Value:
-    """A literal at a place of the expression."""
+    """A literal, and its position in the expression."""
 
     value: str | int | float | bool
     start: int
@@ -106,11 +106,11 @@ class Where:
 
     @property
     def columns(self) -> list[Column]:
-        """Every column named, in the order of the text."""
+        """Return the columns in the order of the text."""
         return sorted(columns_of(self.tree), key=lambda column: column.start)
 
     def wrong(self, place: Column | Value, problem: str) -> BadExpression:
-        """The error that points at `place`."""
+        """Return the error that points at `place`."""
         return BadExpression(self.option, self.text, place.start, place.end, problem)
 
 
@@ -128,7 +128,7 @@ def columns_of(node: Node) -> Iterator[Column]:
 
 
 def parse(text: str, option: str = "--where") -> Where:
-    """Reads an expression. Raises BadExpression with a caret under the first thing that is wrong."""
+    """Parse an expression. Raises BadExpression with a caret under the first error."""
     return Where(text, option, _Parser(text, option).whole())
 
 
@@ -147,7 +147,7 @@ class _Parser:
         return self.next.kind == "end"
 
     def take(self, *values: str) -> Token | None:
-        """The next token if it is one of these keywords or operators, else None."""
+        """Return the next token if it is one of these keywords or operators, else None."""
         token = self.next
         if token.kind not in ("keyword", "operator") or token.value not in values:
             return None
@@ -266,7 +266,7 @@ class _Parser:
 
 
 def _number(text: str) -> int | float:
-    """An integer where it is one that 64 bits hold, else a float."""
+    """Return an int if it fits 64 bits, else a float."""
     if text.lstrip("+-").isdigit() and len(text) < 21 and abs(int(text)) <= LARGEST_INTEGER:
         return int(text)
     return float(text)

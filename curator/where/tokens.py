@@ -1,4 +1,4 @@
-"""An expression's text cut into tokens, and the error that points into it."""
+"""Cut the text of an expression into tokens; errors that point into it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class BadExpression(BadOption):
 
 
 def pointer(text: str, start: int, end: int) -> str:
-    """The piece of `text` round `start`, and carets under `start` to `end`."""
+    """Return the part of `text` around `start`, with carets under `start` to `end`."""
     first, last = max(0, start - CONTEXT), min(len(text), max(end, start) + CONTEXT)
     shown = "".join(character if character.isprintable() else " " for character in text[first:last])
     before = "..." if first else ""
@@ -44,7 +44,7 @@ def pointer(text: str, start: int, end: int) -> str:
 
 @dataclass(frozen=True)
 class Token:
-    """A piece of the expression: what it is, what it says (quotes taken off), where it stands."""
+    """A token: kind, text without quotes, position."""
 
     kind: Kind
     value: str
@@ -53,7 +53,7 @@ class Token:
 
 
 def tokenise(text: str, option: str) -> list[Token]:
-    """Cuts `text` up; the last token is the end. Raises BadExpression at the first character that fits nowhere."""
+    """Cut `text` into tokens, the last one being the end. Raises BadExpression at a character that fits none."""
     if len(text) > LONGEST_EXPRESSION:
         raise BadExpression(
             option, text, LONGEST_EXPRESSION, 0, f"it is longer than {LONGEST_EXPRESSION} characters. Shorten it."

@@ -1,4 +1,4 @@
-"""How both programs meet a person: one-line errors with exit codes, `--json`, and progress bars.
+"""The command-line behaviour of both programs: one-line errors with exit codes, `--json`, progress bars.
 
 Thin on purpose: a command calls one stage function and hands its result to `show`.
 """
@@ -49,15 +49,15 @@ class Program(click.Group):
 
 
 def json_option(command: Command) -> Command:
-    """Adds `--json`: the result as one JSON document on stdout, errors as JSON on stderr."""
+    """Add `--json`: the result as one JSON document on stdout, errors as JSON on stderr."""
     text = "Print the result as JSON; errors too, on stderr."
     return click.option("--json", "as_json", is_flag=True, help=text)(command)
 
 
 def catch_errors(command: Command) -> Command:
-    """Turns AmatlError, OSError and Ctrl-C into one line (or JSON) and an exit code; never a traceback.
+    """Turn AmatlError, OSError and Ctrl-C into one line (or JSON) and an exit code, without a traceback.
 
-    What a person is warned of, `InTheClear`, is a line, too, told once; with `--json` an event (see `listeners`).
+    The warning `InTheClear` is printed once as a line; with `--json` as an event (see `listeners`).
     """
 
     @functools.wraps(command)
@@ -82,7 +82,7 @@ def catch_errors(command: Command) -> Command:
 
 @contextmanager
 def _warned(as_json: bool) -> Iterator[None]:
-    """Has `InTheClear` told as everything else is; other warnings stay as they are."""
+    """Print `InTheClear` warnings as lines; leave other warnings as they are."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", InTheClear)
         other, said = warnings.showwarning, set[str]()
@@ -100,7 +100,7 @@ def _warned(as_json: bool) -> Iterator[None]:
 
 
 def fail(kind: str, message: str, exit_code: int, as_json: bool) -> NoReturn:
-    """Prints one error on stderr and leaves."""
+    """Print one error on stderr and exit."""
     message = _from_here(message)
     document = {"error": {"type": kind, "message": message}}
     click.echo(_line(document) if as_json else f"Error: {message}", err=True)
@@ -108,7 +108,7 @@ def fail(kind: str, message: str, exit_code: int, as_json: bool) -> NoReturn:
 
 
 def show(result: BaseModel, as_json: bool, render: Callable[[Any], str]) -> None:
-    """Prints a stage's result: JSON as it is, or what `render` makes of it for a person."""
+    """Print a stage's result: as JSON, or as the text that `render` returns."""
     click.echo(result.model_dump_json(indent=2) if as_json else _from_here(render(result)))
 
 
@@ -121,9 +121,9 @@ def _from_here(text: str) -> str:
 
 @contextmanager
 def progress_bar(as_json: bool = False) -> Iterator[Progress]:
-    """A `Progress` that draws a bar a stage on stderr; plain lines where that is no terminal; nothing with `--json`.
+    """Yield a `Progress` with a bar per stage on stderr; plain lines without a terminal; nothing with `--json`.
 
-    With `--json` and AMATL_EVENTS set, as a service sets it for its jobs, events: see `listeners`.
+    With `--json` and AMATL_EVENTS, which a service sets for its jobs, it prints events: see `listeners`.
     """
     if as_json:
         yield _events() if os.environ.get(EVENTS) else silent
@@ -149,7 +149,7 @@ def progress_bar(as_json: bool = False) -> Iterator[Progress]:
     tasks: dict[str, TaskID] = {}
 
     class TimeLeft(TimeRemainingColumn):
-        """The time left; the time taken when it is over; nothing where the detail tells it."""
+        """The time left, or the time taken at the end; empty if the detail has it."""
 
         def render(self, task: Task) -> Text:
             told = not task.finished and TO_THE_END in task.fields["detail"]
@@ -175,7 +175,7 @@ def progress_bar(as_json: bool = False) -> Iterator[Progress]:
 
 
 class _WhileItLasts:
-    """stderr as long as somebody is there: a closed terminal or a reader that left must not end the work."""
+    """stderr that ignores errors: a closed terminal must not end the work."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -195,7 +195,7 @@ class _WhileItLasts:
 
 @contextmanager
 def listeners(as_json: bool = False) -> Iterator[tuple[Progress, Notice]]:
-    """For work that takes long: `progress_bar`, and notices as lines on stderr; with `--json`, events there.
+    """Yield `progress_bar` and a function that prints notices on stderr; with `--json`, events there.
 
     An event is a line of JSON: {"event": "notice", "message": ...}, or {"event": "progress", "stage", "done", "total",
     "detail", "per_second", "seconds_left"} (null while unknown), once a second and at the end of each stage. stdout
@@ -209,25 +209,25 @@ def listeners(as_json: bool = False) -> Iterator[tuple[Progress, Notice]]:
 
 
 class _Pace:
-    """How fast a stage goes since its first call."""
+    """The speed of a stage since its first call."""
 
     def __init__(self) -> None:
         self._first: dict[str, tuple[float, int]] = {}
 
     def per_second(self, stage: str, done: int) -> float | None:
-        """None while nothing was done."""
+        """Items per second; None before the first."""
         now = time.monotonic()
         start, before = self._first.setdefault(stage, (now, done))
         return (done - before) / (now - start) if done > before and now > start else None
 
     def seconds_left(self, stage: str, done: int, total: int | None) -> float | None:
-        """None while unknown."""
+        """Seconds left; None while unknown."""
         rate = self.per_second(stage, done)
         return (total - done) / rate if rate and total is not None else None
 
 
 def _plain_lines(every_seconds: float = 10.0) -> Progress:
-    """Progress for logs: a line when a stage starts, every few seconds with the time left, and when it ends."""
+    """Return progress for logs: a line at a stage's start, every few seconds with the time left, and at its end."""
     due, pace = _due(every_seconds), _Pace()
 
     def line(stage: str, done: int, total: int | None, detail: str = "") -> None:
@@ -243,7 +243,7 @@ def _plain_lines(every_seconds: float = 10.0) -> Progress:
 
 
 def _events(every_seconds: float = 1.0) -> Progress:
-    """Progress for machines."""
+    """Return progress as events."""
     due, pace = _due(every_seconds), _Pace()
 
     def event(stage: str, done: int, total: int | None, detail: str = "") -> None:
@@ -258,7 +258,7 @@ def _events(every_seconds: float = 1.0) -> Progress:
 
 
 def _due(every_seconds: float) -> Callable[[str, int, int | None], bool]:
-    """Whether a stage is to be heard of now: at its start, its end, and every so often."""
+    """Return whether to report a stage now: at its start, its end, and at intervals."""
     last: dict[str, float] = {}
 
     def due(stage: str, done: int, total: int | None) -> bool:

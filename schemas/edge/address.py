@@ -1,7 +1,7 @@
-"""Addresses of services, and what a token risks on the way there.
+"""Addresses of services, and a warning for tokens over plain http.
 
-A token that goes over plain http to another machine can be read on the way: whoever sends it is warned, not stopped.
-Stopping would cut off those whose network is private (a VPN, containers); on this machine itself nobody is warned.
+A token sent over plain http to another machine can be read on the way. This is a warning, not an error: the network may
+be private (a VPN, containers).
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ ADDRESS = re.compile(r"(https?):/+([^/\s]\S*)")
 
 
 def address_of(place: Path | str) -> str | None:
-    """Return the address that a place is, None for a path. A Path writes `http://host` as `http:/host`."""
+    """Return the address, or None for a path. A Path writes `http://host` as `http:/host`."""
     match = ADDRESS.fullmatch(str(place))
     return f"{match[1]}://{match[2].rstrip('/')}" if match else None
 
 
 class InTheClear(UserWarning):
-    """A token can be read on its way."""
+    """A token is sent unencrypted."""
 
 
 def warn_in_the_clear(address: str) -> None:
-    """Warns where a token that is sent to `address` can be read on the way."""
+    """Warn if a token sent to `address` can be read on the way."""
     parts = urlsplit(address)
     host = parts.hostname or ""
     if parts.scheme == "http" and not is_this_machine(host):
@@ -39,7 +39,7 @@ def warn_in_the_clear(address: str) -> None:
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
+    """Return whether a host name or address is this machine's own."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

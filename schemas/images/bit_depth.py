@@ -1,4 +1,4 @@
-"""What is white in a picture's deep samples: one rule for both programs.
+"""The white level of images with more than 8 bits per sample: one rule for both programs.
 
 Pillow reads colours of 16 bits as 8, but leaves 16-bit greys, integers of 32 bits and floating-point samples as they
 are, and clips them at 255 where it converts them.
@@ -19,11 +19,10 @@ SIGNED = 2
 
 
 def eight_bits(image: Image) -> Image:
-    """A picture with 8 bits a sample: itself, or grey (with alpha where one grey is transparent).
+    """Return the image with 8 bits per sample: unchanged, or grey (with alpha if one grey is transparent).
 
-    Up to 16 bits the format says what is white: 65535, 4095 in a TIFF of 12 bits, 32767 where samples are signed. Of 32
-    bits nothing does, whole numbers or floating-point: there it is 1 (these alone), 255, 65535, or the most that fits,
-    the first that no sample is above. What is below 0 is black.
+    Up to 16 bits the format gives the white level: 65535, 4095 in a 12-bit TIFF, 32767 for signed samples. With 32 bits
+    it is the first of 1 (floating-point only), 255, 65535 and the maximum that no sample exceeds. Below 0 is black.
     """
     if image.mode != "F" and not image.mode.startswith("I"):
         return image

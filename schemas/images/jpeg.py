@@ -1,7 +1,7 @@
-"""JPEGs decoded for both programs: upright, at a reduced scale where that is enough, off the interpreter's lock.
+"""Decode JPEGs for both programs: upright, at a reduced scale if that is enough, without the interpreter's lock.
 
-Pillow decodes to the same numbers, but copies them twice under the lock: sixteen threads of it decode as fast as five.
-The scale is the JPEG's own (a smaller inverse DCT), so a reduced picture differs a little from a whole one resized.
+Pillow gives the same pixels but copies them twice under the lock: sixteen threads are as fast as five. The scale is
+the JPEG's own (a smaller inverse DCT), so a reduced image differs a little from a full one resized.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Size = tuple[int, int]
 
 
 def decode_rgb(data: bytes, at_least_px: Size | None = None) -> NDArray[np.uint8] | None:
-    """A JPEG's bytes as uint8 (H, W, 3); `at_least_px` lets it come reduced, but not below that size.
+    """Decode a JPEG to uint8 (H, W, 3); with `at_least_px` it may be reduced, but not below that size.
 
-    None where simplejpeg isn't installed, and for CMYK: Pillow's to do. Raises ValueError for half a picture.
+    Return None without simplejpeg and for CMYK, which Pillow must decode. Raises ValueError if truncated.
     """
     try:
         import simplejpeg
@@ -41,14 +41,14 @@ def decode_rgb(data: bytes, at_least_px: Size | None = None) -> NDArray[np.uint8
 
 
 def draft(image: Image, at_least_px: Size, way: int | None) -> None:
-    """Has Pillow decode an opened JPEG, to be turned that `way`, at the scale that `decode_rgb` would; others whole."""
+    """Make Pillow decode an opened JPEG, to be turned by `way`, at the scale of `decode_rgb`; others in full."""
     factor = _reduction(image.size, at_least_px, way)
     if factor > 1:
         image.draft(None, (image.width // factor, image.height // factor))
 
 
 def _reduction(stored_px: Size, at_least_px: Size | None, way: int | None) -> int:
-    """By how much a JPEG of that size may shrink."""
+    """Return the factor by which a JPEG of that size may be reduced."""
     if at_least_px is None:
         return 1
     least_px = at_least_px[::-1] if (way or 1) >= 5 else at_least_px  # As stored, before it is turned upright.

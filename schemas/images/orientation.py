@@ -1,7 +1,7 @@
-"""Which way up a picture is, by its EXIF block: one rule for both programs.
+"""An image's orientation by its EXIF block: one rule for both programs.
 
-Pillow's own reading won't do. It takes an orientation from XMP where EXIF has none, which no browser does; and of a
-damaged block it keeps what it could read with a warning, or raises any of a dozen errors.
+Pillow's own reading isn't used: it takes an orientation from XMP, which no browser does, and handles damaged blocks
+by warnings or a dozen kinds of errors.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ PNG_TEXT = "Raw profile type exif"  # Older programs' EXIF in a PNG: a name, a l
 
 
 def orientation(image: Image) -> int | None:
-    """How an opened picture is to be turned, 1 to 8 (Exif 2.32, tag 0x0112); 1 where nothing is said.
+    """Return how to turn an opened image, 1 to 8 (Exif 2.32, tag 0x0112); 1 if nothing is said.
 
-    None where EXIF is there and that part of it can't be read. Loads a PNG, which may tell it after its pixels. Of a
-    TIFF it is what Pillow does by itself as it loads it: nothing is left to turn.
+    None if the EXIF can't be read. Loads a PNG, whose EXIF may follow its pixels. 1 for a TIFF, which Pillow turns
+    while loading.
     """
     if image.format == "PNG":
         image.load()
@@ -48,7 +48,7 @@ def orientation(image: Image) -> int | None:
 
 
 def upright(image: Image) -> Image:
-    """An opened picture, turned as its orientation says where that can be read; itself where nothing is to turn."""
+    """Return an opened image turned by its orientation, if that can be read."""
     from PIL.Image import Transpose
 
     way = orientation(image)
@@ -65,7 +65,7 @@ def upright(image: Image) -> Image:
 
 
 def turned(pixels: NDArray[np.uint8], orientation: int | None) -> NDArray[np.uint8]:
-    """Undoes the EXIF orientation (Exif 2.32, tag 0x0112) of grey (H, W) or coloured (H, W, C) pixels, if known."""
+    """Undo the EXIF orientation (Exif 2.32, tag 0x0112) of grey (H, W) or coloured (H, W, C) pixels, if known."""
     import numpy as np
 
     if orientation in {5, 6, 7, 8}:
@@ -76,7 +76,7 @@ def turned(pixels: NDArray[np.uint8], orientation: int | None) -> NDArray[np.uin
 
 
 def orientation_in(exif: bytes) -> int | None:
-    """The same of an EXIF block: a TIFF header and directories (TIFF 6.0, section 2). None where it can't be read."""
+    """Return the orientation in an EXIF block: a TIFF header and directories (TIFF 6.0, 2). None if unreadable."""
     while exif.startswith(EXIF_HEADER):
         exif = exif[len(EXIF_HEADER) :]
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
@@ -96,13 +96,13 @@ def orientation_in(exif: bytes) -> int | None:
 
 
 def jpeg_orientation(data: bytes) -> int | None:
-    """The same of a JPEG's bytes, which nothing else need have read."""
+    """Return the orientation in a JPEG's bytes."""
     exif = b"".join(_exif_segments(data))
     return orientation_in(exif) if exif else 1
 
 
 def _exif_segments(data: bytes) -> Iterator[bytes]:
-    """A walk over a JPEG's segments, up to the pixels (ISO 10918-1, B.1.1). Large blocks may go on in the next one."""
+    """Yield a JPEG's EXIF segments, up to the pixels (ISO 10918-1, B.1.1). Large blocks may span several."""
     position, first = 2, True
     while position + 4 <= len(data) and data[position] == 0xFF and (marker := data[position + 1]) != 0xDA:
         if marker == 0xFF:  # a fill byte
@@ -119,12 +119,12 @@ def _exif_segments(data: bytes) -> Iterator[bytes]:
 
 
 def in_words(unread: Sequence[str]) -> str:
-    """What a person should know of these files, whose orientation can't be read."""
+    """Return a note about files whose orientation can't be read."""
     listed = ", ".join(unread[:NAMED]) + (f" and {len(unread) - NAMED:,} more" if len(unread) > NAMED else "")
     pictures = plural(len(unread), "picture has", "pictures have")
     return f"{pictures} EXIF that can't be read, so which way up is unknown; taken as stored: {listed}"
 
 
 def _valid(value: object) -> int | None:
-    """0 is what cameras write that don't know."""
+    """Return a valid orientation; cameras write 0 if they don't know."""
     return (value or 1) if isinstance(value, int) and 0 <= value <= 8 else None

@@ -21,7 +21,7 @@ class Estimate(Part):
 
 
 class EpochMeasures(Part):
-    """What one checkpoint of one run shows. Changes are against the run's own epoch 0 (the base), image by image."""
+    """The measures of one checkpoint of a run. Changes are against the run's own epoch 0 (the base), image by image."""
 
     epoch: int
     steps: int = Field(description="Optimiser steps since the start.")
@@ -99,7 +99,7 @@ class Group(Part):
 
 
 class Comparison(Document):
-    """What `trainer compare --json` prints and its page shows."""
+    """The result of `trainer compare`: printed by `--json`, shown by its page."""
 
     type: Literal["amatl/comparison/v1"] = "amatl/comparison/v1"
     created_at: Timestamp

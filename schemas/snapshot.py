@@ -39,7 +39,7 @@ class SplitCount(Part):
 
 
 class Selection(Part):
-    """What was asked for and what was left out, so that nothing goes missing in silence."""
+    """The selection asked for, and the images left out, counted by reason."""
 
     where: str | None = None
     holdout: str | None = Field(default=None, description="The holdout rule as given, for example `40` or `0.2`.")

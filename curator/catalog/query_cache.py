@@ -1,10 +1,9 @@
-"""Answers that are kept until what they were read from changes: for the small questions that every page asks again.
+"""A cache of query results, for the small queries that every page repeats.
 
-Whoever has the file open makes every change to it, and so knows of each: a table's count goes up once a change that
-added rows to it is committed, before whoever asked for the change hears of it. An answer holds while the counts of the
-tables that its query names are what they were before it was read. Changes to one dataset, or one caption set, leave the
-answers about another as they are: a change or a question with the parameter `dataset`, and `set_name`, is of rows with
-those alone. Which queries are kept stands in their .sql files.
+The process that has the file open makes every change. Each table has a counter that goes up when a change is committed,
+before its caller is answered. A result is valid while the counters of its query's tables are what they were before it
+was read. Counters are kept by dataset and caption set, so changes to one don't discard results about another. The .sql
+files mark the cached queries `(kept)`.
 """
 
 from __future__ import annotations
@@ -39,10 +38,10 @@ _TABLES_BY_SCHEMA: dict[int, list[tuple[str, str, list[str]]]] = {}
 
 
 class Kept:
-    """The answers of one open file. Safe on many threads."""
+    """Cached results of one open file. Safe on many threads."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, schema: int | None = None) -> None:
-        """`connection`: where the tables and views are. `schema`: its number, where they are those of a catalog."""
+        """`connection` has the tables and views; `schema` is the number of the catalog's schema."""
         rows = _tables(connection, schema)
         self._views = {name: frozenset(SOURCE.findall(sql)) for name, sql, _ in rows if sql}
         self._tables = {name for name, sql, _ in rows} - self._views.keys()
@@ -53,7 +52,7 @@ class Kept:
         self._lock = threading.Lock()
 
     def answer(self, query: Query, parameters: Mapping[str, Any]) -> tuple[Stamp, pa.Table | None]:
-        """What is kept, None where nothing is or it holds no more; and the stamp for `keep`, taken before reading."""
+        """Return the cached result, or None, and the stamp for `keep`, which must be taken before reading."""
         with self._lock:
             stamp = tuple(self._count(table, parameters) for table in self._tables_of(query))
             key = _key(query, parameters)
@@ -64,7 +63,7 @@ class Kept:
             return stamp, known[1]
 
     def keep(self, query: Query, parameters: Mapping[str, Any], stamp: Stamp, answer: pa.Table) -> None:
-        """Keeps an answer, unless it is large."""
+        """Cache a result, unless it is large."""
         if answer.nbytes > LARGEST_BYTES:
             return
         with self._lock:
@@ -73,7 +72,7 @@ class Kept:
                 self._answers.popitem(last=False)
 
     def changed(self, tables: Iterable[str], parameters: Mapping[str, Any]) -> None:
-        """A change with these parameters added rows to these tables."""
+        """Record that a change with these parameters added rows to these tables."""
         with self._lock:
             for table in tables:
                 named = self._named(table, parameters)
@@ -81,13 +80,13 @@ class Kept:
                 self._changes[table, *named, None] += 1  # of whatever dataset, or set
 
     def _count(self, table: str, parameters: Mapping[str, Any]) -> int:
-        """How many changes the rows asked for may have seen: those of this scope, and those of a wider one."""
+        """Return the number of changes that may concern these rows: of this scope and wider ones."""
         named = self._named(table, parameters)
         wider = sum(self._changes[table, *named[:depth], None] for depth in range(len(named)))
         return self._changes[table, *named] + wider
 
     def _named(self, table: str, parameters: Mapping[str, Any]) -> list[str]:
-        """Dataset and set that the parameters name, as far as the table's rows have them."""
+        """Return the dataset and set that the parameters name, if the table has these columns."""
         named: list[str] = []
         for column in SCOPE:
             value = parameters.get(column)
@@ -97,7 +96,7 @@ class Kept:
         return named
 
     def _tables_of(self, query: Query) -> tuple[str, ...]:
-        """The tables that a query reads, itself or by a view."""
+        """Return the tables that a query reads, directly or through views."""
         if query.name not in self._read_from:
             names, new = set[str](), set(SOURCE.findall(query.sql))
             while new:
@@ -118,7 +117,7 @@ def _tables(connection: duckdb.DuckDBPyConnection, schema: int | None) -> list[t
 
 
 def table_changed(statement: str) -> str:
-    """The table that a statement of a change adds rows to. Raises ValueError where that can't be told."""
+    """Return the table that a statement adds rows to. Raises ValueError if that is unclear."""
     if match := TARGET.match(statement):
         return match[1]
     raise ValueError(f"adds rows to no table: {statement[:60]}")

@@ -1,7 +1,7 @@
-"""The other end of a `Catalog` that a service holds: on this machine by its Unix socket, on another by its URL.
+"""The client of a catalog that a service holds: by Unix socket on this machine, by URL on another.
 
-Each query is one request. A read is asked again where the connection broke; a change isn't, since it may have been
-made: the error says so, and the same command goes on from what is there.
+Each query is one request. A read is repeated if the connection breaks; a change isn't, since it may have been made: the
+error says so, and the same command goes on from what is there.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ ANSWER_SECONDS = 600
 
 
 def service_folder(catalog_path: Path) -> Path:
-    """`<catalog>.service` beside the catalog, whatever link leads there: what a service keeps."""
+    """Return `<catalog>.service` beside the catalog (links resolved): the data folder of its service."""
     real = catalog_path.resolve()
     return real.with_name(f"{real.name}.service")
 
 
 def address_file(catalog_path: Path) -> Path:
-    """Where a running service notes its socket: a JSON object in its data folder."""
+    """Return the file in which a running service records its socket, as a JSON object."""
     return service_folder(catalog_path) / "address.json"
 
 
 def find(path: Path | str) -> Service | None:
-    """The service at a URL, or that which holds this file; None where the file is free. Raises ServiceFailed."""
+    """Return the service at a URL or of this file; None if the file has none. Raises ServiceFailed."""
     if url := address_of(path):
         service = Service(_by_url(url), url)
         service.greet()
@@ -82,7 +82,7 @@ class Service:
         self._client.close()
 
     def greet(self) -> None:
-        """Checks that somebody is there, knows us, and speaks the same queries."""
+        """Check that a service answers, accepts the token, and has the same queries."""
         try:
             told = self.sent("GET", "/catalog").json()
             version, spoken = str(told["version"]), told["dialect"]
@@ -100,14 +100,14 @@ class Service:
             )
 
     def rows(self, query: str, frame: pl.DataFrame | None, parameters: Mapping[str, Any]) -> pa.Table:
-        """Asks for the rows of a query."""
+        """Run a query and return its rows."""
         answer = self._call(query, {} if frame is None else {"rows": frame}, parameters, again=True)
         if answer.headers.get("content-type") != ARROW:
             raise ServiceFailed(f"{self.name}: that is no curator service. Look at the address.")
         return decode_rows(answer.content)
 
     def change(self, query: str, frames: Mapping[str, pl.DataFrame], parameters: Mapping[str, Any]) -> None:
-        """Has a change made, all of it or nothing."""
+        """Run a change as one transaction."""
         self._call(query, frames, parameters, again=False)
 
     def _call(
@@ -118,7 +118,7 @@ class Service:
         return self.sent("POST", f"/catalog/{query}", again, files=files)
 
     def sent(self, method: str, path: str, again: bool = True, **content: Any) -> httpx.Response:
-        """One request and its answer; asked `again` where the connection broke. Raises what the service says."""
+        """Send a request; with `again`, repeat it if the connection breaks. Raises the service's error."""
         import httpx
 
         try:
@@ -135,7 +135,7 @@ class Service:
 
 
 def raised(name: str, answer: httpx.Response) -> AmatlError:
-    """The error that a problem tells of: of the same class, with the same text."""
+    """Return the error that a problem document describes: same class, same text."""
     try:
         problem = answer.json()
         kind, detail = str(problem["type"]).rpartition(":")[2], str(problem["detail"])
@@ -150,9 +150,9 @@ def raised(name: str, answer: httpx.Response) -> AmatlError:
 
 
 def token() -> str | None:
-    """The token of the environment: CURATOR_TOKEN, or the file of CURATOR_TOKEN_FILE, which is its owner's alone.
+    """Return the token of CURATOR_TOKEN, or of the file CURATOR_TOKEN_FILE.
 
-    Raises BadOption where the file can't be read or others can read it.
+    Raises BadOption if the file can't be read, or others can read it.
     """
     if given := os.environ.get("CURATOR_TOKEN"):
         return given.strip()

@@ -1,6 +1,6 @@
-"""What a caller on another machine asks of a service beside its queries: pictures' bytes, and what lies on its disk.
+"""Requests to a remote service beside catalog queries: image files, and facts about its disk.
 
-Every request here may be asked again: a picture is named by its content, and what is there already isn't sent twice.
+All requests may be repeated: an image is named by its content, and nothing is sent twice.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ class Distant:
         self._service, self.name = service, service.name
 
     def picture(self, sha256: str) -> bytes:
-        """The bytes of an image. Raises NotFound, ChecksumMismatch where the service's file is gone or another one."""
+        """Return an image's bytes. Raises NotFound or ChecksumMismatch if the service's file is gone or changed."""
         return self._sent("GET", f"/images/{sha256}").content
 
     def most_bytes(self) -> int:
-        """How large a file the service takes. Raises ServiceFailed where the caller may send none."""
+        """Return the largest file that the service accepts. Raises ServiceFailed if the caller may not send any."""
         return int(self._sent("GET", "/uploads").json()["max_bytes"])
 
     def lacking(self, images: Sequence[str]) -> list[str]:
-        """Those of these SHA-256 whose bytes were never uploaded."""
+        """Return the SHA-256 of images that were never uploaded."""
         found: list[str] = self._sent("POST", "/uploads/lacking", json={"images": list(images)}).json()["lacking"]
         return found
 
     def upload(self, sha256: str, content: bytes) -> None:
-        """Sends an image's bytes. Raises what the service has against it."""
+        """Send an image's bytes. Raises the service's error."""
         headers = {"Content-Type": "application/octet-stream"}
         self._sent("PUT", f"/uploads/{sha256}", content=content, headers=headers)
 
     def files_state(self, dataset: str) -> dict[str, Any]:
-        """What became of a dataset's `files` (how many) since the ingest: `missing`, `changed`, lists of paths."""
+        """Return a dataset's number of `files`, and lists of `missing` and `changed` paths."""
         found: dict[str, Any] = self._sent("GET", "/disk/files", params={"dataset": dataset}).json()
         return found
 
     def previews_key(self) -> str:
-        """Names the key that the service signs addresses of previews with."""
+        """Return the id of the key that signs the addresses of previews."""
         return str(self._sent("GET", "/disk/previews").json()["key_id"])
 
     def previews(self, images: Sequence[str], make: bool) -> Mapping[str, Any]:
-        """`lacking`: those of these images that have no preview there; with `make` why, in `failed`, by image."""
+        """Return the images `lacking` a preview; with `make`, make them and return the reasons of `failed` ones."""
         found: dict[str, Any] = self._sent("POST", "/disk/previews", json={"images": list(images), "make": make}).json()
         return found
 
     def signatures(self, images: Sequence[tuple[str, int]]) -> list[str]:
-        """The signature for the address of each image's preview until a time, in seconds since 1970."""
+        """Return the signatures of preview addresses that are valid until a time, in seconds since 1970."""
         wanted = [{"image": image, "expires": expires} for image, expires in images]
         found: list[str] = self._sent("POST", "/disk/signatures", json={"addresses": wanted}).json()["signatures"]
         return found

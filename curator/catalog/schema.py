@@ -1,6 +1,6 @@
-"""The schema as one text, from DuckDB's own account of it: `python -m curator.catalog.schema` writes schema.sql.
+"""The schema as one text, from DuckDB's own listing: `python -m curator.catalog.schema` writes schema.sql.
 
-schema.sql is the golden copy: a test holds it equal to what all migrations give.
+A test holds schema.sql equal to the sum of all migrations.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ SELECT sql FROM (
 
 
 def describe(connection: duckdb.DuckDBPyConnection) -> str:
-    """Every sequence, table, index, macro and view of an open database as SQL that makes them."""
+    """Return SQL that makes every sequence, table, index, macro and view of an open database."""
     return HEADER + "\n" + "\n\n".join(_laid_out(sql) for (sql,) in connection.execute(STATEMENTS).fetchall()) + "\n"
 
 
 def current() -> str:
-    """The schema that all migrations give."""
+    """Return the schema after all migrations."""
     import duckdb
 
     with duckdb.connect() as connection:
@@ -46,7 +46,7 @@ def current() -> str:
 
 
 def _laid_out(sql: str) -> str:
-    """One column a line, so that a difference of schemas is readable."""
+    """Put each column on a line, so that differences are readable."""
     sql = sql.strip().rstrip(";")
     if sql.startswith("CREATE TABLE"):
         head, _, columns = sql.partition("(")
@@ -55,7 +55,7 @@ def _laid_out(sql: str) -> str:
 
 
 def _split(columns: str) -> str:
-    """Breaks a column list at its commas, not at those within parentheses."""
+    """Split a column list at commas outside parentheses."""
     depth, out = 0, []
     for character in columns:
         depth += (character == "(") - (character == ")")

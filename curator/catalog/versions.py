@@ -1,4 +1,4 @@
-"""What the catalog knows about versions: one method a query of queries/versions.sql."""
+"""Catalog queries on versions: one method for each query of queries/versions.sql."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Versions(Connection):
     """Queries on versions."""
 
     def versions(self) -> pl.DataFrame:
-        """Every committed version, oldest first.
+        """Return every committed version, oldest first.
 
         Columns: dataset, set_name, number, last_caption_id, captions, digest, message, person, committed_at.
         """
@@ -28,4 +28,4 @@ class Versions(Connection):
         message: str,
         person: str,
     ) -> None:
-        """Commits a set as it was at a caption id, as its next version."""
+        """Commit a set, as of a caption id, as its next version."""

@@ -1,10 +1,9 @@
-"""A call of a named query as bytes: how `Catalog` speaks to a service, and how the service answers.
+"""The wire format of named queries between `Catalog` and a service.
 
     POST /catalog/<query>   multipart/form-data: `parameters` (JSON object), one Arrow IPC stream for each table
     200                     rows, as one Arrow IPC stream    204  a change, committed    4xx, 5xx  a problem (RFC 9457)
 
-Each query is one transaction, so each request is. The rows are those that DuckDB gave, types and all: a frame made of
-them on the other machine is the frame that would have been made here.
+Each request is one transaction. Rows keep DuckDB's types, so a frame is the same on both machines.
 """
 
 from __future__ import annotations
@@ -32,20 +31,20 @@ PEOPLE = frozenset({"person", "made_by", "restored_by"})
 
 @cache
 def dialect() -> str:
-    """A digest of all queries: two programs with the same one understand each other."""
+    """Return a digest of all queries; two programs with the same digest are compatible."""
     text = "\n".join(f"{query.name}\n{query.sql}" for query in load_queries().values())
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def encode_frame(frame: pl.DataFrame) -> bytes:
-    """A table as an Arrow IPC stream."""
+    """Encode a table as an Arrow IPC stream."""
     buffer = BytesIO()
     frame.write_ipc_stream(buffer)
     return buffer.getvalue()
 
 
 def decode_frame(name: str, stream: IO[bytes]) -> pl.DataFrame:
-    """The table of an Arrow IPC stream from elsewhere; checked, every offset in it too. Raises BadDocument."""
+    """Decode an Arrow IPC stream from another machine, with all offsets checked. Raises BadDocument."""
 
     check_plain(name, stream)
     try:
@@ -60,7 +59,7 @@ def decode_frame(name: str, stream: IO[bytes]) -> pl.DataFrame:
 
 
 def encode_rows(table: pa.Table, compressed: bool) -> Iterator[bytes]:
-    """Rows as an Arrow IPC stream, a chunk at a time; `compressed` (zstd) where a network is in between."""
+    """Yield rows as an Arrow IPC stream in chunks, `compressed` (zstd) for a network."""
     sink = _Chunks()
     options = pa.ipc.IpcWriteOptions(compression="zstd" if compressed else None)
     with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
@@ -71,13 +70,13 @@ def encode_rows(table: pa.Table, compressed: bool) -> Iterator[bytes]:
 
 
 def decode_rows(content: bytes) -> pa.Table:
-    """The rows that `encode_rows` wrote."""
+    """Decode the rows of `encode_rows`."""
     with pa.ipc.open_stream(content) as reader:
         return reader.read_all()
 
 
 def decode_parameters(content: bytes) -> dict[str, Any]:
-    """The parameters of a call. Raises BadDocument."""
+    """Decode the parameters of a call. Raises BadDocument."""
     try:
         parameters = json.loads(content)
     except ValueError as error:
@@ -88,7 +87,7 @@ def decode_parameters(content: bytes) -> dict[str, Any]:
 
 
 class _Chunks:
-    """A file that is emptied as it is filled."""
+    """A write-only file that hands out its content in chunks."""
 
     closed = False
 
@@ -100,7 +99,7 @@ class _Chunks:
         return len(self._parts[-1])
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Do nothing: nothing is buffered."""
 
     def taken(self) -> bytes:
         parts, self._parts = self._parts, []

@@ -1,7 +1,7 @@
-"""A dataset's working copy: one row an image, a column a caption set, kept up with the catalog by what is new there.
+"""A dataset's working copy in memory: a row per image, a column per caption set, updated by the catalog's new rows.
 
-All that is new comes as differences: captions, images, paths that changed or are gone; new near-duplicate groups or
-splits make those columns be read again. Frames never change once made, so that readers need no lock.
+New captions, images and paths are merged as differences; new near-duplicate groups or splits reload those columns.
+Frames are immutable, so readers need no lock.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Table:
     """The working copy as of `marks`. `frame` is sorted by `number`.
 
     Columns: number, file_id, sha256, file_name, width_px, height_px, size_bytes, format, has_alpha, license,
-    source_url, paths (how many it has), near_duplicate_of, alone, split; for each set caption.SET (text),
-    caption_id.SET, run.SET; folded: all captions in small letters, a line each.
+    source_url, paths (their number), near_duplicate_of, alone, split; for each set caption.SET (text),
+    caption_id.SET, run.SET; folded: all captions in lower case, one per line.
     """
 
     dataset: str
@@ -59,7 +59,7 @@ _shelves_lock = threading.Lock()
 
 
 def working_copy(catalog: Catalog, dataset: str) -> Table:
-    """The dataset as the catalog has it now. The first call of a process reads all of it."""
+    """Return the up-to-date working copy. The first call of a process reads everything."""
     with _shelves_lock:
         shelf = _shelves.setdefault(catalog, _Shelf())
     with shelf.lock:
@@ -76,20 +76,20 @@ def working_copy(catalog: Catalog, dataset: str) -> Table:
 
 
 def warm(catalog: Catalog) -> None:
-    """Makes the working copies before anyone asks for them."""
+    """Make the working copies in advance."""
     with suppress(Exception):  # whatever it is, the first page says it; or the catalog was closed meanwhile
         for name in catalog.dataset_names():
             working_copy(catalog, name)
 
 
 def row_of_image(table: Table, image_sha256: str) -> dict[str, Any] | None:
-    """An image's row; None where it isn't there."""
+    """Return an image's row, or None."""
     place = table.frame["sha256"].index_of(image_sha256)
     return None if place is None else table.frame.row(place, named=True)
 
 
 def file_id_of_image(catalog: Catalog, image_sha256: str) -> int | None:
-    """The row of a path of an image, by the working copies that there are, as they are; None where none has it."""
+    """Return the path row of an image from existing working copies, without updating them; None if there is none."""
     with _shelves_lock:
         shelf = _shelves.setdefault(catalog, _Shelf())
     with shelf.lock:
@@ -99,7 +99,7 @@ def file_id_of_image(catalog: Catalog, image_sha256: str) -> int | None:
 
 
 def _read(catalog: Catalog, dataset: str) -> Table:
-    """Everything. The marks are taken first: what comes meanwhile is met again as a difference, to no harm."""
+    """Read everything. The marks are read first: rows that arrive meanwhile are merged again, which does no harm."""
     marks = catalog.gallery_marks(dataset, 0)
     frame = _placed(catalog, dataset, catalog.gallery_images(dataset))
     frame, sets = _with_captions(frame, [], catalog.gallery_captions(dataset, 0))
@@ -124,7 +124,7 @@ def _kept_up(catalog: Catalog, table: Table) -> Table:
 
 
 def _placed(catalog: Catalog, dataset: str, images: pl.DataFrame) -> pl.DataFrame:
-    """With near-duplicate group and split."""
+    """Add near-duplicate group and split."""
     groups, splits = catalog.gallery_groups(dataset), catalog.stored_splits(dataset)
     images = images.drop("near_duplicate_of", "alone", "split", strict=False)
     joined = images.join(groups, on="sha256", how="left", maintain_order="left").with_columns(
@@ -141,7 +141,7 @@ def _alone() -> pl.Expr:
 
 
 def _with_new_files(catalog: Catalog, table: Table) -> pl.DataFrame:
-    """With the rows of paths since: mostly images that no path showed before, whose groups and splits come later."""
+    """Merge new path rows: mostly new images, whose groups and splits come later."""
     frame, last_file_id = table.frame, table.marks["last_file_id"]
     fresh = catalog.gallery_new_files(table.dataset, last_file_id)
     met = fresh["known"].any() or fresh["seen"].any() or not _rows_of(frame, fresh["sha256"]).is_empty()
@@ -153,7 +153,7 @@ def _with_new_files(catalog: Catalog, table: Table) -> pl.DataFrame:
 
 
 def _with_changed_images(catalog: Catalog, dataset: str, frame: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
-    """With these images as their paths have them now, or without them; their captions stay, or come back."""
+    """Update or remove images by their current paths; captions are kept or restored."""
     here = changes.filter(pl.col("number").is_not_null())
     new = here.join(frame, on="sha256", how="anti")
     facts = [name for name in here.columns if name != "seen"]
@@ -176,7 +176,7 @@ def _alone_so_far(images: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_captions(frame: pl.DataFrame, sets: list[str], captions: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """The frame with newer revisions put over those it has; sets by name."""
+    """Merge newer revisions; sets are ordered by name."""
 
     names = sorted(captions["set_name"].unique())
     all_sets = sorted({*sets, *names})
@@ -192,13 +192,13 @@ def _with_captions(frame: pl.DataFrame, sets: list[str], captions: pl.DataFrame)
 
 
 def _folded(sets: list[str]) -> pl.Expr:
-    """Every caption of an image in small letters, a line each: one column to look through instead of one a set."""
+    """Join all captions of an image in lower case, one per line: one column to search instead of one per set."""
     lines = [pl.col(f"{CAPTION}{name}").str.to_lowercase() for name in sets]
     return pl.concat_str([pl.lit(""), *lines], separator="\n", ignore_nulls=True).alias(FOLDED)
 
 
 def _rows_of(frame: pl.DataFrame, images: pl.Series) -> pl.DataFrame:
-    """Where some images stand: row, sha256."""
+    """Return the row numbers of some images: row, sha256."""
     rows = frame.select(pl.int_range(pl.len()).alias("row"), "sha256")
     return rows.filter(pl.col("sha256").is_in(images.implode()))
 
@@ -215,7 +215,7 @@ def _with_many(frame: pl.DataFrame, name: str, revisions: pl.DataFrame) -> pl.Da
 
 
 def _with_a_few(frame: pl.DataFrame, name: str, revisions: pl.DataFrame) -> pl.DataFrame:
-    """The same for some rows, as after an edit: thirty times as fast, since no other row is touched."""
+    """Merge revisions of a few rows, as after an edit: thirty times as fast, since no other row is touched."""
     found = _rows_of(frame, revisions["sha256"]).join(revisions, on="sha256", how="inner")
     return frame.with_columns(
         frame[f"{prefix}{name}"].clone().scatter(found["row"], found[part]).alias(f"{prefix}{name}")

@@ -38,7 +38,7 @@ class Finding(BaseModel):
 
 
 class DatasetFigures(BaseModel):
-    """How large a dataset is."""
+    """The size of a dataset."""
 
     dataset: str
     images: int
@@ -46,7 +46,7 @@ class DatasetFigures(BaseModel):
 
 
 class DoctorResult(BaseModel):
-    """How the catalog is."""
+    """The state of the catalog."""
 
     catalog: str
     schema_number: int

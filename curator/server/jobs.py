@@ -110,7 +110,7 @@ class Jobs:
             return self._newest_first()
 
     def _newest_first(self) -> list[Job]:
-        """Of equal times, the later job comes first."""
+        """Sort jobs newest first; for equal times the later job comes first."""
         return sorted(self._jobs.values(), key=lambda job: job.started_at)[::-1]
 
     def stop(self, grace_seconds: float) -> None:

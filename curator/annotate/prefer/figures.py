@@ -59,7 +59,7 @@ class PersonFigures(BaseModel):
 
 
 class Agreement(BaseModel):
-    """How often two people answered alike on the same image."""
+    """The share of images on which two people gave the same answer."""
 
     images: int
     pairs: int

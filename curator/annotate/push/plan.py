@@ -54,7 +54,7 @@ class Signing:
 
 @dataclass
 class Plan:
-    """What to send. `new`: images without a task; `propose`, `update`: tasks. Everything else is counted."""
+    """The tasks to send. `new`: images without a task; `propose`, `update`: tasks. Everything else is counted."""
 
     new: list[str] = field(default_factory=list)
     propose: list[Task] = field(default_factory=list)

@@ -1,12 +1,12 @@
-"""The named queries: one .sql file a noun, each block `-- name: ...`, a line that says what it does, then SQL.
+"""Named queries: a .sql file per noun with blocks of `-- name: ...`, a line that says what it does, then SQL.
 
     -- name: dataset_names
     -- Every dataset, by name.
     SELECT name FROM datasets ORDER BY name;
 
-A `Catalog` method of the same name runs each; a test holds the two sets equal. Parameters are written `$name`. A
-block that writes may hold several statements: they are one transaction. The answers of a query `(kept)` are, see
-`curator.catalog.query_cache`: what every page asks again, small, and the same as long as no row is added.
+A `Catalog` method of the same name runs each; a test holds the two sets equal. Parameters are written `$name`. The
+statements of a block that writes are one transaction. Results of a query marked `(kept)` are cached, see
+`curator.catalog.query_cache`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CHANGE = re.compile(r"\s*(INSERT|UPDATE|DELETE|CREATE|DROP|ALTER)\b")
 
 @dataclass(frozen=True)
 class Query:
-    """One named block. `noun` is its file's name; `parameters` the `$names` it takes."""
+    """A named block. `noun` is its file's name; `parameters` are its `$names`."""
 
     name: str
     noun: str
@@ -40,18 +40,18 @@ class Query:
 
     @cached_property
     def changes(self) -> bool:
-        """Whether it writes rows, rather than returns some."""
+        """Return whether it writes rows."""
         return bool(CHANGE.match(_bare(self.sql)))
 
     @cached_property
     def scope(self) -> Literal["read", "write"]:
-        """What a caller from elsewhere needs for it; an id that is given out is gone."""
+        """Return the scope that a remote caller needs; reserving an id counts as a write."""
         return "write" if self.changes or "nextval(" in _bare(self.sql) else "read"
 
 
 @cache
 def load_queries() -> dict[str, Query]:
-    """Every named query by name. Raises ValueError for a name given twice or text outside a block."""
+    """Return all queries by name. Raises ValueError for a repeated name or text outside a block."""
     queries: dict[str, Query] = {}
     for file in sorted(FOLDER.glob("*.sql")):
         for query in parse(file.read_text(encoding="utf-8"), file.stem):
@@ -62,7 +62,7 @@ def load_queries() -> dict[str, Query]:
 
 
 def parse(text: str, noun: str) -> list[Query]:
-    """The blocks of one .sql file. Raises ValueError where a line belongs to none, or a block has no SQL."""
+    """Parse the blocks of a .sql file. Raises ValueError for a line outside blocks, or a block without SQL."""
     outside = BLOCK.sub("", text).strip()
     stray = [line for line in outside.splitlines() if not line.startswith("--! ")]
     if stray:
@@ -71,7 +71,7 @@ def parse(text: str, noun: str) -> list[Query]:
 
 
 def _bare(sql: str) -> str:
-    """SQL without its strings and comments."""
+    """Return SQL without strings and comments."""
     return TOKEN.sub(lambda token: token[0] if token["parameter"] else " ", sql)
 
 

@@ -50,7 +50,9 @@ def moved(catalog: Catalog, old: Path, new: Path, person: str, progress: Progres
     """
     if not new.is_dir():
         raise NotFound(f"{new}: there is no such folder. Give the folder that the images are in now.")
-    source, target = Path(old).absolute(), new.resolve()
+    source, target = old.absolute(), new.resolve()
+    if source == target:
+        raise BadOption(f"{new}: OLD and NEW are the same folder. Give the folder that the images were in as OLD.")
     naming = names(catalog)
     moves = {dataset: list(_moves(catalog, dataset, source, target, naming)) for dataset in catalog.dataset_names()}
     _refuse_others([move for found in moves.values() for move in found], source, target, progress)
@@ -116,10 +118,10 @@ def _rename(catalog: Catalog, dataset: str, move: _Move, old: Path, new: Path, p
 
     root = renamed(move.root)
     store = Store(catalog, dataset, root, catalog.next_ingest_id(), naming)
-    for known, entry in move.files.values():
-        store.add_correction(entry, known, known.metadata)
     for path, (known, _) in move.files.items():
         store.add_gone(path, known)
+    for known, entry in move.files.values():  # After the others: a new path may be the old one of another image.
+        store.add_correction(entry, known, known.metadata)
     for reject in move.known.rejects.values():
         if renamed(reject.path) != reject.path:
             store.add_reject(reject, resolved=True)

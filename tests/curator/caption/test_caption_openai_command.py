@@ -75,7 +75,7 @@ def test_from_a_refused_key_to_a_whole_set(shell: Shell) -> None:
     """One story: a wrong key, Ctrl-C, one image refused, the rest, nothing more to do; then a search for the key."""
     with serving(lambda asked: fails(401, f"Incorrect API key provided: {KEY}")) as endpoint:
         said = shell.caption(endpoint, code=1)
-        assert "openai: 127.0.0.1 doesn't take the key in OPENAI_API_KEY: check it." in said
+        assert "openai: 127.0.0.1 rejects the key in OPENAI_API_KEY: check it." in said
         assert "Traceback" not in said
 
     waiting = threading.Event()

@@ -56,6 +56,19 @@ def test_only_a_part_of_a_folder_may_move(zoo: Lab) -> None:
     assert str(new / "c.png") in zoo.images()["path"].to_list()
 
 
+def test_a_folder_may_move_into_itself(zoo: Lab) -> None:
+    """The new path of one image is the old path of another."""
+    (zoo.pictures / "deep" / "c.png").rename(zoo.pictures / "a.png.aside")
+    old, aside = zoo.pictures, moved_to(zoo, "aside")
+    (aside / "a.png.aside").rename(aside / "deep" / "c.png")
+    old.mkdir()
+    aside.rename(old / "deep")
+    before = dict(zoo.images().select("image_sha256", "file_name").iter_rows())
+    assert moved(zoo.catalog, old, old / "deep", "ana").datasets == {"zoo": 3}
+    assert dict(zoo.images().select("image_sha256", "file_name").iter_rows()) == before
+    assert sorted(zoo.images()["path"]) == sorted(str(path) for path in (old / "deep").rglob("[abc].png"))
+
+
 def test_a_copy_with_other_times_is_compared_by_sha256(zoo: Lab) -> None:
     old, new = zoo.pictures, moved_to(zoo, "elsewhere")
     os.utime(new / "a.png", ns=(1, 1))
@@ -74,6 +87,8 @@ def test_what_is_missing_or_another_image_changes_nothing(zoo: Lab, tmp_path: Pa
         moved(zoo.catalog, old, new, "ana")
     with pytest.raises(NotFound, match="there is no such folder"):
         moved(zoo.catalog, old, tmp_path / "nowhere", "ana")
+    with pytest.raises(BadOption, match="OLD and NEW are the same folder"):
+        moved(zoo.catalog, new, new, "ana")
     with pytest.raises(NotFound, match="the catalog has no image below this folder"):
         moved(zoo.catalog, tmp_path / "other", new, "ana")
     assert zoo.images()["path"].to_list() == before

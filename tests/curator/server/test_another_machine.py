@@ -35,11 +35,11 @@ SAME = (
 )
 REFUSED = (
     ((*CAPTION, "sidecar"), "2 images aren't on this machine"),
-    (("snapshot", "template@1", "--out", "here", "--link"), "there is nothing to link"),
+    (("snapshot", "template@1", "--out", "here", "--link"), "so they can't be linked"),
     (("annotate", "start"), "started on that machine"),
     (("token", "add", "eve"), "own machine"),
     (("prune",), "own machine"),
-    (("serve",), "on the machine of its catalog"),
+    (("serve",), "on the machine that has the catalog"),
 )
 
 
@@ -79,7 +79,7 @@ def run(words: tuple[str, ...], **environment: str) -> Result:
 def test_what_needs_no_file_is_the_same_and_noted_under_the_tokens_name(served: Serving, folder: Path) -> None:
     there = {"CURATOR_URL": served.facts["url"], "CURATOR_TOKEN_FILE": str(folder / "token")}
     for words in SAME:
-        here = run((*words, "--catalog", str(folder / "copy.duckdb")))
+        here = run(words, CURATOR_CATALOG=str(folder / "copy.duckdb"))
         far = run(words, **there)
         assert (far.exit_code, far.stdout) == (here.exit_code, here.stdout) or words[0] in {"versions", "history"}, (
             words

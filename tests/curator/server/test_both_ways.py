@@ -32,6 +32,7 @@ STORY: tuple[tuple[str, ...], ...] = (
     ("ingest", "{folder}/zoo", "--dataset", "zoo", "--metadata", "{folder}/about.csv", "--join-on", "file_name"),
     ("ingest", "{folder}/zoo", "--dataset", "zoo"),
     ("rejects", "zoo"),
+    ("moved", "{folder}/nothing", "{folder}/zoo"),
     (*TEMPLATE, "template=a drawing of ${title}"),
     ("caption", "zoo", "--strategy", "fixed", "--set", "fixed", "-o", "text=a drawing"),
     ("caption", "zoo", "--strategy", "nonsense", "--set", "x"),
@@ -103,12 +104,12 @@ class Way:
         """Replace the URL, the machine's name and cache paths of a remote catalog."""
         for name, meant in self.names.items():
             text = text.replace(name, meant)
-        text = text.replace(str(self.folder), "FOLDER")
+        text = text.replace("--server CATALOG", "--catalog CATALOG").replace(str(self.folder), "FOLDER")
         text = re.sub(r"FOLDER/(zoo/\w+\.png|cache/originals/../[0-9a-f]{64})", "PICTURE", text)
         text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z?", "TIME", text)
         text = re.sub(r'"(seconds\w*|\w*_s|\w*per_second|\w*_seconds)": [\d.e-]+', r'"\1": N', text)
         text = re.sub(r"\d+(\.\d+)? (m?s|images/s|min)\b", "N s", text)
-        text = re.sub(r"[\d,.]+( a second| images/s)", r"N\1", text)
+        text = re.sub(r"[\d,.]+( per second| images/s)", r"N\1", text)
         text = re.sub(r"^(sending pictures|reading pictures|looking at).*\n", "", text, flags=re.M)
         return re.sub(PEOPLE, "WHO", text)
 

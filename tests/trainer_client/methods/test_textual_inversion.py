@@ -156,7 +156,7 @@ def test_a_run_that_broke_off_ends_like_one_that_did_not(
 def test_it_goes_on_and_is_baked_in(trained: Path, snapshot: Path, base: Path, tmp_path: Path) -> None:
     run(snapshot, trained, tmp_path / "on", **WORD, epochs=1)
     assert (pictures(tmp_path / "on" / checkpoint_name(0), ASKED) == pictures(last(trained), ASKED)).all()
-    with pytest.raises(BadOption, match=r"--vectors 2: .* has learnt <frog> in 3 vectors\. Give --vectors 3"):
+    with pytest.raises(BadOption, match=r"--vectors 2: .* has learned <frog> in 3 vectors\. Give --vectors 3"):
         run(snapshot, trained, tmp_path / "no", **(WORD | {"vectors": 2}))
     merge(trained, tmp_path / "merged", save_dtype="fp32")
     assert (pictures(tmp_path / "merged", ASKED) - pictures(last(trained), ASKED)).abs().max() <= 1

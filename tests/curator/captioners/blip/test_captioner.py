@@ -97,11 +97,11 @@ def test_a_trained_models_captions_are_those_of_generate(beams: int) -> None:
     items = [Item(path.stem, str(path)) for path in files]
     pixels = [model.preprocess(item) for item in items]
     captions = [answer.text for answer in model.generate(items, pixels)]
-    model = BlipForConditionalGeneration.from_pretrained(MINI, dtype=torch.float32)
+    network = BlipForConditionalGeneration.from_pretrained(MINI, dtype=torch.float32)
     processor = BlipImageProcessorPil.from_pretrained(MINI)
     assert processor.size == {"height": 64, "width": 64}  # so it only normalises
     values = processor([picture.transpose(1, 2, 0) for picture in pixels], return_tensors="pt")["pixel_values"]
-    rows = model.generate(pixel_values=values, max_new_tokens=20, do_sample=False, num_beams=beams)
+    rows = network.generate(pixel_values=values, max_new_tokens=20, do_sample=False, num_beams=beams)
     assert captions == [text.strip() for text in model.tokenizer.batch_decode(rows, skip_special_tokens=True)]
     assert len(set(captions)) > len(files) // 4
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from schemas.edge.address import warn_in_the_clear
+from schemas.edge.address import warn_if_unencrypted
 from schemas.errors import AmatlError, NotFound, ServiceFailed
 from trainer_client.rank_zero import is_rank_zero
 
@@ -34,7 +34,7 @@ def client(address: str) -> httpx.Client:
             raise ServiceFailed(f"{TOKEN}: has characters that no token has. Set it again.")
         headers["Authorization"] = f"Bearer {token}"
         if is_rank_zero():
-            warn_in_the_clear(address)
+            warn_if_unencrypted(address)
     return httpx.Client(
         headers=headers,
         timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),

@@ -50,7 +50,7 @@ def dry_run(
     refuse_other_file(out, GENERATOR)
     report_stale(plan.result, only, notice)
     rows = _spread(plan)
-    if catalog.distant:
+    if catalog.remote_disk:
         for image in plan.inputs[rows]["image_sha256"]:
             plan.originals.file(image, [])
     effort = Effort()

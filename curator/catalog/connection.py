@@ -27,7 +27,7 @@ from curator.catalog.migrate import migrate
 from curator.catalog.queries import Query, load_queries
 from curator.catalog.query_cache import Kept, table_changed
 from curator.catalog.remote import Service, find
-from curator.catalog.remote_disk import Distant
+from curator.catalog.remote_disk import RemoteDisk
 from schemas.edge.address import address_of
 from schemas.edge.retry import retried
 from schemas.errors import AmatlError, NotFound
@@ -145,9 +145,9 @@ class Connection:
         return self._path
 
     @property
-    def distant(self) -> Distant | None:
+    def remote_disk(self) -> RemoteDisk | None:
         """The service's disk operations, or None if the catalog's paths are local."""
-        return Distant(self._service) if self._service and self._path is None else None
+        return RemoteDisk(self._service) if self._service and self._path is None else None
 
     def check_is_here(self, needed: str) -> None:
         """Raise OnAnotherMachine, naming what is `needed`, if the catalog's paths belong to another machine."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from curator.catalog.wire import ARROW, PARAMETERS, decode_rows, dialect, encode_frame
 from schemas import __version__
-from schemas.edge.address import address_of, warn_in_the_clear
+from schemas.edge.address import address_of, warn_if_unencrypted
 from schemas.edge.retry import broke_off, retried
 from schemas.errors import AmatlError, BadOption, ServiceFailed
 
@@ -180,7 +180,7 @@ def _client(base_url: str, timeout_s: float | None, **more: Any) -> httpx.Client
 def _by_url(url: str) -> httpx.Client:
     given = token()
     if given:
-        warn_in_the_clear(url)
+        warn_if_unencrypted(url)
     return _client(url, ANSWER_SECONDS, headers={"Authorization": f"Bearer {given}"} if given else {})
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WAITS_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)
 
 
-class Distant:
+class RemoteDisk:
     """A service on another machine."""
 
     def __init__(self, service: Service) -> None:

@@ -27,8 +27,8 @@ def files_state(catalog: Catalog, dataset: str, progress: Progress = silent) -> 
 
     An upload is named by its content: only its size is compared.
     """
-    if catalog.distant:
-        told = catalog.distant.files_state(dataset)
+    if catalog.remote_disk:
+        told = catalog.remote_disk.files_state(dataset)
         progress(f"checking {dataset}", told["files"], told["files"])
         return FilesState(told["missing"], told["changed"], told["files"])
     rows = catalog.files_on_record(dataset)

@@ -42,7 +42,7 @@ class Names:
 
 def names(catalog: Catalog) -> Names:
     """Return the names for a catalog; one given by URL knows this machine by its name. Raises BadOption."""
-    return Names(machine() if catalog.distant else None)
+    return Names(machine() if catalog.remote_disk else None)
 
 
 def machine() -> str:

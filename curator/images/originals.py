@@ -28,7 +28,7 @@ class Originals:
     """The local files of a catalog's images."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self._catalog, self._distant = catalog, catalog.distant
+        self._catalog, self._remote_disk = catalog, catalog.remote_disk
         self._cache = cache_folder() / "originals"
 
     @cached_property
@@ -37,26 +37,26 @@ class Originals:
 
     def paths(self, sha256: str, recorded: Sequence[str]) -> list[str]:
         """Return the image's possible local paths, unchecked; for a remote catalog, its cache path."""
-        if self._distant:
+        if self._remote_disk:
             return [str(uploaded(self._cache, sha256))]
         return list(dict.fromkeys(str(uploaded(self._uploads, sha256)) if split(path) else path for path in recorded))
 
     def paths_of(self, images: pl.DataFrame) -> pl.Series:
         """Return `paths` of many images, by their `image_sha256`."""
-        folder = self._cache if self._distant else self._uploads
+        folder = self._cache if self._remote_disk else self._uploads
         sha256, path = pl.col("image_sha256"), pl.col("path")
         by_content = pl.concat_str(pl.lit(f"{folder}/"), sha256.str.slice(0, 2), pl.lit("/"), sha256)
-        here = path.str.starts_with("/") if self._distant is None else pl.lit(False)
+        here = path.str.starts_with("/") if self._remote_disk is None else pl.lit(False)
         return images.select(pl.when(here).then(path).otherwise(by_content).alias("image_path")).to_series()
 
     def fetch(self, sha256: str) -> None:
         """Download a remote catalog's image; else do nothing. Raises NotFound, ChecksumMismatch."""
-        if self._distant is None:
+        if self._remote_disk is None:
             return
         target = uploaded(self._cache, sha256)
         if target.is_file() and sha256_file(target) == sha256:
             return
-        content = self._distant.picture(sha256)
+        content = self._remote_disk.picture(sha256)
         if hashlib.sha256(content).hexdigest() != sha256:
             raise ChecksumMismatch(f"{sha256[:12]}: what came from the service is another picture. Try again.")
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -82,7 +82,7 @@ def ingest(
     root, table = _check(folder, dataset, metadata, join_on, max_pixels)
     options = {"metadata": table and str(table), "join_on": join_on or "file_name", "max_pixels": max_pixels}
     naming, stored = names(catalog), names(catalog).stored(str(root))
-    with sending(catalog.distant, progress) as upload:
+    with sending(catalog.remote_disk, progress) as upload:
         if upload:
             options["max_bytes"] = upload.most_bytes
         known = Known.load(catalog, dataset, root, naming)
@@ -141,7 +141,7 @@ def _check(
 
 def _left_out(catalog: Catalog, table: Path | None) -> list[Path]:
     """Return files of our own that may be in the folder."""
-    own = [] if catalog.distant else [catalog.path, Path(f"{catalog.path}.wal")]
+    own = [] if catalog.remote_disk else [catalog.path, Path(f"{catalog.path}.wal")]
     return [*own, *([table] if table else [])]
 
 

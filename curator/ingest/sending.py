@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
-from curator.catalog.remote_disk import Distant
+from curator.catalog.remote_disk import RemoteDisk
 from curator.images.unusable import Reason, Reject
 from curator.ingest.walk import Entry
 from schemas.errors import ChecksumMismatch
@@ -25,14 +25,14 @@ AHEAD = 4 * AT_ONCE
 
 
 @contextmanager
-def sending(distant: Distant | None, progress: Progress) -> Iterator[Sending | None]:
+def sending(remote_disk: RemoteDisk | None, progress: Progress) -> Iterator[Sending | None]:
     """Yield None if the catalog is on this machine. Raises ServiceFailed if sending isn't allowed."""
-    if distant is None:
+    if remote_disk is None:
         yield None
         return
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="upload")
     try:
-        yield Sending(distant, distant.most_bytes(), pool, progress)
+        yield Sending(remote_disk, remote_disk.most_bytes(), pool, progress)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -40,8 +40,8 @@ def sending(distant: Distant | None, progress: Progress) -> Iterator[Sending | N
 class Sending:
     """Uploads in progress. Their first error is raised by `add` or `finish`."""
 
-    def __init__(self, distant: Distant, most_bytes: int, pool: ThreadPoolExecutor, progress: Progress) -> None:
-        self.distant, self.most_bytes = distant, most_bytes
+    def __init__(self, remote_disk: RemoteDisk, most_bytes: int, pool: ThreadPoolExecutor, progress: Progress) -> None:
+        self.remote_disk, self.most_bytes = remote_disk, most_bytes
         self._pool, self._progress = pool, progress
         self._waiting: dict[str, str] = {}  # path by SHA-256: the service wasn't asked yet
         self._seen: set[str] = set()
@@ -79,7 +79,7 @@ class Sending:
         """Ask for a batch. An image leaves the queue when it is there or a thread has it: Ctrl-C loses none."""
         if not self._waiting:
             return
-        lacking = set(self.distant.lacking(list(self._waiting)))
+        lacking = set(self.remote_disk.lacking(list(self._waiting)))
         self._waiting = {sha256: path for sha256, path in self._waiting.items() if sha256 in lacking}
         while self._waiting:
             while len(self._flying) >= AHEAD:
@@ -99,4 +99,4 @@ class Sending:
         content = Path(path).read_bytes()
         if hashlib.sha256(content).hexdigest() != sha256:
             raise ChecksumMismatch(f"{path}: changed while it was being ingested. The same command goes on from there.")
-        self.distant.upload(sha256, content)
+        self.remote_disk.upload(sha256, content)

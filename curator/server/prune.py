@@ -59,7 +59,7 @@ def prune(
     """Raise BadOption, OnAnotherMachine for a remote catalog."""
     if days < 1:
         raise BadOption(f"--days {days}: give at least 1, so that a running ingest loses nothing.")
-    if catalog.distant:
+    if catalog.remote_disk:
         raise OnAnotherMachine(f"{catalog.name}: the service's files are on its own machine. Run curator prune there.")
     uploads, thumbnails = uploads_folder(catalog.path), service_folder(catalog.path) / "thumbnails"
     # List the files before asking the catalog, so that files which arrive meanwhile are not among them.

@@ -47,7 +47,7 @@ def snapshot(
     BadExpression, CannotHoldOut, NothingToExport; ChecksumMismatch if an image file changed.
     """
     holdout = holdout or Holdout()
-    if link and catalog.distant:
+    if link and catalog.remote_disk:
         raise BadOption("--link: the images come from another machine, so they can't be linked. Leave it out.")
     progress("choosing images", 0, None)
     dataset, sources = tracks_of(catalog, references)

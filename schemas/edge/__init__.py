@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
-from schemas.edge.address import InTheClear
+from schemas.edge.address import UnencryptedTokenWarning
 from schemas.edge.words import duration
 from schemas.errors import AmatlError
 from schemas.progress import TO_THE_END, Notice, Progress, silent
@@ -57,7 +57,7 @@ def json_option(command: Command) -> Command:
 def catch_errors(command: Command) -> Command:
     """Turn AmatlError, OSError and Ctrl-C into one line (or JSON) and an exit code, without a traceback.
 
-    The warning `InTheClear` is printed once as a line; with `--json` as an event (see `listeners`).
+    The warning `UnencryptedTokenWarning` is printed once as a line; with `--json` as an event (see `listeners`).
     """
 
     @functools.wraps(command)
@@ -82,14 +82,14 @@ def catch_errors(command: Command) -> Command:
 
 @contextmanager
 def _warned(as_json: bool) -> Iterator[None]:
-    """Print `InTheClear` warnings as lines; leave other warnings as they are."""
+    """Print `UnencryptedTokenWarning` warnings as lines; leave other warnings as they are."""
     with warnings.catch_warnings():
-        warnings.simplefilter("always", InTheClear)
+        warnings.simplefilter("always", UnencryptedTokenWarning)
         other, said = warnings.showwarning, set[str]()
 
         def told(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             text = str(message)
-            if category is not InTheClear:
+            if category is not UnencryptedTokenWarning:
                 other(message, category, *where, **more)
             elif text not in said:
                 said.add(text)

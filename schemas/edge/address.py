@@ -21,11 +21,11 @@ def address_of(place: Path | str) -> str | None:
     return f"{match[1]}://{match[2].rstrip('/')}" if match else None
 
 
-class InTheClear(UserWarning):
+class UnencryptedTokenWarning(UserWarning):
     """A token is sent unencrypted."""
 
 
-def warn_in_the_clear(address: str) -> None:
+def warn_if_unencrypted(address: str) -> None:
     """Warn if a token sent to `address` can be read on the way."""
     parts = urlsplit(address)
     host = parts.hostname or ""
@@ -33,7 +33,7 @@ def warn_in_the_clear(address: str) -> None:
         where = f"[{host}]" if ":" in host else host  # without the login that an address may hold
         warnings.warn(
             f"http://{where}: your token goes there unencrypted, for all on the way to read. Use https, or a tunnel.",
-            InTheClear,
+            UnencryptedTokenWarning,
             stacklevel=2,
         )
 

@@ -15,7 +15,7 @@ from schemas.progress import Progress, silent
 
 if TYPE_CHECKING:
     from curator.catalog import Catalog
-    from curator.catalog.remote_disk import Distant
+    from curator.catalog.remote_disk import RemoteDisk
 
 ASKED_AT_ONCE = 10_000
 MADE_AT_ONCE = 64
@@ -43,8 +43,8 @@ class Previews(Protocol):
 
 def previews(catalog: Catalog, paths: Mapping[str, str]) -> Previews:
     """Return the previews of a catalog's images. `paths`: the images' paths on record."""
-    if catalog.distant:
-        return PreviewsThere(catalog.distant)
+    if catalog.remote_disk:
+        return PreviewsThere(catalog.remote_disk)
     originals = Originals(catalog)
     return PreviewsHere(catalog, {image: Path(originals.paths(image, [path])[0]) for image, path in paths.items()})
 
@@ -82,22 +82,22 @@ class PreviewsHere:
 class PreviewsThere:
     """Previews at the service, which has the images and the key."""
 
-    def __init__(self, distant: Distant) -> None:
-        self._distant = distant
+    def __init__(self, remote_disk: RemoteDisk) -> None:
+        self._remote_disk = remote_disk
         self._signatures: dict[tuple[str, int], str] = {}
-        self.key_id = distant.previews_key()
+        self.key_id = remote_disk.previews_key()
 
     def lacking(self, images: Sequence[str]) -> list[str]:
         """Return the images of these that have no preview."""
         parts = (images[first : first + ASKED_AT_ONCE] for first in range(0, len(images), ASKED_AT_ONCE))
-        return [image for part in parts for image in self._distant.previews(part, make=False)["lacking"]]
+        return [image for part in parts for image in self._remote_disk.previews(part, make=False)["lacking"]]
 
     def make(self, images: Sequence[str], progress: Progress = silent) -> list[str]:
         """Make the missing ones. Return a reason for each that can't be made."""
         failed: list[str] = []
         for first in range(0, len(images), MADE_AT_ONCE):
             part = images[first : first + MADE_AT_ONCE]
-            failed += self._distant.previews(part, make=True)["failed"]
+            failed += self._remote_disk.previews(part, make=True)["failed"]
             done = first + len(part)
             progress("making previews", done, len(images), f"{len(failed)} failed" if failed else "")
         return failed
@@ -108,7 +108,7 @@ class PreviewsThere:
         wanted = [(image, expires) for image in dict.fromkeys(images) if (image, expires) not in self._signatures]
         for first in range(0, len(wanted), SIGNED_AT_ONCE):
             part = wanted[first : first + SIGNED_AT_ONCE]
-            self._signatures |= dict(zip(part, self._distant.signatures(part), strict=True))
+            self._signatures |= dict(zip(part, self._remote_disk.signatures(part), strict=True))
 
     def signature(self, image: str, expires_at: datetime) -> str:
         """Return the signature that makes an image's URL valid until `expires_at`."""

@@ -25,7 +25,7 @@ class FarAway:
     """A catalog of another machine; its service answers with these."""
 
     def __init__(self, *answers: bytes | Exception) -> None:
-        self.distant, self.answers, self.asked = self, list(answers), 0
+        self.remote_disk, self.answers, self.asked = self, list(answers), 0
 
     def picture(self, sha256: str) -> bytes:
         self.asked += 1

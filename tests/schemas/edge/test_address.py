@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from curator.catalog import remote
 from curator.cli import main
 from schemas.edge import catch_errors, json_option
-from schemas.edge.address import InTheClear, warn_in_the_clear
+from schemas.edge.address import UnencryptedTokenWarning, warn_if_unencrypted
 from trainer_client.service import client
 
 OTHERS = ["http://lab.example.org", "http://bo:secret@192.168.1.7:8400", "http://[fd00::1]:8400/", "http://127.example"]
@@ -27,20 +27,20 @@ NOT_READ = [
 
 @pytest.mark.parametrize("address", OTHERS)
 def test_another_machine(address: str) -> None:
-    with pytest.warns(InTheClear, match="unencrypted.* Use https") as told:
-        warn_in_the_clear(address)
+    with pytest.warns(UnencryptedTokenWarning, match="unencrypted.* Use https") as told:
+        warn_if_unencrypted(address)
     assert "secret" not in str(told[0].message)
 
 
 @pytest.mark.parametrize("address", [*NOT_READ, "http://amatl.localhost"])
 def test_this_machine_or_encrypted(address: str) -> None:
-    warn_in_the_clear(address)
+    warn_if_unencrypted(address)
 
 
 @catch_errors
 def _twice(as_json: bool) -> None:
     for _ in range(2):
-        warn_in_the_clear("http://lab:8400")
+        warn_if_unencrypted("http://lab:8400")
     click.echo("done")
 
 
@@ -92,7 +92,7 @@ def test_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
     client("http://lab.example.org").close()
     monkeypatch.setenv("AMATL_TOKEN", "amatl_x")
     client("http://127.0.0.1:8400").close()
-    with pytest.warns(InTheClear):
+    with pytest.warns(UnencryptedTokenWarning):
         client("http://lab.example.org").close()
     monkeypatch.setenv("RANK", "1")  # of several processes the first speaks
     client("http://lab.example.org").close()

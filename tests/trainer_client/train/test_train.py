@@ -201,7 +201,10 @@ def test_too_little_memory_is_said_and_the_run_goes_on_with_smaller_batches(
     def too_large(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    for part, option in (("evaluate", "--eval-batch-size below 64"), ("sample_checkpoint", "--sample-batch-size below 16")):
+    for part, option in (
+        ("evaluate", "--eval-batch-size below 64"),
+        ("sample_checkpoint", "--sample-batch-size below 16"),
+    ):
         with monkeypatch.context() as patch, pytest.raises(NotEnoughMemory, match=f"Use a {option} to resume this"):
             patch.setattr(f"trainer_client.train.{part}", too_large)
             train(config(folder, snapshot, base, "large"))

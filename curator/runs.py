@@ -59,7 +59,7 @@ class RunResult(BaseModel):
     digest: str
     person: str
     posted_at: str
-    pictures: list[str] = Field(description="SHA-256 of each picture that is here.")
+    pictures: list[str] = Field(description="SHA-256 of each grid that is here.")
     missing: list[str] = Field(description="Of those that the trainer hasn't sent.")
     report: RunReport
 
@@ -120,7 +120,7 @@ def receive_picture(catalog: Catalog, name: str, sha256: str, content: bytes, fo
     _, record = _record(catalog, name)
     named = {file.sha256: file for file in pictures(record)}
     if sha256 not in named:
-        raise NotFound(f"{record.name}: its report names no picture {sha256[:12]}.")
+        raise NotFound(f"{record.name}: its record names no grid {sha256[:12]}.")
     if len(content) != named[sha256].size_bytes or hashlib.sha256(content).hexdigest() != sha256:
         raise ChecksumMismatch(f"{named[sha256].path}: not the bytes that the report names. Send it again.")
     if picture_type(content) is None:
@@ -135,7 +135,7 @@ def run_picture(catalog: Catalog, name: str, sha256: str, folder: Path) -> Path:
     _, record = _record(catalog, name)
     file = folder / sha256
     if sha256 not in {one.sha256 for one in pictures(record)} or not file.is_file():
-        raise NotFound(f"{record.name}: there is no picture {sha256[:12]} of it here. trainer post sends it.")
+        raise NotFound(f"{record.name}: its grid {sha256[:12]} isn't here. Send it with: trainer post")
     return file
 
 

@@ -17,7 +17,7 @@ class Estimate(Part):
     mean: float
     low: float
     high: float
-    count: int = Field(ge=1, description="Images; for leakage, pictures sampled.")
+    count: int = Field(ge=1, description="Images; for leakage, samples.")
 
 
 class EpochMeasures(Part):
@@ -38,7 +38,7 @@ class EpochMeasures(Part):
         description="Held-out change minus train-subset change, own track. Above zero: learned by heart."
     )
     leakage: Estimate | None = Field(
-        description="Distance (0 to 1) from the base's pictures on prompts that have nothing to do with the training."
+        description="Distance (0 to 1) from the base's samples on prompts that have nothing to do with the training."
     )
     train_loss: float | None
     seconds: float = Field(description="Training, sampling and evaluating up to this checkpoint.")

@@ -96,7 +96,7 @@ class Evaluation(Part):
         description="By track: a fixed subset of the training images under the run's own track."
     )
     leakage: list[float] = Field(
-        description="For each (unrelated prompt, seed): RMS pixel distance, 0 to 1, from the base's picture."
+        description="For each (unrelated prompt, seed): RMS pixel distance, 0 to 1, from the base's sample."
     )
     timesteps: list[int] = Field(default_factory=list, description="The fixed timesteps every loss is the mean of.")
     held_out_by_timestep: list[list[float]] = Field(

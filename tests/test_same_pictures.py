@@ -188,7 +188,7 @@ def test_both_programs_name_the_files_whose_orientation_cannot_be_read(tmp_path:
     result = ingest(catalog, folder, "broken", person="ann")
     again = ingest(catalog, folder, "broken", person="ann")
     catalog.close()
-    told = "1 picture has EXIF that can't be read, so which way up is unknown; taken as stored: cut.jpg"
+    told = "1 image has EXIF that can't be read, so which way up is unknown; taken as stored: cut.jpg"
     assert result.images == 2 and result.notes == [f"{told}."] and again.notes == [], "once"
     said = []
     rows = [Row(path, hashlib.sha256(path.read_bytes()).hexdigest(), {}, SIDE, SIDE) for path in folder.iterdir()]

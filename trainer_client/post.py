@@ -51,11 +51,11 @@ def post(run: Path, to: str, progress: Progress = silent) -> PostResult:
         receipt = _receipt(base, _sent(http, "POST", f"{base}/api/v1/runs", content, "application/json"), content)
         missing = [picture for picture in named if picture.sha256 in receipt.missing]
         for done, picture in enumerate(missing):
-            progress("posting pictures", done, len(missing))
+            progress("posting grids", done, len(missing))
             address = f"{base}/api/v1/runs/{receipt.digest}/pictures/{picture.sha256}"
             _sent(http, "PUT", address, _bytes(run, picture), "application/octet-stream")
         if missing:
-            progress("posting pictures", len(missing), len(missing))
+            progress("posting grids", len(missing), len(missing))
     return PostResult(
         run=run,
         address=f"{base}/api/v1/runs/{receipt.run}",

@@ -50,7 +50,7 @@ _OTHER_IMAGES = {
 
 def _not_readable(head: bytes) -> Unusable:
     if any(magic.startswith(head) for magic in _MAGIC):
-        return Unusable(Reason.TRUNCATED, f"only {len(head)} bytes of a picture")
+        return Unusable(Reason.TRUNCATED, f"only {len(head)} bytes of an image")
     other = _BRANDS.get(head[8:12]) if head[4:8] == b"ftyp" else None
     other = other or next((name for magic, name in _OTHER_IMAGES.items() if head.startswith(magic)), None)
     if b"<svg" in head.lower():
@@ -81,7 +81,7 @@ def _check_png(data: bytes) -> None:
         if name == b"IEND":
             return
         position = end
-    raise Unusable(Reason.TRUNCATED, f"ends after {len(data)} bytes, before the end of the picture")
+    raise Unusable(Reason.TRUNCATED, f"ends after {len(data)} bytes, before the end of the image")
 
 
 def _check_gif(data: bytes) -> None:

@@ -58,7 +58,7 @@ class Originals:
             return
         content = self._remote_disk.picture(sha256)
         if hashlib.sha256(content).hexdigest() != sha256:
-            raise ChecksumMismatch(f"{sha256[:12]}: what came from the service is another picture. Try again.")
+            raise ChecksumMismatch(f"{sha256[:12]}: the service sent another image. Try again.")
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = target.with_name(f".{sha256}.{secrets.token_hex(4)}")
         try:

@@ -36,7 +36,7 @@ def read_rgb(path: str | Path, at_least_px: Size | None = None) -> NDArray[np.ui
     try:
         return decode_rgb(data, at_least_px)
     except Unusable as error:
-        raise CannotRead(f"the picture can't be used: {error.reason}") from error
+        raise CannotRead(f"the image can't be used: {error.reason}") from error
 
 
 def decode_rgb(data: bytes, at_least_px: Size | None = None) -> NDArray[np.uint8]:

@@ -42,17 +42,17 @@ class IngestResult(BaseModel):
     dataset: str
     root: str
     ingest_id: int
-    files: int = Field(description="Files that may be pictures, found in the folder.")
+    files: int = Field(description="Files in the folder that may be images.")
     read: int = Field(description="Of those, opened: new or changed.")
     added: int = Field(description="Paths that weren't on record.")
-    changed: int = Field(description="Paths that hold another picture than before.")
-    corrected: int = Field(description="Paths whose picture is the same, but not its metadata.")
-    gone: int = Field(description="Paths that were on record and hold no picture any more.")
+    changed: int = Field(description="Paths that hold another image than before.")
+    corrected: int = Field(description="Paths with the same image and other metadata.")
+    gone: int = Field(description="Recorded paths that hold no image any more.")
     unchanged: int = Field(description="Paths that are as before.")
-    images: int = Field(description="Distinct pictures of the whole dataset, by their bytes.")
+    images: int = Field(description="Distinct images of the whole dataset, by their bytes.")
     paths: int = Field(description="Paths of the whole dataset.")
-    duplicate_paths: int = Field(description="Further paths of a picture that another path had first.")
-    near_duplicate_groups: int = Field(description="Groups of several almost equal pictures.")
+    duplicate_paths: int = Field(description="Further paths of an image that another path had first.")
+    near_duplicate_groups: int = Field(description="Groups of several almost equal images.")
     near_duplicate_images: int = Field(description="Pictures in those groups.")
     rejects: int = Field(description="What of this folder can't be used; `curator rejects` lists it.")
     rejects_by_reason: dict[str, int]
@@ -133,7 +133,7 @@ def _check(
     if not folder.exists():
         raise NotFound(f"{folder}: there is no such folder.")
     if not folder.is_dir():
-        raise AmatlError(f"{folder}: not a folder. Give the folder that the pictures are in.")
+        raise AmatlError(f"{folder}: not a folder. Give the folder that the images are in.")
     if metadata is not None and not metadata.is_file():
         raise NotFound(f"{metadata}: there is no such metadata table.")
     return folder.resolve(), metadata and metadata.resolve()
@@ -157,4 +157,4 @@ def _notes(counts: dict[str, Any]) -> list[str]:
     if not further:
         return []
     subject = plural(further, "path is a further copy", "paths are further copies")
-    return [f"{subject} of the same picture: one image; the metadata of the path seen first counts."]
+    return [f"{subject} of the same image; the metadata of the path seen first counts."]

@@ -69,7 +69,7 @@ class Tables:
         for table in self._all():
             for key, row in table.rows.items():
                 if row.place not in self.used:
-                    yield Reject(row.place, Reason.ROW_WITHOUT_IMAGE, f"no picture called {key!r}")
+                    yield Reject(row.place, Reason.ROW_WITHOUT_IMAGE, f"no image called {key!r}")
 
     def notes_on_joining(self, join_on: str) -> Iterator[str]:
         """Return a note if no row of the `--metadata` table matched an image: most likely the wrong column."""
@@ -77,7 +77,7 @@ class Tables:
         if table and table.rows and not any(row.place in self.used for row in table.rows.values()):
             columns = ", ".join(table.columns)
             name = Path(table.path).name
-            yield f"no row of {name} names a picture. Is {join_on} the right column? There are: {columns}."
+            yield f"no row of {name} names an image. Is {join_on} the right column? There are: {columns}."
 
     def _all(self) -> list[Table]:
         return [*self.by_folder.values(), *([self.explicit] if self.explicit else [])]

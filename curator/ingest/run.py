@@ -161,7 +161,7 @@ class IngestRun:
                 self.tally["added" if before is None else "unchanged" if same else "changed"] += 1
                 self.store.add_picture(entry, result, self._describe(entry, tables))
             rejects = plural(len(self.rejects), "reject") if self.rejects else ""
-            self.progress("reading pictures", done, len(self.to_read), rejects)
+            self.progress("reading images", done, len(self.to_read), rejects)
 
     def _compare(self, as_before: list[Entry], tables: Tables) -> None:
         """Find unchanged images whose name or metadata changed."""

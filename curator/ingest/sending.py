@@ -93,7 +93,7 @@ class Sending:
             future.result()
             del self._flying[future]
             self._sent += 1
-        self._progress("sending pictures", self._sent, self._sent + len(self._flying) + len(self._waiting))
+        self._progress("sending images", self._sent, self._sent + len(self._flying) + len(self._waiting))
 
     def _send(self, sha256: str, path: str) -> None:
         content = Path(path).read_bytes()

@@ -161,5 +161,5 @@ def _pair_texts(texts: list[Entry], listing: Listing) -> None:
     claimed = {entry.path for entry in listing.sidecars.values()}
     for entry in texts:
         if entry.path not in claimed:
-            detail = f"no picture called {PurePosixPath(entry.file_name).stem}.* beside it"
+            detail = f"no image called {PurePosixPath(entry.file_name).stem}.* beside it"
             listing.rejects.append(entry.reject(Reason.ROW_WITHOUT_IMAGE, detail))

@@ -121,7 +121,7 @@ def _exif_segments(data: bytes) -> Iterator[bytes]:
 def in_words(unread: Sequence[str]) -> str:
     """Return a note about files whose orientation can't be read."""
     listed = ", ".join(unread[:NAMED]) + (f" and {len(unread) - NAMED:,} more" if len(unread) > NAMED else "")
-    pictures = plural(len(unread), "picture has", "pictures have")
+    pictures = plural(len(unread), "image has", "images have")
     return f"{pictures} EXIF that can't be read, so which way up is unknown; taken as stored: {listed}"
 
 

@@ -81,22 +81,22 @@ def leaks(weighed: Weighed) -> list[str]:
     fewest = min(value.count for value in ranking.values.values())
     if fewest < LEAST:
         told = listed([f"{label} {value.mean:.3f}" for label, value in ranking.values.items()])
-        few = f"only {plural(fewest, 'picture')} of unrelated prompts, too few to say which leaks more"
-        return [f"Distance from the base's pictures at epoch {weighed.epoch}: {told}; {few}."]
+        few = f"only {plural(fewest, 'sample')} of unrelated prompts, too few to say which leaks more"
+        return [f"Distance from the base's samples at epoch {weighed.epoch}: {told}; {few}."]
     worth = f"{ranking.values[first].mean:.3f} {interval(ranking.values[first], 3)}"
     if len(ranking.order) == 1:
         return [
-            f"At epoch {weighed.epoch} pictures of unrelated prompts lie {worth} from the base's (0 same, 1 opposite)."
+            f"At epoch {weighed.epoch} samples of unrelated prompts lie {worth} from the base's (0 same, 1 opposite)."
         ]
     least = f"{last} least ({ranking.values[last].mean:.3f})"
     if ranking.clear:
         return [
-            f"{sentence(first)} leaks its style the most: at epoch {weighed.epoch} pictures of unrelated prompts lie "
+            f"{sentence(first)} leaks its style the most: at epoch {weighed.epoch} samples of unrelated prompts lie "
             f"{worth} from the base's, and {least}."
         ]
     together = sentence(listed(ranking.leaders))
     others = [f"{ranking.values[label].mean:.3f} for {label}" for label in ranking.leaders[1:]]
-    lie = f"at epoch {weighed.epoch} pictures of unrelated prompts lie {worth} from the base's for {first}"
+    lie = f"at epoch {weighed.epoch} samples of unrelated prompts lie {worth} from the base's for {first}"
     told = listed([lie, *others])
     if len(ranking.leaders) == len(ranking.order):
         return [f"{together} can't be told apart in how far they leak their style: {told}."]

@@ -49,7 +49,7 @@ def images_port(wish: Wish, known: LocalServer | None, studio_port: int) -> int:
     before = urlsplit(known.images_url).port or 0
     if before == studio_port or is_busy(before, wish.host):
         raise PortBusy(
-            f"Port {before}, where tasks look for their pictures, is in use. Stop what listens there, or move them "
+            f"Port {before}, where tasks look for their images, is in use. Stop what listens there, or move them "
             f"with --images-port {free_port(max(before, studio_port) + 1, wish.host)} and push again."
         )
     return before

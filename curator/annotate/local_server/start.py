@@ -195,7 +195,7 @@ def _watch(studio: LabelStudioProcess, images: threading.Thread) -> None:
     except KeyboardInterrupt:
         return
     if studio.running:
-        raise NoLabelStudio("The server of the pictures ended by itself. Start again: everything is kept.")
+        raise NoLabelStudio("The server of the previews ended by itself. Start again: everything is kept.")
     raise NoLabelStudio(f"Label Studio ended by itself; see {studio.log}. Start again: everything is kept.")
 
 

@@ -57,7 +57,7 @@ def test_fetched_once_checked_and_fetched_again_when_damaged(cache: Path) -> Non
 
 def test_other_bytes_are_never_kept(cache: Path) -> None:
     _, originals = far(CONTENT + b"x", NotFound(), ChecksumMismatch())
-    with pytest.raises(ChecksumMismatch, match="another picture"):
+    with pytest.raises(ChecksumMismatch, match="another image"):
         originals.fetch(SHA256)
     assert originals.file(SHA256, []) is None and originals.file(SHA256, []) is None
     assert [file for file in cache.rglob("*") if file.is_file()] == []

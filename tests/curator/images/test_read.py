@@ -129,7 +129,7 @@ def test_half_a_picture_is_no_picture(name: str, tmp_path: Path, decoder: str) -
     path = tmp_path / "half"
     whole = encoded(photograph(200, 200), name)
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CannotRead, match=r"^the picture can't be used: (truncated|corrupt)$"):
+    with pytest.raises(CannotRead, match=r"^the image can't be used: (truncated|corrupt)$"):
         read_rgb(path, (64, 64))
 
 

@@ -254,7 +254,7 @@ def test_an_interrupt_keeps_what_was_written_and_the_next_ingest_goes_on(
 
     def stop_at(count: int) -> Callable[..., None]:
         def progress(stage: str, done: int, total: int | None, detail: str = "") -> None:
-            if stage == "reading pictures" and done == count:
+            if stage == "reading images" and done == count:
                 raise KeyboardInterrupt
 
         return progress

@@ -110,7 +110,7 @@ class Way:
         text = re.sub(r'"(seconds\w*|\w*_s|\w*per_second|\w*_seconds)": [\d.e-]+', r'"\1": N', text)
         text = re.sub(r"\d+(\.\d+)? (m?s|images/s|min)\b", "N s", text)
         text = re.sub(r"[\d,.]+( per second| images/s)", r"N\1", text)
-        text = re.sub(r"^(sending pictures|reading pictures|looking at).*\n", "", text, flags=re.M)
+        text = re.sub(r"^(sending images|reading images|looking at).*\n", "", text, flags=re.M)
         return re.sub(PEOPLE, "WHO", text)
 
 

@@ -85,5 +85,5 @@ def test_a_jpeg_with_a_marker_that_nothing_belongs_to() -> None:
 
 
 def test_many_files_are_counted_and_a_few_named() -> None:
-    assert in_words(["a.jpg"]).startswith("1 picture has EXIF that can't be read")
+    assert in_words(["a.jpg"]).startswith("1 image has EXIF that can't be read")
     assert in_words([f"{n}.jpg" for n in range(1200)]).endswith("9.jpg and 1,190 more")

@@ -71,7 +71,7 @@ def test_a_good_snapshot(snapshot: Path, base: Path, tmp_path: Path, monkeypatch
     assert "\n1 epoch at " in text_of_check(result.model_copy(update={"epochs": 1}))
     damaged = result.model_copy(update={"unread_orientation": ["cut.jpg"]})
     assert (
-        "1 picture has EXIF that can't be read, so which way up is unknown; taken as stored: cut.jpg."
+        "1 image has EXIF that can't be read, so which way up is unknown; taken as stored: cut.jpg."
         in text_of_check(damaged)
     )
 

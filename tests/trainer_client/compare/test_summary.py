@@ -85,7 +85,7 @@ def test_few_images_are_said_and_tiny_numbers_choose_nothing(tmp_path: Path) -> 
 
 def test_few_pictures_rank_no_leakage(tmp_path: Path) -> None:
     group = group_of(tmp_path, Plan("template", leaks=0.1), Plan("human", leaks=0.3))
-    assert "only 2 pictures of unrelated prompts, too few to say which leaks more" in text(group)
+    assert "only 2 samples of unrelated prompts, too few to say which leaks more" in text(group)
 
 
 def test_no_held_out_images(tmp_path: Path) -> None:

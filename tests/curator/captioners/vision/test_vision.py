@@ -336,5 +336,5 @@ def test_options_of_another_way_to_decode_are_refused() -> None:
 
 def test_a_picture_that_is_no_picture_is_a_reason(models: Path, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
-    with pytest.raises(CannotRead, match="the picture can't be used"):
+    with pytest.raises(CannotRead, match="the image can't be used"):
         load(models, "blip2").preprocess(Item("0" * 64, str(tmp_path / "x.png")))

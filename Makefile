@@ -20,7 +20,7 @@ setup: .venv/.ready  ## Make .venv and install pinned packages.
 demo: setup  ## Images to report.html, live on CPU, in minutes.
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
-test: setup  ## The default tier: two minutes on two cores, no network, no GPU.
+test: setup  ## The default tier: two to three minutes on two cores, no network, no GPU.
 	@$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 test-slow: setup  ## What `test` leaves out: slow tests, side by side, and those in a browser, one by one.

@@ -82,7 +82,7 @@ def ingest(
     """
     from curator import ingest as stage
     from curator.catalog import Catalog
-    from curator.cli.text.ingest import text_of_ingest
+    from curator.cli.text.ingest import is_next_to_caption, text_of_ingest
     from curator.person import user_name
 
     with Catalog(catalog) as opened, progress_bar(as_json) as progress:
@@ -97,7 +97,7 @@ def ingest(
             threads=threads,
             progress=progress,
         )
-        fields = opened.metadata_fields(dataset)
+        fields = [] if as_json or not is_next_to_caption(result) else opened.metadata_fields(dataset)
     show(result, as_json, lambda found: text_of_ingest(found, fields))
     if strict and result.rejects:
         sys.exit(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from curator.catalog.checks import MOVED_TO
 from curator.images.locations import Names, names
 from curator.ingest.known import Known, KnownFile
 from curator.ingest.store import Store, metadata_files_frame
-from curator.ingest.walk import Entry
+from curator.ingest.walk import Entry, entry_of
 from schemas.digest import sha256_file
 from schemas.edge.words import plural
 from schemas.errors import BadOption, NotFound
@@ -84,12 +85,16 @@ def _moves(catalog: Catalog, dataset: str, old: Path, new: Path, naming: Names) 
 
 
 def _entry(path: str, old: Path, new: Path, known: Known) -> Entry:
-    place = new / Path(path).relative_to(old)
+    place, name = _renamed(path, old, new), known.files[path].file_name
     try:
-        status = place.stat()
+        return entry_of(Path(place), name)
     except OSError:
-        return Entry(str(place), known.files[path].file_name, -1, 0)
-    return Entry(str(place), known.files[path].file_name, status.st_size, status.st_mtime_ns)
+        return Entry(place, name, -1, 0)
+
+
+def _renamed(path: str, old: Path, new: Path) -> str:
+    """Return the path below `new`, or unchanged if it isn't `old` or below."""
+    return f"{new}{path.removeprefix(str(old))}" if path == str(old) or path.startswith(f"{old}/") else path
 
 
 def _refuse_others(moves: list[_Move], old: Path, new: Path, progress: Progress) -> None:
@@ -112,10 +117,7 @@ def _refuse_others(moves: list[_Move], old: Path, new: Path, progress: Progress)
 
 def _rename(catalog: Catalog, dataset: str, move: _Move, old: Path, new: Path, person: str, naming: Names) -> None:
     """Write the new paths, end the old ones, and carry over what the last ingest knew of the folder."""
-
-    def renamed(path: str) -> str:
-        return f"{new}{path.removeprefix(str(old))}" if path == str(old) or path.startswith(f"{old}/") else path
-
+    renamed = partial(_renamed, old=old, new=new)
     root = renamed(move.root)
     store = Store(catalog, dataset, root, catalog.next_ingest_id(), naming)
     for path, (known, _) in move.files.items():

@@ -20,11 +20,16 @@ def text_of_ingest(result: IngestResult, fields: Sequence[str] = ()) -> str:
     lines += ["", *(f"Note: {note}" for note in result.notes)]
     if result.rejects:
         lines.append(f"Next: curator rejects {result.dataset}")
-    elif result.images and (result.added or result.changed or result.corrected):
+    elif is_next_to_caption(result):
         lines.append(f"Next: {first_captions(result.dataset, fields)}")
     elif not result.images:
         lines.append(f"There is no image in {result.root}.")
     return "\n".join(lines).rstrip()
+
+
+def is_next_to_caption(result: IngestResult) -> bool:
+    """Return whether captioning is the next step: images are new or changed, and nothing was rejected."""
+    return bool(not result.rejects and result.images and (result.added or result.changed or result.corrected))
 
 
 def _line(count: int, noun: str, detail: str, colour: str | None = None) -> str:

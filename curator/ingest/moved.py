@@ -119,7 +119,7 @@ def _rename(catalog: Catalog, dataset: str, move: _Move, old: Path, new: Path, p
     """Write the new paths, end the old ones, and carry over what the last ingest knew of the folder."""
     renamed = partial(_renamed, old=old, new=new)
     root = renamed(move.root)
-    store = Store(catalog, dataset, root, catalog.next_ingest_id(), naming)
+    store = Store(catalog, dataset, root, catalog.next_ingest_id(), naming, in_chunks=False)
     for path, (known, _) in move.files.items():
         store.add_gone(path, known)
     for known, entry in move.files.values():  # After the others: a new path may be the old one of another image.

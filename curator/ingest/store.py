@@ -42,6 +42,7 @@ class Store:
     ingest_id: int
     names: Names
     sending: Sending | None = None
+    in_chunks: bool = True  # If not, `flush` alone writes: everything in one transaction.
     rejects_written: set[tuple[str, str]] = field(default_factory=set)  # (path, reason)
     _images: dict[str, Measured] = field(default_factory=dict)
     _files: list[dict[str, Any]] = field(default_factory=list)
@@ -124,7 +125,7 @@ class Store:
 
     def _flush_when_due(self) -> None:
         waiting = len(self._files) + len(self._rejects)
-        if waiting >= FILES_A_CHUNK or time.monotonic() - self._flushed_at > SECONDS_A_CHUNK:
+        if self.in_chunks and (waiting >= FILES_A_CHUNK or time.monotonic() - self._flushed_at > SECONDS_A_CHUNK):
             self.flush()
 
 

@@ -49,6 +49,16 @@ def test_paths_are_renamed_and_nothing_is_read_again(zoo: Lab) -> None:
     assert (again.read, again.unchanged, again.gone, again.corrected) == (0, 3, 0, 0)
 
 
+def test_a_folder_is_renamed_at_once_or_not_at_all(zoo: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curator.ingest.store.FILES_A_CHUNK", 1)
+    written: list[int] = []
+    add = zoo.catalog.add_files
+    monkeypatch.setattr(zoo.catalog, "add_files", lambda *given, **more: (written.append(1), add(*given, **more)))
+    old, new = zoo.pictures, moved_to(zoo, "elsewhere")
+    assert moved(zoo.catalog, old, new, "ana").datasets == {"zoo": 3}
+    assert written == [1]
+
+
 def test_only_a_part_of_a_folder_may_move(zoo: Lab) -> None:
     new = zoo.pictures / "deeper"
     (zoo.pictures / "deep").rename(new)
